@@ -1,0 +1,176 @@
+"""EmbeddingModel: the model is the embedder, the head lives in its loss."""
+
+import keras
+from keras import ops
+
+from keras_margin import heads
+
+PACKAGE = "keras_margin"
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class EmbeddingModel(keras.Model):
+    """A backbone that trains under a margin head and predicts embeddings.
+
+    `fit(images, labels)` reports `loss` (margin and regulariser included) and `accuracy` (nearest prototype, no margin);
+    `predict(images)` gives the backbone's embeddings, not normalised: no label input, nothing to cut off.
+
+    Batch normalisation under tf.distribute: Keras keeps one set of moving statistics a replica and lets them drift apart.
+    Compiled under several replicas, this model switches each BatchNormalization of its backbone to the statistics of the
+    global batch, so that two replicas train as one device and every copy predicts the same.
+
+    Args:
+        backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones,
+            keras.applications, keras-hub, your own.
+        head: A MarginHead.
+        **kwargs: As in keras.Model.
+
+    Raises:
+        TypeError: Where backbone or head is no such thing.
+
+    Example:
+        >>> model = EmbeddingModel(backbone, head=keras_margin.ArcFaceHead(num_classes))
+        >>> model.compile(keras.optimizers.SGD(0.1, momentum=0.9)); model.fit(images, labels)
+    """
+
+    def __init__(self, backbone, head, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(backbone, keras.Layer):
+            raise TypeError(f"EmbeddingModel needs a Keras model as backbone. Received: {backbone!r}.")
+        if not isinstance(head, heads.MarginHead):
+            raise TypeError(f"EmbeddingModel needs a MarginHead as head, such as ArcFaceHead(10). Received: {head!r}.")
+        self.embedder = backbone
+        self.head = head
+        self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
+        self._objective = _PerSample(name="per_sample")
+        self._class_metrics = False
+        if backbone.built and len(getattr(backbone, "output_shape", ())) == 2:
+            self.build(backbone.input_shape)
+
+    def build(self, input_shape):
+        """Builds the backbone for `input_shape` and the head for what comes out of it."""
+        if not self.embedder.built:
+            self.embedder.build(input_shape)
+        if not self.head.built:
+            output_shape = self.embedder.compute_output_shape(input_shape)
+            self.head.build(output_shape)
+            self.head.built = True
+        self.built = True
+
+    def call(self, inputs, training=None):
+        """Embeddings (batch, embedding_size), not normalised."""
+        return self.embedder(inputs, training=training)
+
+    def compute_output_shape(self, input_shape):
+        """(batch, embedding_size)."""
+        return self.embedder.compute_output_shape(input_shape)
+
+    def compile(self, optimizer="sgd", loss=None, metrics=None, **kwargs):
+        """Configures training; as keras.Model.compile, but that the loss is the head's.
+
+        Args:
+            optimizer: Keras optimiser.
+            loss: Must be None.
+            metrics: Further metrics on (labels, cosines); they cost one more (batch, num_classes) product a step.
+                "accuracy" is there already.
+            **kwargs: As in keras.Model.compile.
+
+        Raises:
+            ValueError: Where a loss is given.
+        """
+        if loss is not None:
+            raise ValueError(
+                "EmbeddingModel trains with its head's loss: compile without loss=. For another loss over the same backbone, "
+                f"compile keras.Sequential([backbone, head]). Received: loss={loss!r}."
+            )
+        metrics = [metric for metric in metrics or [] if metric not in ("accuracy", "acc")]
+        self._class_metrics = bool(metrics)
+        if _replicas() > 1:
+            synchronize_batch_norm(self.embedder)
+        super().compile(optimizer=optimizer, loss=None, metrics=metrics or None, **kwargs)
+        if hasattr(self.head, "gradient_accumulation_steps"):
+            self.head.gradient_accumulation_steps = self.optimizer.gradient_accumulation_steps or 1
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The head's loss over the batch, and what the backbone's layers add; a scalar."""
+        if y is None:
+            raise ValueError("EmbeddingModel trains on (images, labels). Received no labels.")
+        per_sample, hits = self.head.loss_and_hits(y_pred, y, training=training)
+        self.accuracy_tracker.update_state(hits, sample_weight=sample_weight)
+        total = self._objective(per_sample, per_sample, sample_weight)
+        for loss in self.losses:
+            total = total + self._aggregate_additional_loss(ops.cast(loss, total.dtype))
+        return total
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """`loss`, `accuracy`, and the compiled metrics on (labels, cosines)."""
+        if not self._class_metrics:
+            return self.get_metrics_result()
+        return super().compute_metrics(x, y, self.head(y_pred), sample_weight)
+
+    @property
+    def metrics(self):
+        """All metrics, `accuracy` among them."""
+        known = super().metrics
+        return known if self.accuracy_tracker in known else [*known, self.accuracy_tracker]
+
+    def get_compile_config(self):
+        """What `compile` was called with."""
+        config = super().get_compile_config()
+        if config:
+            config.pop("loss", None)
+        return config
+
+    def compile_from_config(self, config):
+        """Compiles with what `get_compile_config` gave."""
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**{name: value for name, value in config.items() if name != "loss"})
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_config(self):
+        """Backbone and head, serialised."""
+        serialize = keras.saving.serialize_keras_object
+        config = {"name": self.name, "trainable": self.trainable}
+        return {**config, "backbone": serialize(self.embedder), "head": serialize(self.head)}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model that `get_config` described."""
+        config = dict(config)
+        for part in ("backbone", "head"):
+            config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
+        trainable = config.pop("trainable", True)
+        model = cls(**config)
+        model.trainable = trainable
+        return model
+
+
+def synchronize_batch_norm(model):
+    """Makes every BatchNormalization in `model` normalise by the statistics of the global batch under tf.distribute.
+
+    TensorFlow backend only; elsewhere there is one program and nothing to synchronise.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+class _PerSample(keras.losses.Loss):
+    """Hands per-sample values to Keras's own reduction, which also scales them for tf.distribute.
+
+    A scalar made by hand would escape that scaling, and two replicas would take steps twice as long as one.
+    """
+
+    def call(self, y_true, y_pred):
+        return y_pred
+
+
+def _replicas():
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
