@@ -1,0 +1,140 @@
+"""Finds faces and their five points, and aligns the largest one.
+
+The detector is MTCNN from the `mtcnn` package (MIT licence), which carries its weights inside its wheel: nothing is
+downloaded. It runs on TensorFlow and is imported only when a face is looked for.
+"""
+
+import functools
+import threading
+
+import numpy as np
+
+from keras_margin.alignment.transform import align_points, check_image
+
+# mtcnn rows: image, x1, y1, x2, y2, score, then the x of the five points and their y. Its "left" eye and mouth corner
+# are the viewer's left, the smaller x of an upright face: the order of LANDMARKS_112.
+_BOX, _SCORE, _POINTS_X, _POINTS_Y = slice(1, 5), 5, slice(6, 11), slice(11, 16)
+
+
+class MTCNNDetector:
+    """Face detector: `detector(image)` -> boxes, points, scores.
+
+    Calls from several threads wait for one another.
+
+    Args:
+        min_face_size: Smallest face looked for, pixels, > 0. Larger is faster: the image pyramid has fewer levels.
+        min_score: Faces below this score are dropped, in [0, 1]. The network's own threshold.
+
+    Raises:
+        ImportError: the `mtcnn` package is not installed; the message names the extra.
+        ValueError: an argument is out of range.
+
+    Example:
+        >>> boxes, points, scores = MTCNNDetector()(np.zeros((64, 64, 3), np.uint8))
+        >>> boxes.shape, points.shape, scores.shape  # ((0, 4), (0, 5, 2), (0,))
+
+    Reference: Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks",
+    IEEE SPL 23(10), 2016.
+    """
+
+    def __init__(self, min_face_size=20, min_score=0.8):
+        if not min_face_size > 0:
+            raise ValueError(f"MTCNNDetector needs min_face_size > 0 pixels. Received: min_face_size={min_face_size}.")
+        if not 0.0 <= min_score <= 1.0:
+            raise ValueError(f"MTCNNDetector needs min_score in [0, 1]. Received: min_score={min_score}.")
+        self.min_face_size = min_face_size
+        self.min_score = min_score
+        self._network = _load_mtcnn()
+        self._lock = threading.Lock()
+
+    def __call__(self, image):
+        """Finds every face of one image.
+
+        Args:
+            image: uint8 array (height, width, 3), RGB, of any size.
+
+        Returns:
+            boxes: float64 array (n, 4) of (x1, y1, x2, y2), pixels, inside the image.
+            points: float64 array (n, 5, 2) of (x, y), pixels, in the order of LANDMARKS_112; may lie outside.
+            scores: float64 array (n,) in [0, 1].
+            All with n = 0 where no face is found.
+
+        Raises:
+            TypeError: `image` is not a uint8 NumPy array.
+            ValueError: its shape is not (height, width, 3).
+        """
+        check_image(image, "MTCNNDetector")
+        with self._lock:
+            # "numpy" keeps the points' fractions; the default output rounds them to whole pixels.
+            rows = self._network.detect_faces(
+                image,
+                output_type="numpy",
+                box_format="xyxy",
+                min_face_size=self.min_face_size,
+                threshold_onet=self.min_score,
+            )
+        rows = np.asarray(rows, dtype=np.float64).reshape(-1, 16)
+        return rows[:, _BOX], np.stack([rows[:, _POINTS_X], rows[:, _POINTS_Y]], axis=-1), rows[:, _SCORE]
+
+
+def align(image, size=112, detector=None):
+    """Finds the largest face of an image and crops it onto the landmark template.
+
+    Args:
+        image: uint8 array (height, width, 3), RGB, upright.
+        size: Side of a square crop, or (height, width), in pixels. (112, 96) is SphereFace's crop.
+        detector: Callable of `image` returning (boxes (n, 4) as x1, y1, x2, y2; points (n, 5, 2) in the order of
+            LANDMARKS_112; scores (n,)). Default: one `MTCNNDetector()`, built at the first call and kept.
+
+    Returns:
+        uint8 array (size, size, 3) or (height, width, 3), RGB; None where no face is found. The largest face is the
+        one whose box has the largest area.
+
+    Raises:
+        TypeError: `image` is not a uint8 NumPy array, or `size` is not an integer or a pair of integers.
+        ValueError: the image's shape is not (height, width, 3), `size` is below 1, or the detector's answer has the
+            wrong shape.
+        ImportError: no `detector` was given and the `mtcnn` package is not installed.
+
+    Example:
+        >>> align(np.zeros((64, 64, 3), np.uint8)) is None  # True: no face there
+
+    Reference: Deng et al., ArcFace, CVPR 2019, section 3.1.
+    """
+    check_image(image, "align")
+    boxes, points, _ = (detector or _default_detector())(image)
+    boxes, points = np.asarray(boxes, dtype=np.float64), np.asarray(points, dtype=np.float64)
+    if len(boxes) == 0:
+        return None
+    if boxes.shape[1:] != (4,) or points.shape != (len(boxes), 5, 2):
+        raise ValueError(
+            "align needs a detector that returns boxes (n, 4), points (n, 5, 2) and scores (n,). "
+            f"Received: boxes {boxes.shape}, points {points.shape}."
+        )
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return align_points(image, points[np.argmax(areas)], size)
+
+
+@functools.cache
+def _default_detector():
+    return MTCNNDetector()
+
+
+def _load_mtcnn():
+    try:
+        import mtcnn
+        from mtcnn.stages import StageONet, StagePNet, StageRNet
+    except ImportError as error:
+        raise ImportError(
+            'Face detection needs the mtcnn package: pip install "keras-margin[align]" '
+            f"(or pass a detector= of your own). The import failed with: {error}"
+        ) from error
+    from importlib.resources import files
+
+    # A bare file name is looked for in the current folder before the package, and is a pickle: name the package's own.
+    weights = files("mtcnn") / "assets" / "weights"
+    stages = [
+        stage(weights=str(weights / name))
+        for stage, name in ((StagePNet, "pnet.lz4"), (StageRNet, "rnet.lz4"), (StageONet, "onet.lz4"))
+    ]
+    return mtcnn.MTCNN(stages=stages)

@@ -1,0 +1,319 @@
+"""A folder of identities: `root/identity/*.jpg`, the layout of CASIA-WebFace and most face sets."""
+
+import collections
+import concurrent.futures
+import itertools
+import logging
+import os
+import struct
+import time
+
+import numpy as np
+
+from keras_margin.data.reader import Reader, check_image_size, decode_image, resize_image
+
+EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png")
+DEFAULT_IMAGE_SIZE = (112, 112)
+
+_LAYOUT = "The layout is root/identity/image.jpg: one directory per person."
+_MAX_NAMED = 20
+
+# Images that are read, decoded and checked for losses together: enough to make the check free, few enough to keep
+# a dozen of these in memory.
+_CHUNK_SIZE = 32
+
+_logger = logging.getLogger(__name__)
+
+
+class FolderReader(Reader):
+    """A reader of image files; none is in memory before its turn. Made by `keras_margin.data.open`.
+
+    Attributes:
+        paths: Tuple of str, the file of every image, in the order of `labels`.
+        unreadable: Tuple of str, the files that were left out when the folder was opened; they are not counted in
+            `num_images`.
+        replaced: Tuple of str, the files that were found unreadable only when their turn came, so far. They are
+            still counted in `num_images`; what comes in their place is the next readable image of the folder, with
+            its own label.
+    """
+
+    def __init__(self, paths, labels, label_names, image_size, strict=False, unreadable=()):
+        super().__init__(labels, label_names, image_size)
+        self.paths = tuple(paths)
+        self.unreadable = tuple(unreadable)
+        self._strict = strict
+        self._replaced = {}
+
+    @property
+    def replaced(self):
+        # A copy, because the threads of the pipeline may be adding to it.
+        return tuple(self.paths[number] for number in sorted(self._replaced.copy()))
+
+    def _images(self, order):
+        import tensorflow as tf
+
+        paths = tf.constant([os.fsencode(path) for path in self.paths])
+        labels = tf.constant(self.labels)
+
+        def load(path):
+            return resize_image(decode_image(tf.io.read_file(path)), self.image_size)
+
+        def load_carefully(numbers):
+            images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
+            return tf.ensure_shape(images, (None, *self.image_size, 3)), tf.ensure_shape(numbers, (None,))
+
+        def load_chunk(numbers):
+            # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
+            files = tf.data.Dataset.from_tensor_slices(tf.gather(paths, numbers))
+            nothing = tf.data.Dataset.from_tensors(tf.zeros((0, *self.image_size, 3), tf.uint8))
+            images = files.map(load).ignore_errors().batch(_CHUNK_SIZE).concatenate(nothing).take(1)
+            images = images.get_single_element()
+            images, numbers = tf.cond(
+                tf.equal(tf.shape(images)[0], tf.size(numbers)),
+                lambda: (images, numbers),
+                lambda: load_carefully(numbers),
+            )
+            return images, tf.gather(labels, numbers)
+
+        chunks = order.batch(_CHUNK_SIZE)
+        images = chunks.map(load_chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
+        # Keras shows no progress, and warns after the first epoch, where it does not know the length.
+        return images.apply(tf.data.experimental.assert_cardinality(self.num_images))
+
+    def _load_carefully(self, numbers):
+        """Loads a chunk that has unreadable images; returns (images, the numbers of the images that they are)."""
+        images, loaded = [], []
+        for number in numbers:
+            image = self._load_or_replace(number)
+            while image is None:
+                number = (number + 1) % self.num_images
+                image = self._load_or_replace(number)
+            images.append(image)
+            loaded.append(number)
+        return np.stack(images), np.array(loaded, np.int64)
+
+    def _load_or_replace(self, number):
+        """Returns an image, or None if it cannot be read, which is logged; refuses to go on if there are too many."""
+        path = self.paths[number]
+        try:
+            image = _decode_file(path)
+        except _DecodingError as error:
+            if self._strict:
+                raise ValueError(f"Every image must be readable if strict=True. Received: {path} ({error}).") from None
+            if number not in self._replaced:
+                self._replaced[number] = str(error)
+                _logger.warning("Another image takes the place of one that cannot be read: %s (%s).", path, error)
+            # Without an end to it, a run would go on over a disk that has gone away.
+            if len(self._replaced) > self.num_images / 2:
+                raise ValueError(
+                    f"At least half of the images must be readable. Received: {len(self._replaced):,} unreadable of "
+                    f"{self.num_images:,}, the last {path} ({error}). Is the disk still there?"
+                ) from None
+            return None
+        return resize_image(image, self.image_size).numpy()
+
+    def _keep(self):
+        return np.setdiff1d(np.arange(self.num_images), list(self._replaced))
+
+    def _select(self, indices, labels, label_names):
+        return type(self)([self.paths[i] for i in indices], labels, label_names, self.image_size, self._strict)
+
+
+def recognises(path):
+    """Whether `keras_margin.data.open(path)` means a folder of identities."""
+    return path is not None and os.path.isdir(path)
+
+
+def open_reader(path, image_size=None, strict=False):
+    """Opens a folder of identities. See `keras_margin.data.open`, which calls this for directories.
+
+    Args:
+        path: The root directory.
+        image_size: (height, width); None is (112, 112). Images of another size are resized to it.
+        strict: Whether to refuse what is otherwise left out with a warning.
+
+    Returns:
+        FolderReader.
+
+    Raises:
+        ValueError: If there are not at least two identities with a readable image, or, if `strict`, for anything
+            that would be left out.
+    """
+    root = os.fsdecode(path)
+    image_size = check_image_size(image_size) or DEFAULT_IMAGE_SIZE
+    identities, stray = _list_identities(root)
+    _check_layout(root, identities, stray)
+    if stray:
+        _leave_out(f"images directly in {root}, which belong to no identity", stray, strict)
+
+    paths = [path for files in identities.values() for path in files]
+    bad = dict(_check_files(paths, strict))
+    if bad:
+        _leave_out("images that cannot be read", [f"{path} ({reason})" for path, reason in bad.items()], strict)
+    identities = {name: [path for path in files if path not in bad] for name, files in identities.items()}
+    bare = [name for name, files in identities.items() if not files]
+    if bare:
+        _leave_out(f"identities of {root} without a readable image {_listed_extensions()}", bare, strict)
+    identities = {name: files for name, files in identities.items() if files}
+    if len(identities) < 2:
+        raise ValueError(
+            f"A folder of identities needs images of at least 2 people. Received: {root}, with readable images of "
+            f"{len(identities)}: {', '.join(identities) or 'nobody'}. {_LAYOUT}"
+        )
+
+    labels = [label for label, files in enumerate(identities.values()) for _ in files]
+    paths = [path for files in identities.values() for path in files]
+    return FolderReader(paths, labels, identities, image_size, strict, unreadable=bad)
+
+
+def _list_identities(root):
+    """Returns ({identity: [path]}, [path of an image directly in root]), by name; hidden entries do not count."""
+    directories, stray = [], []
+    for entry in _entries(root):
+        if entry.is_dir():
+            directories.append(entry)
+        elif _is_image(entry.name):
+            stray.append(entry.path)
+    identities, others = {}, collections.Counter()
+    for directory in directories:
+        identities[directory.name] = files = []
+        for entry in _entries(directory.path):
+            if _is_image(entry.name) and not entry.is_dir():
+                files.append(entry.path)
+            else:
+                others[os.path.splitext(entry.name)[1].lower() or "no extension"] += 1
+    if others:
+        kinds = ", ".join(f"{kind} ({count:,})" for kind, count in others.most_common(_MAX_NAMED))
+        _logger.warning("Entries of %s that are not images %s are ignored: %s.", root, _listed_extensions(), kinds)
+    return identities, stray
+
+
+def _entries(directory):
+    with os.scandir(directory) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _is_image(name):
+    return name.lower().endswith(EXTENSIONS)
+
+
+def _listed_extensions():
+    return "(*" + ", *".join(EXTENSIONS) + ")"
+
+
+def _check_layout(root, identities, stray):
+    if any(identities.values()):
+        return
+    if stray:
+        raise ValueError(
+            f"A folder of identities has its images one level down. Received: {root}, with {len(stray):,} images "
+            f"directly in it, such as {os.path.basename(stray[0])}, and none in its directories. {_LAYOUT}"
+        )
+    if not identities:
+        raise ValueError(f"A folder of identities needs images. Received: {root}, which is empty. {_LAYOUT}")
+    deeper = (os.path.join(root, name) for name in identities)
+    deeper = next((path for path in deeper if any(_list_identities(path)[0].values())), None)
+    mend = f"Did you mean {deeper}?" if deeper else _LAYOUT
+    raise ValueError(
+        f"A folder of identities needs images {_listed_extensions()}. Received: {root}, with {len(identities):,} "
+        f"directories and no image in them. {mend}"
+    )
+
+
+def _leave_out(what, names, strict):
+    message = f"{len(names):,} {what}: {'; '.join(names[:_MAX_NAMED])}"
+    if len(names) > _MAX_NAMED:
+        message += f"; and {len(names) - _MAX_NAMED:,} more"
+    if strict:
+        raise ValueError(f"Nothing may be left out if strict=True. Received: {message}.")
+    _logger.warning("Left out %s.", message)
+
+
+def _check_files(paths, strict):
+    """Yields (path, reason) for every unreadable file, the first only if `strict`; logs the progress.
+
+    The files' first and last bytes are looked at, and a file is decoded only if those leave a doubt.
+    """
+    reported = time.monotonic()
+    # Threads do not hurt on a local disk, and on a network's they hide its latency, which would else add up to hours.
+    with concurrent.futures.ThreadPoolExecutor(8) as executor:
+        for start in range(0, len(paths), 4096):
+            chunk = paths[start : start + 4096]
+            parts = (chunk[first : first + 512] for first in range(0, len(chunk), 512))
+            found = list(itertools.chain.from_iterable(executor.map(_check_some, parts)))
+            yield from found[:1] if strict else found
+            if found and strict:
+                return
+            if time.monotonic() - reported > 10:
+                reported = time.monotonic()
+                _logger.info("Checked %s of %s images.", f"{start + len(chunk):,}", f"{len(paths):,}")
+
+
+def _check_some(paths):
+    checks = ((path, _unreadable_reason(path)) for path in paths)
+    return [(path, reason) for path, reason in checks if reason]
+
+
+def _unreadable_reason(path):
+    """Why an image file cannot be read, or None."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            head = file.read(64)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(-min(size, 64), os.SEEK_END)
+            tail = file.read(64)
+            if head.startswith(b"BM"):
+                return _bmp_reason(head, size, file)
+    except OSError as error:
+        return error.strerror or str(error)
+    if not head:
+        return "the file is empty"
+    if head.startswith(b"\xff\xd8\xff"):
+        complete = tail.rstrip(b"\0").endswith(b"\xff\xd9")
+    elif head.startswith(b"\x89PNG\r\n\x1a\n"):
+        complete = tail.endswith(b"IEND\xaeB\x60\x82")
+    else:
+        return f"not a JPEG, PNG or BMP file: it begins with {head[:8]}"
+    return None if complete else _decoding_error(path)
+
+
+def _bmp_reason(head, size, file):
+    """Why a BMP file cannot be read, or None. TensorFlow ignores palettes, masks and compression: we do not."""
+    if len(head) < 54:
+        return "the file is truncated"
+    offset, header_size, width, height, _, bits, compression = struct.unpack_from("<10xIIiiHHI", head)
+    if header_size < 40 or compression or bits not in (8, 24, 32):
+        return "a BMP file of a kind that is not supported; convert it to PNG"
+    if bits == 8:
+        file.seek(14 + header_size)
+        palette = np.frombuffer(file.read(1024), np.uint8)
+        if not np.array_equal(palette.reshape(-1, 4)[:, :3], np.repeat(np.arange(256)[:, None], 3, axis=1)):
+            return "a BMP file with a colour palette, which is not supported; convert it to PNG"
+    row_size = (width * bits + 31) // 32 * 4
+    return "the file is truncated" if offset + row_size * abs(height) > size else None
+
+
+def _decoding_error(path):
+    """Why a file cannot be decoded as a whole, or None."""
+    try:
+        _decode_file(path)
+    except _DecodingError as error:
+        return str(error)
+    return None
+
+
+class _DecodingError(Exception):
+    """Says why a file cannot be read or decoded."""
+
+
+def _decode_file(path):
+    import tensorflow as tf
+
+    try:
+        with tf.device("CPU:0"):
+            return decode_image(tf.io.read_file(os.fsencode(path)))
+    except (tf.errors.OpError, ValueError) as error:
+        message = getattr(error, "message", str(error))
+        # TensorFlow writes: {{function_node ...}} the reason [Op:DecodeJpeg]
+        reason = message.rpartition("}} ")[2].partition("\n")[0].partition(" [Op:")[0]
+        raise _DecodingError(reason.rstrip(".")) from None

@@ -1,0 +1,287 @@
+"""What every data format gives back: a reader of labelled images, and the decoding that readers share."""
+
+import abc
+import itertools
+import operator
+
+import numpy as np
+
+
+class Reader(abc.ABC):
+    """Labelled face images, read one by one, in a fixed order.
+
+    A format subclasses this with the two hooks below, `_images` and `_select`. TensorFlow is imported when a
+    dataset is built, not before: the labels and names of a reader can be had without it.
+
+    Attributes:
+        labels: int32 array, (num_images,); the class of every image in file order, 0 .. num_classes - 1.
+        label_names: Tuple of str; the identity behind every class.
+        image_size: (height, width) in pixels, of every image that comes out.
+    """
+
+    def __init__(self, labels, label_names, image_size):
+        self.labels = np.array(labels, np.int32)
+        self.labels.setflags(write=False)
+        self.label_names = tuple(label_names)
+        self.image_size = image_size
+
+    @property
+    def num_images(self) -> int:
+        """How many images an epoch has."""
+        return len(self.labels)
+
+    @property
+    def num_classes(self) -> int:
+        """How many identities there are: what a head wants as its `num_classes`."""
+        return len(self.label_names)
+
+    def __repr__(self):
+        return (
+            f"<{type(self).__name__}: {self.num_images} images of {self.num_classes} identities, "
+            f"image_size={self.image_size}>"
+        )
+
+    def dataset(self, batch_size=None, *, shuffle=False, seed=0, repeat=False, drop_remainder=False):
+        """A tf.data set of (image, label).
+
+        The shuffle is uniform over all the images, never a window of them: the order of epoch e is
+        `numpy.random.default_rng((seed, e)).permutation(num_images)`, whatever the global seeds are. Epochs count
+        the passes over the returned set, so two sets built alike give the same orders in the same turn. Images
+        are decoded in parallel and come out in that order.
+
+        Args:
+            batch_size: Images per batch, >= 1; None gives single images.
+            shuffle: Whether to permute the images, anew in every epoch.
+            seed: Int >= 0; chooses the orders. Without `shuffle` there is nothing to choose.
+            repeat: Whether to go on without end. Batches then run across the ends of epochs and are all full.
+            drop_remainder: Whether to drop a last batch that is not full, so that batches have a static shape.
+
+        Returns:
+            A `tf.data.Dataset` of (uint8 RGB image (height, width, 3), int32 label ()), with a leading batch axis
+            if `batch_size` is given.
+
+        Raises:
+            ValueError: If `batch_size` or `seed` is out of range, or `drop_remainder` is set without batches.
+
+        Example:
+            >>> import keras_margin.data
+            >>> images, labels = next(iter(keras_margin.data.open("orl").dataset(32, shuffle=True)))
+        """
+        batch_size, seed = _check_dataset_arguments(batch_size, seed, drop_remainder)
+        import tensorflow as tf
+
+        # A visible GPU would otherwise receive, and hand back, every constant that the input pipeline captures.
+        with tf.device("CPU:0"):
+            dataset = self._images(_epoch_order(self.num_images, shuffle, seed))
+            if repeat:
+                dataset = dataset.repeat()
+            if batch_size is not None:
+                dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+            return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def arrays(self):
+        """All images in memory, in file order, for a small set.
+
+        Returns:
+            (uint8 array (num_images, height, width, 3), int32 array (num_images,)). An image that turns out to
+            be unreadable only now is in neither, which are shorter then.
+
+        Example:
+            >>> images, labels = keras_margin.data.open("orl").arrays()
+        """
+        images = np.empty((self.num_images, *self.image_size, 3), np.uint8)
+        labels = np.empty(self.num_images, np.int32)
+        count = 0
+        for batch, batch_labels in self.dataset(64).as_numpy_iterator():
+            images[count : count + len(batch)] = batch
+            labels[count : count + len(batch)] = batch_labels
+            count += len(batch)
+        keep = self._keep()
+        return (images, labels) if keep is None else (images[keep], labels[keep])
+
+    def subset(self, indices):
+        """A reader of some of the images.
+
+        The classes that are left are numbered 0 .. n-1 in the order they had, and keep their names.
+
+        Args:
+            indices: Int array, one-dimensional, of image numbers in [0, num_images); they come out in this order.
+
+        Returns:
+            A reader of the same kind.
+
+        Raises:
+            TypeError: If `indices` are not integers.
+            ValueError: If there are none, or one is out of range.
+
+        Example:
+            >>> reader = keras_margin.data.open("orl")
+            >>> train_indices, test_indices = keras_margin.data.identity_disjoint_split(reader.labels, 10)
+            >>> train = reader.subset(train_indices)
+        """
+        indices = np.asarray(indices)
+        if indices.size and not np.issubdtype(indices.dtype, np.integer):
+            raise TypeError(
+                f"subset() needs image numbers, integers. Received an array of dtype {indices.dtype}. "
+                "If that is a mask, pass np.flatnonzero(mask)."
+            )
+        if indices.ndim != 1 or not indices.size:
+            raise ValueError(
+                f"subset() needs a one-dimensional array of at least one image number. Received shape {indices.shape}."
+            )
+        if indices.min() < 0 or indices.max() >= self.num_images:
+            raise ValueError(
+                f"subset() needs image numbers in [0, {self.num_images}). "
+                f"Received numbers from {indices.min()} to {indices.max()}."
+            )
+        classes, labels = np.unique(self.labels[indices], return_inverse=True)
+        return self._select(indices, labels, tuple(self.label_names[label] for label in classes))
+
+    @abc.abstractmethod
+    def _images(self, order):
+        """Turns a tf.data set of int64 image numbers into one of (uint8 image, int32 label), order and length kept."""
+
+    def _keep(self):
+        """The numbers of the images that `_images` did yield, where others took some places; None for all."""
+        return None
+
+    @abc.abstractmethod
+    def _select(self, indices, labels, label_names):
+        """The reader of the images `indices`, which have these new labels and names."""
+
+
+class ArrayReader(Reader):
+    """A reader of images that are in memory already.
+
+    Args:
+        images: uint8 array, (num_images, height, width) grey or (num_images, height, width, 3) RGB. Grey comes
+            out with its one channel three times.
+        labels: Int array, (num_images,).
+        label_names: Sequence of str, one per class.
+        image_size: (height, width) to resize to; None keeps the size of `images`.
+    """
+
+    def __init__(self, images, labels, label_names, image_size=None):
+        super().__init__(labels, label_names, check_image_size(image_size) or images.shape[1:3])
+        self._array = images
+
+    def _images(self, order):
+        import tensorflow as tf
+
+        images = tf.constant(self._array if self._array.ndim == 4 else self._array[..., np.newaxis])
+        labels = tf.constant(self.labels)
+
+        def load(index):
+            image = tf.repeat(images[index], 3 // images.shape[-1], axis=-1)
+            return resize_image(image, self.image_size), labels[index]
+
+        return order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _select(self, indices, labels, label_names):
+        return type(self)(self._array[indices], labels, label_names, self.image_size)
+
+
+def decode_image(contents):
+    """Decodes the bytes of a JPEG, PNG or BMP file, in a TensorFlow graph or eagerly.
+
+    Grey, palette and CMYK images become RGB, 16-bit ones keep their high byte, alpha is dropped. The orientation
+    a camera notes in EXIF is not applied.
+
+    Args:
+        contents: String tensor, (), the file.
+
+    Returns:
+        uint8 RGB tensor (height, width, 3).
+
+    Raises:
+        tf.errors.InvalidArgumentError: If the bytes cannot be decoded; when the tensor is computed.
+    """
+    import tensorflow as tf
+
+    # decode_image decodes JPEG by the fast inverse DCT, off by up to 3 grey levels from other libraries, and takes
+    # no other; decode_jpeg also reads PNG, but not BMP.
+    return tf.cond(
+        tf.equal(tf.strings.substr(contents, 0, 2), b"BM"),
+        lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
+        lambda: tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE"),
+    )
+
+
+def resize_image(image, image_size):
+    """Resizes an image by antialiased bilinear interpolation; one that has the size already is left as it is.
+
+    The whole image is stretched to the size: the ratio of its sides is not kept.
+
+    Args:
+        image: uint8 tensor, (any height, any width, 3).
+        image_size: (height, width) of the result.
+
+    Returns:
+        uint8 tensor (height, width, 3).
+    """
+    import tensorflow as tf
+
+    if image.shape[:2] == image_size:
+        return image
+
+    def resized():
+        pixels = tf.image.resize(image, image_size, antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], image_size))
+    return tf.ensure_shape(tf.cond(same, lambda: image, resized), (*image_size, 3))
+
+
+def check_image_size(image_size):
+    """Returns `image_size` as a tuple of two ints, or None for None.
+
+    Raises:
+        ValueError: If it is not two positive integers.
+    """
+    if image_size is None:
+        return None
+    try:
+        height, width = (operator.index(side) for side in image_size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"image_size needs two positive integers, (height, width). Received: image_size={image_size!r}. "
+            "Pass for example image_size=(112, 112)."
+        )
+    return height, width
+
+
+def _check_dataset_arguments(batch_size, seed, drop_remainder):
+    if batch_size is not None and operator.index(batch_size) < 1:
+        raise ValueError(
+            f"batch_size needs an integer >= 1. Received: batch_size={batch_size}. Pass None for single images."
+        )
+    if batch_size is None and drop_remainder:
+        raise ValueError(
+            "drop_remainder is about batches. Received: drop_remainder=True without a batch_size. Pass both or neither."
+        )
+    if operator.index(seed) < 0:
+        raise ValueError(f"seed needs an integer >= 0. Received: seed={seed}.")
+    return batch_size, operator.index(seed)
+
+
+def _epoch_order(num_images, shuffle, seed):
+    """A tf.data set of image numbers, int64; each pass over it is an epoch."""
+    import tensorflow as tf
+
+    if not shuffle:
+        return tf.data.Dataset.range(num_images)
+    epochs = itertools.count()
+
+    def permutation():
+        return np.random.default_rng((seed, next(epochs))).permutation(num_images)
+
+    def pick(order, position):
+        order = tf.cond(position == 0, lambda: tf.numpy_function(permutation, [], tf.int64), lambda: order)
+        order = tf.ensure_shape(order, (None,))
+        return order, order[position]
+
+    # Dataset.shuffle would hold a tensor per image (a gigabyte for 5.8 million) and depend on the global seed; a
+    # flat_map over whole permutations would lose the length.
+    return tf.data.Dataset.range(num_images).scan(tf.zeros((0,), tf.int64), pick)

@@ -1,0 +1,251 @@
+"""Figures of what evaluation computed; matplotlib is the extra "plots" and is imported when a figure is drawn.
+
+Every function returns a matplotlib Figure of its own (no pyplot, no global state) and, given a path, also writes it
+there: as PNG, PDF or SVG by the suffix, complete or not at all.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_margin.evaluation import Roc
+
+# Okabe and Ito's palette: apart for all common kinds of colour blindness, and dark enough on white.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
+_INK = "#333333"
+_FAINT = "#D9D9D9"
+_SUFFIXES = (".pdf", ".png", ".svg")
+_ROC_POINTS = 2000  # more than a figure has pixels
+
+
+def roc_curve(results, path=None):
+    """ROC curves over a logarithmic FAR axis: staircases, exact at the points drawn (at most 2,000 a curve).
+
+    The axis begins at the decade of the smallest FAR that any of the sets can show, 1 / impostors; each curve begins
+    at its own. TAR at a FAR is that of `tar_at_far`.
+
+    Args:
+        results: Dict from a curve's name to its `keras_margin.evaluation.Roc`, one or more.
+        path: File to write as well, `.png`, `.pdf` or `.svg`; or None.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: A result that is no `Roc`.
+        ValueError: No result, or another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> scores, is_same = [0.9, 0.5, 0.4, 0.1], [True, True, False, False]
+        >>> figure = roc_curve({"ours": keras_margin.evaluation.roc(scores, is_same)})
+    """
+    _check_results(results)
+    for name, result in results.items():
+        if not isinstance(result, Roc):
+            raise TypeError(f"roc_curve draws evaluation.Roc values. Received: {type(result).__name__} for {name!r}.")
+    figure, axes = _figure(path)
+    lowest = 10.0 ** np.floor(np.log10(min(1 / result.num_impostor for result in results.values())))
+    bottom = 100.0
+    for (name, result), style in zip(results.items(), _styles(), strict=False):
+        far, tar = _thinned(result)
+        axes.plot(far, 100 * tar, drawstyle="steps-post", label=name, **style)
+        bottom = min(bottom, 100 * tar[0])
+    axes.set_xscale("log")
+    axes.set_xlim(min(lowest, 0.1), 1)
+    _percent_axis(axes, bottom)
+    axes.set_xlabel("False accept rate (FAR)")
+    axes.set_ylabel("True accept rate (%)")
+    _legend(axes, "best")
+    return _finish(figure, path)
+
+
+def score_histogram(scores, is_same, path=None, threshold=None):
+    """Distributions of genuine and impostor scores, each as a share of its own pairs.
+
+    Args:
+        scores: Real array (n,), finite.
+        is_same: Bool array (n,); True is a genuine pair.
+        path: As for `roc_curve`.
+        threshold: Score to mark, with the FAR and FRR it gives; or None.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: Lengths that differ, scores or a threshold that are not finite, no genuine or no impostor pair,
+            another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> figure = score_histogram([0.9, 0.5, 0.4, 0.1], [True, True, False, False], threshold=0.45)
+
+    Reference: Deng et al., ArcFace, CVPR 2019, figure 6 (there over angles).
+    """
+    scores, is_same = _check_scores(scores, is_same)
+    if threshold is not None and not np.isfinite(threshold):
+        raise ValueError(f"threshold must be finite, or None for no mark. Received: {threshold}.")
+    figure, axes = _figure(path)
+    edges = _bin_edges(scores)
+    for name, chosen, style in zip(("impostor", "genuine"), (~is_same, is_same), _styles(), strict=False):
+        share = 100 * np.histogram(scores[chosen], edges)[0] / chosen.sum()
+        label = f"{name} ({chosen.sum():,} pairs)"
+        axes.stairs(share, edges, color=style["color"], linewidth=1.5, zorder=3)
+        axes.stairs(share, edges, color=style["color"], alpha=0.3, fill=True, zorder=2, label=label)
+    marked = edges if threshold is None else np.append(edges, threshold)
+    axes.set_xlim(marked.min(), marked.max())
+    axes.set_ylim(0, (1.05 if threshold is None else 1.25) * axes.dataLim.y1)
+    if threshold is not None:
+        _mark_threshold(axes, scores, is_same, threshold)
+    axes.set_xlabel("Score (cosine similarity)")
+    axes.set_ylabel("Share of pairs of its kind per bin (%)")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=9, labelcolor=_INK, frameon=False)
+    return _finish(figure, path)
+
+
+def cmc_curve(results, path=None):
+    """Cumulative match characteristics: the identification rate against the rank.
+
+    Args:
+        results: Dict from a curve's name to its `keras_margin.evaluation.cmc`, array (max_rank,) in [0, 1].
+        path: As for `roc_curve`.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: No result, an array that is not one-dimensional or leaves [0, 1], another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> figure = cmc_curve({"ours": [0.8, 0.9, 0.95]})
+    """
+    _check_results(results)
+    rates = {name: np.asarray(result, np.float64) for name, result in results.items()}
+    for name, rate in rates.items():
+        if rate.ndim != 1 or not rate.size or not ((rate >= 0) & (rate <= 1)).all():
+            raise ValueError(f"cmc_curve draws arrays (max_rank,) in [0, 1]. Received: {results[name]!r} for {name!r}.")
+    figure, axes = _figure(path)
+    for (name, rate), style in zip(rates.items(), _styles(), strict=False):
+        ranks = np.arange(1, len(rate) + 1)
+        marker = "o" if len(rate) <= 30 else None
+        axes.plot(ranks, 100 * rate, label=name, marker=marker, markersize=4, clip_on=False, **style)
+    longest = max(map(len, rates.values()))
+    axes.set_xlim(1, max(longest, 2))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    ticks = axes.xaxis.get_major_locator().tick_values(1, longest)
+    axes.set_xticks([1, *ticks[(ticks > 1) & (ticks <= longest)]])
+    _percent_axis(axes, 100 * min(rate[0] for rate in rates.values()))
+    axes.set_xlabel("Rank")
+    axes.set_ylabel("Identification rate (%)")
+    _legend(axes, "lower right")
+    return _finish(figure, path)
+
+
+def _mark_threshold(axes, scores, is_same, threshold):
+    """A line at the threshold and, in the free strip above the bars, the errors it makes."""
+    far, frr = np.mean(scores[~is_same] >= threshold), np.mean(scores[is_same] < threshold)
+    axes.axvline(threshold, color=_INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=4)
+    left, right = axes.get_xlim()
+    on_left = threshold > (left + right) / 2
+    axes.annotate(
+        f"threshold {threshold:.3g}\nFAR {100 * far:.2g} %, FRR {100 * frr:.2g} %",
+        (threshold, 1),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(-5 if on_left else 5, -4),
+        textcoords="offset points",
+        ha="right" if on_left else "left",
+        va="top",
+        fontsize=9,
+        color=_INK,
+    )
+
+
+def _check_results(results):
+    if not results:
+        raise ValueError("A figure needs at least one curve. Received: no results.")
+
+
+def _check_scores(scores, is_same):
+    scores, is_same = np.asarray(scores, np.float64), np.asarray(is_same).astype(bool)
+    if scores.ndim != 1 or scores.shape != is_same.shape:
+        raise ValueError(f"scores and is_same must both be shaped (n,). Received: {scores.shape}, {is_same.shape}.")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"scores must be finite. Received: {(~np.isfinite(scores)).sum()} NaN or infinite.")
+    if is_same.all() or not is_same.any():
+        raise ValueError("score_histogram needs genuine and impostor pairs. Received: one kind only.")
+    return scores, is_same
+
+
+def _bin_edges(scores):
+    """Edges of 20 to 80 equal bins, more where there are more scores."""
+    low, high = scores.min(), scores.max()
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, int(np.clip(np.sqrt(len(scores)), 20, 80)) + 1)
+
+
+def _thinned(result):
+    """The staircase from the smallest FAR the impostors can show, at no more points than can be seen."""
+    first = 1 / result.num_impostor
+    far = np.geomspace(first, 1, _ROC_POINTS) if len(result.far) > _ROC_POINTS else np.clip(result.far, first, 1)
+    far = np.unique(far)
+    return far, result.tar[np.searchsorted(result.far, far, side="right") - 1]
+
+
+def _styles():
+    for dashes in _DASHES:
+        for colour in _COLOURS:
+            yield {"color": colour, "linestyle": dashes, "linewidth": 1.8}
+
+
+def _figure(path):
+    """An empty figure with one set of axes in the house style; checks where it shall go before anything is drawn."""
+    if path is not None and Path(path).suffix.lower() not in _SUFFIXES:
+        raise ValueError(f"A figure is written as one of {', '.join(_SUFFIXES)}. Received: path={str(path)!r}.")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('Figures need matplotlib. Install it with: pip install "keras-margin[plots]"') from error
+    figure = Figure(figsize=(5.6, 3.8), dpi=150, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_INK)
+    axes.tick_params(colors=_INK, labelsize=9)
+    axes.xaxis.label.set(color=_INK, size=10)
+    axes.yaxis.label.set(color=_INK, size=10)
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _percent_axis(axes, lowest):
+    """A rate axis up to 100 %, from a round number under the lowest point so that near-perfect curves stay apart."""
+    floors = (99, 95, 90, 80, 70, 60, 50, 40, 20, 0)
+    bottom = next((floor for floor in floors if lowest >= floor + 0.1 * (100 - floor)), 0)
+    axes.set_ylim(bottom, 100 + 0.02 * (100 - bottom))
+
+
+def _legend(axes, place):
+    axes.legend(loc=place, fontsize=9, labelcolor=_INK, frameon=True, framealpha=0.9, edgecolor="none")
+
+
+def _finish(figure, path):
+    """Write the figure where asked, first under a temporary name beside it, so that no half a file is ever seen."""
+    if path is None:
+        return figure
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format=path.suffix[1:].lower())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return figure

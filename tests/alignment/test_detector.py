@@ -1,0 +1,174 @@
+"""align's choice of face and its errors with stand-in detectors; MTCNN itself where its extra is installed."""
+
+import builtins
+import math
+import pathlib
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from keras_margin.alignment import LANDMARKS_112, MTCNNDetector, align, align_points, warp
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def picture(height=300, width=400):
+    rows, columns = np.mgrid[0:height, 0:width]
+    return np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=-1).astype(np.uint8)
+
+
+def found(*faces):
+    """A detector that finds `faces`, each (box, points), whatever the image."""
+    boxes, points = zip(*faces, strict=True)
+    return lambda image: (np.array(boxes), np.array(points), np.ones(len(faces)))
+
+
+SMALL = ((10, 10, 60, 60), LANDMARKS_112 + [5, 7])
+LARGE = ((100, 50, 300, 250), LANDMARKS_112 + [150, 80])
+
+
+def test_the_largest_face_is_the_one_that_is_cropped():
+    image = picture()
+    # Template points moved by whole pixels: the crop is a plain slice of the image.
+    np.testing.assert_array_equal(align(image, detector=found(SMALL, LARGE)), image[80:192, 150:262])
+    np.testing.assert_array_equal(align(image, detector=found(LARGE, SMALL)), image[80:192, 150:262])
+    np.testing.assert_array_equal(align(image, detector=found(SMALL)), image[7:119, 5:117])
+
+
+def test_the_narrow_crop_is_the_middle_of_the_square_one():
+    narrow = align(picture(), size=(112, 96), detector=found(LARGE))
+    np.testing.assert_array_equal(narrow, picture()[80:192, 158:254])
+
+
+def test_an_image_without_a_face_gives_none():
+    assert align(picture(), detector=lambda image: (np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0))) is None
+    assert align(picture(), detector=lambda image: ([], [], [])) is None
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "message"),
+    [
+        (picture() / 255.0, TypeError, "align needs a uint8 RGB image.*Received: float64"),
+        ("face.jpg", TypeError, "Received: str"),
+        (picture()[..., 0], ValueError, r"Received: shape \(300, 400\)"),
+        (np.zeros((8, 8, 4), np.uint8), ValueError, r"Received: shape \(8, 8, 4\)"),
+    ],
+)
+def test_a_bad_image_is_refused_before_any_detector_sees_it(image, error, message):
+    def never(image):
+        raise AssertionError("the detector was called")
+
+    with pytest.raises(error, match=message):
+        align(image, detector=never)
+
+
+def test_a_detector_that_answers_other_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"boxes \(n, 4\).*Received: boxes \(1, 4\), points \(1, 4, 2\)"):
+        align(picture(), detector=lambda image: ([[0, 0, 9, 9]], np.zeros((1, 4, 2)), [1.0]))
+    with pytest.raises(ValueError, match=r"Received: boxes \(1, 5\)"):
+        align(picture(), detector=lambda image: ([[0, 0, 9, 9, 1]], LANDMARKS_112[None], [1.0]))
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch):
+    real_import = builtins.__import__
+
+    def no_mtcnn(name, *args, **kwargs):
+        if name.split(".")[0] == "mtcnn":
+            raise ImportError("blocked")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_mtcnn)
+    with pytest.raises(ImportError, match=r'pip install "keras-margin\[align\]".*blocked'):
+        MTCNNDetector()
+
+
+def test_importing_alignment_imports_no_detector_and_no_framework():
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import keras_margin.alignment; "
+        "print([name for name in ('mtcnn', 'tensorflow', 'keras') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("arguments", [{"min_face_size": 0}, {"min_score": 1.5}, {"min_score": math.nan}])
+def test_a_detector_setting_out_of_range_is_refused(arguments):
+    with pytest.raises(ValueError, match=f"MTCNNDetector needs {next(iter(arguments))}"):
+        MTCNNDetector(**arguments)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    pytest.importorskip("mtcnn", reason="the align extra is not installed")
+    return MTCNNDetector()
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    """Rear Admiral Grace Hopper, a public-domain photograph that matplotlib ships: 600 x 512, one face."""
+    matplotlib = pytest.importorskip("matplotlib")
+    Image = pytest.importorskip("PIL.Image")
+    path = pathlib.Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_mtcnn_finds_the_five_points_of_a_photograph_in_the_templates_order(detector, photograph):
+    boxes, points, scores = detector(photograph)
+    assert boxes.shape == (1, 4) and scores[0] > 0.9
+    # Read off the photograph by eye, to a few pixels: her eyes, nose tip and mouth corners, viewer's left first.
+    np.testing.assert_allclose(points[0], [[220, 190], [308, 186], [268, 237], [232, 277], [304, 273]], atol=10)
+    assert (points != np.rint(points)).any()  # fractions survive
+
+
+def test_aligning_a_photograph_puts_its_points_on_the_template(detector, photograph):
+    face = align(photograph, detector=detector)
+    assert face.shape == (112, 112, 3) and face.dtype == np.uint8
+    # The detector looks again at its own crop; the fit itself leaves 2 pixels, her pose against the mean face's.
+    _, points, _ = detector(face)
+    np.testing.assert_allclose(points[0], LANDMARKS_112, atol=5)
+    np.testing.assert_array_equal(align(photograph), face)  # the default detector
+
+
+def test_a_tilted_photograph_is_turned_upright(detector, photograph):
+    cosine, sine = math.cos(0.35), math.sin(0.35)
+    tilted = warp(photograph, [[cosine, -sine, 220], [sine, cosine, 30]], (800, 800))
+    _, points, _ = detector(align(tilted, detector=detector))
+    np.testing.assert_allclose(points[0], LANDMARKS_112, atol=6)
+
+
+def test_of_two_people_the_nearer_is_aligned(detector, photograph):
+    far = photograph[::2, ::2]
+    both = np.zeros((600, 800, 3), np.uint8)
+    both[100:400, :256], both[:, 288:] = far, photograph
+    _, points, _ = detector(both)
+    assert len(points) == 2
+    nearer = align_points(both, points[points[:, 0, 0] > 288][0])
+    np.testing.assert_array_equal(align(both, detector=detector), nearer)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (10, 10), (13, 500), (200, 300)])
+def test_mtcnn_finds_nothing_in_an_empty_image_of_any_size(detector, shape):
+    assert align(np.full((*shape, 3), 127, np.uint8), detector=detector) is None
+
+
+def test_weights_planted_in_the_current_folder_are_not_loaded(detector, tmp_path, monkeypatch, photograph):
+    for name in ("pnet.lz4", "rnet.lz4", "onet.lz4"):
+        (tmp_path / name).write_bytes(b"not weights")
+    monkeypatch.chdir(tmp_path)
+    assert len(MTCNNDetector()(photograph)[0]) == 1
+
+
+def test_threads_share_one_detector(detector, photograph):
+    alone, answers = detector(photograph)[1], []
+    threads = [threading.Thread(target=lambda: answers.append(detector(photograph)[1])) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 4
+    for points in answers:
+        np.testing.assert_allclose(points, alone, atol=0.01)

@@ -1,0 +1,161 @@
+import math
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from keras_margin import evaluation, plots
+
+SCORES = np.array([0.9, 0.7, 0.2, 0.8, 0.3, 0.1, 0.0])
+IS_SAME = np.array([True, True, True, False, False, False, False])
+DRAWINGS = {
+    "roc_curve": lambda path=None: plots.roc_curve({"ours": evaluation.roc(SCORES, IS_SAME)}, path),
+    "score_histogram": lambda path=None: plots.score_histogram(SCORES, IS_SAME, path, threshold=0.5),
+    "cmc_curve": lambda path=None: plots.cmc_curve({"ours": [0.5, 0.75, 1.0]}, path),
+}
+
+
+def legend_names(legend):
+    return [text.get_text() for text in legend.get_texts()]
+
+
+def test_roc_curve_draws_the_staircase_from_the_first_far_that_the_impostors_show():
+    (axes,) = DRAWINGS["roc_curve"]().axes
+    (line,) = axes.lines
+    # Thresholds 0.9, 0.8, 0.7, 0.3, 0.2 ...: one genuine at FAR 0 (nothing in sight between 0 and 1/4), two at 1/4.
+    assert line.get_xdata().tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert line.get_ydata().tolist() == pytest.approx([200 / 3, 100, 100, 100])
+    assert line.get_drawstyle() == "steps-post"
+    assert axes.get_xscale() == "log" and axes.get_xlim() == (0.1, 1.0)
+    assert legend_names(axes.get_legend()) == ["ours"]
+    assert axes.get_xlabel() and axes.get_ylabel()
+
+
+def test_roc_curve_of_many_scores_keeps_its_values_at_fewer_points():
+    rng = np.random.default_rng(0)
+    is_same = np.arange(40_000) % 2 == 0
+    scores = rng.normal(is_same.astype(float))
+    (axes,) = plots.roc_curve({"a": evaluation.roc(scores, is_same)}).axes
+    far, tar = axes.lines[0].get_data()
+    assert len(far) <= 2000 and far[0] == 1 / 20_000 and far[-1] == 1
+    for index in (0, 700, 1300, len(far) - 1):
+        impostor = np.sort(scores[~is_same])[::-1]
+        refused = impostor[math.floor(far[index] * 20_000 + 1e-9)] if far[index] < 1 else -math.inf
+        assert tar[index] == pytest.approx(100 * np.mean(scores[is_same] > refused))
+
+
+def test_curves_differ_by_more_than_colour_once_the_palette_is_spent():
+    (axes,) = plots.cmc_curve({str(number): [0.5, 1.0] for number in range(9)}).axes
+    styles = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
+    assert len(axes.lines) == 9 and len(styles) == 9
+
+
+def test_score_histogram_shares_sum_to_a_hundred_per_kind_and_the_threshold_tells_its_errors():
+    figure = DRAWINGS["score_histogram"]()
+    (axes,) = figure.axes
+    for patch in axes.patches:
+        assert patch.get_data().values.sum() == pytest.approx(100)
+    assert legend_names(figure.legends[0]) == ["impostor (4 pairs)", "genuine (3 pairs)"]
+    assert axes.texts[0].get_text() == "threshold 0.5\nFAR 25 %, FRR 33 %"
+    assert axes.lines[0].get_xdata() == [0.5, 0.5]
+
+
+def test_score_histogram_shows_a_threshold_outside_the_scores():
+    (axes,) = plots.score_histogram(SCORES, IS_SAME, threshold=1.5).axes
+    assert axes.get_xlim() == (0.0, 1.5)
+
+
+def test_score_histogram_draws_scores_that_are_all_equal():
+    (axes,) = plots.score_histogram([0.5, 0.5], [True, False]).axes
+    assert axes.get_xlim() == (0.0, 1.0)
+
+
+def test_cmc_curve_draws_per_cent_by_rank_from_one():
+    (axes,) = DRAWINGS["cmc_curve"]().axes
+    assert axes.lines[0].get_xdata().tolist() == [1, 2, 3]
+    assert axes.lines[0].get_ydata().tolist() == [50, 75, 100]
+    assert axes.get_xticks().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("length", [1, 20, 300])
+def test_cmc_ticks_are_whole_ranks_from_one_to_the_last(length):
+    (axes,) = plots.cmc_curve({"a": np.linspace(0.7, 1, length)}).axes
+    ticks = axes.get_xticks().tolist()
+    assert ticks[0] == 1 and ticks[-1] <= length and all(tick == int(tick) for tick in ticks)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".SVG"])
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_is_written_whole_and_leaves_nothing_else(tmp_path, name, suffix):
+    path = tmp_path / f"figure{suffix}"
+    path.write_bytes(b"an older figure")
+    DRAWINGS[name](path)
+    starts = {".png": b"\x89PNG", ".pdf": b"%PDF", ".SVG": b"<?xml"}
+    assert path.read_bytes().startswith(starts[suffix])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def full_disk(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "figure.png"
+    path.write_bytes(b"an older figure")
+    monkeypatch.setattr(Figure, "savefig", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        DRAWINGS["cmc_curve"](path)
+    assert path.read_bytes() == b"an older figure" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        DRAWINGS["cmc_curve"](tmp_path / "missing" / "figure.png")
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_another_suffix_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=re.escape("one of .pdf, .png, .svg. Received: path='figure.jpeg'")):
+        DRAWINGS[name]("figure.jpeg")
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, name):
+    for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=re.escape('pip install "keras-margin[plots]"')):
+        DRAWINGS[name]()
+
+
+def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
+    import matplotlib
+
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
+    before = dict(matplotlib.rcParams)
+    for draw in DRAWINGS.values():
+        draw()
+    assert dict(matplotlib.rcParams) == before
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: plots.roc_curve({}), ValueError, "at least one curve"),
+        (lambda: plots.cmc_curve({}), ValueError, "at least one curve"),
+        (lambda: plots.roc_curve({"a": [0.1]}), TypeError, "evaluation.Roc values. Received: list for 'a'"),
+        (lambda: plots.cmc_curve({"a": [0.5, 1.5]}), ValueError, "in [0, 1]"),
+        (lambda: plots.cmc_curve({"a": [math.nan]}), ValueError, "in [0, 1]"),
+        (lambda: plots.cmc_curve({"a": []}), ValueError, "(max_rank,)"),
+        (lambda: plots.score_histogram([0.1], [True, False]), ValueError, "(1,), (2,)"),
+        (lambda: plots.score_histogram([0.1, math.nan], [True, False]), ValueError, "1 NaN"),
+        (lambda: plots.score_histogram([0.1, 0.2], [True, True]), ValueError, "one kind only"),
+        (lambda: plots.score_histogram([0.1, 0.2], [True, False], threshold=math.inf), ValueError, "must be finite"),
+    ],
+)
+def test_bad_input_is_refused(call, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        call()

@@ -1,0 +1,472 @@
+"""Embedder against tiny networks whose embeddings a NumPy formula gives, and the two-image script on top of it."""
+
+import builtins
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_margin.runtime import Embedder
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+HEIGHT, WIDTH, SIZE = 8, 6, 5
+NORMALIZATION = (127.5, 128.0)
+KERNEL = np.random.default_rng(0).normal(size=(HEIGHT * WIDTH * 3, SIZE))
+
+
+def images_of(count, seed=1):
+    return np.random.default_rng(seed).integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def expected(images, mean=127.5, std=128.0):
+    """x = (image - mean) / std, y = flatten(x) @ kernel, embedding = y / ||y||, in float64."""
+    y = ((images.astype(np.float64) - mean) / std).reshape(len(images), -1) @ KERNEL
+    return y / np.linalg.norm(y, axis=1, keepdims=True)
+
+
+def convert(folder, name, shape, dtype, function, **options):
+    """A .tflite file of `function(image, kernel)` with the signature image -> its dict of outputs."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.kernel = tf.Variable(KERNEL, dtype=tf.float32)
+    spec = tf.TensorSpec(shape, dtype, name="image")
+    module.call = tf.function(lambda image: function(image, module.kernel), input_signature=[spec])
+    tf.saved_model.save(module, str(folder / name), signatures=module.call)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / name))
+    for option, value in options.items():
+        setattr(converter, option, value)
+    path = folder / f"{name}.tflite"
+    path.write_bytes(converter.convert())
+    return path
+
+
+def full_integer(dtype, mean, std, shape=(3, HEIGHT, WIDTH, 3)):
+    import tensorflow as tf
+
+    def representative():
+        for seed in range(20):
+            yield [((images_of(shape[0], seed) - np.float32(mean)) / np.float32(std)).astype(np.float32)]
+
+    return {
+        "optimizations": [tf.lite.Optimize.DEFAULT],
+        "representative_dataset": representative,
+        "target_spec": tf.lite.TargetSpec(supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]),
+        "inference_input_type": tf.as_dtype(dtype),
+        "inference_output_type": tf.as_dtype(dtype),
+    }
+
+
+def project(image, kernel):
+    import tensorflow as tf
+
+    return {"embedding": tf.reshape(image, [-1, HEIGHT * WIDTH * 3]) @ kernel}
+
+
+def own_export(image, kernel):
+    """What keras-margin exports: uint8 in, normalised inside, unit length out."""
+    import tensorflow as tf
+
+    answer = project((tf.cast(image, tf.float32) - 127.5) / 128.0, kernel)["embedding"]
+    return {"embedding": answer / tf.norm(answer, axis=-1, keepdims=True)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def free_batch(folder):
+    return convert(folder, "free_batch", [None, HEIGHT, WIDTH, 3], "uint8", own_export)
+
+
+@pytest.fixture(scope="module")
+def fixed_batch(folder):
+    return convert(folder, "fixed_batch", [3, HEIGHT, WIDTH, 3], "float32", project)
+
+
+@pytest.fixture(scope="module")
+def int8(folder):
+    options = full_integer(np.int8, *NORMALIZATION)
+    return convert(folder, "int8", [3, HEIGHT, WIDTH, 3], "float32", project, **options)
+
+
+def test_embeddings_of_our_own_export_are_the_formulas_at_every_batch_size(free_batch):
+    embedder, images = Embedder(free_batch), images_of(70)
+    for count in (1, 2, 32, 33, 70, 3):
+        embeddings = embedder.embed(images[:count])
+        assert embeddings.dtype == np.float32
+        np.testing.assert_allclose(embeddings, expected(images[:count]), atol=1e-6)
+
+
+def test_one_image_embeds_like_a_batch_of_one(free_batch):
+    embedder, images = Embedder(free_batch), images_of(1)
+    np.testing.assert_array_equal(embedder.embed(images[0]), embedder.embed(images))
+
+
+def test_a_list_of_images_and_a_strided_view_embed_like_the_array(free_batch):
+    embedder, images = Embedder(free_batch), images_of(4)
+    np.testing.assert_array_equal(embedder.embed(list(images)), embedder.embed(images))
+    bgr = np.ascontiguousarray(images[..., ::-1])
+    np.testing.assert_array_equal(embedder.embed(bgr[..., ::-1]), embedder.embed(images))
+
+
+def test_a_fixed_batch_is_padded_and_the_padding_leaves_no_trace(fixed_batch):
+    embedder, images = Embedder(fixed_batch, normalization=NORMALIZATION), images_of(7)
+    for count in (1, 2, 3, 4, 7):
+        np.testing.assert_allclose(embedder.embed(images[:count]), expected(images[:count]), atol=1e-6)
+
+
+def test_normalization_may_differ_by_channel(fixed_batch):
+    mean, std = (120.0, 110.0, 100.0), (60.0, 70.0, 80.0)
+    embeddings = Embedder(fixed_batch, normalization=(mean, std)).embed(images_of(2))
+    np.testing.assert_allclose(embeddings, expected(images_of(2), np.array(mean), np.array(std)), atol=1e-6)
+
+
+def test_an_int8_network_is_quantised_and_dequantised_by_its_own_scales(int8):
+    embedder, images = Embedder(int8, normalization=NORMALIZATION), images_of(7)
+    assert embedder.input_details["dtype"] == np.int8
+    # 8-bit input, weights and output; one scale a tensor. A wrong zero point or a missing normalisation gives < 0.9.
+    assert np.sum(embedder.embed(images) * expected(images), axis=1).min() > 0.995
+
+
+def test_a_quantised_uint8_network_of_normalised_values_needs_and_obeys_normalization(folder):
+    options = full_integer(np.uint8, *NORMALIZATION)
+    path = convert(folder, "uint8_values", [3, HEIGHT, WIDTH, 3], "float32", project, **options)
+    with pytest.raises(ValueError, match=r"uint8 standing for -0.99.* to 1, .*normalization=\(127\.5, 128\.0\)"):
+        Embedder(path)
+    images = images_of(4)
+    embeddings = Embedder(path, normalization=NORMALIZATION).embed(images)
+    assert np.sum(embeddings * expected(images), axis=1).min() > 0.995
+
+
+def test_a_quantised_network_whose_range_is_0_to_255_takes_pixels(folder):
+    def normalise_inside(image, kernel):
+        return project((image - 127.5) / 128.0, kernel)
+
+    options = full_integer(np.int8, 0.0, 1.0)
+    path = convert(folder, "int8_pixels", [3, HEIGHT, WIDTH, 3], "float32", normalise_inside, **options)
+    images = images_of(4)
+    assert np.sum(Embedder(path).embed(images) * expected(images), axis=1).min() > 0.99
+    with pytest.raises(ValueError, match="takes pixels from 0 to 255 and normalises inside"):
+        Embedder(path, normalization=NORMALIZATION)
+
+
+def test_our_own_export_in_full_int8_still_takes_uint8_pixels_at_any_batch_size(folder):
+    options = full_integer(np.uint8, 0.0, 1.0)
+    options["representative_dataset"] = lambda: ([images_of(1, seed)] for seed in range(20))
+    path = convert(folder, "own_int8", [None, HEIGHT, WIDTH, 3], "uint8", own_export, **options)
+    embedder, images = Embedder(path), images_of(40)
+    for count in (1, 40, 3):
+        assert np.sum(embedder.embed(images[:count]) * expected(images[:count]), axis=1).min() > 0.99
+
+
+def test_a_channels_first_network_is_fed_transposed(folder):
+    def channels_first(image, kernel):
+        import tensorflow as tf
+
+        return project(tf.transpose(image, [0, 2, 3, 1]), kernel)
+
+    path = convert(folder, "channels_first", [1, 3, HEIGHT, WIDTH], "float32", channels_first)
+    embedder = Embedder(path, normalization=NORMALIZATION)
+    assert embedder.image_size == (HEIGHT, WIDTH)
+    np.testing.assert_allclose(embedder.embed(images_of(3)), expected(images_of(3)), atol=1e-6)
+
+
+def test_of_several_outputs_the_one_named_embedding_is_taken(folder):
+    def two_outputs(image, kernel):
+        return {"a_quality": image[:, 0, 0, :1], "embedding": project(image, kernel)["embedding"]}
+
+    path = convert(folder, "two_outputs", [1, HEIGHT, WIDTH, 3], "float32", two_outputs)
+    embeddings = Embedder(path, normalization=NORMALIZATION).embed(images_of(2))
+    np.testing.assert_allclose(embeddings, expected(images_of(2)), atol=1e-6)
+
+    def no_name(image, kernel):
+        return {"a_quality": image[:, 0, 0, :1], "features": project(image, kernel)["embedding"]}
+
+    path = convert(folder, "no_name", [1, HEIGHT, WIDTH, 3], "float32", no_name)
+    with pytest.raises(ValueError, match=r"one that its signature calls 'embedding'.*no_name\.tflite"):
+        Embedder(path, normalization=NORMALIZATION)
+
+
+def test_a_zero_embedding_stays_zero_and_is_never_nan(fixed_batch):
+    grey = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)  # (128 - 128) / 1 = 0 everywhere
+    embedder, image = Embedder(fixed_batch, normalization=(128.0, 1.0)), images_of(1)[0]
+    np.testing.assert_array_equal(embedder.embed(grey), np.zeros((1, SIZE)))
+    assert embedder.verify(grey, image) == 0.0
+    assert embedder.verify(grey, grey) == 0.0
+
+
+def test_a_network_that_answers_nan_is_an_error_that_counts_the_images(folder):
+    def root(image, kernel):
+        import tensorflow as tf
+
+        return {"embedding": tf.sqrt(image[:, 0, 0, :])}
+
+    path = convert(folder, "root", [1, HEIGHT, WIDTH, 3], "float32", root)
+    images = np.full((3, HEIGHT, WIDTH, 3), 200, np.uint8)
+    images[1] = 10
+    with pytest.raises(ValueError, match=r"root\.tflite holds NaN or infinity in 1 of 3 rows, first in row 1"):
+        Embedder(path, normalization=(100.0, 1.0)).embed(images)
+
+
+def test_verify_is_the_cosine_of_the_two_embeddings(free_batch):
+    embedder, (a, b) = Embedder(free_batch), images_of(2)
+    cosine = expected(a[None])[0] @ expected(b[None])[0]
+    assert embedder.verify(a, b) == pytest.approx(cosine, abs=1e-6)
+    assert embedder.verify(a, a) == pytest.approx(1.0, abs=1e-6)
+    assert embedder.verify(a, a) <= 1.0
+
+
+def test_identify_finds_the_most_alike_row_of_a_gallery_of_any_lengths(free_batch):
+    embedder, known = Embedder(free_batch), images_of(90, seed=2)
+    order = np.random.default_rng(3).permutation(90)[:80]
+    # A few grey levels of noise keep a probe nearest to its own entry; the rows' lengths must not matter.
+    noise = np.random.default_rng(4).integers(-3, 4, (80, HEIGHT, WIDTH, 3))
+    probes = np.clip(known[order] + noise, 0, 255).astype(np.uint8)
+    gallery = expected(known) * np.linspace(0.1, 10.0, 90)[:, None]
+    indices, scores = embedder.identify(probes, gallery)
+    np.testing.assert_array_equal(indices, order)
+    np.testing.assert_allclose(scores, np.sum(expected(probes) * expected(known[order]), axis=1), atol=1e-6)
+
+
+def test_the_properties_describe_the_network(free_batch):
+    embedder = Embedder(free_batch, num_threads=1)
+    assert (embedder.image_size, embedder.embedding_size) == ((HEIGHT, WIDTH), SIZE)
+    assert embedder.input_details["shape_signature"].tolist() == [-1, HEIGHT, WIDTH, 3]
+    assert "free_batch.tflite" in repr(embedder)
+
+
+class SlowInterpreter:
+    """Waits between the images' arrival and the run, so that threads which do not take turns mix their images."""
+
+    def __init__(self, interpreter):
+        self.interpreter = interpreter
+
+    def __getattr__(self, name):
+        return getattr(self.interpreter, name)
+
+    def invoke(self):
+        time.sleep(0.002)
+        self.interpreter.invoke()
+
+
+def test_threads_share_one_embedder_and_each_gets_its_own_answer(free_batch):
+    embedder, wrong, done = Embedder(free_batch), [], []
+    embedder._interpreter = SlowInterpreter(embedder._interpreter)
+
+    def work(seed):
+        for count in (3, 3, 1, 5, 3):
+            images = images_of(count, seed)
+            if np.abs(embedder.embed(images) - expected(images)).max() > 1e-6:
+                wrong.append((seed, count))
+        done.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == [] and sorted(done) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (images_of(2).astype(np.float32) / 255, TypeError, r"uint8 RGB.*Received: float32.*np\.rint\(images \* 255\)"),
+        (images_of(2).astype(np.int64), TypeError, "Received: int64"),
+        (images_of(2)[:, :, :-1], ValueError, r"\(n, 8, 6, 3\) or \(8, 6, 3\).*Received: shape \(2, 8, 5, 3\)"),
+        (images_of(2).transpose(0, 2, 1, 3), ValueError, r"Received: shape \(2, 6, 8, 3\)"),
+        (images_of(2)[..., :1], ValueError, r"Received: shape \(2, 8, 6, 1\)"),
+        (images_of(2)[0, 0], ValueError, r"Received: shape \(6, 3\)"),
+        (images_of(2)[:0], ValueError, r"at least one image. Received: shape \(0, 8, 6, 3\)"),
+        ([images_of(1)[0], images_of(1)[0, 1:]], ValueError, "images of one size"),
+    ],
+)
+def test_images_of_the_wrong_type_or_shape_are_refused(free_batch, images, error, message):
+    with pytest.raises(error, match=message):
+        Embedder(free_batch).embed(images)
+
+
+def test_verify_and_identify_refuse_what_they_cannot_compare(free_batch):
+    embedder, images = Embedder(free_batch), images_of(2)
+    with pytest.raises(ValueError, match=r"of shape \(8, 6, 3\). Received: shape \(2, 8, 6, 3\)"):
+        embedder.verify(images, images[0])
+    with pytest.raises(TypeError, match="gallery of embeddings, floats. Received: uint8"):
+        embedder.identify(images, images)
+    with pytest.raises(ValueError, match=r"shape \(m, 5\), m >= 1. Received: shape \(2, 4\)"):
+        embedder.identify(images, np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"Received: shape \(0, 5\)"):
+        embedder.identify(images, np.ones((0, 5)))
+    with pytest.raises(ValueError, match="gallery holds NaN or infinity in 1 of 2 rows, first in row 1"):
+        embedder.identify(images, np.array([[1.0] * 5, [np.nan] * 5]))
+
+
+def test_normalization_is_required_where_wanted_and_refused_where_not(free_batch, fixed_batch):
+    with pytest.raises(ValueError, match=r"takes float32.*normalization=\(127\.5, 128\.0\), or \(0\.0, 1\.0\)"):
+        Embedder(fixed_batch)
+    with pytest.raises(ValueError, match="takes uint8 pixels and normalises inside, so normalization must be left out"):
+        Embedder(free_batch, normalization=NORMALIZATION)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "error"),
+    [
+        (127.5, TypeError),
+        ((127.5,), TypeError),
+        (("a", 1.0), TypeError),
+        ((127.5, 0.0), ValueError),
+        ((127.5, -1.0), ValueError),
+        ((float("nan"), 1.0), ValueError),
+        (((1.0, 2.0), 1.0), ValueError),
+    ],
+)
+def test_an_impossible_normalization_is_refused(fixed_batch, normalization, error):
+    with pytest.raises(error, match="normalization must be"):
+        Embedder(fixed_batch, normalization=normalization)
+
+
+def test_num_threads_must_be_a_positive_integer(free_batch):
+    with pytest.raises(ValueError, match="num_threads >= 1. Received: num_threads=0"):
+        Embedder(free_batch, num_threads=0)
+    with pytest.raises(TypeError, match="num_threads as an integer"):
+        Embedder(free_batch, num_threads=1.5)
+
+
+def test_a_file_that_is_no_model_is_refused_by_name(tmp_path, free_batch):
+    with pytest.raises(FileNotFoundError, match=r"no such file: .*missing\.tflite"):
+        Embedder(tmp_path / "missing.tflite")
+    with pytest.raises(ValueError, match="a folder"):
+        Embedder(tmp_path)
+    for content in (b"", b"abc", b"\x89PNG\r\n\x1a\n" + bytes(100)):
+        (tmp_path / "other.tflite").write_bytes(content)
+        with pytest.raises(ValueError, match=r"'TFL3' at bytes 4 to 7. Received: .*other\.tflite"):
+            Embedder(tmp_path / "other.tflite")
+    with pytest.raises(ValueError, match="valid Unicode"):
+        Embedder(b"face\xff.tflite")
+
+
+def test_a_truncated_model_is_refused_wherever_it_ends(tmp_path, free_batch):
+    whole, path = free_batch.read_bytes(), tmp_path / "cut.tflite"
+    for length in range(8, len(whole), len(whole) // 60):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=rf"cut\.tflite \({length} bytes\).*Is the file whole"):
+            Embedder(path)
+
+
+def test_a_model_may_have_a_name_in_any_script(tmp_path, free_batch):
+    path = tmp_path / "顔 лицо é.tflite"
+    path.write_bytes(free_batch.read_bytes())
+    np.testing.assert_allclose(Embedder(path).embed(images_of(2)), expected(images_of(2)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "message"),
+    [
+        ("grey", [1, HEIGHT, WIDTH, 1], "float32", r"Received: .*grey\.tflite, which takes \(1, 8, 6, 1\)"),
+        ("ambiguous", [1, 3, WIDTH, 3], "float32", "cannot tell which axis holds the channels"),
+        ("free_size", [1, None, None, 3], "float32", "fixed height and width"),
+        ("flat", [1, 144], "float32", r"which takes \(1, 144\)"),
+        ("int32", [1, HEIGHT, WIDTH, 3], "int32", "which takes int32"),
+    ],
+)
+def test_a_network_that_is_no_face_embedder_is_refused(folder, name, shape, dtype, message):
+    def mean(image, kernel):
+        import tensorflow as tf
+
+        return {"embedding": tf.reduce_mean(tf.cast(image, tf.float32), axis=-1)}
+
+    path = convert(folder, name, shape, dtype, mean)
+    with pytest.raises(ValueError, match=message):
+        Embedder(path, normalization=NORMALIZATION)
+
+
+def test_without_litert_the_error_names_the_extra(monkeypatch, free_batch):
+    real_import = builtins.__import__
+
+    def no_litert(name, *args, **kwargs):
+        if name.startswith("ai_edge_litert"):
+            raise ImportError("blocked")
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_litert)
+    with pytest.raises(ImportError, match=r'pip install "keras-margin\[litert\]".*blocked'):
+        Embedder(free_batch)
+
+
+def embed_pair(*arguments):
+    """The script's (exit code, stdout, stderr), run where importing TensorFlow or Keras fails."""
+    script = str(ROOT / "export" / "embed_pair.py")
+    program = (
+        "import runpy, sys\n"
+        "for name in ('tensorflow', 'keras', 'jax', 'torch'): sys.modules[name] = None\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        f"sys.argv[0] = {script!r}\n"
+        f"runpy.run_path({script!r}, run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two images in lossless formats, one colour and one grey, and their pixels."""
+    colour, grey = images_of(1)[0], np.repeat(images_of(1, seed=9)[0, :, :, :1], 3, axis=2)
+    Image.fromarray(colour).save(tmp_path / "colour.png")
+    Image.fromarray(grey[..., 0]).save(tmp_path / "grey.pgm")
+    return tmp_path / "colour.png", tmp_path / "grey.pgm", colour, grey
+
+
+def test_the_script_prints_the_similarity_of_two_files_without_tensorflow(free_batch, pair):
+    colour_file, grey_file, colour, grey = pair
+    cosine = float(expected(colour[None])[0] @ expected(grey[None])[0])
+    code, out, err = embed_pair("--model", free_batch, colour_file, grey_file)
+    assert code == 0, err
+    assert out.startswith("similarity ")
+    assert float(out.split()[1]) == pytest.approx(cosine, abs=2e-6)
+
+    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine - 0.01, colour_file, grey_file)
+    assert code == 0 and "the same person" in out, err
+    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine + 0.01, colour_file, grey_file)
+    assert code == 0 and "different people" in out, err
+
+
+def test_the_script_resizes_a_photograph_and_feeds_a_foreign_network(fixed_batch, tmp_path):
+    plain = np.empty((40, 30, 3), np.uint8)
+    plain[:] = (200, 100, 50)
+    Image.fromarray(plain).save(tmp_path / "large.png")
+    Image.fromarray(plain[:HEIGHT, :WIDTH]).save(tmp_path / "small.png")
+    files = (tmp_path / "large.png", tmp_path / "small.png")
+    code, out, err = embed_pair("--model", fixed_batch, "--normalization", "127.5,128", *files)
+    assert code == 0, err
+    assert float(out.split()[1]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_script_answers_misuse_in_one_line_with_its_exit_code(free_batch, fixed_batch, pair, tmp_path):
+    image, *_ = pair
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
+    cases = [
+        (("--model", free_batch, image), 2, "two image files are needed. Received: 1"),
+        ((image, image), 2, "--model is missing"),
+        (("--model", free_batch, "--threshold", "40", image, image), 2, "--threshold must be a cosine"),
+        (("--model", fixed_batch, "--normalization", "1", image, image), 2, "--normalization must be mean,std"),
+        (("--model", free_batch, image, "missing.jpg"), 1, "no such image file: missing.jpg"),
+        (("--model", free_batch, image, tmp_path / "broken.jpg"), 1, "broken.jpg"),
+        (("--model", free_batch, image, tmp_path / "deep.png"), 1, "more than 8 bits a channel"),
+        (("--model", image, image, image), 1, "'TFL3'"),
+        (("--model", fixed_batch, image, image), 1, "normalization="),
+    ]
+    for arguments, code, message in cases:
+        got_code, out, err = embed_pair(*arguments)
+        ours = [line for line in err.splitlines() if line.startswith("embed_pair:")]
+        assert (got_code, out, len(ours)) == (code, "", 1), (arguments, err)
+        assert message in ours[0]
+        assert "Traceback" not in err
