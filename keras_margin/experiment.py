@@ -12,8 +12,7 @@ import shutil
 import keras
 import numpy as np
 
-import keras_margin
-from keras_margin import backbones, evaluation, export, files, plots, training
+from keras_margin import __version__, backbones, evaluation, export, files, plots, training
 from keras_margin.data import splits
 
 # A run writes a few copies of the weights; less free space than this is refused before the training, not after.
@@ -215,7 +214,7 @@ class _precision:
 
 def _write_report(path, recipe, seed, replicas, measures, reports, history, seconds):
     report = {
-        "keras_margin": keras_margin.__version__,
+        "keras_margin": __version__,
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,
         "replicas": replicas,

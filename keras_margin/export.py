@@ -15,9 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import keras_margin
-from keras_margin import files, heads
-from keras_margin.model import EmbeddingModel
+from keras_margin import __version__, files, heads
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +134,7 @@ def embedder_of(model):
     Raises:
         TypeError: Where `model` is no Keras model, or its head cannot be reached.
     """
-    if isinstance(model, EmbeddingModel):
+    if isinstance(getattr(model, "embedder", None), keras.Model):
         network = model.embedder
     elif isinstance(model, keras.Model):
         found = [layer for layer in model.layers if isinstance(layer, heads.MarginHead)]
@@ -261,7 +259,7 @@ def _write_contract(path, network, report):
         "embedding": {"dtype": "float32", "size": network.output_shape[-1], "unit_length": True},
         "quantize": report.quantize,
         "parity": {"mean_cosine": report.mean_cosine, "worst_cosine": report.worst_cosine, "images": report.num_images},
-        "keras_margin": keras_margin.__version__,
+        "keras_margin": __version__,
     }
     path.write_text(json.dumps(contract, indent=2) + "\n")
 

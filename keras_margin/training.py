@@ -75,7 +75,9 @@ def build_model(recipe, num_classes):
     regularizer = losses.IAM(recipe.iam_beta) if recipe.iam_beta else None
     head = heads.get(recipe.head)(num_classes, regularizer=regularizer, **dict(recipe.head_options))
     model = EmbeddingModel(backbone, head=head)
-    model.compile(OPTIMIZERS[recipe.optimizer](recipe))
+    # On CPUs XLA compiles small convolutions for minutes and runs them slower than oneDNN does.
+    jit_compile = "auto" if tf.config.list_physical_devices("GPU") else False
+    model.compile(OPTIMIZERS[recipe.optimizer](recipe), jit_compile=jit_compile)
     return model
 
 
@@ -157,6 +159,8 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20):
         epochs=reports,
         callbacks=[noted, *callbacks],
         verbose=0,
+        # The data come shuffled; Keras warns that it cannot shuffle a tf.data set itself.
+        shuffle=False,
     )
     return Trained(model=model, history=tuple(noted.rows), seconds=time.monotonic() - start)
 

@@ -10,17 +10,13 @@ import time
 
 import numpy as np
 
-from keras_margin.data.reader import Reader, check_image_size, decode_image, resize_image
+from keras_margin.data.reader import CHUNK_SIZE, Reader, check_image_size, decode_image, resize_image
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png")
 DEFAULT_IMAGE_SIZE = (112, 112)
 
 _LAYOUT = "The layout is root/identity/image.jpg: one directory per person."
 _MAX_NAMED = 20
-
-# Images that are read, decoded and checked for losses together: enough to make the check free, few enough to keep
-# a dozen of these in memory.
-_CHUNK_SIZE = 32
 
 _logger = logging.getLogger(__name__)
 
@@ -49,7 +45,7 @@ class FolderReader(Reader):
         # A copy, because the threads of the pipeline may be adding to it.
         return tuple(self.paths[number] for number in sorted(self._replaced.copy()))
 
-    def _images(self, order):
+    def _loader(self):
         import tensorflow as tf
 
         paths = tf.constant([os.fsencode(path) for path in self.paths])
@@ -66,7 +62,7 @@ class FolderReader(Reader):
             # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
             files = tf.data.Dataset.from_tensor_slices(tf.gather(paths, numbers))
             nothing = tf.data.Dataset.from_tensors(tf.zeros((0, *self.image_size, 3), tf.uint8))
-            images = files.map(load).ignore_errors().batch(_CHUNK_SIZE).concatenate(nothing).take(1)
+            images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
             images = images.get_single_element()
             images, numbers = tf.cond(
                 tf.equal(tf.shape(images)[0], tf.size(numbers)),
@@ -75,10 +71,7 @@ class FolderReader(Reader):
             )
             return images, tf.gather(labels, numbers)
 
-        chunks = order.batch(_CHUNK_SIZE)
-        images = chunks.map(load_chunk, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
-        # Keras shows no progress, and warns after the first epoch, where it does not know the length.
-        return images.apply(tf.data.experimental.assert_cardinality(self.num_images))
+        return load_chunk
 
     def _load_carefully(self, numbers):
         """Loads a chunk that has unreadable images; returns (images, the numbers of the images that they are)."""

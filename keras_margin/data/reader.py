@@ -1,16 +1,21 @@
 """What every data format gives back: a reader of labelled images, and the decoding that readers share."""
 
 import abc
+import functools
 import itertools
 import operator
 
 import numpy as np
 
+# Images are loaded so many at a time: enough to make what is done once for all of them cheap, few enough to keep a
+# chunk for every processor core in memory.
+CHUNK_SIZE = 32
+
 
 class Reader(abc.ABC):
     """Labelled face images, read one by one, in a fixed order.
 
-    A format subclasses this with the two hooks below, `_images` and `_select`. TensorFlow is imported when a
+    A format subclasses this with the two hooks below, `_loader` and `_select`. TensorFlow is imported when a
     dataset is built, not before: the labels and names of a reader can be had without it.
 
     Attributes:
@@ -45,9 +50,9 @@ class Reader(abc.ABC):
         """A tf.data set of (image, label).
 
         The shuffle is uniform over all the images, never a window of them: the order of epoch e is
-        `numpy.random.default_rng((seed, e)).permutation(num_images)`, whatever the global seeds are. Epochs count
-        the passes over the returned set, so two sets built alike give the same orders in the same turn. Images
-        are decoded in parallel and come out in that order.
+        `numpy.random.default_rng((seed, e)).permutation(num_images)`, whatever the global seeds are. With `repeat`,
+        each iterator starts at epoch 0, so a run's batches do not depend on who else looked at the set; without, epochs
+        count the passes over the returned set. Images are decoded in parallel and come out in that order.
 
         Args:
             batch_size: Images per batch, >= 1; None gives single images.
@@ -72,12 +77,17 @@ class Reader(abc.ABC):
 
         # A visible GPU would otherwise receive, and hand back, every constant that the input pipeline captures.
         with tf.device("CPU:0"):
-            dataset = self._images(_epoch_order(self.num_images, shuffle, seed))
-            if repeat:
-                dataset = dataset.repeat()
+            chunks = _chunks(self.num_images, shuffle, seed, repeat)
+            chunks = chunks.map(self._loader(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            # Keras shows no progress, and warns after the first epoch, where it does not know the length.
+            length = tf.data.INFINITE_CARDINALITY if repeat else self.num_images
+            dataset = chunks.unbatch().apply(tf.data.experimental.assert_cardinality(length))
             if batch_size is not None:
                 dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
-            return dataset.prefetch(tf.data.AUTOTUNE)
+            options = tf.data.Options()
+            # There are no file names in the pipeline to shard by, and looking for them logs a warning in every fit.
+            options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+            return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
     def arrays(self):
         """All images in memory, in file order, for a small set.
@@ -138,11 +148,11 @@ class Reader(abc.ABC):
         return self._select(indices, labels, tuple(self.label_names[label] for label in classes))
 
     @abc.abstractmethod
-    def _images(self, order):
-        """Turns a tf.data set of int64 image numbers into one of (uint8 image, int32 label), order and length kept."""
+    def _loader(self):
+        """A function for a TensorFlow graph: int64 image numbers (n,) -> (uint8 images, int32 labels), n of each."""
 
     def _keep(self):
-        """The numbers of the images that `_images` did yield, where others took some places; None for all."""
+        """The numbers of the images that were loaded, where others had to take some places; None for all."""
         return None
 
     @abc.abstractmethod
@@ -155,7 +165,7 @@ class ArrayReader(Reader):
 
     Args:
         images: uint8 array, (num_images, height, width) grey or (num_images, height, width, 3) RGB. Grey comes
-            out with its one channel three times.
+            out with its one channel three times, which is how it is kept once a dataset has been built.
         labels: Int array, (num_images,).
         label_names: Sequence of str, one per class.
         image_size: (height, width) to resize to; None keeps the size of `images`.
@@ -165,17 +175,26 @@ class ArrayReader(Reader):
         super().__init__(labels, label_names, check_image_size(image_size) or images.shape[1:3])
         self._array = images
 
-    def _images(self, order):
+    @functools.cached_property
+    def _pixels(self):
+        """uint8 RGB array (num_images, *image_size, 3): resized once, not in every epoch."""
+        images = self._array if self._array.ndim == 4 else self._array[..., np.newaxis]
+        if images.shape[1:3] != self.image_size:
+            # In parts, because TensorFlow resizes in float32.
+            parts = (images[start : start + 64] for start in range(0, len(images), 64))
+            images = np.concatenate([resize_image(part, self.image_size) for part in parts])
+        return images if images.shape[-1] == 3 else np.repeat(images, 3, axis=-1)
+
+    def _loader(self):
         import tensorflow as tf
 
-        images = tf.constant(self._array if self._array.ndim == 4 else self._array[..., np.newaxis])
+        images = tf.constant(self._pixels)
         labels = tf.constant(self.labels)
 
-        def load(index):
-            image = tf.repeat(images[index], 3 // images.shape[-1], axis=-1)
-            return resize_image(image, self.image_size), labels[index]
+        def load(numbers):
+            return tf.gather(images, numbers), tf.gather(labels, numbers)
 
-        return order.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return load
 
     def _select(self, indices, labels, label_names):
         return type(self)(self._array[indices], labels, label_names, self.image_size)
@@ -200,11 +219,12 @@ def decode_image(contents):
 
     # decode_image decodes JPEG by the fast inverse DCT, off by up to 3 grey levels from other libraries, and takes
     # no other; decode_jpeg also reads PNG, but not BMP.
-    return tf.cond(
+    image = tf.cond(
         tf.equal(tf.strings.substr(contents, 0, 2), b"BM"),
         lambda: tf.io.decode_image(contents, channels=3, expand_animations=False),
         lambda: tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE"),
     )
+    return tf.ensure_shape(image, (None, None, 3))
 
 
 def resize_image(image, image_size):
@@ -213,23 +233,23 @@ def resize_image(image, image_size):
     The whole image is stretched to the size: the ratio of its sides is not kept.
 
     Args:
-        image: uint8 tensor, (any height, any width, 3).
+        image: uint8 tensor or array, (any height, any width, channels), or a batch of such.
         image_size: (height, width) of the result.
 
     Returns:
-        uint8 tensor (height, width, 3).
+        uint8 tensor, (height, width, channels), or a batch of such.
     """
     import tensorflow as tf
 
-    if image.shape[:2] == image_size:
-        return image
+    image = tf.convert_to_tensor(image)
 
     def resized():
         pixels = tf.image.resize(image, image_size, antialias=True)
         return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
 
-    same = tf.reduce_all(tf.equal(tf.shape(image)[:2], image_size))
-    return tf.ensure_shape(tf.cond(same, lambda: image, resized), (*image_size, 3))
+    same = tf.reduce_all(tf.equal(tf.shape(image)[-3:-1], image_size))
+    shape = (*image.shape[:-3], *image_size, image.shape[-1])
+    return tf.ensure_shape(tf.cond(same, lambda: image, resized), shape)
 
 
 def check_image_size(image_size):
@@ -266,22 +286,25 @@ def _check_dataset_arguments(batch_size, seed, drop_remainder):
     return batch_size, operator.index(seed)
 
 
-def _epoch_order(num_images, shuffle, seed):
-    """A tf.data set of image numbers, int64; each pass over it is an epoch."""
+def _chunks(num_images, shuffle, seed, repeat):
+    """A tf.data set of int64 image numbers, (CHUNK_SIZE,) or fewer at an epoch's end; one epoch, or with `repeat` all."""
     import tensorflow as tf
 
+    starts = tf.data.Dataset.range(0, num_images, CHUNK_SIZE)
     if not shuffle:
-        return tf.data.Dataset.range(num_images)
-    epochs = itertools.count()
+        chunks = starts.map(lambda start: tf.range(start, tf.minimum(start + CHUNK_SIZE, num_images)))
+        return chunks.repeat() if repeat else chunks
 
-    def permutation():
-        return np.random.default_rng((seed, next(epochs))).permutation(num_images)
+    def permutation(epoch):
+        return np.random.default_rng((seed, epoch)).permutation(num_images)
 
-    def pick(order, position):
-        order = tf.cond(position == 0, lambda: tf.numpy_function(permutation, [], tf.int64), lambda: order)
-        order = tf.ensure_shape(order, (None,))
-        return order, order[position]
+    def shuffled(epoch):
+        # Dataset.shuffle would hold a tensor per image, a gigabyte for 5.8 million, and depend on the global seed.
+        order = tf.ensure_shape(tf.numpy_function(permutation, [epoch], tf.int64), (num_images,))
+        return starts.map(lambda start: order[start : start + CHUNK_SIZE])
 
-    # Dataset.shuffle would hold a tensor per image (a gigabyte for 5.8 million) and depend on the global seed; a
-    # flat_map over whole permutations would lose the length.
-    return tf.data.Dataset.range(num_images).scan(tf.zeros((0,), tf.int64), pick)
+    if repeat:
+        return tf.data.Dataset.counter().flat_map(shuffled)
+    passes = itertools.count()
+    epoch = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(lambda: np.int64(next(passes)), [], tf.int64))
+    return epoch.flat_map(shuffled)

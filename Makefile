@@ -1,0 +1,91 @@
+# Each command sets up the virtual environment it needs, and does so again only when pyproject.toml, setup.py or the
+# Python version changed: a stamp inside the environment remembers.
+
+PYTHON ?= python3
+JOBS ?= 2
+
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+DEMO_EXTRAS := cpu,demo,litert,plots
+TEST_EXTRAS := $(DEMO_EXTRAS),align,jax,dev
+TORCH_EXTRAS := torch,dev
+
+DEMO_READY := .venv/.demo-python$(PYTHON_VERSION)
+TEST_READY := .venv/.test-python$(PYTHON_VERSION)
+TORCH_READY := .venv-torch/.test-python$(PYTHON_VERSION)
+
+# The files that pass on every backend; the rest is TensorFlow's or has no Keras in it.
+PORTABLE_TESTS := $(wildcard $(addprefix tests/test_,$(addsuffix .py,numerics checks margins fused losses heads model)) \
+  tests/heads/test_*.py tests/backbones/test_*.py)
+
+# Each worker computes on one thread, so that as many of them as there are cores do not fight over them.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-tensorflow test-jax test-torch lint format clean check-python
+
+help:
+	@echo 'make demo        train on the ORL faces with two replicas, measure, export  (ARGS="--steps=50" passes flags)'
+	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
+	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
+	@echo 'make lint        ruff check and format --check'
+	@echo 'make format      rewrite what a tool can: code layout, import order, BUILD'
+	@echo 'make clean       remove the environments and every cache'
+	@echo 'PYTHON=python3.12 picks the interpreter.'
+
+demo: $(DEMO_READY)
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python examples/train_casia.py --replicas=2 $(ARGS)
+
+test: lint test-tensorflow test-jax
+
+test-tensorflow: $(TEST_READY)
+	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q -n $(JOBS)
+
+test-jax: $(TEST_READY)
+	$(ONE_THREAD) KERAS_BACKEND=jax .venv/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)
+
+test-torch: $(TORCH_READY)
+	$(ONE_THREAD) KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)
+
+lint: $(TEST_READY)
+	.venv/bin/ruff check --quiet
+	.venv/bin/ruff format --check --quiet
+
+format: $(TEST_READY)
+	.venv/bin/ruff check --fix --quiet
+	.venv/bin/ruff format --quiet
+	.venv/bin/python tests/test_build_file.py --write
+
+clean:
+	rm -rf .venv .venv-torch build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# TensorFlow has wheels for these.
+check-python:
+	@case '$(PYTHON_VERSION)' in \
+	  3.10|3.11|3.12|3.13) ;; \
+	  '') echo "Cannot run '$(PYTHON)'. Name a Python 3.10 to 3.13: make PYTHON=/path/to/python3.11 ..." >&2; exit 1 ;; \
+	  *) echo "keras-margin needs Python 3.10 to 3.13; '$(PYTHON)' is $(PYTHON_VERSION)." \
+	     "Name another: make PYTHON=python3.11 ..." >&2; exit 1 ;; \
+	esac
+
+# $(call install,environment,extras): make the environment if it is not there or is another Python's, then install into it.
+# Debian splits ensurepip off into python3-venv; without it the environment borrows the system's pip once.
+define install
+@echo 'Setting up $(1) with Python $(PYTHON_VERSION), extras $(2): a few minutes the first time ...'
+@if [ "$$($(1)/bin/python -c 'import pip, sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" != '$(PYTHON_VERSION)' ]; then \
+  if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv --clear $(1); \
+  else $(PYTHON) -m venv --clear --without-pip $(1) && $(PYTHON) -m pip -qq --python $(1)/bin/python install pip; fi; fi
+@$(1)/bin/python -m pip -qq --disable-pip-version-check install --editable '.[$(2)]'
+@touch $@
+endef
+
+$(DEMO_READY): pyproject.toml setup.py | check-python
+	$(call install,.venv,$(DEMO_EXTRAS))
+
+$(TEST_READY): pyproject.toml setup.py | check-python
+	$(call install,.venv,$(TEST_EXTRAS))
+
+# PyPI's torch for Linux brings CUDA along, some gigabytes; point pip at PyTorch's CPU index to spare them.
+$(TORCH_READY): pyproject.toml setup.py | check-python
+	$(call install,.venv-torch,$(TORCH_EXTRAS))

@@ -1,0 +1,59 @@
+"""What every test stands on: a quiet backend on one thread, two logical devices, one seed.
+
+Run as a script, `python tests/conftest.py tests/test_x.py`, it is the entry point of the Bazel tests.
+"""
+
+import os
+import random
+import sys
+
+# Before anything imports Keras, whose own default comes from a file in the home folder: no test should depend on that.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import numpy as np
+import pytest
+
+SEED = 20180801
+BACKEND = os.environ["KERAS_BACKEND"]
+
+# No deadline: a first example that traces a graph is slow, and says nothing. The same examples in every run.
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("steady")
+
+
+def pytest_configure(config):
+    """Sets TensorFlow's devices up, once a process and before its first op: afterwards they are fixed."""
+    computes_here = hasattr(config, "workerinput") or not config.getoption("numprocesses", None)
+    if BACKEND == "tensorflow" and computes_here:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(2)
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_modifyitems(items):
+    if BACKEND == "tensorflow":
+        return
+    skip = pytest.mark.skip(reason=f"TensorFlow's part; this run is on {BACKEND}")
+    for item in items:
+        if item.get_closest_marker("tensorflow_only"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Every test starts from the same seed; the number, for a test that needs a generator of its own."""
+    random.seed(SEED)
+    np.random.seed(SEED)  # noqa: NPY002  Keras initialisers and other people's code draw from the global generator.
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(SEED)
+    return SEED
+
+
+if __name__ == "__main__":
+    sys.exit(pytest.main(sys.argv[1:]))

@@ -1,0 +1,163 @@
+"""keras_margin.data.open, and what every reader does alike, shown on readers of arrays whose pixels are known."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_margin.data
+from keras_margin.data import ArrayReader
+
+NUM_IMAGES = 100
+
+
+def numbered_reader():
+    """A hundred 2 x 3 images, each filled with its own number, of the classes 0 0 0 0 0 1 1 1 1 1 2 ..."""
+    images = np.broadcast_to(np.arange(NUM_IMAGES, dtype=np.uint8)[:, None, None], (NUM_IMAGES, 2, 3))
+    return ArrayReader(images, np.arange(NUM_IMAGES) // 5, [f"person{n:02}" for n in range(20)])
+
+
+def numbers(dataset):
+    return [int(number) for images, _ in dataset.as_numpy_iterator() for number in np.atleast_1d(images[..., 0, 0, 0])]
+
+
+def test_without_a_path_the_orl_faces_are_opened():
+    for reader in (keras_margin.data.open(), keras_margin.data.open("orl")):
+        assert (reader.num_classes, reader.num_images, reader.image_size) == (40, 400, (112, 92))
+
+
+def test_a_directory_called_orl_can_be_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orl").mkdir()
+    for path in ("./orl", pathlib.Path("orl")):
+        with pytest.raises(ValueError, match="which is empty"):
+            keras_margin.data.open(path)
+
+
+def test_a_path_where_there_is_nothing_is_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"needs a directory that exists\. Received: .*casia.*Pass a folder"):
+        keras_margin.data.open(tmp_path / "casia")
+
+
+def test_a_file_is_refused_by_name(tmp_path):
+    (tmp_path / "faces.zip").write_bytes(b"PK")
+    with pytest.raises(NotADirectoryError, match=r"needs a folder of identities.*faces\.zip.*Pass the directory"):
+        keras_margin.data.open(str(tmp_path / "faces.zip"))
+
+
+@pytest.mark.parametrize("image_size", [112, (112,), (0, 112), (112, 112, 3), (112.0, 112.0), "ab"])
+def test_an_image_size_that_is_not_two_positive_integers_is_refused(image_size):
+    with pytest.raises(ValueError, match=r"two positive integers, \(height, width\)\. Received"):
+        keras_margin.data.open("orl", image_size=image_size)
+
+
+def test_an_unshuffled_set_keeps_the_order_of_the_files_in_every_epoch():
+    dataset = numbered_reader().dataset(7)
+    assert numbers(dataset) == numbers(dataset) == list(range(NUM_IMAGES))
+
+
+def test_a_label_stays_with_its_image_when_shuffled():
+    for images, labels in numbered_reader().dataset(8, shuffle=True, seed=5).as_numpy_iterator():
+        np.testing.assert_array_equal(labels, images[:, 0, 0, 0] // 5)
+        assert labels.dtype == np.int32
+
+
+def test_grey_comes_out_on_three_equal_channels():
+    image, _ = next(numbered_reader().subset([42]).dataset().as_numpy_iterator())
+    np.testing.assert_array_equal(image, np.full((2, 3, 3), 42, np.uint8))
+    assert image.dtype == np.uint8
+
+
+def test_every_epoch_is_a_new_permutation_of_all_images():
+    dataset = numbered_reader().dataset(16, shuffle=True, seed=3)
+    epochs = [numbers(dataset) for _ in range(3)]
+    assert all(sorted(epoch) == list(range(NUM_IMAGES)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_the_documented_generator_gives_the_order_of_an_epoch():
+    dataset = numbered_reader().dataset(shuffle=True, seed=3)
+    for epoch in range(2):
+        assert numbers(dataset) == np.random.default_rng((3, epoch)).permutation(NUM_IMAGES).tolist()
+
+
+def test_the_seed_alone_decides_the_orders():
+    def two_epochs(seed):
+        return numbers(numbered_reader().dataset(9, shuffle=True, seed=seed, repeat=True).unbatch().take(200))
+
+    first = two_epochs(seed=1)
+    tf.random.set_seed(987)
+    assert two_epochs(seed=1) == first
+    assert two_epochs(seed=2) != first
+
+
+def test_the_last_image_can_come_first():
+    # A shuffle in a buffer of n images cannot bring an image forward by more than n places.
+    first_image = numbered_reader().dataset(shuffle=True).take(1)
+    firsts = [numbers(first_image)[0] for _ in range(40)]
+    assert min(firsts) < 20 and max(firsts) >= 80
+
+
+def test_a_repeated_set_has_full_batches_across_the_ends_of_epochs():
+    dataset = numbered_reader().dataset(30, repeat=True)
+    assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert numbers(dataset.take(7)) == (list(range(NUM_IMAGES)) * 3)[:210]
+
+
+def test_the_length_is_known_and_the_remainder_kept_or_dropped():
+    reader = numbered_reader()
+    for shuffle in (False, True):
+        assert reader.dataset(30, shuffle=shuffle).cardinality() == 4
+        assert reader.dataset(30, shuffle=shuffle, drop_remainder=True).cardinality() == 3
+    assert numbers(reader.dataset(30))[90:] == list(range(90, 100))
+    assert numbers(reader.dataset(30, drop_remainder=True)) == list(range(90))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, r"batch_size needs an integer >= 1\. Received: batch_size=0"),
+        ({"batch_size": 8, "seed": -1}, r"seed needs an integer >= 0\. Received: seed=-1"),
+        ({"drop_remainder": True}, "drop_remainder=True without a batch_size"),
+    ],
+)
+def test_arguments_of_a_dataset_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        numbered_reader().dataset(**arguments)
+
+
+def test_a_subset_numbers_its_classes_anew_in_their_old_order():
+    subset = numbered_reader().subset([97, 11, 12, 36])  # Of the classes 19, 2, 2 and 7.
+    assert subset.label_names == ("person02", "person07", "person19")
+    assert subset.labels.tolist() == [2, 0, 0, 1]
+    assert subset.num_classes == 3
+    images, labels = subset.arrays()
+    assert images[:, 0, 0, 0].tolist() == [97, 11, 12, 36]
+    assert labels.tolist() == [2, 0, 0, 1]
+
+
+def test_a_subset_of_a_subset_counts_from_the_subset():
+    subset = numbered_reader().subset(range(50, 60)).subset([0, 9])
+    assert subset.arrays()[0][:, 0, 0, 0].tolist() == [50, 59]
+    assert subset.label_names == ("person10", "person11")
+
+
+@pytest.mark.parametrize(
+    ("indices", "error", "message"),
+    [
+        ([], ValueError, "at least one image number"),
+        ([[1, 2]], ValueError, r"one-dimensional array.*Received shape \(1, 2\)"),
+        ([3, 100], ValueError, r"image numbers in \[0, 100\)\. Received numbers from 3 to 100"),
+        ([-1], ValueError, "Received numbers from -1 to -1"),
+        (np.ones(NUM_IMAGES, bool), TypeError, r"np\.flatnonzero\(mask\)"),
+    ],
+)
+def test_indices_that_are_no_image_numbers_are_refused(indices, error, message):
+    with pytest.raises(error, match=message):
+        numbered_reader().subset(indices)
+
+
+def test_labels_cannot_be_changed_behind_the_readers_back():
+    with pytest.raises(ValueError, match="read-only"):
+        numbered_reader().labels[0] = 3
