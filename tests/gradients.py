@@ -73,7 +73,7 @@ def _torch(function, arrays):
     gradients = torch.autograd.grad(value.sum(), tensors, allow_unused=True)
     zeros = [torch.zeros_like(tensor) for tensor in tensors]
     found = [zero if gradient is None else gradient for gradient, zero in zip(gradients, zeros, strict=True)]
-    return value.detach().cpu(), [gradient.cpu() for gradient in found]
+    return value.detach().cpu(), [gradient.detach().cpu() for gradient in found]
 
 
 _BACKENDS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

@@ -23,6 +23,9 @@ GRADIENTS = ("exact", "straight_through")
 # A loss read back with a compiled model must find the head read back just before it; the newest of a name is that head.
 _live_heads = weakref.WeakValueDictionary()
 
+# Embeddings by the id of the cosines made from them, for as long as those cosines live; see _remember.
+_embeddings_of = {}
+
 
 class MarginHead(keras.layers.Layer):
     """Base of the margin heads: prototypes, engine, checks and serialisation. Subclasses say how the target bends.
@@ -359,13 +362,13 @@ def require_range(owner, value, low, high, name, unit=""):
 
 
 def _remember(cosines, embeddings):
-    """Notes the embeddings on the cosines, for the losses that need what cosines alone have lost."""
-    try:
-        cosines._keras_margin_embeddings = embeddings
-    except AttributeError:  # JAX's eager arrays take no attributes; _remembered then answers None.
-        pass
+    """Notes the embeddings beside the cosines, for the losses that need what cosines alone have lost."""
+    key = id(cosines)
+    _embeddings_of[key] = embeddings
+    # The note goes when its cosines go, before another tensor can have their id.
+    weakref.finalize(cosines, _embeddings_of.pop, key, None)
     return cosines
 
 
 def _remembered(cosines):
-    return getattr(cosines, "_keras_margin_embeddings", None)
+    return _embeddings_of.get(id(cosines))
