@@ -1,9 +1,10 @@
-"""Writing that leaves either the whole file or nothing."""
+"""Writing that leaves either the whole file or nothing, and a standard error kept free of other people's chatter."""
 
 import contextlib
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 
 
@@ -21,21 +22,66 @@ def written_whole(path):
         pathlib.Path of the same name in a temporary folder on the same disk.
 
     Raises:
-        OSError: Where the place cannot be written.
+        OSError: Where the place cannot be written; the message names `path`.
 
     Example:
         >>> with written_whole("report.json") as temporary:
         ...     temporary.write_text("{}")
     """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    given, path = path, pathlib.Path(os.path.abspath(path))
+    made = [folder for folder in path.parents if not folder.exists()]
+    folder = None
     try:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folder = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        except OSError as error:
+            # What went wrong happened to a temporary name or a parent; what the user knows is the path they gave.
+            raise type(error)(f"{given} cannot be written: {error.strerror or error}.") from error
         temporary = folder / path.name
         yield temporary
-        if path.is_dir():
-            # A folder cannot be renamed over another that is not empty.
-            os.replace(path, folder / "replaced")
+        _put_in_place(temporary, path, folder / "replaced")
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(temporary, path, aside):
+    """Renames `temporary` to `path`; an older folder there is put aside first, and back if that fails."""
+    if not path.is_dir():
         os.replace(temporary, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return
+    # A folder cannot be renamed over another that is not empty.
+    os.replace(path, aside)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.replace(aside, path)
+        raise
+
+
+@contextlib.contextmanager
+def hushed():
+    """Context in which nothing reaches standard error, C++ libraries included; what was said is shown if it raises.
+
+    TensorFlow, its converter and LiteRT greet and report from C++, where no logger and no setting reaches them.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -97,16 +97,21 @@ class EmbeddingModel(keras.Model):
             raise ValueError("EmbeddingModel trains on (images, labels). Received no labels.")
         per_sample, hits = self.head.loss_and_hits(y_pred, y, training=training)
         self.accuracy_tracker.update_state(hits, sample_weight=sample_weight)
+        if self._class_metrics:
+            # Here and not in compute_metrics, where the JAX trainer has taken the weights away.
+            self._compile_metrics.update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
         total = self._objective(per_sample, per_sample, sample_weight)
         for loss in self.losses:
             total = total + self._aggregate_additional_loss(ops.cast(loss, total.dtype))
         return total
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        """`loss`, `accuracy`, and the compiled metrics on (labels, cosines)."""
-        if not self._class_metrics:
-            return self.get_metrics_result()
-        return super().compute_metrics(x, y, self.head(y_pred), sample_weight)
+        """`loss`, `accuracy`, and the compiled metrics on (labels, cosines), which compute_loss brought up to date."""
+        if self._class_metrics and not self._compile_metrics.built:
+            # Keras builds metrics by calling this on symbols; the shapes are all that counts.
+            cosines = ops.zeros((ops.shape(y_pred)[0], self.head.num_classes))
+            return super().compute_metrics(x, y, cosines, sample_weight)
+        return self.get_metrics_result()
 
     @property
     def metrics(self):

@@ -9,6 +9,8 @@ import keras_margin as km
 from keras_margin.losses import IAM
 
 CLASSES = 4
+# XLA compiles small models slowly on TensorFlow; JAX without it runs operation by operation.
+JIT = keras.backend.backend() == "jax"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def backbone(name=None):
 
 def embedding_model(head="arcface", optimizer=None, **options):
     model = km.EmbeddingModel(backbone(), km.HEADS[head](CLASSES, **options))
-    model.compile(optimizer or keras.optimizers.SGD(0.05), jit_compile=False)
+    model.compile(optimizer or keras.optimizers.SGD(0.05), jit_compile=JIT)
     return model
 
 
@@ -66,7 +68,7 @@ def test_a_plain_keras_model_trains_with_the_head_s_own_loss(head, data, tmp_pat
     model = keras.Sequential([backbone()])
     layer = km.HEADS[head](CLASSES, regularizer=IAM(0.1))
     model.add(layer)
-    model.compile(keras.optimizers.SGD(0.05), loss=layer.loss, metrics=["accuracy"], jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.05), loss=layer.loss, metrics=["accuracy"], jit_compile=JIT)
     history = model.fit(images, labels, epochs=8, batch_size=16, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     model.save(tmp_path / "model.keras")
@@ -85,7 +87,7 @@ def test_labels_as_a_second_input_train_with_any_softmax_cross_entropy(data, tmp
     logits = km.SphereFaceHead(CLASSES, regularizer=IAM(0.1))(network(image), label)
     model = keras.Model([image, label], logits)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.SGD(0.05), loss=loss, jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.05), loss=loss, jit_compile=JIT)
     history = model.fit([images, labels], labels, epochs=8, batch_size=16, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
     assert model.layers[-1].annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 24), rel=1e-6)
@@ -103,7 +105,7 @@ def test_the_three_ways_take_the_same_steps(data):
 
     def updated(model, x, losses_of):
         model.set_weights([w.copy() for w in weights])
-        model.compile(keras.optimizers.SGD(0.05), jit_compile=False, **losses_of)
+        model.compile(keras.optimizers.SGD(0.05), jit_compile=JIT, **losses_of)
         model.fit(x, labels, batch_size=48, verbose=0)
         return [ops.convert_to_numpy(weight) for weight in model.weights]
 
@@ -124,7 +126,7 @@ def test_the_three_ways_take_the_same_steps(data):
 def test_a_plain_model_compiled_with_another_loss_is_refused(data):
     images, labels = data
     model = keras.Sequential([backbone(), km.ArcFaceHead(CLASSES)])
-    model.compile("sgd", loss="sparse_categorical_crossentropy", jit_compile=False)
+    model.compile("sgd", loss="sparse_categorical_crossentropy", jit_compile=JIT)
     with pytest.raises(ValueError, match="(?s)bare cosines, without margin.*loss=head.loss"):
         model.fit(images, labels, verbose=0)
 
@@ -161,7 +163,7 @@ def test_further_metrics_see_labels_and_cosines(data):
     images, labels = data
     model = km.EmbeddingModel(backbone(), km.ArcFaceHead(CLASSES))
     top = keras.metrics.SparseTopKCategoricalAccuracy(k=CLASSES, name="top_all")
-    model.compile("sgd", metrics=["accuracy", top], jit_compile=False)
+    model.compile("sgd", metrics=["accuracy", top], jit_compile=JIT)
     history = model.fit(images, labels, verbose=0).history
     assert history["top_all"] == [1.0]
     assert set(history) == {"loss", "accuracy", "top_all"}
@@ -201,10 +203,11 @@ def test_weights_survive_save_weights(data, tmp_path):
     np.testing.assert_array_equal(ops.convert_to_numpy(other.head.prototypes), prototypes)
 
 
+@pytest.mark.tensorflow_only
 def test_a_keras_applications_network_fits():
     network = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
     model = km.EmbeddingModel(network, km.ArcFaceHead(CLASSES))
-    model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+    model.compile(keras.optimizers.SGD(0.01), jit_compile=JIT)
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
     loss = model.fit(images, np.arange(8) % CLASSES, verbose=0).history["loss"][0]
     assert np.isfinite(loss) and model.head.prototypes.shape == (CLASSES, 1280)

@@ -14,6 +14,7 @@ import weakref
 
 import keras
 from keras import ops
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_margin import checks, fused, losses, numerics
 
@@ -218,7 +219,7 @@ class MarginHead(keras.layers.Layer):
                 f"{name}'s loss takes this head's cosines, (batch, {self.num_classes}). "
                 f"Received: shape={tuple(cosines.shape)}. The head must be the model's last layer."
             )
-        embeddings = _remembered(cosines)
+        embeddings = _remembered(cosines, self.prototypes.shape[1]) if self.built else None
         valid = checks.valid_rows(cosines, labels, self.num_classes, name)
         labels = ops.where(valid, labels, ops.zeros_like(labels))
         cosines = ops.where(ops.expand_dims(valid, 1), ops.cast(cosines, "float32"), 0.0)
@@ -370,5 +371,10 @@ def _remember(cosines, embeddings):
     return cosines
 
 
-def _remembered(cosines):
-    return _embeddings_of.get(id(cosines))
+def _remembered(cosines, embedding_size):
+    if id(cosines) in _embeddings_of:
+        return _embeddings_of[id(cosines)]
+    if in_symbolic_scope():
+        # Keras traces loss and model apart to learn shapes, never values; any embeddings serve.
+        return ops.zeros((ops.shape(cosines)[0], embedding_size))
+    return None
