@@ -5,7 +5,7 @@ is the log-sum over the other classes. An engine does the second:
 
     log_negatives_i = log sum_{j != y_i} exp(scale_i * other(cos(x_i, W_j)))
 
-and hands back the target's prototype, from which the head computes the rest by plain autodiff:
+and the head computes the rest by plain autodiff:
 
     loss_i = softplus(log_negatives_i - target_logit_i) = -log p_i
 
@@ -30,42 +30,60 @@ class Negatives:
     Attributes:
         log_sum: Float tensor (batch,), log sum over j != y of exp(logit_j).
         best_cosine: Float tensor (batch,), the largest cosine to a class that is not the sample's. No gradient.
-        target_prototype: Float tensor (batch, embedding_size), the sample's own prototype, not normalised.
     """
 
     log_sum: Any
     best_cosine: Any
-    target_prototype: Any
 
 
-def plain(unit_embeddings, prototypes, labels, scale, other):
+def plain(unit_embeddings, prototypes, labels, scale, other=None):
     """Straightforward engine: the whole (batch, num_classes) matrix of logits, differentiated by the backend.
 
     Args:
         unit_embeddings: Float32 tensor (batch, embedding_size), rows of length 1 or 0.
-        prototypes: Float32 tensor (num_classes, embedding_size), any lengths.
+        prototypes: Float32 tensor (num_classes, embedding_size), any lengths; or (num_classes, centers, embedding_size), of
+            which each class's nearest counts.
         labels: Integer tensor (batch,), in [0, num_classes).
         scale: Float32 scalar or tensor (batch,).
-        other: Function from cosines (batch, num_classes) to logits before scaling, monotone; None for the cosine
-            itself.
+        other: Function from cosines (batch, num_classes) to logits before scaling; None for the cosine itself.
 
     Returns:
         Negatives.
     """
+    return from_cosines(cosines(unit_embeddings, prototypes), labels, scale, other)
+
+
+def cosines(unit_embeddings, prototypes):
+    """Cosine of each embedding to each class, (batch, num_classes); arguments as in `plain`."""
     unit_prototypes, _ = numerics.unit_normalize(prototypes)
-    cosines = ops.matmul(unit_embeddings, ops.transpose(unit_prototypes))
-    negatives = from_cosines(cosines, labels, scale, other)
-    return dataclasses.replace(negatives, target_prototype=ops.take(prototypes, labels, axis=0))
+    if len(prototypes.shape) == 2:
+        return ops.matmul(unit_embeddings, ops.transpose(unit_prototypes))
+    num_classes, centers, size = prototypes.shape
+    flat = ops.reshape(unit_prototypes, (num_classes * centers, size))
+    to_centers = ops.matmul(unit_embeddings, ops.transpose(flat))
+    return ops.max(ops.reshape(to_centers, (-1, num_classes, centers)), axis=2)
 
 
-def from_cosines(cosines, labels, scale, other):
-    """The same from cosines already computed (batch, num_classes); `target_prototype` is None."""
+def own_prototypes(unit_embeddings, prototypes, labels):
+    """Each sample's own prototype, not normalised, (batch, embedding_size); of several centres the nearest."""
+    own = ops.take(prototypes, labels, axis=0)
+    if len(prototypes.shape) == 2:
+        return own
+    unit_own, _ = numerics.unit_normalize(own)
+    nearest = ops.argmax(ops.sum(unit_own * ops.expand_dims(unit_embeddings, 1), axis=2), axis=1)
+    nearest = ops.reshape(ops.cast(nearest, "int32"), (-1, 1, 1))
+    index = ops.broadcast_to(nearest, (ops.shape(own)[0], 1, own.shape[2]))
+    return ops.squeeze(ops.take_along_axis(own, index, axis=1), axis=1)
+
+
+def from_cosines(cosines, labels, scale, other=None):
+    """`plain` from cosines already computed, (batch, num_classes)."""
     own = is_own_class(labels, ops.shape(cosines)[1])
     logits = cosines if other is None else other(cosines)
     logits = ops.reshape(scale, (-1, 1)) * logits
     log_sum = ops.logsumexp(ops.where(own, LOG_ZERO, logits), axis=1)
     best = ops.max(ops.where(own, -2.0, ops.stop_gradient(cosines)), axis=1)
-    return Negatives(log_sum=log_sum, best_cosine=best, target_prototype=None)
+    return Negatives(log_sum=log_sum, best_cosine=best)
 
 
 def is_own_class(labels, num_classes):

@@ -27,6 +27,7 @@ class Terms:
         log_negatives: Float32 tensor (batch,), log sum over j != y of exp(logit_j).
         embeddings: Float32 tensor (batch, embedding_size), or None where only cosines are known (`head.loss`).
         prototypes: Float32 tensor (num_classes, embedding_size), or None likewise.
+        training: Whether this is a training batch, by which a term with state may learn.
     """
 
     labels: Any
@@ -36,6 +37,7 @@ class Terms:
     log_negatives: Any
     embeddings: Any = None
     prototypes: Any = None
+    training: bool = False
 
 
 class Regularizer:

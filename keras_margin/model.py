@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_margin import heads
+from keras_margin import heads, replicas
 
 PACKAGE = "keras_margin"
 
@@ -85,7 +85,7 @@ class EmbeddingModel(keras.Model):
             )
         metrics = [metric for metric in metrics or [] if metric not in ("accuracy", "acc")]
         self._class_metrics = bool(metrics)
-        if _replicas() > 1:
+        if replicas.count() > 1:
             synchronize_batch_norm(self.embedder)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics or None, **kwargs)
         if hasattr(self.head, "gradient_accumulation_steps"):
@@ -171,11 +171,3 @@ class _PerSample(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         return y_pred
-
-
-def _replicas():
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
-    return tf.distribute.get_strategy().num_replicas_in_sync

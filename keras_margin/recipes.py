@@ -28,10 +28,13 @@ class Recipe:
         optimizer: "sgd", momentum 0.9 and weight decay in the gradient; or "adamw", decoupled decay.
         learning_rate: At the start.
         decay_steps: Updates after which the rate is divided by ten; empty for a cosine down to zero.
-        warmup_steps: Updates over which the rate rises linearly from zero.
+        warmup_steps: Updates over which the rate rises linearly from zero, before a cosine.
         weight_decay: See `optimizer`.
         iam_beta: Weight of the IAM regulariser; 0 for none.
         augmentation: Augmentation.
+
+    Raises:
+        ValueError: On a number out of range, or a warm-up before `decay_steps`, which there is no schedule for.
     """
 
     name: str
@@ -51,6 +54,20 @@ class Recipe:
     iam_beta: float = 0.0
     augmentation: Augmentation = Augmentation()
 
+    def __post_init__(self):
+        for name in ("batch_size", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"A recipe needs {name} >= 1. Received: {name}={getattr(self, name)}.")
+        if not 0 <= self.warmup_steps < self.steps:
+            raise ValueError(
+                f"A warm-up is shorter than its run. Received: warmup_steps={self.warmup_steps}, steps={self.steps}."
+            )
+        if self.warmup_steps and self.decay_steps:
+            raise ValueError(
+                "A recipe warms up before a cosine, not before steps down. "
+                f"Received: warmup_steps={self.warmup_steps}, decay_steps={self.decay_steps}. Set one of them to none."
+            )
+
     def with_steps(self, steps):
         """The same recipe over `steps` updates, its warm-up and decays at the same shares of the run.
 
@@ -58,16 +75,16 @@ class Recipe:
             ValueError: Where steps < 1.
         """
         if steps < 1:
-            raise ValueError(f"A recipe needs at least one step. Received: steps={steps}.")
+            raise ValueError(f"A recipe needs steps >= 1. Received: steps={steps}.")
         decay_steps = tuple(round(step * steps / self.steps) for step in self.decay_steps)
-        warmup_steps = round(self.warmup_steps * steps / self.steps)
+        warmup_steps = min(steps - 1, round(self.warmup_steps * steps / self.steps))
         return dataclasses.replace(self, steps=steps, decay_steps=decay_steps, warmup_steps=warmup_steps)
 
     def schedule(self):
         """Learning rate by step, a Keras schedule."""
         if self.decay_steps:
             rates = [self.learning_rate / 10**drop for drop in range(len(self.decay_steps) + 1)]
-            # PiecewiseConstantDecay keeps the old rate at the boundary itself; the papers drop it there.
+            # PiecewiseConstantDecay keeps the old rate at the boundary itself; the papers' code drops it there.
             boundaries = [step - 1 for step in self.decay_steps]
             return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
         return keras.optimizers.schedules.CosineDecay(

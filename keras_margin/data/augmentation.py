@@ -14,6 +14,9 @@ class Augmentation:
         zoom: Share of the size, [0, 1).
         rotate: Degrees, [0, 180].
         contrast: Share of the contrast, [0, 1).
+
+    Raises:
+        ValueError: On a number out of range.
     """
 
     flip: bool = True
@@ -28,10 +31,12 @@ class Augmentation:
         return bool(self.shift or self.zoom or self.rotate)
 
     def __post_init__(self):
-        for name, limit in (("shift", 1), ("zoom", 1), ("rotate", 180), ("contrast", 1)):
+        for name in ("shift", "zoom", "contrast"):
             value = getattr(self, name)
-            if not 0 <= value <= limit:
-                raise ValueError(f"Augmentation needs {name} in [0, {limit}]. Received: {name}={value!r}.")
+            if not 0 <= value < 1:
+                raise ValueError(f"Augmentation needs {name} in [0, 1), a share. Received: {name}={value!r}.")
+        if not 0 <= self.rotate <= 180:
+            raise ValueError(f"Augmentation needs rotate in [0, 180] degrees. Received: rotate={self.rotate!r}.")
 
     def apply(self, images, seed):
         """A batch of images, changed.
@@ -63,7 +68,7 @@ class Augmentation:
 
 
 def _warp(images, limits, mirrored, draws):
-    """Mirror, rotation, zoom and shift about the centre in one bilinear pass; what comes from outside repeats the edge."""
+    """Mirror, rotation, zoom and shift about the centre in one bilinear pass; from outside comes the edge again."""
     import tensorflow as tf
 
     height = tf.cast(tf.shape(images)[1], tf.float32)

@@ -8,9 +8,11 @@
 All four agree to float32 rounding, in value and in gradient. A head computes in float32 under every dtype policy.
 """
 
+import dataclasses
 import math
 import numbers
 import weakref
+from typing import Any
 
 import keras
 from keras import ops
@@ -24,8 +26,27 @@ GRADIENTS = ("exact", "straight_through")
 # A loss read back with a compiled model must find the head read back just before it; the newest of a name is that head.
 _live_heads = weakref.WeakValueDictionary()
 
-# Embeddings by the id of the cosines made from them, for as long as those cosines live; see _remember.
-_embeddings_of = {}
+# (embeddings, training) by the id of the cosines made from them; see _remember.
+_notes = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a head knows of each sample and its own class.
+
+    Attributes:
+        cosine: Float32 tensor (batch,), to the own prototype.
+        theta: Float32 tensor (batch,), the angle to it, radians, [0, pi].
+        norm: Float32 tensor (batch,), the embedding's length; None where only cosines are known.
+        prototype_norm: Float32 tensor (batch,), the own prototype's length.
+        psi: Float32 tensor (batch,), the own class's logit before scaling; None until `bend_target` has answered.
+    """
+
+    cosine: Any
+    theta: Any
+    norm: Any
+    prototype_norm: Any
+    psi: Any = None
 
 
 class MarginHead(keras.layers.Layer):
@@ -96,19 +117,36 @@ class MarginHead(keras.layers.Layer):
         self.prototypes = None
         self._loss = None
         self._loss_was_taken = False
+        self._awaits_loss = False
         _live_heads[self.name] = self
 
     # --- What a subclass says -------------------------------------------------------------------------------------
 
-    def bend_target(self, cosine, theta):
-        """psi, the target's logit before scaling, (batch,), from its cosine and its angle in radians, both (batch,)."""
+    # Whether the other classes' logits are more than scaled cosines: `bend_others` then says what, at the plain engine's
+    # cost.
+    bends_others = False
+    # Whether `Target.norm` is used: such a head cannot work from cosines alone.
+    needs_norm = False
+    # Whether training batches change the head's state, through `observe` or `advance`.
+    learns = False
+
+    def bend_target(self, target):
+        """psi, the own class's logit before scaling, (batch,), from a Target."""
         raise NotImplementedError(f"{type(self).__name__} must say how its margin bends the target: bend_target.")
 
-    # Function of cosines (batch, num_classes) to the other classes' logits before scaling; None: the cosine itself.
-    bend_others = None
+    def bend_others(self, cosines, target):
+        """The other classes' logits before scaling, (batch, num_classes), from cosines and the Target with its psi."""
+        return cosines
+
+    def extra_loss(self, target):
+        """What the head's paper adds to the cross-entropy, (batch,), or None."""
+        return None
+
+    def observe(self, target):
+        """Updates running statistics by a training batch, before its margin is taken."""
 
     def advance(self):
-        """Moves on what the head anneals, by one training batch."""
+        """Moves on what the head anneals, after a training batch."""
 
     # --- The four ways --------------------------------------------------------------------------------------------
 
@@ -131,28 +169,27 @@ class MarginHead(keras.layers.Layer):
         """Cosines, or with labels the margin logits; (batch, num_classes), float32."""
         embeddings = ops.cast(embeddings, "float32")
         unit, norm = numerics.unit_normalize(embeddings)
-        unit_prototypes, _ = numerics.unit_normalize(ops.convert_to_tensor(self.prototypes))
-        cosines = ops.matmul(unit, ops.transpose(unit_prototypes))
+        prototypes = ops.convert_to_tensor(self.prototypes)
+        cosines = fused.cosines(unit, prototypes)
         # Rounding may carry a cosine past 1; the correction is constant, so no gradient is lost at the ends.
         cosines = cosines + ops.stop_gradient(ops.clip(cosines, -1.0, 1.0) - cosines)
         if labels is None:
             if training:
                 self._require_own_loss()
-                self.advance()
-            return _remember(cosines, embeddings)
-        labels = checks.labels_as_indices(labels, type(self).__name__)
-        valid = checks.valid_rows(embeddings, labels, self.num_classes, type(self).__name__)
+            self._awaits_loss = self.learns and bool(training)
+            return _remember(cosines, (embeddings, bool(training)))
+        name = type(self).__name__
+        labels = checks.labels_as_indices(labels, name)
+        valid = checks.valid_rows(embeddings, labels, self.num_classes, name)
         labels = ops.where(valid, labels, ops.zeros_like(labels))
-        own_prototypes = ops.take(unit_prototypes, labels, axis=0)
-        cosine, theta = numerics.angle_between(unit, own_prototypes)
+        target = self._target(unit, norm, prototypes, labels, training)
         scale = self._scale_of(norm)
-        target_logit = scale * self._psi(cosine, theta)
-        others = cosines if self.bend_others is None else self.bend_others(cosines)
-        logits = ops.reshape(scale, (-1, 1)) * others
-        if self.regularizer is not None:
-            negatives = fused.from_cosines(cosines, labels, scale, self.bend_others)
-            terms = self._terms(labels, theta, target_logit, negatives.log_sum, embeddings)
-            self.add_loss(ops.mean(self.regularizer(terms)))
+        logits = ops.reshape(scale, (-1, 1)) * self.bend_others(cosines, target)
+        target_logit = scale * target.psi
+        log_negatives = fused.from_cosines(cosines, labels, scale, self._others(target)).log_sum
+        added = self._added_loss(labels, target, target_logit, log_negatives, embeddings, training)
+        if added is not None:
+            self.add_loss(ops.mean(added))
         if training:
             self.advance()
         own = fused.is_own_class(labels, self.num_classes)
@@ -195,16 +232,13 @@ class MarginHead(keras.layers.Layer):
         labels = ops.where(valid, labels, ops.zeros_like(labels))
         embeddings = ops.where(ops.expand_dims(valid, 1), embeddings, ops.zeros_like(embeddings))
         unit, norm = numerics.unit_normalize(embeddings)
+        prototypes = ops.convert_to_tensor(self.prototypes)
+        target = self._target(unit, norm, prototypes, labels, training)
         scale = self._scale_of(norm)
         engine = fused.ENGINES["plain" if self.engine == "auto" else self.engine]
-        prototypes = ops.convert_to_tensor(self.prototypes)
-        negatives = engine(unit, prototypes, labels, scale, self.bend_others)
-        own_prototypes, _ = numerics.unit_normalize(negatives.target_prototype)
-        cosine, theta = numerics.angle_between(unit, own_prototypes)
-        loss = self._finish(labels, cosine, theta, scale, negatives, embeddings)
-        if training:
-            self.advance()
-        hits = ops.cast(ops.logical_and(valid, cosine > negatives.best_cosine), "float32")
+        negatives = engine(unit, prototypes, labels, scale, self._others(target))
+        loss = self._finish(labels, target, scale, negatives.log_sum, embeddings, training)
+        hits = ops.cast(ops.logical_and(valid, target.cosine > negatives.best_cosine), "float32")
         return ops.where(valid, loss, math.inf), hits
 
     def loss_from_cosines(self, labels, cosines):
@@ -219,55 +253,98 @@ class MarginHead(keras.layers.Layer):
                 f"{name}'s loss takes this head's cosines, (batch, {self.num_classes}). "
                 f"Received: shape={tuple(cosines.shape)}. The head must be the model's last layer."
             )
-        embeddings = _remembered(cosines, self.prototypes.shape[1]) if self.built else None
+        embeddings, training = self._noted_with(cosines)
         valid = checks.valid_rows(cosines, labels, self.num_classes, name)
         labels = ops.where(valid, labels, ops.zeros_like(labels))
         cosines = ops.where(ops.expand_dims(valid, 1), ops.cast(cosines, "float32"), 0.0)
-        scale = self._scale_of(None if embeddings is None else numerics.unit_normalize(embeddings)[1])
+        norm = None if embeddings is None else numerics.unit_normalize(embeddings)[1]
         cosine = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(labels, 1), axis=1), 1)
-        negatives = fused.from_cosines(cosines, labels, scale, self.bend_others)
-        loss = self._finish(labels, cosine, numerics.safe_arccos(cosine), scale, negatives, embeddings)
-        return ops.where(valid, loss, math.inf)
+        target = Target(
+            cosine=cosine,
+            theta=numerics.safe_arccos(cosine),
+            norm=norm,
+            prototype_norm=numerics.unit_normalize(ops.take(self.prototypes, labels, axis=0))[1],
+        )
+        target = self._bent(target, training)
+        scale = self._scale_of(norm)
+        log_negatives = fused.from_cosines(cosines, labels, scale, self._others(target)).log_sum
+        return ops.where(valid, self._finish(labels, target, scale, log_negatives, embeddings, training), math.inf)
 
     # --- Shared steps ---------------------------------------------------------------------------------------------
 
-    def _psi(self, cosine, theta):
-        psi = self.bend_target(cosine, theta)
+    def _target(self, unit, norm, prototypes, labels, training):
+        """The batch's Target, its angle exact at every size, with the margin's answer."""
+        own, prototype_norm = numerics.unit_normalize(fused.own_prototypes(unit, prototypes, labels))
+        cosine, theta = numerics.angle_between(unit, own)
+        return self._bent(Target(cosine=cosine, theta=theta, norm=norm, prototype_norm=prototype_norm), training)
+
+    def _bent(self, target, training):
+        if target.norm is None and self.needs_norm:
+            self._refuse_bare_cosines(type(self).__name__, "each embedding's norm")
+        if training:
+            self.observe(target)
+        psi = self.bend_target(target)
         if self.gradient == "straight_through":
-            return numerics.with_slope(psi, cosine, ops.ones_like(cosine))
-        return psi
+            psi = numerics.with_slope(psi, target.cosine, ops.ones_like(target.cosine))
+        return dataclasses.replace(target, psi=psi)
+
+    def _others(self, target):
+        """The engine's `other`: None where the other logits are scaled cosines."""
+        return (lambda cosines: self.bend_others(cosines, target)) if self.bends_others else None
 
     def _scale_of(self, norm):
         if self.scale is not None:
             return ops.convert_to_tensor(self.scale, dtype="float32")
         if norm is None:
-            raise ValueError(
-                f"{type(self).__name__}(scale=None) scales by each embedding's norm, which cosines do not carry. Let "
-                "head(embeddings) be the model's output as it is, use EmbeddingModel, or give a scale, such as 30."
-            )
+            self._refuse_bare_cosines(f"{type(self).__name__}(scale=None)", "each embedding's norm")
         return norm
 
-    def _finish(self, labels, cosine, theta, scale, negatives, embeddings):
-        target_logit = scale * self._psi(cosine, theta)
-        loss = ops.softplus(negatives.log_sum - target_logit)
-        if self.regularizer is None:
-            return loss
-        return loss + self.regularizer(self._terms(labels, theta, target_logit, negatives.log_sum, embeddings))
+    def _finish(self, labels, target, scale, log_negatives, embeddings, training):
+        """Cross-entropy plus what is added to it, (batch,); ends a training batch."""
+        target_logit = scale * target.psi
+        loss = ops.softplus(log_negatives - target_logit)
+        added = self._added_loss(labels, target, target_logit, log_negatives, embeddings, training)
+        if training:
+            self.advance()
+        return loss if added is None else loss + added
 
-    def _terms(self, labels, theta, target_logit, log_negatives, embeddings):
+    def _added_loss(self, labels, target, target_logit, log_negatives, embeddings, training):
+        """The head's own extra term and its regulariser's, (batch,), or None."""
+        extra = self.extra_loss(target)
+        if self.regularizer is None:
+            return extra
         if embeddings is None and self.regularizer.needs_embeddings:
-            raise ValueError(
-                f"{type(self.regularizer).__name__} needs the embeddings, which cosines do not carry. Let "
-                "head(embeddings) be the model's output as it is, use EmbeddingModel, or pass labels to the head."
-            )
-        return losses.Terms(
+            self._refuse_bare_cosines(type(self.regularizer).__name__, "the embeddings")
+        terms = losses.Terms(
             labels=labels,
             num_classes=self.num_classes,
-            theta=theta,
+            theta=target.theta,
             target_logit=target_logit,
             log_negatives=log_negatives,
             embeddings=embeddings,
             prototypes=self.prototypes,
+            training=training,
+        )
+        added = self.regularizer(terms)
+        return added if extra is None else added + extra
+
+    def _noted_with(self, cosines):
+        """The embeddings behind these cosines and whether they are of a training batch; (None, False) if unknown."""
+        if id(cosines) in _notes:
+            self._awaits_loss = False
+            return _notes[id(cosines)]
+        if in_symbolic_scope():
+            # Keras traces loss and model apart to learn shapes, never values; any embeddings serve.
+            size = self.prototypes.shape[-1] if self.built else 1
+            return ops.zeros((ops.shape(cosines)[0], size)), False
+        if self._awaits_loss:
+            self._refuse_bare_cosines(type(self).__name__, "whether this is a training batch")
+        return None, False
+
+    def _refuse_bare_cosines(self, owner, missing):
+        raise ValueError(
+            f"{owner} needs {missing}, which cosines do not carry. Let head(embeddings) be the model's last output, as it "
+            "is; use EmbeddingModel; or call head(embeddings, labels)."
         )
 
     def _require_own_loss(self):
@@ -362,19 +439,10 @@ def require_range(owner, value, low, high, name, unit=""):
         raise ValueError(f"{owner} needs {name} in [{low}, {high}]{unit}. Received: {name}={value!r}.")
 
 
-def _remember(cosines, embeddings):
-    """Notes the embeddings beside the cosines, for the losses that need what cosines alone have lost."""
+def _remember(cosines, note):
+    """Notes beside the cosines what they have lost, for as long as they live."""
     key = id(cosines)
-    _embeddings_of[key] = embeddings
+    _notes[key] = note
     # The note goes when its cosines go, before another tensor can have their id.
-    weakref.finalize(cosines, _embeddings_of.pop, key, None)
+    weakref.finalize(cosines, _notes.pop, key, None)
     return cosines
-
-
-def _remembered(cosines, embedding_size):
-    if id(cosines) in _embeddings_of:
-        return _embeddings_of[id(cosines)]
-    if in_symbolic_scope():
-        # Keras traces loss and model apart to learn shapes, never values; any embeddings serve.
-        return ops.zeros((ops.shape(cosines)[0], embedding_size))
-    return None

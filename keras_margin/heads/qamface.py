@@ -27,6 +27,8 @@ class QAMFaceHead(MarginHead):
     Reference: Zhao et al., QAMFace, 2020, eq. 4.
     """
 
+    bends_others = True
+
     def __init__(self, num_classes, margin=0.5, scale=6.0, **kwargs):
         require_radians("QAMFaceHead", margin)
         if kwargs.get("gradient", "exact") != "exact":
@@ -36,10 +38,10 @@ class QAMFaceHead(MarginHead):
             )
         super().__init__(num_classes, margin=margin, scale=scale, **kwargs)
 
-    def bend_target(self, cosine, theta):
+    def bend_target(self, target):
         """(2 pi - (theta + m))^2."""
-        return margins.quadratic(theta, self.margin)
+        return margins.quadratic(target.theta, self.margin)
 
-    def bend_others(self, cosines):
+    def bend_others(self, cosines, target):
         """(2 pi - theta_j)^2."""
         return margins.quadratic(numerics.safe_arccos(cosines))

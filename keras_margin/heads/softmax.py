@@ -25,9 +25,9 @@ class NormSoftmaxHead(MarginHead):
             raise ValueError("NormSoftmaxHead has no margin. Use ArcFaceHead or CosFaceHead for one.")
         super().__init__(num_classes, margin=0.0, scale=scale, **kwargs)
 
-    def bend_target(self, cosine, theta):
+    def bend_target(self, target):
         """cos(theta)."""
-        return cosine
+        return target.cosine
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -49,9 +49,9 @@ class CosFaceHead(MarginHead):
         require_range("CosFaceHead", margin, 0, 2, "a margin", " of cosine")
         super().__init__(num_classes, margin=margin, scale=scale, **kwargs)
 
-    def bend_target(self, cosine, theta):
+    def bend_target(self, target):
         """cos(theta) - m."""
-        return margins.additive_cosine(cosine, self.margin)
+        return margins.additive_cosine(target.cosine, self.margin)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -83,9 +83,9 @@ class CombinedMarginHead(MarginHead):
         super().__init__(num_classes, margin=0.0, scale=scale, **kwargs)
         self.m1, self.m2, self.m3, self.beyond_pi = float(m1), float(m2), float(m3), beyond_pi
 
-    def bend_target(self, cosine, theta):
+    def bend_target(self, target):
         """cos(m1 theta + m2) - m3."""
-        return margins.combined(theta, self.m1, self.m2, self.m3, self.beyond_pi)
+        return margins.combined(target.theta, self.m1, self.m2, self.m3, self.beyond_pi)
 
     def get_config(self):
         """Arguments that build this head again."""
@@ -121,9 +121,9 @@ class ArcFaceHead(MarginHead):
         super().__init__(num_classes, margin=margin, scale=scale, **kwargs)
         self.beyond_pi = beyond_pi
 
-    def bend_target(self, cosine, theta):
+    def bend_target(self, target):
         """cos(theta + m)."""
-        return margins.combined(theta, m2=self.margin, beyond_pi=self.beyond_pi)
+        return margins.combined(target.theta, m2=self.margin, beyond_pi=self.beyond_pi)
 
     def get_config(self):
         """Arguments that build this head again."""
@@ -152,9 +152,9 @@ class SphereFaceArccosHead(MarginHead):
         super().__init__(num_classes, margin=margin, scale=scale, **kwargs)
         self.beyond_pi = beyond_pi
 
-    def bend_target(self, cosine, theta):
+    def bend_target(self, target):
         """cos(m theta)."""
-        return margins.combined(theta, m1=self.margin, beyond_pi=self.beyond_pi)
+        return margins.combined(target.theta, m1=self.margin, beyond_pi=self.beyond_pi)
 
     def get_config(self):
         """Arguments that build this head again."""

@@ -36,6 +36,8 @@ class SphereFaceHead(MarginHead):
     Reference: Liu et al., SphereFace, CVPR 2017, eq. 7 and the appendix on annealing; the released training settings.
     """
 
+    learns = True
+
     def __init__(
         self,
         num_classes,
@@ -81,9 +83,9 @@ class SphereFaceHead(MarginHead):
         super().build(embeddings_shape)
         self.step = self.add_weight(name="step", shape=(), initializer="zeros", dtype="int32", trainable=False)
 
-    def bend_target(self, cosine, theta):
+    def bend_target(self, target):
         """The annealed psi at the present lambda."""
-        return margins.annealed(cosine, margins.multiplicative(theta, self.margin), self._lambda())
+        return margins.annealed(target.cosine, margins.multiplicative(target.theta, self.margin), self._lambda())
 
     def advance(self):
         """Counts one training batch."""

@@ -403,7 +403,7 @@ def test_lambda_moves_with_training_batches_alone_in_every_way_of_use():
     for call in (
         lambda training: head.compute_loss(embeddings, labels, training=training),
         lambda training: head(embeddings, labels, training=training),
-        lambda training: head(embeddings, training=training),
+        lambda training: head.loss(labels, head(embeddings, training=training)),
     ):
         before = int(head.step)
         call(training=False)
@@ -411,6 +411,15 @@ def test_lambda_moves_with_training_batches_alone_in_every_way_of_use():
         call(training=True)
         assert int(head.step) == before + 1
     assert head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 3), rel=1e-6)
+
+
+def test_training_cosines_that_lost_their_embeddings_are_refused_by_a_head_that_learns():
+    embeddings, _, labels = batch()
+    head = make("sphereface", {"scale": 30.0})
+    assert head.loss is not None
+    altered = head(embeddings, training=True) * 1.0
+    with pytest.raises(ValueError, match="whether this is a training batch"):
+        head.loss(labels, altered)
 
 
 def test_lambda_counts_updates_under_gradient_accumulation():

@@ -1,0 +1,184 @@
+"""Augmentation, pixel by pixel: each change against its formula, and all of them against one affine map in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_margin.data.augmentation import Augmentation
+
+HEIGHT, WIDTH = 12, 16
+SEED = [3, 14]
+
+
+def noise(count=1, dtype="uint8"):
+    images = np.random.default_rng(0).integers(0, 256, (count, HEIGHT, WIDTH, 3))
+    return images.astype(dtype)
+
+
+def ramps():
+    """An image whose channels are x, y and 7: an interpolated pixel says where it was taken from."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.stack([x, y, np.full_like(x, 7)], axis=-1)[None].astype("float32")
+
+
+def impulse(x, y):
+    image = np.zeros((1, HEIGHT, WIDTH, 1), "float32")
+    image[0, y, x] = 200
+    return image
+
+
+def brightest(image):
+    """(x, y) of the largest pixel."""
+    y, x = np.unravel_index(np.argmax(image[0, :, :, 0]), (HEIGHT, WIDTH))
+    return x, y
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Function that fixes what an augmentation draws, each in [-1, 1]: the first decides the mirroring."""
+
+    def fix(mirror=1.0, rotate=0.0, zoom=0.0, shift_x=0.0, shift_y=0.0, contrast=0.0):
+        draws = tf.constant([[mirror], [rotate], [zoom], [shift_x], [shift_y], [contrast]], tf.float32)
+
+        def uniform(shape, seed, low, high):
+            assert (low, high) == (-1.0, 1.0)
+            np.testing.assert_array_equal(shape, draws.shape)
+            return draws
+
+        monkeypatch.setattr(tf.random, "stateless_uniform", uniform)
+
+    return fix
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_nothing_asked_for_changes_nothing(dtype):
+    images = noise(5, dtype)
+    found = Augmentation(flip=False).apply(images, SEED)
+    assert found.dtype == tf.float32
+    np.testing.assert_array_equal(found, images)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_half_of_the_images_are_mirrored_to_the_pixel(dtype):
+    images = noise(400, dtype)
+    found = Augmentation(flip=True).apply(images, SEED).numpy()
+    kept = (found == images).all(axis=(1, 2, 3))
+    mirrored = (found == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert np.all(kept ^ mirrored)
+    # 400 fair coins: 200 within five standard deviations of 10.
+    assert 150 < mirrored.sum() < 250
+
+
+def test_a_seed_decides_every_change():
+    augmentation = Augmentation(flip=True, shift=0.1, zoom=0.1, rotate=10.0, contrast=0.3)
+    images = noise(6)
+    first, same, other = (augmentation.apply(images, seed).numpy() for seed in ([1, 2], [1, 2], [2, 2]))
+    np.testing.assert_array_equal(first, same)
+    assert np.all(np.any(first != other, axis=(1, 2, 3)))
+    # One image of the batch is changed unlike the next.
+    repeated = augmentation.apply(np.repeat(images[:1], 6, axis=0), [1, 2]).numpy()
+    assert len({each.tobytes() for each in repeated}) == 6
+
+
+@pytest.mark.parametrize(("draw_x", "draw_y", "moved"), [(0.5, 0.0, (-2, 0)), (-1.0, 0.0, (4, 0)), (0.0, 1.0, (0, -3))])
+def test_a_shift_moves_an_impulse_by_its_share_of_the_side(drawn, draw_x, draw_y, moved):
+    drawn(shift_x=draw_x, shift_y=draw_y)
+    # A quarter of the width is 4 pixels, of the height 3.
+    found = Augmentation(flip=False, shift=0.25).apply(impulse(8, 6), SEED).numpy()
+    wanted = impulse(8 + moved[0], 6 + moved[1])
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_what_a_shift_brings_in_repeats_the_edge(drawn):
+    drawn(shift_x=1.0)
+    found = Augmentation(flip=False, shift=0.25).apply(ramps(), SEED).numpy()
+    np.testing.assert_allclose(found[0, 0, :, 0], [*range(4, 16), 15, 15, 15, 15], atol=1e-4)
+
+
+def test_a_rotation_by_a_right_angle_turns_right_to_up(drawn):
+    drawn(rotate=1.0)
+    # The centre of 16 x 12 pixels is (7.5, 5.5): (10, 6) is 2.5 right of it and 0.5 below.
+    found = Augmentation(flip=False, rotate=90.0).apply(impulse(10, 6), SEED).numpy()
+    assert brightest(found) == (8, 3)
+    assert found.max() == pytest.approx(200, rel=1e-3)
+
+
+@pytest.mark.parametrize("rotate", [5.0, 30.0, 180.0])
+def test_a_rotation_s_size_is_in_degrees(drawn, rotate):
+    drawn(rotate=0.5)
+    found = Augmentation(flip=False, rotate=rotate).apply(ramps(), SEED).numpy()[0]
+    # The pixel 1 right of the centre column's pixel comes from cos right and sin below.
+    right, here = found[5, 8, :2], found[5, 7, :2]
+    angle = math.radians(rotate / 2)
+    np.testing.assert_allclose(right - here, [math.cos(angle), math.sin(angle)], atol=1e-4)
+
+
+@pytest.mark.parametrize(("draw", "step"), [(-1.0, 0.8), (1.0, 1.2), (0.5, 1.1)])
+def test_a_zoom_steps_over_the_image_in_smaller_or_larger_steps_about_its_centre(drawn, draw, step):
+    drawn(zoom=draw)
+    found = Augmentation(flip=False, zoom=0.2).apply(ramps(), SEED).numpy()[0]
+    np.testing.assert_allclose(found[5, :, 0], np.clip(7.5 + step * (np.arange(16) - 7.5), 0, 15), atol=1e-4)
+    np.testing.assert_allclose(found[:, 8, 1], np.clip(5.5 + step * (np.arange(12) - 5.5), 0, 11), atol=1e-4)
+
+
+@pytest.mark.parametrize("mirror", [-0.1, 0.1])
+def test_all_moves_together_are_one_affine_map(drawn, mirror):
+    rotate, zoom, shift_x, shift_y = 0.7, -0.4, 0.3, -0.8
+    drawn(mirror, rotate, zoom, shift_x, shift_y)
+    augmentation = Augmentation(flip=True, shift=0.1, zoom=0.2, rotate=20.0)
+    found = augmentation.apply(ramps(), SEED).numpy()[0]
+    angle, factor = math.radians(20 * rotate), 1 + 0.2 * zoom
+    y, x = np.mgrid[:HEIGHT, :WIDTH] - np.array([5.5, 7.5])[:, None, None]
+    from_x = factor * (math.cos(angle) * x - math.sin(angle) * y) * (-1 if mirror < 0 else 1)
+    from_y = factor * (math.sin(angle) * x + math.cos(angle) * y)
+    from_x, from_y = from_x + 7.5 + 0.1 * WIDTH * shift_x, from_y + 5.5 + 0.1 * HEIGHT * shift_y
+    # float32 rounding of a coordinate beside a pixel's edge moves the value by as much, no more.
+    np.testing.assert_allclose(found[..., 0], np.clip(from_x, 0, WIDTH - 1), atol=1e-4)
+    np.testing.assert_allclose(found[..., 1], np.clip(from_y, 0, HEIGHT - 1), atol=1e-4)
+    np.testing.assert_allclose(found[..., 2], 7, atol=1e-4)
+
+
+@pytest.mark.parametrize("draw", [-1.0, 0.25, 1.0])
+def test_contrast_is_about_the_image_s_own_mean(drawn, draw):
+    drawn(contrast=draw)
+    images = 100 + noise(dtype="float64") / 10
+    found = Augmentation(flip=False, contrast=0.4).apply(images.astype("float32"), SEED).numpy()
+    wanted = images.mean() + (1 + 0.4 * draw) * (images - images.mean())
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_pixels_stay_between_0_and_255():
+    augmentation = Augmentation(flip=True, shift=0.2, zoom=0.3, rotate=40.0, contrast=0.9)
+    images = np.where(noise(64) < 128, 0, 255).astype("uint8")
+    found = augmentation.apply(images, SEED).numpy()
+    assert found.dtype == np.float32
+    assert found.min() == 0 and found.max() == 255
+
+
+def test_draws_fill_the_range_that_is_asked_for():
+    """Of 500 impulses the shifts reach nine tenths of the limit on every side, and none goes past it."""
+    images = np.repeat(impulse(8, 6), 500, axis=0)
+    found = Augmentation(flip=False, shift=0.25).apply(images, SEED).numpy()[..., 0].astype("float64")
+    mass = found.sum(axis=(1, 2))
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    for axis, start, limit in ((x, 8, 4), (y, 6, 3)):
+        moved = (found * axis).sum(axis=(1, 2)) / mass - start
+        assert -limit - 1e-3 < moved.min() < -0.9 * limit and 0.9 * limit < moved.max() < limit + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shift": 1.0}, r"shift in \[0, 1\), a share. Received: shift=1.0"),
+        ({"zoom": -0.1}, r"zoom in \[0, 1\), a share. Received: zoom=-0.1"),
+        ({"contrast": 20}, "contrast=20"),
+        ({"shift": float("nan")}, "shift=nan"),
+        ({"rotate": 181.0}, r"rotate in \[0, 180\] degrees. Received: rotate=181.0"),
+        ({"rotate": -5}, "rotate=-5"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Augmentation(**changes)
