@@ -1,7 +1,7 @@
 """Training schedules as frozen values: the papers' published ones, and the demo's.
 
-    recipe = recipes.get("arcface_casia_r50")
-    recipe = dataclasses.replace(recipe, batch_size=256)
+recipe = recipes.get("arcface_casia_r50")
+recipe = dataclasses.replace(recipe, batch_size=256)
 """
 
 import dataclasses
@@ -115,7 +115,7 @@ RECIPES = {
             backbone_options=(("dropout", 0.2), ("stem_strides", 1)),
             image_size=(56, 48),
             batch_size=32,
-            steps=700,
+            steps=500,
             optimizer="adamw",
             learning_rate=2e-3,
             warmup_steps=50,
