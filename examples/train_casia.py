@@ -7,21 +7,28 @@ A data_dir is a folder of identities, root/identity/*.jpg, the layout of CASIA-W
 """
 
 import dataclasses
+import logging
 import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
+from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import data, experiment, recipes
+from keras_margin import files
+
+with files.hushed():
+    import tensorflow as tf
+
+    from keras_margin import data, experiment, recipes, training
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Folder of identities, root/identity/*.jpg. Default: the embedded ORL faces.")
 flags.DEFINE_string("recipe", None, "Name of the recipe. Default: orl_demo for ORL, arcface_casia_r50 for a data_dir.")
-flags.DEFINE_string("head", None, "Name of the margin head, with its published margin and scale. Default: the recipe's.")
+flags.DEFINE_string("head", None, "Name of the margin head, with its published numbers. Default: the recipe's.")
 flags.DEFINE_float("iam_beta", None, "Weight of the IAM regulariser. Default: the recipe's.")
 flags.DEFINE_string("backbone", None, "Name of the backbone. Default: the recipe's.")
 flags.DEFINE_integer("batch_size", None, "Images per update, over all replicas. Default: the recipe's.")
@@ -46,16 +53,35 @@ def chosen_recipe():
     return recipe if FLAGS.steps is None else recipe.with_steps(FLAGS.steps)
 
 
-def main(_):
+def speak_plainly():
+    """Warnings in one line each, and nothing of what TensorFlow logs about itself; --verbosity=0 brings that back."""
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    if not FLAGS["verbosity"].present:
+        absl_logging.set_verbosity(absl_logging.WARNING)
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def say(console, text):
+    """One line, not broken at the terminal's edge; brackets in a path are no markup."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def main(argv):
     """Runs the recipe and prints what it found."""
+    speak_plainly()
     console = Console()
     try:
+        if argv[1:]:
+            raise ValueError(f"All options are flags, such as --steps=50. Received: {' '.join(argv[1:])}.")
         recipe = chosen_recipe()
         if FLAGS.data_dir is None:
-            console.print("Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
+            say(
+                console,
+                "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.",
+            )
         reader = data.open(FLAGS.data_dir, image_size=recipe.image_size, strict=FLAGS.strict)
         if FLAGS.data_dir is not None:
-            console.print(f"Data: {FLAGS.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
+            say(console, f"Data: {FLAGS.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
         outcome = experiment.run(
             recipe,
             reader,
@@ -67,14 +93,17 @@ def main(_):
             seed=FLAGS.seed,
             console=console,
         )
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {error}")
+    except (ValueError, OSError, ImportError, tf.errors.OpError) as error:
+        sys.exit(f"error: {training.plain_message(error)}")
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted; nothing was written.")
     show(console, recipe, outcome)
 
 
 def show(console, recipe, outcome):
     """The final table."""
-    title = f"{recipe.name}: {recipe.head}, {recipe.backbone}, {recipe.steps} steps of {recipe.batch_size}, seed {FLAGS.seed}"
+    run = f"{recipe.steps} steps of {recipe.batch_size}, seed {FLAGS.seed}"
+    title = f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}"
     table = Table(title=title, title_justify="left")
     for column in ("people", "embedder"):
         table.add_column(column)
@@ -90,12 +119,12 @@ def show(console, recipe, outcome):
         )
     console.print(table)
     for report in outcome.reports:
-        console.print(
-            f"{report.path}: {report.bytes / 2**20:.1f} MiB, cosine to the model on {report.num_images} unseen faces: worst "
-            f"{report.worst_cosine:.6f}, mean {report.mean_cosine:.6f}",
-            soft_wrap=True,
+        say(
+            console,
+            f"{report.path}: {report.bytes / 2**20:.1f} MiB, cosine to the model on {report.num_images} unseen faces: "
+            f"worst {report.worst_cosine:.6f}, mean {report.mean_cosine:.6f}",
         )
-    console.print(f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")
+    say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")
 
 
 if __name__ == "__main__":

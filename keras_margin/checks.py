@@ -8,6 +8,8 @@ loss reads inf, and the weights stay whole.
 import keras
 from keras import ops
 
+_COSINE_SLACK = 1e-2  # bfloat16's rounding next to 1, with room.
+
 
 def labels_as_indices(labels, owner):
     """Labels of shape (batch,) or (batch, 1) as (batch,), checked by dtype and shape.
@@ -52,11 +54,41 @@ def valid_rows(embeddings, labels, num_classes, owner):
     Raises:
         ValueError: Eagerly, on the first bad sample. tf.errors.InvalidArgumentError in a TensorFlow graph.
     """
-    in_range = ops.logical_and(labels >= 0, labels < num_classes)
+    in_range = _labels_in_range(labels, num_classes, owner)
     finite = ops.all(ops.isfinite(embeddings), axis=1)
-    _require(in_range, labels, f"{owner} has {num_classes} classes: labels must be in [0, {num_classes - 1}]. Received:")
     _require(finite, embeddings, f"{owner} needs finite embeddings. The network put out NaN or inf, first of all here:")
     return ops.logical_and(in_range, finite)
+
+
+def valid_cosines(cosines, labels, num_classes, owner):
+    """Which samples have a label in [0, num_classes) and cosines that can be cosines: `valid_rows` of a head's output.
+
+    One pass over the cosines, no more than a check for NaN alone would take.
+
+    Args:
+        cosines: Float tensor (batch, num_classes).
+        labels, num_classes, owner: As in `valid_rows`.
+
+    Returns, Raises: As `valid_rows`.
+    """
+    in_range = _labels_in_range(labels, num_classes, owner)
+    # A cosine of a half-precision model may pass 1 by its rounding; logits pass it by far. NaN is within nothing.
+    within = ops.all(ops.abs(cosines) <= 1.0 + _COSINE_SLACK, axis=1)
+    rule = (
+        f"{owner}'s loss takes cosines, numbers in [-1, 1], as head(embeddings) puts them out. Logits, of "
+        "head(embeddings, labels), have their margin already: their loss is SparseCategoricalCrossentropy(from_logits=True). "
+        "NaN comes from the network. Received, first of all here:"
+    )
+    _require(within, cosines[:, :4], rule)
+    return ops.logical_and(in_range, within)
+
+
+def _labels_in_range(labels, num_classes, owner):
+    in_range = ops.logical_and(labels >= 0, labels < num_classes)
+    _require(
+        in_range, labels, f"{owner} has {num_classes} classes: labels must be in [0, {num_classes - 1}]. Received:"
+    )
+    return in_range
 
 
 def _require(rows_hold, values, message):

@@ -11,6 +11,7 @@ import shutil
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_margin import __version__, backbones, evaluation, export, files, plots, training
 from keras_margin.data import splits
@@ -26,9 +27,10 @@ class Measure:
     Attributes:
         protocol: "known people" or "unseen people".
         embedder: "raw pixels", "untrained network" or "trained network".
+        eer: Equal error rate over the pairs of test images; of more than 3,000 images, over a sample of the pairs.
         rank_1: Share of probes whose nearest gallery image is the same person's; None where not measured.
-        eer: Equal error rate over all pairs of test images.
-        ten_fold: Mean ten-fold verification accuracy over balanced pairs; None where not measured.
+        ten_fold: Mean ten-fold verification accuracy over as many genuine as impostor pairs, at most 3,000 of each;
+            None where not measured, which is also where there are fewer than ten of each.
         ten_fold_std: Its standard deviation over the folds.
     """
 
@@ -85,23 +87,22 @@ def run(
     """
     out = pathlib.Path(out)
     _check_out(out)
-    held_out = _held_out(reader, held_out)
+    learn, test = _unseen_people(reader, held_out, seed)
+    if known_people:
+        gallery, probes = splits.per_identity_split(reader.labels, 5, seed)
     strategy = training.make_strategy(replicas)
-    with files.written_whole(out) as folder, _precision(mixed_precision):
+    with files.written_whole(out) as folder, _precision(mixed_precision), training.plain_errors():
         folder.mkdir()
         measures, seconds = [], 0.0
 
         def train(indices, purpose):
-            part = reader.subset(indices)
-            bar = training.ProgressBar(recipe.steps, recipe.batch_size, purpose, console)
-            return training.fit(recipe, part, strategy=strategy, seed=seed, callbacks=[bar])
+            with training.ProgressBar(recipe.steps, recipe.batch_size, purpose, console) as bar:
+                return training.fit(recipe, reader.subset(indices), strategy=strategy, seed=seed, callbacks=[bar])
 
         if known_people:
-            gallery, probes = splits.per_identity_split(reader.labels, 5, seed)
             trained = train(gallery, "known people ")
             seconds += trained.seconds
             measures += _compare_embedders(recipe, trained.model, reader, probes, gallery)
-        learn, test = splits.identity_disjoint_split(reader.labels, held_out, seed)
         trained = train(learn, "unseen people")
         seconds += trained.seconds
         measures += _compare_embedders(recipe, trained.model, reader, test, seed=seed, curve=folder / "roc.png")
@@ -111,8 +112,10 @@ def run(
             export.to_tflite(trained.model, folder / "embedder.tflite", samples=images),
             export.to_savedmodel(trained.model, folder / "savedmodel", samples=images),
         )
-        # The files moved with their folder; a report names where they are, not where they were made.
-        reports = tuple(dataclasses.replace(report, path=str(out / pathlib.Path(report.path).name)) for report in reports)
+        # The files move with their folder; a report names where they will be, not where they were made.
+        reports = tuple(
+            dataclasses.replace(report, path=str(out / pathlib.Path(report.path).name)) for report in reports
+        )
         _write_report(folder / "report.json", recipe, seed, replicas, measures, reports, trained.history, seconds)
     return Outcome(measures=tuple(measures), reports=reports, seconds=seconds, folder=out)
 
@@ -121,32 +124,48 @@ def _check_out(out):
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder. Received: {out}, a file.")
     if out.is_dir() and any(out.iterdir()) and not (out / "report.json").exists():
-        raise ValueError(f"{out} holds something that is not an earlier run: nothing was touched. Choose another --out.")
-    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        raise ValueError(
+            f"{out} holds something that is not an earlier run: nothing was touched. Choose another --out."
+        )
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(parent).free
     if free < _FREE_BYTES:
         raise OSError(f"{parent} has {free / 2**20:.0f} MiB free; a run needs {_FREE_BYTES / 2**20:.0f} MiB.")
 
 
-def _held_out(reader, wanted):
-    if wanted is None:
-        wanted = min(500, max(2, round(reader.num_classes / 10)))
-    if not 2 <= wanted <= reader.num_classes - 2:
+def _unseen_people(reader, held_out, seed):
+    """(images to train on, images of other people to test on); refused here where the test could measure nothing."""
+    if held_out is None:
+        held_out = min(500, max(2, round(reader.num_classes / 10)))
+    if not 2 <= held_out <= reader.num_classes - 2:
         raise ValueError(
             "At least two identities are held out for the test and two are left to train on. Received: "
-            f"held_out={wanted} of {reader.num_classes} identities."
+            f"held_out={held_out} of {reader.num_classes} identities."
         )
-    return wanted
+    learn, test = splits.identity_disjoint_split(reader.labels, held_out, seed)
+    if _pairs_there_are(reader.labels[test])[0] == 0:
+        raise ValueError(
+            "The test compares images of one person: at least one held-out identity needs two. Received: "
+            f"{len(test)} images of {held_out} held-out identities. Hold out more with --held_out."
+        )
+    return learn, test
+
+
+def _pairs_there_are(labels):
+    """(genuine, impostor) pairs among these images."""
+    genuine = sum(count * (count - 1) // 2 for count in np.bincount(labels).tolist())
+    return genuine, len(labels) * (len(labels) - 1) // 2 - genuine
 
 
 def _compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, curve=None):
     """Measures raw pixels, the untrained and the trained network on the same images."""
     images, labels = reader.subset(probes).arrays()
+    known_images, known = (None, None) if gallery is None else reader.subset(gallery).arrays()
     untrained = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
     embedders = {
         "raw pixels": _raw_pixels,
-        "untrained network": lambda batch: untrained.predict(batch, batch_size=64, verbose=0),
-        "trained network": lambda batch: model.embedder.predict(batch, batch_size=64, verbose=0),
+        "untrained network": _embedder(untrained),
+        "trained network": _embedder(model.embedder),
     }
     measures, curves = [], {}
     for name, embed in embedders.items():
@@ -157,32 +176,54 @@ def _compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, curv
         eer = evaluation.eer(scores, is_same)
         if gallery is None:
             folds = _ten_fold(embeddings, labels, seed)
-            measure = Measure("unseen people", name, eer, ten_fold=folds.mean, ten_fold_std=folds.std)
+            figures = {"ten_fold": folds.mean, "ten_fold_std": folds.std} if folds else {}
+            measures.append(Measure("unseen people", name, eer, **figures))
         else:
-            known_images, known = reader.subset(gallery).arrays()
             rank_1 = evaluation.rank_k(embeddings, labels, embed(known_images), known)
-            measure = Measure("known people", name, eer, rank_1=rank_1)
-        measures.append(measure)
+            measures.append(Measure("known people", name, eer, rank_1=rank_1))
     if curve is not None:
         _draw(curves, curve)
     return measures
 
 
+def _embedder(network, batch_size=64):
+    """Function from images to the network's embeddings, traced once for batches of any length.
+
+    `predict` traces anew for a last batch that is shorter, and TensorFlow warns of that after a few networks.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)])
+    def embed(images):
+        return tf.cast(network(images, training=False), tf.float32)
+
+    def embed_all(images):
+        parts = (images[start : start + batch_size] for start in range(0, len(images), batch_size))
+        return np.concatenate([embed(part.astype(np.float32)) for part in parts])
+
+    return embed_all
+
+
 def _raw_pixels(images):
     """Grey pixels less their mean: the plainest embedding there is."""
     pixels = images.astype(np.float32).mean(axis=-1).reshape(len(images), -1)
-    return pixels - pixels.mean(axis=1, keepdims=True)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    # A blank image has no direction, and no cosine; an even grey is at right angles to every other.
+    pixels[~pixels.any(axis=1)] = 1.0
+    return pixels
 
 
 def _some_pairs(labels, seed):
-    """Pairs of a large test set: every genuine one up to 100,000, and as many impostors as a million."""
-    genuine = int(sum(count * (count - 1) // 2 for count in np.bincount(labels)))
-    return evaluation.make_pairs(labels, min(genuine, 100_000), 1_000_000, seed)
+    """Pairs of a large test set: every genuine one up to 100,000, and every impostor one up to a million."""
+    genuine, impostor = _pairs_there_are(labels)
+    return evaluation.make_pairs(labels, min(genuine, 100_000), min(impostor, 1_000_000), seed)
 
 
 def _ten_fold(embeddings, labels, seed):
-    genuine = int(sum(count * (count - 1) // 2 for count in np.bincount(labels)))
-    pairs, is_same = evaluation.make_pairs(labels, min(genuine, 3000), min(genuine, 3000), seed)
+    """KFoldAccuracy over ten folds with as many pairs of either kind, or None where there are too few."""
+    number = min(3000, *_pairs_there_are(labels))
+    if number < 10:
+        return None
+    pairs, is_same = evaluation.make_pairs(labels, number, number, seed)
     return evaluation.k_fold_accuracy(evaluation.pair_scores(embeddings, pairs), is_same, folds=10)
 
 
@@ -203,8 +244,6 @@ class _precision:
     def __enter__(self):
         self.before = keras.config.dtype_policy()
         if self.mixed:
-            import tensorflow as tf
-
             half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
             keras.config.set_dtype_policy(half)
 

@@ -1,8 +1,8 @@
 """The embedding alone, as SavedModel and TFLite, proven equal to the model before it gets its name.
 
 Both formats have the signature `image` (uint8, N x height x width x 3, RGB) -> `embedding` (float32, N x size, unit
-length); the normalisation of pixels is inside. A file is written under a temporary name, reloaded, run on sample images and
-compared; only what passes is renamed into place.
+length); the normalisation of pixels is inside. A file is written under a temporary name, reloaded, run on sample images
+and compared; only what passes is renamed into place.
 """
 
 import dataclasses
@@ -15,12 +15,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import __version__, files, heads
+from keras_margin import __version__, data, files, heads
 
 logger = logging.getLogger(__name__)
 
 # Mean cosine between a model's embedding and its file's, below which the file is refused.
 LIMITS = {None: 1 - 1e-5, "float16": 1 - 1e-4, "dynamic": 0.995, "int8": 0.98}
+
+_IN_WORDS = {
+    None: "float32",
+    "float16": "float16 weights",
+    "dynamic": "int8 weights, float32 activations",
+    "int8": "int8 weights and activations",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +61,16 @@ class ParityReport:
         """Whether the file is as near as it must be."""
         return (self.worst_cosine if self.quantize is None else self.mean_cosine) >= self.limit
 
+    def __str__(self):
+        """The report in a sentence or two, for people."""
+        images = "images of noise" if self.synthetic else "images"
+        counted = "worst" if self.quantize is None else "mean"
+        return (
+            f"{self.path}: {self.bytes / 2**20:.1f} MiB, {_IN_WORDS[self.quantize]}. Against the model on "
+            f"{self.num_images} {images}: cosine mean {self.mean_cosine:.6f}, worst {self.worst_cosine:.6f} "
+            f"(image {self.worst_images[0]}); the {counted} had to reach {self.limit:g}."
+        )
+
 
 class ParityError(ValueError):
     """An exported file differs from its model by more than the limit; nothing was left at its path."""
@@ -72,10 +89,11 @@ def to_savedmodel(model, path, *, samples=None, limit=None):
         ParityReport.
 
     Raises:
+        ValueError: Where `path` holds something else, or the model or the samples are not what they should be.
         ParityError: Where the reloaded file's embeddings differ from the model's.
     """
     path = pathlib.Path(path)
-    if path.exists() and not (path / "saved_model.pb").exists():
+    if path.is_file() or path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
         raise ValueError(f"{path} exists and is no SavedModel: nothing was written. Choose another path.")
     network = embedder_of(model)
     samples, synthetic = _samples(network, samples)
@@ -94,34 +112,58 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
         model: EmbeddingModel, a model that ends in a MarginHead (ways 1 and 2), or a backbone.
         path: File to write, usually *.tflite.
         quantize: None for float32; "float16" weights; "dynamic" int8 weights, float activations; "int8" for both.
-        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges: a few hundred faces.
-        samples: uint8 images to compare on; None for the first 64 of `representative`, or noise.
+        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges: the first 300 of them.
+        samples: uint8 images to compare on, the first 64 of them; None for those of `representative`, or noise.
         limit: Smallest cosine allowed; None for LIMITS[quantize].
 
     Returns:
         ParityReport.
 
     Raises:
-        ValueError: On an unknown `quantize`, "int8" without `representative`, or `representative` without "int8".
+        ValueError: On an unknown `quantize`, "int8" without `representative`, both kinds of images where one is of no
+            use, images of another shape or type, a folder at `path`, or a model that is no embedder.
         ParityError: Where the file's embeddings differ from the model's.
     """
     if quantize not in LIMITS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, LIMITS))}. Received: quantize={quantize!r}.")
     if quantize == "int8" and representative is None:
         raise ValueError("quantize='int8' sets its ranges by real faces: pass representative=, uint8 (n, h, w, 3).")
-    if quantize != "int8" and representative is not None and samples is None:
-        samples = representative
+    if quantize != "int8" and representative is not None and samples is not None:
+        raise ValueError(f"representative= sets the ranges of 'int8'. Received: quantize={quantize!r}. Leave it out.")
     path = pathlib.Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: nothing was written. Name a file, such as {path / 'face.tflite'}.")
     network = embedder_of(model)
+    if representative is not None:
+        representative = _checked_images(network, representative, "representative")
     samples, synthetic = _samples(network, samples if samples is not None else representative)
-    with files.written_whole(path) as temporary:
+    contract = path.with_name(f"{path.name}.json")
+    with files.written_whole(contract) as temporary_contract, files.written_whole(path) as temporary:
         content = _convert(network, quantize, representative)
         temporary.write_bytes(content)
         found = _run_tflite(content, samples)
         report = _compare(network, samples, found, synthetic, path, temporary, quantize, limit)
-    with files.written_whole(path.with_suffix(path.suffix + ".json")) as temporary:
-        _write_contract(temporary, network, report)
+        _write_contract(temporary_contract, network, report)
     return report
+
+
+def images_from(path, model, most=300):
+    """Images for `representative=` or `samples=`, out of a data set, spread evenly over its identities.
+
+    Args:
+        path: As for keras_margin.data.open: a folder of identities, or "orl".
+        model: What is to be exported; the images get the size that it takes.
+        most: How many to read, at most.
+
+    Returns:
+        uint8 array (n, height, width, 3), RGB.
+
+    Raises:
+        ValueError, OSError, ImportError: As keras_margin.data.open and `embedder_of`.
+    """
+    reader = data.open(path, image_size=embedder_of(model).input_shape[1:3])
+    chosen = np.linspace(0, reader.num_images - 1, min(reader.num_images, most)).astype(int)
+    return reader.subset(chosen).arrays()[0]
 
 
 def embedder_of(model):
@@ -132,23 +174,51 @@ def embedder_of(model):
             found); or a backbone, returned as it is.
 
     Raises:
-        TypeError: Where `model` is no Keras model, or its head cannot be reached.
+        TypeError: Where `model` is no Keras model.
+        ValueError: Where it was not built yet, or does not go from RGB images of one size to one embedding each.
     """
-    if isinstance(getattr(model, "embedder", None), keras.Model):
-        network = model.embedder
-    elif isinstance(model, keras.Model):
-        found = [layer for layer in model.layers if isinstance(layer, heads.MarginHead)]
-        network = model
-        if found:
-            try:
-                embedding = found[0].input
-            except (AttributeError, ValueError) as error:
-                raise TypeError(f"{model.name} was never called on an input shape: build it before export.") from error
-            embedding = embedding[0] if isinstance(embedding, (list, tuple)) else embedding
-            network = keras.Model(keras.utils.get_source_inputs(embedding), embedding, name=f"{model.name}_embedder")
-    else:
+    if not isinstance(model, keras.Model):
         raise TypeError(f"Export takes a Keras model. Received: {model!r}.")
+    network = model.embedder if isinstance(getattr(model, "embedder", None), keras.Model) else _before_the_head(model)
+    images, embeddings = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
+    if images is None or embeddings is None:
+        raise ValueError(
+            "Export takes a functional or Sequential model that knows its input shape. "
+            f"Received: {network.name}. Give it a keras.Input((height, width, 3))."
+        )
+    if not (_is_shape(images, 4) and None not in images[1:] and images[3] == 3):
+        raise ValueError(f"Export takes a network on RGB images of one size. Received: input shape {images}.")
+    if not (_is_shape(embeddings, 2) and embeddings[1] is not None):
+        raise ValueError(f"Export takes a network with one embedding an image. Received: output shape {embeddings}.")
     return _in_float32(network)
+
+
+def _is_shape(shape, rank):
+    """Whether this is one tensor's shape of that rank; a model of several has a list or a dict of them."""
+    return isinstance(shape, tuple) and len(shape) == rank and not isinstance(shape[0], (tuple, list))
+
+
+def _before_the_head(model):
+    """The part of a model that makes the embedding: what its MarginHead is called on, or all of it without one."""
+    is_head = [layer for layer in model._flatten_layers() if isinstance(layer, heads.MarginHead)]
+    if not is_head:
+        return model
+    if is_head[0] not in model.layers:
+        raise ValueError(
+            f"The head {is_head[0].name} of {model.name} is inside one of its layers. Export that layer, or the part "
+            "in front of the head."
+        )
+    try:
+        embedding = is_head[0].input
+    except (AttributeError, ValueError) as error:
+        raise ValueError(
+            f"Export takes a model that knows its input shape. Received: {model.name}, not built yet. "
+            "Give it a keras.Input((height, width, 3))."
+        ) from error
+    embedding = embedding[0] if isinstance(embedding, (list, tuple)) else embedding
+    images = keras.utils.get_source_inputs(embedding)
+    # Keras warns about a list of one wherever the model is called on the one.
+    return keras.Model(images[0] if len(images) == 1 else images, embedding, name=f"{model.name}_embedder")
 
 
 def _in_float32(network):
@@ -159,25 +229,27 @@ def _in_float32(network):
     def rebuild(layer):
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
-    clone = keras.models.clone_model(network, clone_function=rebuild)
+    clone = keras.models.clone_model(network, clone_function=rebuild, recursive=True)
     clone.set_weights(network.get_weights())
     return clone
 
 
 def _samples(network, samples):
-    shape = network.input_shape
-    if len(shape) != 4 or None in shape[1:] or shape[3] != 3:
-        raise ValueError(f"Export takes a network on RGB images of one size. Received: input shape {shape}.")
+    """(uint8 images to compare on, whether they are noise)."""
     if samples is None:
         logger.warning("No sample images given: the exported file is compared on noise.")
-        return np.random.default_rng(0).integers(0, 256, (16, *shape[1:]), dtype=np.uint8), True
-    samples = np.asarray(samples)
-    if samples.dtype != np.uint8 or samples.shape[1:] != shape[1:] or not len(samples):
+        return np.random.default_rng(0).integers(0, 256, (16, *network.input_shape[1:]), dtype=np.uint8), True
+    return _checked_images(network, samples, "samples")[:64], False
+
+
+def _checked_images(network, images, name):
+    images, shape = np.asarray(images), network.input_shape
+    if images.dtype != np.uint8 or images.shape[1:] != shape[1:] or not len(images):
         raise ValueError(
-            f"Sample images must be uint8 (n, {', '.join(map(str, shape[1:]))}), n >= 1. "
-            f"Received: {samples.dtype} {samples.shape}."
+            f"{name} must be uint8 images (n, {', '.join(map(str, shape[1:]))}), n >= 1. "
+            f"Received: {images.dtype} {images.shape}."
         )
-    return samples[:64], False
+    return images
 
 
 def _write_savedmodel(network, folder):
@@ -203,9 +275,9 @@ def _convert(network, quantize, representative):
         if quantize == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if quantize == "int8":
-            images = np.asarray(representative)
-            converter.representative_dataset = lambda: ([image[None]] for image in images[:300])
-        return converter.convert()
+            converter.representative_dataset = lambda: ([image[None]] for image in representative[:300])
+        with files.hushed():
+            return converter.convert()
 
 
 def _run_savedmodel(folder, samples):
@@ -220,16 +292,20 @@ def _run_tflite(content, samples):
         raise ImportError(
             'Checking a TFLite file needs LiteRT, an extra: pip install "keras-margin[litert]".'
         ) from error
-    runner = Interpreter(model_content=content).get_signature_runner("serving_default")
-    return np.concatenate([runner(image=image[None])["embedding"] for image in samples])
+    with files.hushed():
+        runner = Interpreter(model_content=content).get_signature_runner("serving_default")
+        return np.concatenate([runner(image=image[None])["embedding"] for image in samples])
 
 
 def _compare(network, samples, found, synthetic, path, temporary, quantize, limit):
-    wanted = network.predict(samples.astype(np.float32), verbose=0)
-    wanted = wanted / np.maximum(np.linalg.norm(wanted, axis=1, keepdims=True), 1e-12)
-    cosines = np.sum(wanted.astype(np.float64) * found, axis=1)
-    # NaN compares as worst, not as passed over.
-    cosines = np.where(np.isfinite(cosines), cosines, -1.0)
+    # Operation by operation: nothing is traced, and no graph optimiser stands between the model and its file.
+    batches = (samples[start : start + 16].astype(np.float32) for start in range(0, len(samples), 16))
+    parts = [network(batch, training=False) for batch in batches]
+    wanted, found = np.concatenate(parts).astype(np.float64), found.astype(np.float64)
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+    # A zero or NaN embedding is as far from the model's as can be, never passed over.
+    cosines = np.sum(wanted * found, axis=1) / np.where(lengths > 0, lengths, np.inf)
+    cosines = np.where(np.isfinite(cosines) & (lengths > 0), cosines, -1.0)
     worst = np.argsort(cosines, kind="stable")[:5]
     report = ParityReport(
         path=str(path),
@@ -244,8 +320,8 @@ def _compare(network, samples, found, synthetic, path, temporary, quantize, limi
     )
     if not report.passed:
         raise ParityError(
-            f"{path} was not written: its embeddings differ from the model's. Mean cosine {report.mean_cosine:.6f}, worst "
-            f"{report.worst_cosine:.6f} (images {report.worst_images}), limit {report.limit:.6f}. "
+            f"{path} was not written: its embeddings differ from the model's. Mean cosine {report.mean_cosine:.6f}, "
+            f"worst {report.worst_cosine:.6f} (images {report.worst_images}), limit {report.limit:.6f}. "
             "Check the sample images, or choose a milder quantize=."
         )
     return report

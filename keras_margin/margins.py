@@ -35,7 +35,7 @@ def combined(theta, m1=1.0, m2=0.0, m3=0.0, beyond_pi="monotone"):
     Args:
         theta: Float tensor, any shape; radians in [0, pi].
         m1: Angle multiplier, > 0. SphereFace.
-        m2: Added angle, radians, >= 0. ArcFace.
+        m2: Added angle, radians, >= 0. ArcFace. A number; or a tensor shaped like `theta`, a margin a sample: MagFace.
         m3: Subtracted cosine, >= 0. CosFace.
         beyond_pi: What takes cos's place where m1 * theta + m2 passes pi and cos would turn back up.
             "monotone": (-1)^k cos(u) - 2k, which keeps falling, with a continuous derivative.
@@ -55,7 +55,7 @@ def combined(theta, m1=1.0, m2=0.0, m3=0.0, beyond_pi="monotone"):
     """
     check_beyond_pi(beyond_pi, m1)
     angle = theta if m1 == 1.0 else m1 * theta
-    angle = angle + m2 if m2 else angle
+    angle = angle if isinstance(m2, (int, float)) and m2 == 0 else angle + m2
     return CONTINUATIONS[beyond_pi](angle, theta, m2) - m3
 
 
@@ -133,8 +133,90 @@ def quadratic(theta, margin=0.0):
     return distance * distance
 
 
+def quality_adaptive(theta, quality, margin=0.4):
+    """Target logit of AdaFace: an angular margin for poor images, turning into a cosine margin for good ones.
+
+    psi(theta) = cos(clip(theta - m z, eps, pi - eps)) - (m z + m),  z = quality,  eps = 1e-3
+
+    Where the clip holds, psi is flat and its gradient zero, as in the released code: at a small angle of a good image
+    (theta < m z + eps), which is what "near enough" means here; and at an angle near pi of a poor one
+    (theta > pi - m |z| - eps), the very samples that AdaFace wants to forget.
+
+    Args:
+        theta: Float tensor, any shape; radians in [0, pi].
+        quality: z, float tensor shaped like `theta`; [-1, 1], high for a good image. Give it without gradient.
+        margin: m, > 0: radians of the angular part and cosine of the additive one.
+
+    Returns:
+        Tensor shaped like `theta`.
+
+    Reference: Kim et al., AdaFace, CVPR 2022, section 3.2, "Adaptive Margin Function": g_angle = -m z, g_add = m z + m;
+    the clip is that of the released head.py.
+    """
+    eps = 1e-3  # The released code's, which it needs in half precision; kept, as it decides where gradients end.
+    angle = ops.clip(theta - margin * quality, eps, math.pi - eps)
+    return ops.cos(angle) - (margin * quality + margin)
+
+
+def magnitude_margin(length, lower_norm=10.0, upper_norm=110.0, lower_margin=0.45, upper_margin=0.8):
+    """The angle that MagFace adds, larger for longer embeddings.
+
+    m(a) = (u_m - l_m) / (u_a - l_a) * (a - l_a) + l_m
+
+    Args:
+        length: a, float tensor, any shape; the embedding's length, in [lower_norm, upper_norm].
+        lower_norm, upper_norm: l_a and u_a, lengths.
+        lower_margin, upper_margin: l_m and u_m, radians.
+
+    Returns:
+        Tensor shaped like `length`; radians.
+
+    Reference: Meng et al., MagFace, CVPR 2021, section 3.2, with the linear m of its experiments.
+    """
+    slope = (upper_margin - lower_margin) / (upper_norm - lower_norm)
+    return slope * (length - lower_norm) + lower_margin
+
+
+def magnitude_penalty(length, upper_norm=110.0):
+    """MagFace's pull towards long embeddings; falls up to `upper_norm`, where its slope is zero.
+
+    g(a) = 1 / a + a / u_a^2
+
+    Args:
+        length: a, float tensor, any shape; the embedding's length, > 0.
+        upper_norm: u_a, length.
+
+    Returns:
+        Tensor shaped like `length`.
+
+    Reference: Meng et al., MagFace, CVPR 2021, section 3.2, with the hyperbola g of its experiments.
+    """
+    return 1.0 / length + length / upper_norm**2
+
+
+def curricular(cosine, target, progress):
+    """Logit of CurricularFace's other classes, before scaling: hard ones count more as training goes on.
+
+    N(t, cos_j) = cos_j             where cos_j <= psi, the target's logit
+                  cos_j (t + cos_j) where cos_j > psi
+
+    Args:
+        cosine: cos_j, float tensor (batch, num_classes); [-1, 1].
+        target: psi, float tensor (batch,); it decides alone, and gets no gradient.
+        progress: t, float scalar in [-1, 1], without gradient.
+
+    Returns:
+        Tensor shaped like `cosine`. It jumps where a class becomes hard.
+
+    Reference: Huang et al., CurricularFace, CVPR 2020, section 3.2, the definition of N(t, cos theta_j).
+    """
+    hard = cosine > ops.expand_dims(target, 1)
+    return ops.where(hard, cosine * (progress + cosine), cosine)
+
+
 def _linear(angle, theta, m2):
-    return ops.where(angle <= math.pi, ops.cos(angle), ops.cos(theta) - m2 * math.sin(m2))
+    sine = math.sin(m2) if isinstance(m2, (int, float)) else ops.sin(m2)
+    return ops.where(angle <= math.pi, ops.cos(angle), ops.cos(theta) - m2 * sine)
 
 
 CONTINUATIONS = {

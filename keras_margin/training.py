@@ -1,7 +1,9 @@
 """Fitting a recipe: strategy, data, optimiser, progress."""
 
+import contextlib
 import dataclasses
-import logging
+import functools
+import re
 import time
 
 import keras
@@ -9,8 +11,6 @@ import tensorflow as tf
 
 from keras_margin import backbones, heads, losses, optimizers
 from keras_margin.model import EmbeddingModel
-
-logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +35,7 @@ def make_strategy(replicas=1):
         replicas: Devices that share each batch, >= 1.
 
     Returns:
-        MirroredStrategy; for one replica the default strategy, which distributes nothing.
+        MirroredStrategy, the same at every call; for one replica the default strategy, which distributes nothing.
 
     Raises:
         ValueError: Where there are fewer GPUs, or TensorFlow started before its CPU could be split.
@@ -48,7 +48,7 @@ def make_strategy(replicas=1):
     if gpus:
         if len(gpus) < replicas:
             raise ValueError(f"This machine has {len(gpus)} GPUs. Received: replicas={replicas}.")
-        return tf.distribute.MirroredStrategy([f"GPU:{index}" for index in range(replicas)])
+        return _mirrored("GPU", replicas)
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
         if len(tf.config.get_logical_device_configuration(cpu) or ()) < replicas:
@@ -58,7 +58,14 @@ def make_strategy(replicas=1):
             f"TensorFlow is already running and its CPU is not split into {replicas} logical devices. "
             "Call make_strategy before anything computes."
         ) from error
-    return tf.distribute.MirroredStrategy([f"CPU:{index}" for index in range(replicas)])
+    return _mirrored("CPU", replicas)
+
+
+@functools.cache
+def _mirrored(kind, replicas):
+    # One for the whole process: each MirroredStrategy numbers its collective operations from 100 on, and where those
+    # of two meet with unlike shapes TensorFlow aborts them, and every later one.
+    return tf.distribute.MirroredStrategy([f"{kind}:{index}" for index in range(replicas)])
 
 
 def build_model(recipe, num_classes):
@@ -70,7 +77,12 @@ def build_model(recipe, num_classes):
 
     Returns:
         EmbeddingModel.
+
+    Raises:
+        ValueError: Where the recipe names a backbone, head or optimiser that there is not.
     """
+    if recipe.optimizer not in OPTIMIZERS:
+        raise ValueError(f"Unknown optimizer {recipe.optimizer!r}. Known optimizers: {', '.join(sorted(OPTIMIZERS))}.")
     backbone = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
     regularizer = losses.IAM(recipe.iam_beta) if recipe.iam_beta else None
     head = heads.get(recipe.head)(num_classes, regularizer=regularizer, **dict(recipe.head_options))
@@ -115,9 +127,7 @@ def batches(recipe, reader, seed=0):
         return recipe.augmentation.apply(images, tf.stack([index, tf.cast(seed, tf.int64)])), labels
 
     data = data.enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return data.prefetch(tf.data.AUTOTUNE).with_options(options)
+    return data.prefetch(tf.data.AUTOTUNE)
 
 
 def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20):
@@ -129,13 +139,14 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20):
         strategy: From make_strategy; None for one device.
         seed: Of weights, order and augmentation.
         callbacks: Keras callbacks. An "epoch" is a `reports`-th of the steps.
-        reports: How often loss and accuracy are noted in the history.
+        reports: How often, at most, loss and accuracy are noted in the history: the largest such divisor of the steps.
 
     Returns:
         Trained.
 
     Raises:
-        ValueError: Where a batch does not split evenly over the replicas, or images and recipe differ in size.
+        ValueError: Where a batch does not split evenly over the replicas, images and recipe differ in size, a label is
+            out of range, the network puts out NaN, or a strict reader meets an image that it cannot read.
     """
     strategy = strategy or tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
@@ -153,16 +164,52 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20):
     reports = max(count for count in range(1, reports + 1) if recipe.steps % count == 0)
     noted = _Note(recipe.steps // reports)
     start = time.monotonic()
-    model.fit(
-        batches(recipe, reader, seed),
-        steps_per_epoch=recipe.steps // reports,
-        epochs=reports,
-        callbacks=[noted, *callbacks],
-        verbose=0,
-        # The data come shuffled; Keras warns that it cannot shuffle a tf.data set itself.
-        shuffle=False,
-    )
+    with plain_errors():
+        model.fit(
+            batches(recipe, reader, seed),
+            steps_per_epoch=recipe.steps // reports,
+            epochs=reports,
+            callbacks=[noted, *callbacks],
+            verbose=0,
+            # The data come shuffled; Keras warns that it cannot shuffle a tf.data set itself.
+            shuffle=False,
+        )
     return Trained(model=model, history=tuple(noted.rows), seconds=time.monotonic() - start)
+
+
+@contextlib.contextmanager
+def plain_errors():
+    """Context that turns what our own checks say from inside a TensorFlow graph into the ValueError it stands for.
+
+    A graph raises tf.errors.InvalidArgumentError, and buries the sentence in its own call stack.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        said = _own_words(str(error))
+        if said is None:
+            raise
+        raise ValueError(said) from error
+
+
+def plain_message(error):
+    """One line that says what went wrong, whichever library raised it."""
+    text = str(error)
+    if isinstance(error, tf.errors.OpError):
+        lines = [line.strip() for line in text.splitlines()]
+        # Around the reason TensorFlow prints where its nodes were made, and their names in double brackets.
+        telling = [line for line in lines if line and not line.startswith(("File ", "[[", "Detected at", "Graph exec"))]
+        text = _own_words(text) or (telling[0] if telling else text)
+    return " ".join(text.split())
+
+
+def _own_words(text):
+    """The sentence of a tf.debugging.Assert, or of a Python error inside a data set; None where there is neither."""
+    asserted = re.search(r"assertion failed: \[(.*)\]", text)
+    if asserted:
+        return asserted[1].replace("] [", " ")
+    raised = re.search(r"\bValueError: (.*)", text)
+    return raised and raised[1]
 
 
 class _Note(keras.callbacks.Callback):
@@ -179,6 +226,8 @@ class _Note(keras.callbacks.Callback):
 
 class ProgressBar(keras.callbacks.Callback):
     """One line for the whole run: updates done, loss, accuracy, images a second, time left.
+
+    As a context it also ends the line where the training raises: `with ProgressBar(...) as bar: fit(callbacks=[bar])`.
 
     Args:
         total: Optimiser updates of the run.
@@ -202,11 +251,13 @@ class ProgressBar(keras.callbacks.Callback):
         self.done = 0
         self._bar = progress.Progress(*columns, console=console, refresh_per_second=4)
         self._task = self._bar.add_task(description, total=total, numbers="")
+        self._shown = False
 
     def on_train_begin(self, logs=None):
         """Shows the line."""
         self.start = time.monotonic()
         self._bar.start()
+        self._shown = True
 
     def on_train_batch_end(self, batch, logs=None):
         """Moves the line on."""
@@ -217,5 +268,13 @@ class ProgressBar(keras.callbacks.Callback):
         self._bar.update(self._task, completed=self.done, numbers=numbers)
 
     def on_train_end(self, logs=None):
-        """Leaves the finished line standing."""
-        self._bar.stop()
+        """Leaves the line standing."""
+        if self._shown:
+            self._bar.stop()
+        self._shown = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.on_train_end()

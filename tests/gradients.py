@@ -1,5 +1,7 @@
 """Values and gradients under whichever backend the tests run on, and the float64 differences they are held against."""
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -59,10 +61,20 @@ def _tensorflow(function, arrays):
 
 
 def _jax(function, arrays):
+    return _jax_program()(function, *arrays)
+
+
+@functools.cache
+def _jax_program():
     import jax
 
-    value, pull = jax.vjp(function, *arrays)
-    return value, pull(np.ones(value.shape, value.dtype))
+    # One program: operation by operation, JAX compiles each operation for each new shape. It is kept by the function.
+    @functools.partial(jax.jit, static_argnums=0)
+    def both(function, *arrays):
+        value, pull = jax.vjp(function, *arrays)
+        return value, pull(jax.numpy.ones_like(value))
+
+    return both
 
 
 def _torch(function, arrays):

@@ -7,7 +7,7 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "replicas"},
+    {"numerics", "checks", "files", "replicas", "notes"},
     {"margins", "fused", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
     {"model", "export", "runtime", "recipes", "optimizers"},
@@ -25,7 +25,7 @@ NEIGHBOURS = {
 SHARED = {"alignment": {"transform"}, "data": {"reader"}}
 
 BACKENDS = {"tensorflow", "jax", "torch"}
-PORTABLE = {"numerics", "checks", "replicas", "margins", "fused", "losses", "heads", "backbones", "model"}
+PORTABLE = {"numerics", "checks", "replicas", "notes", "margins", "fused", "losses", "heads", "backbones", "model"}
 KNOWS_NO_KERAS = {"evaluation", "alignment", "runtime"}
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", *sys.stdlib_module_names}
 

@@ -15,7 +15,7 @@ def as_array(tensor):
 def test_unit_normalize_divides_by_the_length_over_the_whole_float32_range():
     direction = np.array([3.0, -4.0, 12.0]) / 13
     for length in (1e-30, 1e-8, 1.0, 1e8, 1e30):
-        unit, norm = numerics.unit_normalize(ops.array([13 * length * direction], "float32"))
+        unit, norm = numerics.unit_normalize(ops.array(13 * length * direction[None], "float32"))
         np.testing.assert_allclose(as_array(unit)[0], direction, rtol=3e-7)
         np.testing.assert_allclose(as_array(norm)[0], 13 * length, rtol=3e-7)
 
@@ -23,7 +23,7 @@ def test_unit_normalize_divides_by_the_length_over_the_whole_float32_range():
 def test_unit_normalize_has_the_projected_gradient():
     x = np.array([[0.3, -1.2, 0.7], [2.0, 0.1, -0.4]])
     weight = np.array([[1.0, 2.0, -1.0], [0.5, -0.3, 0.8]])
-    _, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[0] * weight.astype("float32"), x)
+    _, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[0] * ops.array(weight, "float32"), x)
     length = np.linalg.norm(x, axis=1, keepdims=True)
     unit = x / length
     wanted = (weight - unit * np.sum(weight * unit, axis=1, keepdims=True)) / length

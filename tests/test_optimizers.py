@@ -87,9 +87,9 @@ def least_squares(x, y, kernel, bias, rates):
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_model_trains_by_it_on_one_device_and_on_two(replicas):
-    import tensorflow as tf
+    from keras_margin import training
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"][:replicas])
+    strategy = training.make_strategy(replicas)
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(8, 3)), generator.normal(size=(8, 1))
     with strategy.scope():

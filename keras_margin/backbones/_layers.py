@@ -13,8 +13,9 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation by the statistics of the global batch, under tf.distribute too.
 
     Keras's own default normalises each replica by its share of the batch and keeps moving statistics per replica, which
-    drift apart: `predict` inside the strategy then differs from the saved model. Its `synchronized=True` exists on TensorFlow
-    alone and is an error elsewhere; this layer asks for it where it exists, so a file saved on one backend loads on all.
+    drift apart: `predict` inside the strategy then differs from the saved model. Its `synchronized=True` exists on
+    TensorFlow alone and is an error elsewhere; this layer asks for it where it exists, so that a file saved on one
+    backend loads on all.
 
     Args:
         **kwargs: As in keras.layers.BatchNormalization, save `synchronized`.
@@ -67,7 +68,8 @@ def prelu(name):
 def image_input(image_size):
     """Input of RGB pixels in [0, 255] and the same as (x - 127.5) / 128.
 
-    The input is float32, so that uint8 and float pixels both fit: Keras would cut floats off at the point for a uint8 one.
+    The input is float32, so that uint8 and float pixels both fit: for a uint8 one Keras would cut floats off at the
+    point.
     """
     height, width = image_size
     images = keras.Input((height, width, 3), name="image")

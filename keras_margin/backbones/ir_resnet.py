@@ -1,10 +1,10 @@
 """IR-ResNet: the improved residual networks of ArcFace, 18 to 100 layers, and a small one for small data.
 
-Unit: BN - Conv3x3 - BN - PReLU - Conv3x3(stride) - BN, plus the identity, or Conv1x1(stride) - BN at the start of a stage.
+Unit: BN - Conv3x3 - BN - PReLU - Conv3x3(stride) - BN, plus the identity, or at a stage's start Conv1x1(stride) - BN.
 Tail: BN - Dropout - Flatten - FC - BN, whose last scale is fixed at 1.
 
-Reference: Deng et al., ArcFace, CVPR 2019, section 3.1 ("BN-Dropout-FC-BN", improved residual unit); the stages are those
-of its released code.
+Reference: Deng et al., ArcFace, CVPR 2019, section 3.1 ("BN-Dropout-FC-BN", improved residual unit); the stages are
+those of its released code.
 """
 
 import keras
@@ -81,7 +81,7 @@ def _unit(x, width, strides, project, squeeze_excite, name):
 
 def _squeeze_excite(x, width, name):
     gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_pool")(x)
-    gate = layers.Conv2D(width // 16, 1, name=f"{name}_se_reduce")(gate)
+    gate = layers.Conv2D(max(1, width // 16), 1, name=f"{name}_se_reduce")(gate)
     gate = _layers.prelu(f"{name}_se_prelu")(gate)
     gate = layers.Conv2D(width, 1, activation="sigmoid", name=f"{name}_se_expand")(gate)
     return layers.Multiply(name=f"{name}_se")([x, gate])

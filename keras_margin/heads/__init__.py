@@ -8,7 +8,10 @@
 All four agree to float32 rounding, in value and in gradient. A head computes in float32 under every dtype policy.
 """
 
-from keras_margin.heads.base import HeadLoss, MarginHead
+from keras_margin.heads._loss import HeadLoss
+from keras_margin.heads.adaptive import AdaFaceHead, CurricularFaceHead, MagFaceHead
+from keras_margin.heads.base import MarginHead
+from keras_margin.heads.lengths import L2SoftmaxHead, LSoftmaxHead, SoftmaxHead
 from keras_margin.heads.qamface import QAMFaceHead
 from keras_margin.heads.softmax import (
     ArcFaceHead,
@@ -18,6 +21,7 @@ from keras_margin.heads.softmax import (
     SphereFaceArccosHead,
 )
 from keras_margin.heads.sphereface import SphereFaceHead
+from keras_margin.heads.subcenter import SubCenterArcFaceHead
 
 # Names for flags and recipes.
 HEADS = {
@@ -27,7 +31,14 @@ HEADS = {
     "sphereface_arccos": SphereFaceArccosHead,
     "combined": CombinedMarginHead,
     "qamface": QAMFaceHead,
+    "adaface": AdaFaceHead,
+    "magface": MagFaceHead,
+    "curricularface": CurricularFaceHead,
+    "subcenter_arcface": SubCenterArcFaceHead,
     "normsoftmax": NormSoftmaxHead,
+    "softmax": SoftmaxHead,
+    "lsoftmax": LSoftmaxHead,
+    "l2softmax": L2SoftmaxHead,
 }
 
 __all__ = ["HEADS", "HeadLoss", "MarginHead", *(head.__name__ for head in HEADS.values())]

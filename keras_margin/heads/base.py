@@ -1,4 +1,4 @@
-"""MarginHead, the layer behind an embedding that knows the classes, and HeadLoss, its loss on cosines.
+"""MarginHead, the layer behind an embedding that knows the classes.
 
     head(embeddings)                        cosines (batch, num_classes)
     head(embeddings, labels)                scaled logits with the margin on the target
@@ -10,43 +10,17 @@ All four agree to float32 rounding, in value and in gradient. A head computes in
 
 import dataclasses
 import math
-import numbers
-import weakref
-from typing import Any
 
 import keras
 from keras import ops
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
-from keras_margin import checks, fused, losses, numerics
+from keras_margin import checks, fused, losses, notes, numerics
+from keras_margin.heads import _arguments, _expand, _loss
+from keras_margin.heads._target import Note, Target
 
 PACKAGE = losses.PACKAGE
 GRADIENTS = ("exact", "straight_through")
-
-# A loss read back with a compiled model must find the head read back just before it; the newest of a name is that head.
-_live_heads = weakref.WeakValueDictionary()
-
-# (embeddings, training) by the id of the cosines made from them; see _remember.
-_notes = {}
-
-
-@dataclasses.dataclass(frozen=True)
-class Target:
-    """What a head knows of each sample and its own class.
-
-    Attributes:
-        cosine: Float32 tensor (batch,), to the own prototype.
-        theta: Float32 tensor (batch,), the angle to it, radians, [0, pi].
-        norm: Float32 tensor (batch,), the embedding's length; None where only cosines are known.
-        prototype_norm: Float32 tensor (batch,), the own prototype's length.
-        psi: Float32 tensor (batch,), the own class's logit before scaling; None until `bend_target` has answered.
-    """
-
-    cosine: Any
-    theta: Any
-    norm: Any
-    prototype_norm: Any
-    psi: Any = None
 
 
 class MarginHead(keras.layers.Layer):
@@ -96,15 +70,18 @@ class MarginHead(keras.layers.Layer):
         # Half precision cannot hold what a margin is about: a clip at 1 - 1e-7 is 1 in float16. So: no autocast.
         super().__init__(autocast=False, **kwargs)
         name = type(self).__name__
-        if isinstance(num_classes, bool) or not isinstance(num_classes, numbers.Integral) or num_classes < 2:
-            raise ValueError(f"{name} needs num_classes, an int >= 2. Received: num_classes={num_classes!r}.")
-        if scale is not None and not (is_finite_number(scale) and scale > 0):
+        _arguments.require_integer(name, num_classes, 2, math.inf, "num_classes")
+        if scale is not None and not (_arguments.is_finite_number(scale) and scale > 0):
             raise ValueError(f"{name} needs a scale > 0. Received: scale={scale!r}.")
         if gradient not in GRADIENTS:
             raise ValueError(f"gradient must be one of {', '.join(GRADIENTS)}. Received: gradient={gradient!r}.")
         if engine != "auto" and engine not in fused.ENGINES:
             names = ", ".join(["auto", *fused.ENGINES])
             raise ValueError(f"engine must be one of {names}. Received: engine={engine!r}.")
+        if self.bends_others and engine not in ("auto", "plain"):
+            raise ValueError(
+                f"{name} bends every class's logit, which only the plain engine can. Received: engine={engine!r}."
+            )
         self.num_classes = int(num_classes)
         self.margin = margin
         self.scale = None if scale is None else float(scale)
@@ -118,14 +95,14 @@ class MarginHead(keras.layers.Layer):
         self._loss = None
         self._loss_was_taken = False
         self._awaits_loss = False
-        _live_heads[self.name] = self
+        _loss.live_heads[self.name] = self
 
     # --- What a subclass says -------------------------------------------------------------------------------------
 
     # Whether the other classes' logits are more than scaled cosines: `bend_others` then says what, at the plain engine's
     # cost.
     bends_others = False
-    # Whether `Target.norm` is used: such a head cannot work from cosines alone.
+    # Whether `Target.norm` or `Target.embeddings` is used: such a head cannot work from cosines alone.
     needs_norm = False
     # Whether training batches change the head's state, through `observe` or `advance`.
     learns = False
@@ -135,7 +112,10 @@ class MarginHead(keras.layers.Layer):
         raise NotImplementedError(f"{type(self).__name__} must say how its margin bends the target: bend_target.")
 
     def bend_others(self, cosines, target):
-        """The other classes' logits before scaling, (batch, num_classes), from cosines and the Target with its psi."""
+        """The other classes' logits before scaling, (batch, num_classes), from cosines and the Target with its psi.
+
+        Called where `bends_others`. What stands at the own class does not count.
+        """
         return cosines
 
     def extra_loss(self, target):
@@ -148,6 +128,13 @@ class MarginHead(keras.layers.Layer):
     def advance(self):
         """Moves on what the head anneals, after a training batch."""
 
+    @property
+    def engine_in_use(self):
+        """Name of the engine that `compute_loss` runs."""
+        if self.bends_others or (self.prototypes is not None and len(self.prototypes.shape) == 3):
+            return "plain"
+        return "fused" if self.engine == "auto" else self.engine
+
     # --- The four ways --------------------------------------------------------------------------------------------
 
     def build(self, embeddings_shape):
@@ -159,48 +146,64 @@ class MarginHead(keras.layers.Layer):
             )
         self.prototypes = self.add_weight(
             name="prototypes",
-            shape=(self.num_classes, int(embeddings_shape[-1])),
+            shape=self._prototypes_shape(int(embeddings_shape[-1])),
             initializer=self.prototypes_initializer,
             dtype="float32",
             autocast=False,
         )
+        if self.regularizer is not None:
+            self.regularizer.build_for(self.num_classes, int(embeddings_shape[-1]))
+
+    def _prototypes_shape(self, embedding_size):
+        return (self.num_classes, embedding_size)
 
     def call(self, embeddings, labels=None, training=False):
         """Cosines, or with labels the margin logits; (batch, num_classes), float32."""
         embeddings = ops.cast(embeddings, "float32")
-        unit, norm = numerics.unit_normalize(embeddings)
-        prototypes = ops.convert_to_tensor(self.prototypes)
-        cosines = fused.cosines(unit, prototypes)
-        # Rounding may carry a cosine past 1; the correction is constant, so no gradient is lost at the ends.
-        cosines = cosines + ops.stop_gradient(ops.clip(cosines, -1.0, 1.0) - cosines)
         if labels is None:
-            if training:
-                self._require_own_loss()
-            self._awaits_loss = self.learns and bool(training)
-            return _remember(cosines, (embeddings, bool(training)))
-        name = type(self).__name__
-        labels = checks.labels_as_indices(labels, name)
-        valid = checks.valid_rows(embeddings, labels, self.num_classes, name)
-        labels = ops.where(valid, labels, ops.zeros_like(labels))
-        target = self._target(unit, norm, prototypes, labels, training)
+            return self._noted_cosines(embeddings, bool(training))
+        return self._margin_logits(embeddings, labels, bool(training))
+
+    def _noted_cosines(self, embeddings, training):
+        if training:
+            _loss.require_own_loss(self)
+        # A bad row must not meet the prototypes: through the product's gradient it would spoil them all.
+        finite = ops.all(ops.isfinite(embeddings), axis=1, keepdims=True)
+        embeddings = ops.where(finite, embeddings, ops.zeros_like(embeddings))
+        unit, _ = numerics.unit_normalize(embeddings)
+        cosines = ops.where(finite, self._cosines(unit), math.nan)
+        self._awaits_loss = self.learns and training
+        return notes.remember(cosines, Note(embeddings=embeddings, training=training))
+
+    def _margin_logits(self, embeddings, given_labels, training):
+        if training:
+            _loss.require_loss_on_logits(self)
+        embeddings, labels, valid = self._checked(embeddings, given_labels)
+        unit, norm = numerics.unit_normalize(embeddings)
+        own_prototype = fused.own_prototypes(unit, ops.convert_to_tensor(self.prototypes), labels)
+        target = self._target(unit, norm, own_prototype, labels, valid, embeddings, training)
         scale = self._scale_of(norm)
-        logits = ops.reshape(scale, (-1, 1)) * self.bend_others(cosines, target)
+        logits = ops.reshape(scale, (-1, 1)) * self.bend_others(self._cosines(unit), target)
         target_logit = scale * target.psi
-        log_negatives = fused.from_cosines(cosines, labels, scale, self._others(target)).log_sum
-        added = self._added_loss(labels, target, target_logit, log_negatives, embeddings, training)
+        log_negatives = fused.log_sum_of_others(logits, labels)
+        added = self._added_loss(target, target_logit, log_negatives, training)
         if added is not None:
             self.add_loss(ops.mean(added))
         if training:
             self.advance()
         own = fused.is_own_class(labels, self.num_classes)
-        return ops.where(own, ops.expand_dims(target_logit, 1), logits)
+        logits = ops.where(own, ops.expand_dims(target_logit, 1), logits)
+        # A cross-entropy makes +inf of this, without a gradient: what `compute_loss` gives a bad sample.
+        given_own = fused.is_own_class(checks.labels_as_indices(given_labels, type(self).__name__), self.num_classes)
+        logits = ops.where(ops.expand_dims(valid, 1), logits, ops.where(given_own, -math.inf, 0.0))
+        return notes.remember(logits, Note(has_margin=True))
 
     @property
     def loss(self):
         """Keras Loss on (labels, cosines) with this head's margin, scale and regulariser."""
         self._loss_was_taken = True
         if self._loss is None:
-            self._loss = HeadLoss(self)
+            self._loss = _loss.HeadLoss(self)
         return self._loss
 
     def compute_loss(self, embeddings, labels, training=False):
@@ -222,23 +225,26 @@ class MarginHead(keras.layers.Layer):
         Returns:
             (loss, hits): float32 tensors (batch,). A tie is no hit.
         """
-        name = type(self).__name__
         embeddings = ops.cast(ops.convert_to_tensor(embeddings), "float32")
         if not self.built:
             self.build(embeddings.shape)
             self.built = True
-        labels = checks.labels_as_indices(labels, name)
-        valid = checks.valid_rows(embeddings, labels, self.num_classes, name)
-        labels = ops.where(valid, labels, ops.zeros_like(labels))
-        embeddings = ops.where(ops.expand_dims(valid, 1), embeddings, ops.zeros_like(embeddings))
+        embeddings, labels, valid = self._checked(embeddings, labels)
         unit, norm = numerics.unit_normalize(embeddings)
         prototypes = ops.convert_to_tensor(self.prototypes)
-        target = self._target(unit, norm, prototypes, labels, training)
-        scale = self._scale_of(norm)
-        engine = fused.ENGINES["plain" if self.engine == "auto" else self.engine]
-        negatives = engine(unit, prototypes, labels, scale, self._others(target))
-        loss = self._finish(labels, target, scale, negatives.log_sum, embeddings, training)
-        hits = ops.cast(ops.logical_and(valid, target.cosine > negatives.best_cosine), "float32")
+        if self.bends_others:
+            own_prototype = fused.own_prototypes(unit, prototypes, labels)
+            target = self._target(unit, norm, own_prototype, labels, valid, embeddings, training)
+            cosines = self._cosines(unit)
+            log_negatives = fused.log_sum_of_others(self.bend_others(cosines, target), labels, self._scale_of(norm))
+            best = fused.best_of_others(cosines, labels)
+        else:
+            engine = fused.ENGINES[self.engine_in_use]
+            meeting = engine(unit, prototypes, labels, norm if self.scale is None else self.scale)
+            target = self._target(unit, norm, meeting.own_prototype, labels, valid, embeddings, training)
+            log_negatives, best = meeting.log_sum, meeting.best_cosine
+        loss = self._finish(target, log_negatives, training)
+        hits = ops.cast(ops.logical_and(valid, target.cosine > best), "float32")
         return ops.where(valid, loss, math.inf), hits
 
     def loss_from_cosines(self, labels, cosines):
@@ -253,30 +259,40 @@ class MarginHead(keras.layers.Layer):
                 f"{name}'s loss takes this head's cosines, (batch, {self.num_classes}). "
                 f"Received: shape={tuple(cosines.shape)}. The head must be the model's last layer."
             )
-        embeddings, training = self._noted_with(cosines)
-        valid = checks.valid_rows(cosines, labels, self.num_classes, name)
+        note = self._note_about(cosines)
+        valid = checks.valid_cosines(cosines, labels, self.num_classes, name)
         labels = ops.where(valid, labels, ops.zeros_like(labels))
         cosines = ops.where(ops.expand_dims(valid, 1), ops.cast(cosines, "float32"), 0.0)
-        norm = None if embeddings is None else numerics.unit_normalize(embeddings)[1]
+        embeddings, norm = note.embeddings, None
+        if embeddings is not None:
+            embeddings = ops.where(ops.expand_dims(valid, 1), embeddings, ops.zeros_like(embeddings))
+            norm = numerics.unit_normalize(embeddings)[1]
         cosine = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(labels, 1), axis=1), 1)
-        target = Target(
-            cosine=cosine,
-            theta=numerics.safe_arccos(cosine),
-            norm=norm,
-            prototype_norm=numerics.unit_normalize(ops.take(self.prototypes, labels, axis=0))[1],
-        )
-        target = self._bent(target, training)
-        scale = self._scale_of(norm)
-        log_negatives = fused.from_cosines(cosines, labels, scale, self._others(target)).log_sum
-        return ops.where(valid, self._finish(labels, target, scale, log_negatives, embeddings, training), math.inf)
+        theta = numerics.safe_arccos(cosine)
+        target = self._bent(Target(cosine, theta, labels, valid, embeddings, norm), note.training)
+        log_negatives = fused.log_sum_of_others(self.bend_others(cosines, target), labels, self._scale_of(norm))
+        return ops.where(valid, self._finish(target, log_negatives, note.training), math.inf)
 
     # --- Shared steps ---------------------------------------------------------------------------------------------
 
-    def _target(self, unit, norm, prototypes, labels, training):
+    def _checked(self, embeddings, labels):
+        """(embeddings, labels, valid): labels (batch,), and harmless values where `valid` is False."""
+        name = type(self).__name__
+        labels = checks.labels_as_indices(labels, name)
+        valid = checks.valid_rows(embeddings, labels, self.num_classes, name)
+        labels = ops.where(valid, labels, ops.zeros_like(labels))
+        return ops.where(ops.expand_dims(valid, 1), embeddings, ops.zeros_like(embeddings)), labels, valid
+
+    def _cosines(self, unit_embeddings):
+        cosines = fused.cosines(unit_embeddings, ops.convert_to_tensor(self.prototypes))
+        # Rounding may carry a cosine past 1; the correction is constant, so no gradient is lost at the ends.
+        return cosines + ops.stop_gradient(ops.clip(cosines, -1.0, 1.0) - cosines)
+
+    def _target(self, unit, norm, own_prototype, labels, valid, embeddings, training):
         """The batch's Target, its angle exact at every size, with the margin's answer."""
-        own, prototype_norm = numerics.unit_normalize(fused.own_prototypes(unit, prototypes, labels))
+        own, _ = numerics.unit_normalize(own_prototype)
         cosine, theta = numerics.angle_between(unit, own)
-        return self._bent(Target(cosine=cosine, theta=theta, norm=norm, prototype_norm=prototype_norm), training)
+        return self._bent(Target(cosine, theta, labels, valid, embeddings, norm), training)
 
     def _bent(self, target, training):
         if target.norm is None and self.needs_norm:
@@ -288,10 +304,6 @@ class MarginHead(keras.layers.Layer):
             psi = numerics.with_slope(psi, target.cosine, ops.ones_like(target.cosine))
         return dataclasses.replace(target, psi=psi)
 
-    def _others(self, target):
-        """The engine's `other`: None where the other logits are scaled cosines."""
-        return (lambda cosines: self.bend_others(cosines, target)) if self.bends_others else None
-
     def _scale_of(self, norm):
         if self.scale is not None:
             return ops.convert_to_tensor(self.scale, dtype="float32")
@@ -299,47 +311,55 @@ class MarginHead(keras.layers.Layer):
             self._refuse_bare_cosines(f"{type(self).__name__}(scale=None)", "each embedding's norm")
         return norm
 
-    def _finish(self, labels, target, scale, log_negatives, embeddings, training):
+    def _finish(self, target, log_negatives, training):
         """Cross-entropy plus what is added to it, (batch,); ends a training batch."""
-        target_logit = scale * target.psi
+        target_logit = self._scale_of(target.norm) * target.psi
         loss = ops.softplus(log_negatives - target_logit)
-        added = self._added_loss(labels, target, target_logit, log_negatives, embeddings, training)
+        added = self._added_loss(target, target_logit, log_negatives, training)
         if training:
             self.advance()
         return loss if added is None else loss + added
 
-    def _added_loss(self, labels, target, target_logit, log_negatives, embeddings, training):
+    def _added_loss(self, target, target_logit, log_negatives, training):
         """The head's own extra term and its regulariser's, (batch,), or None."""
         extra = self.extra_loss(target)
         if self.regularizer is None:
             return extra
-        if embeddings is None and self.regularizer.needs_embeddings:
+        if target.embeddings is None and self.regularizer.needs_embeddings:
             self._refuse_bare_cosines(type(self.regularizer).__name__, "the embeddings")
         terms = losses.Terms(
-            labels=labels,
+            labels=target.labels,
             num_classes=self.num_classes,
             theta=target.theta,
             target_logit=target_logit,
             log_negatives=log_negatives,
-            embeddings=embeddings,
+            embeddings=target.embeddings,
             prototypes=self.prototypes,
             training=training,
+            valid=target.valid,
         )
         added = self.regularizer(terms)
         return added if extra is None else added + extra
 
-    def _noted_with(self, cosines):
-        """The embeddings behind these cosines and whether they are of a training batch; (None, False) if unknown."""
-        if id(cosines) in _notes:
+    def _note_about(self, cosines):
+        """What this head noted when it made these cosines; an empty note if they are not its own."""
+        note = notes.recall(cosines)
+        name = type(self).__name__
+        if note is not None:
+            if note.has_margin:
+                raise ValueError(
+                    f"{name}'s loss takes cosines, and these are logits: the head was called with labels, so the margin is "
+                    f"in them already. Compile with {_loss.LOSS_ON_LOGITS}, or call the head without labels."
+                )
             self._awaits_loss = False
-            return _notes[id(cosines)]
+            return note
         if in_symbolic_scope():
             # Keras traces loss and model apart to learn shapes, never values; any embeddings serve.
             size = self.prototypes.shape[-1] if self.built else 1
-            return ops.zeros((ops.shape(cosines)[0], size)), False
+            return Note(embeddings=ops.zeros((ops.shape(cosines)[0], size)))
         if self._awaits_loss:
-            self._refuse_bare_cosines(type(self).__name__, "whether this is a training batch")
-        return None, False
+            self._refuse_bare_cosines(name, "whether this is a training batch")
+        return Note()
 
     def _refuse_bare_cosines(self, owner, missing):
         raise ValueError(
@@ -347,14 +367,29 @@ class MarginHead(keras.layers.Layer):
             "is; use EmbeddingModel; or call head(embeddings, labels)."
         )
 
-    def _require_own_loss(self):
-        name = type(self).__name__
-        if not self._loss_was_taken:
-            raise ValueError(
-                f"{name} was called without labels in training, and its own loss was never asked for: whatever loss "
-                "this model was compiled with trains bare cosines, without margin and scale. "
-                "Compile with loss=head.loss, call head(embeddings, labels), or use EmbeddingModel."
-            )
+    def expand(self, num_classes, embeddings=None, labels=None):
+        """A new head of more classes, to go on training on new people: the old rows and all state kept.
+
+        New prototypes come from the initializer; where `embeddings` of a new class are given, from their mean direction,
+        as long as the old prototypes are on average. The same goes for a further weight that has a row a class; every
+        other weight, such as lambda's step or running statistics, is kept as it is.
+
+        Args:
+            num_classes: Number of classes of the new head, > this head's.
+            embeddings: Float array (n, embedding_size) of samples of new classes, or None.
+            labels: Integer array (n,), their classes, in [this head's num_classes, num_classes).
+
+        Returns:
+            MarginHead of the same type and settings, built.
+
+        Raises:
+            ValueError: No more classes than before, a head not built, embeddings without labels, or either out of range.
+
+        Example:
+            >>> head = model.head.expand(12_000, embedder.predict(new_images), new_labels)
+            >>> model = EmbeddingModel(model.embedder, head)
+        """
+        return _expand.expand(self, num_classes, embeddings, labels)
 
     def compute_output_shape(self, embeddings_shape, labels_shape=None):
         """(batch, num_classes)."""
@@ -372,77 +407,3 @@ class MarginHead(keras.layers.Layer):
             "engine": self.engine,
             "prototypes_initializer": keras.initializers.serialize(self.prototypes_initializer),
         }
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class HeadLoss(keras.losses.Loss):
-    """A head's loss on (labels, cosines); what `head.loss` gives.
-
-    It keeps a weak reference to its head: a strong one would make the head and its loss a cycle, through which Keras's
-    `load_model` recurses without end.
-
-    Args:
-        head: The MarginHead, alive as long as the model is.
-        reduction, name: As in keras.losses.Loss.
-    """
-
-    def __init__(self, head, reduction="sum_over_batch_size", name="margin_loss"):
-        super().__init__(name=name, reduction=reduction, dtype="float32")
-        self._head = weakref.ref(head)
-        self._head_name = head.name
-
-    def __call__(self, y_true, y_pred, sample_weight=None):
-        """Reduced loss; labels keep their dtype, which Keras's own __call__ would turn into float."""
-        head = self._head()
-        if head is None:
-            raise ValueError(f"The head {self._head_name!r} of this loss is gone: keep the model or the head alive.")
-        values = head.loss_from_cosines(y_true, y_pred)
-        # Base.__call__ reduces, weighs and scales for tf.distribute; `call` below hands it the values unchanged.
-        return super().__call__(values, values, sample_weight)
-
-    def call(self, y_true, y_pred):
-        """The per-sample values that __call__ computed."""
-        return y_pred
-
-    def get_config(self):
-        """Arguments that build this loss again, its head by name."""
-        return {"head": self._head_name, "reduction": self.reduction, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config):
-        """The loss of the newest head of that name, which reading a model back has just made."""
-        config = dict(config)
-        name = config.pop("head")
-        head = _live_heads.get(name)
-        if head is None:
-            raise ValueError(f"No MarginHead named {name!r} is alive: load the model that holds it, then use head.loss.")
-        head._loss_was_taken = True
-        return cls(head, **config)
-
-
-def is_finite_number(value):
-    """True for a real number, not a bool, that is neither NaN nor infinite."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def require_radians(owner, margin, name="margin"):
-    """Raises ValueError unless `margin` is in [0, pi) radians."""
-    if is_finite_number(margin) and 0 <= margin < math.pi:
-        return
-    mend = f" If that is in degrees, pass math.radians({margin})." if is_finite_number(margin) and margin >= math.pi else ""
-    raise ValueError(f"{owner} needs a {name} in [0, pi) radians. Received: {name}={margin!r}.{mend}")
-
-
-def require_range(owner, value, low, high, name, unit=""):
-    """Raises ValueError unless `low <= value <= high`."""
-    if not (is_finite_number(value) and low <= value <= high):
-        raise ValueError(f"{owner} needs {name} in [{low}, {high}]{unit}. Received: {name}={value!r}.")
-
-
-def _remember(cosines, note):
-    """Notes beside the cosines what they have lost, for as long as they live."""
-    key = id(cosines)
-    _notes[key] = note
-    # The note goes when its cosines go, before another tensor can have their id.
-    weakref.finalize(cosines, _notes.pop, key, None)
-    return cosines

@@ -3,7 +3,8 @@
 import keras
 
 from keras_margin import margins, numerics
-from keras_margin.heads.base import PACKAGE, MarginHead, require_radians
+from keras_margin.heads._arguments import refuse_straight_through, require_radians
+from keras_margin.heads.base import PACKAGE, MarginHead
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -31,11 +32,7 @@ class QAMFaceHead(MarginHead):
 
     def __init__(self, num_classes, margin=0.5, scale=6.0, **kwargs):
         require_radians("QAMFaceHead", margin)
-        if kwargs.get("gradient", "exact") != "exact":
-            raise ValueError(
-                "gradient='straight_through' takes d target / d cos = 1, which no logit of QAMFaceHead has. "
-                "Use gradient='exact'."
-            )
+        refuse_straight_through("QAMFaceHead", kwargs, "which none of its logits has")
         super().__init__(num_classes, margin=margin, scale=scale, **kwargs)
 
     def bend_target(self, target):

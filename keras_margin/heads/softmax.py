@@ -3,7 +3,8 @@
 import keras
 
 from keras_margin import margins
-from keras_margin.heads.base import PACKAGE, MarginHead, require_radians, require_range
+from keras_margin.heads._arguments import require_radians, require_range
+from keras_margin.heads.base import PACKAGE, MarginHead
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

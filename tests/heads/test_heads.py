@@ -354,7 +354,7 @@ def compiled_loss_and_gradient(head, embeddings, labels):
     if backend == "jax":
         import jax
 
-        value, pull = jax.vjp(jax.jit(lambda x: head.compute_loss(x, labels)), embeddings)
+        value, pull = jax.vjp(jax.jit(lambda x: head.compute_loss(x, labels)), ops.array(embeddings))
         return np.asarray(value), np.asarray(pull(np.ones_like(value))[0])
     import tensorflow as tf
 

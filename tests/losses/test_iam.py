@@ -1,13 +1,11 @@
 import math
 import warnings
 
-import keras
 import numpy as np
 import pytest
 from gradients import relative_error, value_and_gradients
 from keras import ops
 
-from keras_margin import losses
 from keras_margin.losses import IAM, Terms
 
 
@@ -81,22 +79,3 @@ def test_a_beta_above_one_is_warned_of():
 def test_a_weight_that_is_no_weight_is_refused(weight):
     with pytest.raises(ValueError, match="finite weight >= 0"):
         IAM(weight)
-
-
-def test_regularisers_add_up_and_survive_their_config():
-    both = IAM(0.1) + IAM(0.2) + IAM(0.3)
-    negatives, target = ops.array([0.5]), ops.array([1.5])
-    wanted = 0.6 * (math.log(1 / (1 + math.exp(1.0))) - math.log(4))
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(both))
-    for sum_of_three in (both, again):
-        assert float(sum_of_three(terms(negatives, target))[0]) == pytest.approx(wanted, rel=1e-6)
-    assert [term.beta for term in again.terms] == [0.1, 0.2, 0.3]
-
-
-def test_get_takes_a_regulariser_none_or_a_config():
-    term = IAM(0.3)
-    assert losses.get(term) is term
-    assert losses.get(None) is None
-    assert losses.get(keras.saving.serialize_keras_object(term)).beta == 0.3
-    with pytest.raises(TypeError, match="Received: 'iam' of type str"):
-        losses.get("iam")

@@ -1,0 +1,52 @@
+"""IAM, the inter-class angular margin: a term of the base loss's own softmax."""
+
+import math
+import warnings
+
+import keras
+from keras import ops
+
+from keras_margin.losses.base import PACKAGE, Regularizer
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class IAM(Regularizer):
+    """Inter-class angular margin: beside any softmax loss, pushes the other classes away, the nearest most.
+
+    L_IAM = mean_i log( (1 - p_i) / (C - 1) ),  L = L_base + beta * L_IAM
+
+    p_i is the base loss's own softmax probability of the label, margin included. log(1 - p) is the negatives' logsumexp
+    less that of all, = -softplus(target_logit - log_negatives); never 1 - p, which float32 rounds to 0.
+
+    It has no lower bound: as a plain Keras loss, on logits, never probabilities, give it the loss that it goes with,
+    `IAM(0.9).as_loss(keras.losses.SparseCategoricalCrossentropy(from_logits=True))`.
+
+    Args:
+        beta: Weight. The paper finds 0.05-0.1 best beside margins and 0.8-0.9 beside scaled softmax; above 1 the own
+            class's pull grows as it is reached, which harms (section 4.1): a warning.
+
+    Example:
+        >>> head = keras_margin.ArcFaceHead(10, regularizer=IAM(beta=0.1))
+
+    Reference: Yang et al., Inter-class Angular Margin Loss for Face Recognition, 2020, eq. 7 and 8.
+    """
+
+    reads = "logits"
+
+    def __init__(self, beta=0.1):
+        super().__init__(beta)
+        self.beta = self.weight
+        if self.beta > 1:
+            warnings.warn(
+                f"IAM with beta={self.beta} > 1 loosens classes as they tighten (section 4.1 of its paper). "
+                "Published values: 0.05-0.1 beside a margin, 0.8-0.9 beside scaled softmax.",
+                stacklevel=2,
+            )
+
+    def per_sample(self, terms):
+        """log(1 - p) - log(C - 1), (batch,)."""
+        return -ops.softplus(terms.target_logit - terms.log_negatives) - math.log(terms.num_classes - 1)
+
+    def get_config(self):
+        """Arguments that build this regulariser again."""
+        return {"beta": self.beta}

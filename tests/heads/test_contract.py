@@ -1,0 +1,135 @@
+"""What every head keeps to, whatever its margin: monotony, neutrality, precision, configs and files."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from head_formulas import BATCH, CASES, CLASSES, batch, four_ways, make
+from keras import ops
+
+import keras_margin as km
+from keras_margin.losses import IAM
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_loss_rises_with_the_angle_to_the_own_class(name):
+    head = make(name, num_classes=2, size=3)
+    # The other prototype stands upright on the plane of the embeddings: its logit is the same for all.
+    prototypes = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    head.prototypes.assign(np.broadcast_to(prototypes.reshape(2, *[1] * (len(head.prototypes.shape) - 2), 3), head.prototypes.shape))
+    angles = np.linspace(0, math.pi, 200)
+    embeddings = 3 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1).astype("float32")
+    loss = ops.convert_to_numpy(head.compute_loss(embeddings, np.zeros(200, "int32")))
+    assert np.all(np.diff(loss) > -1e-5)
+    assert loss[-1] > loss[0] + 1
+
+
+NEUTRAL = [
+    ("arcface", {"margin": 0.0}, "normsoftmax"),
+    ("cosface", {"margin": 0.0}, "normsoftmax"),
+    ("combined", {"m1": 1.0, "m2": 0.0, "m3": 0.0}, "normsoftmax"),
+    ("sphereface_arccos", {"margin": 1}, "normsoftmax"),
+    ("sphereface", {"margin": 1, "scale": 16.0}, "normsoftmax"),
+    ("subcenter_arcface", {"margin": 0.0, "centers": 1}, "normsoftmax"),
+    ("adaface", {"margin": 0.0}, "normsoftmax"),
+    ("magface", {"lower_margin": 0.0, "upper_margin": 0.0, "lambda_g": 0.0}, "normsoftmax"),
+    ("lsoftmax", {"margin": 1}, "softmax without bias"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "plain"), NEUTRAL)
+def test_a_neutral_margin_is_the_plain_softmax(name, options, plain):
+    plain = make("normsoftmax") if plain == "normsoftmax" else make("softmax", use_bias=False)
+    head = make(name, **options)
+    embeddings, prototypes, labels = batch(plain, seed=3)
+    for each in (head, plain):
+        each.prototypes.assign(prototypes.reshape(each.prototypes.shape))
+    found = ops.convert_to_numpy(head.compute_loss(embeddings, labels))
+    np.testing.assert_allclose(found, ops.convert_to_numpy(plain.compute_loss(embeddings, labels)), rtol=1e-5)
+
+
+# CurricularFace's other logits depend on the own one.
+@pytest.mark.parametrize("name", [name for name in CASES if name != "curricularface"])
+def test_labels_change_their_own_logit_alone(name):
+    head = make(name)
+    embeddings, _, labels = batch(seed=4)
+    logits = ops.convert_to_numpy(head(embeddings, ops.array(labels, "int32")))
+    shifted = ops.convert_to_numpy(head(embeddings, ops.array((labels + 1) % CLASSES, "int32")))
+    differs = np.abs(logits - shifted) > 1e-5
+    own = np.zeros_like(differs)
+    own[np.arange(BATCH), labels] = own[np.arange(BATCH), (labels + 1) % CLASSES] = True
+    assert not np.any(differs & ~own)
+    assert np.any(differs) == (name not in ("normsoftmax", "softmax", "l2softmax"))
+
+
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_half_precision_policies_leave_weights_and_logits_in_float32(dtype):
+    head = km.ArcFaceHead(CLASSES, dtype=keras.DTypePolicy(dtype))
+    embeddings, _, labels = batch(seed=5)
+    half = ops.cast(embeddings, "float16")
+    logits = head(half, ops.array(labels, "int32"))
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    assert keras.backend.standardize_dtype(head.prototypes.dtype) == "float32"
+    full = head(ops.cast(half, "float32"), ops.array(labels, "int32"))
+    np.testing.assert_array_equal(ops.convert_to_numpy(logits), ops.convert_to_numpy(full))
+
+
+def test_hits_are_nearest_prototypes_without_margin():
+    head = make("arcface", num_classes=3, size=2)
+    head.prototypes.assign([[1.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
+    embeddings = np.array([[1.0, 0.9], [1.0, 1.1], [0.0, 0.0]], "float32")
+    _, hits = head.loss_and_hits(embeddings, np.array([0, 0, 0]))
+    np.testing.assert_array_equal(ops.convert_to_numpy(hits), [1.0, 0.0, 0.0])
+
+
+def test_cosines_are_cosines_whatever_the_lengths():
+    for name in ("cosface", "softmax"):
+        head = make(name)
+        embeddings, prototypes, _ = batch(head, seed=7)
+        head.prototypes.assign(prototypes)
+        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        wanted = unit @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
+        np.testing.assert_allclose(ops.convert_to_numpy(head(100 * embeddings)), wanted, atol=1e-6)
+        assert ops.convert_to_numpy(head(prototypes)).max() <= 1.0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_loss_on_cosines_is_near_the_others_even_at_the_ends(name):
+    """A float32 cosine knows an angle of 0 or pi to 3.5e-4 rad; that is all that `head.loss` lacks."""
+    head = make(name)
+    prototypes = batch(head, seed=8)[1]
+    head.prototypes.assign(prototypes)
+    labels = np.arange(BATCH) % CLASSES
+    first = prototypes if prototypes.ndim == 2 else prototypes[:, 0]
+    embeddings = first[labels] * np.array([[1], [-1], [1.5], [-2], [0.1], [3]], "float32")
+    ways = four_ways(head, labels)
+    exact = ops.convert_to_numpy(ways["compute_loss"](ops.array(embeddings)))
+    near = ops.convert_to_numpy(ways["loss on cosines"](ops.array(embeddings)))
+    # The steepest target falls by scale * 4 a radian; QAMFace's by 6 * 4 pi.
+    np.testing.assert_allclose(near, exact, rtol=1e-5, atol=3.5e-4 * 80)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_head_survives_its_config(name):
+    head = make(name, regularizer=IAM(0.2))
+    again = type(head).from_config(head.get_config())
+    assert again.get_config() == head.get_config()
+    assert isinstance(again.regularizer, IAM) and again.regularizer.beta == 0.2
+    assert isinstance(km.heads.get(name)(3), type(head))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_head_survives_a_keras_file_with_all_its_state(name, tmp_path):
+    head = make(name, regularizer=IAM(0.2))
+    embeddings, prototypes, labels = batch(head, seed=9)
+    head.prototypes.assign(prototypes)
+    if hasattr(head, "step"):
+        head.step.assign(123)
+    model = keras.Sequential([keras.Input((5,)), head])
+    model.save(tmp_path / "head.keras")
+    again = keras.saving.load_model(tmp_path / "head.keras").layers[-1]
+    assert again.get_config() == head.get_config()
+    assert len(again.weights) == len(head.weights)
+    found, wanted = again.compute_loss(embeddings, labels), head.compute_loss(embeddings, labels)
+    np.testing.assert_array_equal(ops.convert_to_numpy(found), ops.convert_to_numpy(wanted))

@@ -1,0 +1,399 @@
+"""Exported files: equal to the model in every way of training it, what they promise, and nothing half-written."""
+
+import json
+import logging
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+from scripts import run_main
+
+import keras_margin as km
+
+tf = pytest.importorskip("tensorflow")
+from keras_margin import export  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow_only
+
+SIDE, SIZE, CLASSES = 32, 8, 5
+
+
+def network(seed=1):
+    """A small network with every kind of layer that a backbone has, its weights and statistics drawn."""
+    keras.utils.set_random_seed(seed)
+    images = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Rescaling(1 / 128, offset=-127.5 / 128)(images)
+    x = keras.layers.Conv2D(8, 3, strides=4, use_bias=False)(keras.layers.ZeroPadding2D(1)(x))
+    x = keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(keras.layers.BatchNormalization()(x))
+    x = keras.layers.Dense(SIZE)(keras.layers.Flatten()(keras.layers.Dropout(0.4)(x)))
+    model = keras.Model(images, keras.layers.BatchNormalization(scale=False)(x), name="small")
+    generator = np.random.default_rng(seed)
+    for weight in model.weights:
+        if "moving" in weight.path:
+            weight.assign(generator.uniform(0.5, 1.5, weight.shape))
+    return model
+
+
+def way_1(backbone):
+    return keras.Sequential([backbone, km.ArcFaceHead(CLASSES)])
+
+
+def way_2(backbone):
+    images, labels = keras.Input((SIDE, SIDE, 3)), keras.Input((), dtype="int32")
+    return keras.Model([images, labels], km.ArcFaceHead(CLASSES)(backbone(images), labels))
+
+
+def way_3(backbone):
+    return km.EmbeddingModel(backbone, km.ArcFaceHead(CLASSES))
+
+
+WAYS = {"a backbone": lambda backbone: backbone, "way 1": way_1, "way 2": way_2, "way 3": way_3}
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Eight smooth pictures, as unlike noise as faces are; uint8."""
+    coarse = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(each).resize((SIDE, SIDE), Image.BICUBIC)) for each in coarse])
+
+
+def unit(rows):
+    rows = np.float64(rows)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def cosines(found, wanted):
+    """Cosine of each row of `found` with the same row of `wanted`, float64."""
+    return np.sum(unit(found) * unit(wanted), axis=1)
+
+
+def run_savedmodel(path, images):
+    return tf.saved_model.load(str(path)).signatures["serving_default"](image=tf.constant(images))["embedding"].numpy()
+
+
+def run_tflite(path, images):
+    return km.runtime.Embedder(str(path)).embed(images)
+
+
+EXPORTS = {
+    "face": (export.to_savedmodel, run_savedmodel),
+    "face.tflite": (export.to_tflite, run_tflite),
+}
+
+
+def left_in(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+# --- Equal to the model ---------------------------------------------------------------------------------------------
+
+
+CASES = [
+    *((name, way, "float32") for name in EXPORTS for way in WAYS),
+    ("face", "a backbone", "mixed_bfloat16"),
+    ("face", "way 1", "mixed_float16"),
+    ("face", "way 2", "mixed_bfloat16"),
+    ("face.tflite", "way 3", "mixed_float16"),
+]
+
+
+@pytest.mark.parametrize(("name", "way", "policy"), CASES)
+def test_a_file_gives_the_model_s_embeddings_at_unit_length(name, way, policy, images, tmp_path):
+    twin = network()
+    wanted = twin.predict(images.astype("float32"), verbose=0)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = WAYS[way](network())
+    finally:
+        keras.config.set_dtype_policy(before)
+    write, run = EXPORTS[name]
+    report = write(model, tmp_path / name, samples=images)
+    found = run(tmp_path / name, images)
+    assert found.dtype == np.float32 and found.shape == (8, SIZE)
+    # Of a mixed precision model the float32 weights are what counts: the file is as near to them as any other.
+    assert cosines(found, wanted).min() >= 1 - 1e-5
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    assert report.worst_cosine == pytest.approx(cosines(found, wanted).min(), abs=1e-7)
+    assert report.passed
+
+
+def test_a_model_that_was_trained_saved_and_read_back_is_exported_alike(images, tmp_path):
+    model = way_3(km.backbones.ir_resnet((1,), widths=(4,), image_size=(SIDE, SIDE), embedding_size=SIZE))
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
+    model.fit(images, np.arange(8) % CLASSES, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    export.to_tflite(again, tmp_path / "face.tflite", samples=images)
+    wanted = model.predict(images, verbose=0)
+    assert cosines(run_tflite(tmp_path / "face.tflite", images), wanted).min() >= 1 - 1e-5
+
+
+def test_the_signature_is_image_to_embedding(images, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    export.to_savedmodel(network(), tmp_path / "face", samples=images)
+    export.to_tflite(network(), tmp_path / "face.tflite", samples=images)
+    signature = tf.saved_model.load(str(tmp_path / "face")).signatures["serving_default"]
+    assert signature.structured_input_signature[1] == {
+        "image": tf.TensorSpec((None, SIDE, SIDE, 3), tf.uint8, name="image")
+    }
+    (output,) = signature.structured_outputs.items()
+    assert output[0] == "embedding" and output[1].dtype == tf.float32 and output[1].shape == (None, SIZE)
+    interpreter = Interpreter(str(tmp_path / "face.tflite"))
+    assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["image"], "outputs": ["embedding"]}}
+    (image,), (embedding,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert image["dtype"] == np.uint8 and image["shape_signature"].tolist() == [-1, SIDE, SIDE, 3]
+    assert embedding["dtype"] == np.float32 and embedding["shape_signature"].tolist() == [-1, SIZE]
+
+
+@pytest.mark.parametrize(("quantize", "least"), [("float16", 1 - 1e-4), ("dynamic", 0.995), ("int8", 0.98)])
+def test_a_smaller_file_keeps_to_its_limit(quantize, least, images, tmp_path):
+    whole = export.to_tflite(network(), tmp_path / "whole.tflite", samples=images)
+    report = export.to_tflite(network(), tmp_path / "face.tflite", quantize=quantize, representative=images)
+    drift = cosines(run_tflite(tmp_path / "face.tflite", images), network().predict(images, verbose=0))
+    assert least <= drift.mean() < whole.mean_cosine
+    assert report.bytes < whole.bytes
+    assert (report.limit, report.quantize, report.num_images) == (least, quantize, 8)
+    assert report.mean_cosine == pytest.approx(drift.mean(), abs=1e-6)
+    assert report.worst_cosine == pytest.approx(drift.min(), abs=1e-6)
+    assert report.worst_images == tuple(np.argsort(drift, kind="stable")[:5])
+
+
+def test_int8_takes_its_ranges_from_the_representative_images(images, tmp_path):
+    black = np.zeros_like(images)
+    with pytest.raises(export.ParityError, match="Check the sample images"):
+        export.to_tflite(network(), tmp_path / "face.tflite", quantize="int8", representative=black, samples=images)
+
+
+# --- The report and the contract ------------------------------------------------------------------------------------
+
+
+def test_the_report_says_what_was_compared_and_how_near_it_came(images, tmp_path):
+    report = export.to_tflite(network(), tmp_path / "face.tflite", samples=np.tile(images, (10, 1, 1, 1)))
+    assert report.path == str(tmp_path / "face.tflite")
+    assert report.bytes == (tmp_path / "face.tflite").stat().st_size
+    assert (report.num_images, report.synthetic, report.limit, report.quantize) == (64, False, 1 - 1e-5, None)
+    assert str(report) == (
+        f"{tmp_path}/face.tflite: 0.0 MiB, float32. Against the model on 64 images: cosine mean 1.000000, worst "
+        f"1.000000 (image {report.worst_images[0]}); the worst had to reach 0.99999."
+    )
+
+
+def test_without_samples_the_comparison_is_on_noise_and_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="keras_margin.export"):
+        report = export.to_savedmodel(network(), tmp_path / "face")
+    assert (report.num_images, report.synthetic) == (16, True)
+    assert caplog.messages == ["No sample images given: the exported file is compared on noise."]
+    assert "16 images of noise" in str(report)
+    assert report.bytes == sum(
+        path.stat().st_size for path in (tmp_path / "face").rglob("*") if path.is_file() and path.suffix != ".json"
+    )
+
+
+@pytest.mark.parametrize(("name", "contract"), [("face", "face/contract.json"), ("face.tflite", "face.tflite.json")])
+def test_the_contract_lies_beside_the_file(name, contract, images, tmp_path):
+    report = EXPORTS[name][0](network(), tmp_path / name, samples=images)
+    assert json.loads((tmp_path / contract).read_text()) == {
+        "image": {"dtype": "uint8", "height": SIDE, "width": SIDE, "channels": "RGB", "range": [0, 255]},
+        "embedding": {"dtype": "float32", "size": SIZE, "unit_length": True},
+        "quantize": None,
+        "parity": {"mean_cosine": report.mean_cosine, "worst_cosine": report.worst_cosine, "images": 8},
+        "keras_margin": km.__version__,
+    }
+
+
+# --- Nothing half-written -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_file_that_is_not_near_enough_is_not_left_and_an_older_one_stays(name, images, tmp_path, monkeypatch):
+    write, run = EXPORTS[name]
+    message = r"was not written.*Mean cosine 1.000000, worst 1.000000 \(images .*limit 1.1"
+    with pytest.raises(export.ParityError, match=message):
+        write(network(), tmp_path / name, samples=images, limit=1.1)
+    assert left_in(tmp_path) == [] and list(tmp_path.iterdir()) == []
+    write(network(), tmp_path / name, samples=images)
+    before = {path: (tmp_path / path).read_bytes() for path in left_in(tmp_path)}
+    monkeypatch.setitem(export.LIMITS, None, 1.1)
+    with pytest.raises(export.ParityError):
+        write(network(seed=2), tmp_path / name, samples=images)
+    assert {path: (tmp_path / path).read_bytes() for path in left_in(tmp_path)} == before
+    assert cosines(run(tmp_path / name, images), network().predict(images, verbose=0)).min() > 1 - 1e-5
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_a_file_of_another_network_is_found_out(name, images, tmp_path, monkeypatch):
+    right = export._write_savedmodel
+    monkeypatch.setattr(export, "_write_savedmodel", lambda _, folder: right(network(seed=2), folder))
+    with pytest.raises(export.ParityError, match="differ from the model's"):
+        EXPORTS[name][0](network(), tmp_path / name, samples=images)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_puts_out_nan_is_not_written(images, tmp_path):
+    model = network()
+    model.layers[-2].kernel.assign(model.layers[-2].kernel * np.nan)
+    with pytest.raises(export.ParityError, match="worst -1.000000"):
+        export.to_savedmodel(model, tmp_path / "face", samples=images)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_something_else_at_the_path_is_left_alone(images, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_text("mine")
+    for write in (export.to_savedmodel, export.to_tflite):
+        with pytest.raises(ValueError, match="folder (exists and is no SavedModel|is a folder): nothing was written"):
+            write(network(), tmp_path / "folder", samples=images)
+    with pytest.raises(ValueError, match="mine.txt exists and is no SavedModel"):
+        export.to_savedmodel(network(), tmp_path / "folder" / "mine.txt", samples=images)
+    assert left_in(tmp_path) == ["folder/mine.txt"]
+    (tmp_path / "empty").mkdir()
+    export.to_savedmodel(network(), tmp_path / "empty", samples=images)
+    assert "empty/saved_model.pb" in left_in(tmp_path)
+
+
+# --- Misuse ---------------------------------------------------------------------------------------------------------
+
+OTHER_IMAGES = [
+    (lambda images: images.astype("float32"), r"uint8 images \(n, 32, 32, 3\), n >= 1. Received: float32"),
+    (lambda images: images[:, :16], r"Received: uint8 \(8, 16, 32, 3\)"),
+    (lambda images: images[:0], r"Received: uint8 \(0, 32, 32, 3\)"),
+    (lambda images: images[0], r"Received: uint8 \(32, 32, 3\)"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), OTHER_IMAGES)
+def test_images_of_another_shape_or_type_are_refused(change, message, images, tmp_path):
+    bad = change(images)
+    for write in (export.to_savedmodel, export.to_tflite):
+        with pytest.raises(ValueError, match=f"samples must be .*{message}|{message}"):
+            write(network(), tmp_path / "face", samples=bad)
+    with pytest.raises(ValueError, match=message):
+        export.to_tflite(network(), tmp_path / "face", quantize="int8", representative=bad, samples=images)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_do_not_go_together_are_refused(images, tmp_path):
+    path = tmp_path / "face.tflite"
+    with pytest.raises(ValueError, match="one of None, 'float16', 'dynamic', 'int8'. Received: quantize='int4'"):
+        export.to_tflite(network(), path, quantize="int4")
+    with pytest.raises(ValueError, match="'int8' sets its ranges by real faces: pass representative="):
+        export.to_tflite(network(), path, quantize="int8", samples=images)
+    with pytest.raises(ValueError, match="sets the ranges of 'int8'. Received: quantize='float16'"):
+        export.to_tflite(network(), path, quantize="float16", representative=images, samples=images)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Subclassed(keras.Model):
+    def call(self, images):
+        return images
+
+
+def two_outputs():
+    images = keras.Input((SIDE, SIDE, 3))
+    return keras.Model(images, [keras.layers.Flatten()(images), keras.layers.GlobalMaxPooling2D()(images)])
+
+
+def inner_head():
+    inner = keras.Sequential([keras.Input((SIZE,)), km.ArcFaceHead(CLASSES)], name="inner")
+    return keras.Sequential([network(), inner], name="outer")
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "message"),
+    [
+        (lambda: "model.keras", TypeError, "a Keras model. Received: 'model.keras'"),
+        (lambda: keras.layers.Dense(3), TypeError, "a Keras model. Received: <Dense"),
+        (lambda: keras.Sequential([keras.layers.Flatten()], name="raw"), ValueError, "knows its input shape.*raw"),
+        (lambda: keras.Sequential([km.ArcFaceHead(5)], name="raw"), ValueError, "knows its input shape.*raw"),
+        (lambda: Subclassed(name="own"), ValueError, "functional or Sequential.*own"),
+        (lambda: keras.Sequential([keras.Input((9,)), keras.layers.Dense(2)]), ValueError, r"input shape \(None, 9\)"),
+        (
+            lambda: keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalMaxPooling2D()]),
+            ValueError,
+            "RGB",
+        ),
+        (lambda: keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten()]), ValueError, "RGB"),
+        (lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]), ValueError, "one embedding"),
+        (two_outputs, ValueError, "one embedding an image. Received: output shape"),
+        (inner_head, ValueError, "(?s)The head arc_face_head.* of outer is inside one of its layers"),
+    ],
+)
+def test_what_is_no_embedder_is_refused(model, error, message, tmp_path):
+    for write in (export.to_savedmodel, export.to_tflite):
+        with pytest.raises(error, match=message):
+            write(model(), tmp_path / "face")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_litert_the_error_names_the_extra(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(ImportError, match=r"keras-margin\[litert\]"):
+        export.to_tflite(network(), tmp_path / "face.tflite", samples=images)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- The scripts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, images):
+    """A saved model, and a folder of two people with the images."""
+    folder = tmp_path_factory.mktemp("saved")
+    way_3(network()).save(folder / "model.keras")
+    for number, image in enumerate(images):
+        person = folder / "faces" / f"person {number % 2}"
+        person.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(person / f"{number}.png")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_tflite_script_writes_the_file_or_says_in_one_line_why_not(saved, images, tmp_path):
+    model, out = f"--model={saved / 'model.keras'}", tmp_path / "face.tflite"
+    faces = f"--representative={saved / 'faces'}"
+    found, stderr = run_main(
+        "export/to_tflite.py",
+        [model, f"--out={out}", faces],
+        [model, f"--out={tmp_path / 'int8.tflite'}", faces, "--quantize=int8"],
+        [model, f"--out={tmp_path / 'no.tflite'}", "--quantize=int8"],
+        [model, f"--out={tmp_path / 'no.tflite'}", "--representative=nowhere"],
+        ["--model=nowhere.keras", f"--out={tmp_path / 'no.tflite'}"],
+        [model, f"--out={saved}"],
+        [model, f"--out={out}", "face.tflite"],
+    )
+    # The report's words, after a size of a few kilobytes and before whatever image happens to be the worst.
+    assert found[0][0] == found[1][0] == 0
+    said = f"{out}: 0.0 MiB, float32. Against the model on 8 images: cosine mean 1.000000, worst 1.000000 (image "
+    assert found[0][1].startswith(said) and found[0][1].endswith("the worst had to reach 0.99999.\n")
+    assert "int8 weights and activations" in found[1][1] and "the mean had to reach 0.98" in found[1][1]
+    wanted = network().predict(images, verbose=0)
+    assert cosines(run_tflite(out, images), wanted).min() > 1 - 1e-5
+    assert cosines(run_tflite(tmp_path / "int8.tflite", images), wanted).mean() > 0.98
+    endings = ["pass representative=", "nowhere", "nowhere.keras", "is a folder", "All options are flags"]
+    for (code, printed), ending in zip(found[2:], endings, strict=True):
+        assert code.startswith("error: ") and ending in code and "\n" not in code
+        assert printed == ""
+    assert left_in(tmp_path) == ["face.tflite", "face.tflite.json", "int8.tflite", "int8.tflite.json"]
+    assert stderr == ""
+
+
+@pytest.mark.slow
+def test_the_savedmodel_script_writes_the_folder_or_says_in_one_line_why_not(saved, images, tmp_path):
+    model = f"--model={saved / 'model.keras'}"
+    found, stderr = run_main(
+        "export/to_savedmodel.py",
+        [model, f"--out={tmp_path / 'face'}", f"--samples={saved / 'faces'}"],
+        [model, f"--out={tmp_path / 'noise'}"],
+        [model, f"--out={saved / 'faces'}"],
+    )
+    assert found[0][0] == found[1][0] == 0
+    assert "Against the model on 8 images: cosine mean 1.000000, worst 1.000000" in found[0][1]
+    assert "16 images of noise" in found[1][1]
+    refusal = f"error: {saved / 'faces'} exists and is no SavedModel: nothing was written. Choose another path."
+    assert found[2] == (refusal, "")
+    assert cosines(run_savedmodel(tmp_path / "face", images), network().predict(images, verbose=0)).min() > 1 - 1e-5
+    assert stderr == "WARNING: No sample images given: the exported file is compared on noise.\n"
