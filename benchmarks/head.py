@@ -3,9 +3,9 @@
     python -m benchmarks.head                                    the two shapes of the design, minutes
     python -m benchmarks.head --shapes=512x85742 --repeats=9 --out=head.json
 
-Every variant of a shape takes turns with the bare products (X W^T, G W, G^T X), so that whatever else the machine does falls on
-all alike; a figure is the ratio of medians. Memory is the peak above the resident X and W, each variant in a process
-of its own (Linux); the gradient of W is part of it.
+Every variant of a shape takes turns with the bare products (X W^T, G W, G^T X), so that whatever else the machine does
+falls on all alike; a figure is the ratio of medians. Memory is the peak above the resident X and W, each variant in a
+process of its own (Linux); the gradient of W is part of it.
 """
 
 import gc
@@ -150,7 +150,9 @@ def measure(shape):
         command += [f"--size={FLAGS.size}", f"--threads={FLAGS.threads}"]
         found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         ratio = statistics.median(times) / bare
-        rows.append({"shape": shape, "variant": name, "ratio": ratio, "mib": float(found.split()[-1]), "seconds": times})
+        rows.append(
+            {"shape": shape, "variant": name, "ratio": ratio, "mib": float(found.split()[-1]), "seconds": times}
+        )
     return rows
 
 

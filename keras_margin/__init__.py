@@ -19,6 +19,7 @@ _MODULES = (
     "curves",
     "data",
     "evaluation",
+    "experiment",
     "export",
     "fused",
     "heads",
@@ -26,6 +27,7 @@ _MODULES = (
     "margins",
     "model",
     "numerics",
+    "optimizers",
     "plots",
     "recipes",
     "runtime",
@@ -53,15 +55,27 @@ _HOMES = {
     "EmbeddingModel": "model",
 }
 
+_BACKENDS = ("tensorflow", "jax", "torch")
+
 __all__ = ["__version__", *_MODULES, *_HOMES]
 
 
 def __getattr__(name):
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It has: {', '.join(__all__)}.")
+    home = _HOMES.get(name, name)
+    if home not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It has: {', '.join(__all__)}.")
+    try:
+        module = importlib.import_module(f"{__name__}.{home}")
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] not in _BACKENDS:
+            raise
+        raise ImportError(
+            f"keras-margin needs a backend for Keras; {error.name} cannot be imported. Install one: "
+            'pip install "keras-margin[cpu]" (TensorFlow without CUDA), "keras-margin[gpu]" (TensorFlow with CUDA), or '
+            '"keras-margin[jax]" or "keras-margin[torch]" with KERAS_BACKEND=jax or torch. For keras_margin.runtime
+            alone ' '"keras-margin[litert]" is enough.'
+        ) from error
+    return getattr(module, name) if name in _HOMES else module
 
 
 def __dir__():

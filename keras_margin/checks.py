@@ -1,8 +1,8 @@
 """What a head checks of each batch: labels that are class indices, embeddings that are numbers.
 
 A bad label or embedding is an error wherever an error can be raised: eagerly, and in TensorFlow graphs. XLA and JAX's
-jit cannot raise; there `valid_rows` marks the sample, and the head gives it a loss of +inf and a zero gradient: the run's
-loss reads inf, and the weights stay whole.
+jit cannot raise; there `valid_rows` marks the sample, and the head gives it a loss of +inf and a zero gradient: the
+run's loss reads inf, and the weights stay whole.
 """
 
 import keras
@@ -76,8 +76,8 @@ def valid_cosines(cosines, labels, num_classes, owner):
     within = ops.all(ops.abs(cosines) <= 1.0 + _COSINE_SLACK, axis=1)
     rule = (
         f"{owner}'s loss takes cosines, numbers in [-1, 1], as head(embeddings) puts them out. Logits, of "
-        "head(embeddings, labels), have their margin already: their loss is SparseCategoricalCrossentropy(from_logits=True). "
-        "NaN comes from the network. Received, first of all here:"
+        "head(embeddings, labels), have their margin already: their loss is "
+        "SparseCategoricalCrossentropy(from_logits=True). NaN comes from the network. Received, first of all here:"
     )
     _require(within, cosines[:, :4], rule)
     return ops.logical_and(in_range, within)

@@ -49,8 +49,8 @@ def plain(unit_embeddings, prototypes, labels, scale):
 
     Args:
         unit_embeddings: Float32 tensor (batch, embedding_size), rows of length 1 or 0.
-        prototypes: Float32 tensor (num_classes, embedding_size), any lengths; or (num_classes, centers, embedding_size), of
-            which each class's nearest counts.
+        prototypes: Float32 tensor (num_classes, embedding_size), any lengths; or (num_classes, centers,
+            embedding_size), of which each class's nearest counts.
         labels: Integer tensor (batch,), in [0, num_classes).
         scale: Float32 number or tensor (batch,).
 
@@ -122,7 +122,10 @@ def fused(unit_embeddings, prototypes, labels, scale):
     |q . W_j / n_j| <= scale, so up to scale 64 no row maximum is needed; above, the offset is the row's maximum.
 
     Args:
-        unit_embeddings, prototypes, labels, scale: As in `plain`; prototypes of rank 2.
+        unit_embeddings: As in `plain`.
+        prototypes: As in `plain`, of rank 2.
+        labels: As in `plain`.
+        scale: As in `plain`.
 
     Returns:
         Meeting.
@@ -138,8 +141,8 @@ def fused(unit_embeddings, prototypes, labels, scale):
         inverse = ops.where(norms >= _TINY, 1.0 / ops.maximum(norms, _TINY), ops.zeros_like(norms))
         products = backend.times_transposed(queries, prototypes)
         weights, best, offset = backend.exponentials(products, inverse, labels, needs_offset)
-        # A product instead of a second pass over exp, which XLA would keep a whole tensor for. Zero prototypes are not in
-        # it, and count exp(0) each.
+        # A product instead of a second pass over exp, which XLA would keep a whole tensor for. Zero prototypes are not
+        # in it, and count exp(0) each.
         nowhere = ops.cast(norms < _TINY, "float32")
         count = ops.sum(nowhere) - ops.take(nowhere, labels)
         total = ops.squeeze(ops.matmul(weights, ops.expand_dims(norms, 1)), 1) + count * ops.exp(-offset)
@@ -206,8 +209,8 @@ _PRODUCTS = {
 def _tensorflow_kernels():
     import tensorflow as tf
 
-    # Islands of XLA: each pass over a (batch, num_classes) or (num_classes, size) tensor is one loop without a copy, inside
-    # and outside of a compiled program alike. The matrix products stay with oneDNN or cuBLAS, which are faster.
+    # Islands of XLA: each pass over a (batch, num_classes) or (num_classes, size) tensor is one loop without a copy,
+    # inside and outside of a compiled program alike. The matrix products stay with oneDNN or cuBLAS, which are faster.
     def island(function):
         return tf.function(function, jit_compile=True, autograph=False)
 

@@ -12,12 +12,12 @@ PACKAGE = "keras_margin"
 class EmbeddingModel(keras.Model):
     """A backbone that trains under a margin head and predicts embeddings.
 
-    `fit(images, labels)` reports `loss` (margin and regulariser included) and `accuracy` (nearest prototype, no margin);
-    `predict(images)` gives the backbone's embeddings, not normalised: no label input, nothing to cut off.
+    `fit(images, labels)` reports `loss` (margin and regulariser included) and `accuracy` (nearest prototype, no
+    margin); `predict(images)` gives the backbone's embeddings, not normalised: no label input, nothing to cut off.
 
-    Batch normalisation under tf.distribute: Keras keeps one set of moving statistics a replica and lets them drift apart.
-    Compiled under several replicas, this model switches each BatchNormalization of its backbone to the statistics of the
-    global batch, so that two replicas train as one device and every copy predicts the same.
+    Batch normalisation under tf.distribute: Keras keeps one set of moving statistics a replica and lets them drift
+    apart. Compiled under several replicas, this model switches each BatchNormalization of its backbone to the
+    statistics of the global batch, so that two replicas train as one device and every copy predicts the same.
 
     Args:
         backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones,
@@ -80,8 +80,8 @@ class EmbeddingModel(keras.Model):
         """
         if loss is not None:
             raise ValueError(
-                "EmbeddingModel trains with its head's loss: compile without loss=. For another loss over the same backbone, "
-                f"compile keras.Sequential([backbone, head]). Received: loss={loss!r}."
+                "EmbeddingModel trains with its head's loss: compile without loss=. For another loss over the same "
+                f"backbone, compile keras.Sequential([backbone, head]). Received: loss={loss!r}."
             )
         metrics = [metric for metric in metrics or [] if metric not in ("accuracy", "acc")]
         self._class_metrics = bool(metrics)

@@ -43,7 +43,7 @@ def differences(function, *arrays, step=1e-6):
 
 
 def relative_error(found, wanted):
-    """Largest difference over the largest wanted value: of gradients, whose small entries are differences of large ones."""
+    """Largest difference over the largest wanted value, for gradients, whose small entries are differences of large."""
     return np.max(np.abs(found - wanted)) / max(np.max(np.abs(wanted)), 1e-12)
 
 

@@ -37,7 +37,7 @@ def softmax_loss(embeddings, prototypes, labels):
 
 
 def head_with(term, num_classes=CLASSES, size=SIZE):
-    head = km.NormSoftmaxHead(num_classes, scale=SCALE, regularizer=term, engine="plain")
+    head = km.NormSoftmaxHead(num_classes, scale=SCALE, regularizer=term)
     head.build((None, size))
     return head
 
@@ -49,7 +49,7 @@ def terms_of(embeddings, labels=LABELS, **known):
 def assert_exact_in_a_head(term, formula, from_cosines=False):
     """The head's loss with the term is softmax_loss + formula(x, w, labels), in value and gradients.
 
-    The formula is weighted. `from_cosines`: by `head.loss` too, where the embeddings are those noted beside the cosines.
+    The formula is weighted. `from_cosines`: by `head.loss` too, whose embeddings are those noted beside the cosines.
     """
     embeddings, prototypes = batch()
     head = head_with(term)

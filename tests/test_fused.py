@@ -14,7 +14,9 @@ BATCH, SIZE = 5, 6
 def batch(num_classes, seed=0):
     generator = np.random.default_rng(seed)
     embeddings = generator.normal(size=(BATCH, SIZE)).astype("float32")
-    prototypes = (generator.uniform(0.01, 3, (num_classes, 1)) * generator.normal(size=(num_classes, SIZE))).astype("float32")
+    prototypes = (generator.uniform(0.01, 3, (num_classes, 1)) * generator.normal(size=(num_classes, SIZE))).astype(
+        "float32"
+    )
     return embeddings, prototypes, generator.integers(0, num_classes, BATCH)
 
 

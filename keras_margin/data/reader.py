@@ -287,7 +287,7 @@ def _check_dataset_arguments(batch_size, seed, drop_remainder):
 
 
 def _chunks(num_images, shuffle, seed, repeat):
-    """A tf.data set of int64 image numbers, (CHUNK_SIZE,) or fewer at an epoch's end; one epoch, or with `repeat` all."""
+    """A tf.data set of image numbers, (CHUNK_SIZE,) or fewer at an epoch's end; one epoch, or with `repeat` all."""
     import tensorflow as tf
 
     starts = tf.data.Dataset.range(0, num_images, CHUNK_SIZE)

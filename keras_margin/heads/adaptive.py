@@ -69,7 +69,8 @@ class AdaFaceHead(MarginHead):
 
     def image_quality(self, target):
         """z, (batch,), in [-1, 1], without gradient."""
-        deviation = (self._length(target) - self.norm_mean) / (self.norm_std + 1e-3)  # The released code's epsilon.
+        mean, std = ops.convert_to_tensor(self.norm_mean), ops.convert_to_tensor(self.norm_std)
+        deviation = (self._length(target) - mean) / (std + 1e-3)  # The released code's epsilon.
         return ops.stop_gradient(ops.clip(deviation * self.h, -1.0, 1.0))
 
     def bend_target(self, target):
@@ -251,5 +252,5 @@ def _statistic(head, name, value):
 
 def _draw(statistic, value, momentum, holds):
     """statistic <- momentum * statistic + (1 - momentum) * value, where there was something to see."""
-    drawn = momentum * statistic + (1.0 - momentum) * value
-    statistic.assign(ops.where(holds, drawn, statistic))
+    past = ops.convert_to_tensor(statistic)
+    statistic.assign(ops.where(holds, momentum * past + (1.0 - momentum) * value, past))

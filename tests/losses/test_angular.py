@@ -64,7 +64,7 @@ def test_triplets_add_their_hinges(mining):
 
 
 @pytest.mark.parametrize("mining", TRIPLETS)
-@pytest.mark.parametrize("margin", [0.0, 0.35, 3.0])
+@pytest.mark.parametrize("margin", [0.0, 3.0])
 def test_triplets_are_exact_alone(mining, margin):
     """With margin 3 nearly every hinge is active, with margin 0 about half are."""
     x, _ = batch(1)
