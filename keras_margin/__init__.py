@@ -72,8 +72,8 @@ def __getattr__(name):
         raise ImportError(
             f"keras-margin needs a backend for Keras; {error.name} cannot be imported. Install one: "
             'pip install "keras-margin[cpu]" (TensorFlow without CUDA), "keras-margin[gpu]" (TensorFlow with CUDA), or '
-            '"keras-margin[jax]" or "keras-margin[torch]" with KERAS_BACKEND=jax or torch. For keras_margin.runtime
-            alone ' '"keras-margin[litert]" is enough.'
+            '"keras-margin[jax]" or "keras-margin[torch]" with KERAS_BACKEND=jax or torch. For keras_margin.runtime '
+            'alone "keras-margin[litert]" is enough.'
         ) from error
     return getattr(module, name) if name in _HOMES else module
 

@@ -67,9 +67,15 @@ def valid_cosines(cosines, labels, num_classes, owner):
 
     Args:
         cosines: Float tensor (batch, num_classes).
-        labels, num_classes, owner: As in `valid_rows`.
+        labels: Integer tensor (batch,).
+        num_classes: Python int.
+        owner: Name of the asking class, for the message.
 
-    Returns, Raises: As `valid_rows`.
+    Returns:
+        Boolean tensor (batch,); as `valid_rows`.
+
+    Raises:
+        ValueError: As `valid_rows`.
     """
     in_range = _labels_in_range(labels, num_classes, owner)
     # A cosine of a half-precision model may pass 1 by its rounding; logits pass it by far. NaN is within nothing.

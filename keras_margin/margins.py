@@ -165,8 +165,10 @@ def magnitude_margin(length, lower_norm=10.0, upper_norm=110.0, lower_margin=0.4
 
     Args:
         length: a, float tensor, any shape; the embedding's length, in [lower_norm, upper_norm].
-        lower_norm, upper_norm: l_a and u_a, lengths.
-        lower_margin, upper_margin: l_m and u_m, radians.
+        lower_norm: l_a, length.
+        upper_norm: u_a, length.
+        lower_margin: l_m, radians.
+        upper_margin: u_m, radians.
 
     Returns:
         Tensor shaped like `length`; radians.

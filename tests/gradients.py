@@ -7,10 +7,15 @@ import numpy as np
 from keras import ops
 
 
-def value_and_gradients(function, *arrays):
-    """`function` of float32 tensors, and the gradients of the sum of what it returns, as float64 arrays."""
+def value_and_gradients(function, *arrays, jit=True):
+    """`function` of float32 tensors, and the gradients of the sum of what it returns, as float64 arrays.
+
+    `jit` is JAX's. Without it each operation is compiled once for all tests of the same shapes: sooner done where many
+    functions see the same few shapes.
+    """
     arrays = [np.asarray(array, "float32") for array in arrays]
-    value, gradients = _BACKENDS[keras.backend.backend()](function, arrays)
+    backend = keras.backend.backend()
+    value, gradients = (_jax_eagerly if backend == "jax" and not jit else _BACKENDS[backend])(function, arrays)
     return np.asarray(value, "float64"), [np.asarray(gradient, "float64") for gradient in gradients]
 
 
@@ -62,6 +67,13 @@ def _tensorflow(function, arrays):
 
 def _jax(function, arrays):
     return _jax_program()(function, *arrays)
+
+
+def _jax_eagerly(function, arrays):
+    import jax
+
+    value, pull = jax.vjp(function, *map(jax.numpy.asarray, arrays))
+    return value, pull(jax.numpy.ones_like(value))
 
 
 @functools.cache

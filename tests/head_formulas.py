@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from gradients import of_head, value_and_gradients
 from keras import ops
 
 import keras_margin as km
@@ -120,10 +121,7 @@ def lsoftmax(b, m=4, lam=1000.0):
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A head, its arguments, the values of its state, and its formula.
-
-    `largest_slope` bounds |d psi / d theta|, `added` is what its paper adds to the cross-entropy.
-    """
+    """A head, its arguments, the values of its state, its formula, and what its paper adds to the cross-entropy."""
 
     head: str
     options: dict
@@ -154,9 +152,7 @@ CASES = {
     "l2softmax": Case("l2softmax", {"alpha": 10.0}, l2softmax, {"bias": BIAS}),
 }
 OPTIONS = {
-    "arcface beyond none": Case(
-        "arcface", {"scale": SCALE, "beyond_pi": "none"}, by_angle(lambda t: np.cos(t + 0.5))
-    ),
+    "arcface beyond none": Case("arcface", {"scale": SCALE, "beyond_pi": "none"}, by_angle(lambda t: np.cos(t + 0.5))),
     "arcface beyond linear": Case(
         "arcface", {"scale": SCALE, "beyond_pi": "linear"}, by_angle(lambda t: linear(t, 0.5))
     ),
@@ -172,9 +168,7 @@ OPTIONS = {
         {"scale": 30.0, "margin": 3, "base": 5.0},
         by_angle(lambda t: (5 * np.cos(t) + monotone(3 * t)) / 6, 30.0),
     ),
-    "sphereface bare": Case(
-        "sphereface", {"base": 0.0, "lambda_min": 0.0}, by_angle(lambda t: monotone(4 * t), None)
-    ),
+    "sphereface bare": Case("sphereface", {"base": 0.0, "lambda_min": 0.0}, by_angle(lambda t: monotone(4 * t), None)),
     "modified softmax": Case("normsoftmax", {"scale": None}, by_angle(np.cos, None)),
     "subcenter with one": Case(
         "subcenter_arcface", {"scale": SCALE, "centers": 1}, by_angle(lambda t: monotone(t + 0.5))
@@ -234,6 +228,11 @@ def reference(case, embeddings, labels, beta=0.0, added=True):
     return loss
 
 
+def gradients_of(head, function, embeddings, prototypes):
+    """`function(embeddings)` and its gradients by embeddings and the head's prototypes."""
+    return value_and_gradients(of_head(head, function), embeddings, prototypes, jit=False)
+
+
 def exactly(*arrays):
     return [np.asarray(array, "float64") for array in arrays]
 
@@ -251,5 +250,3 @@ def four_ways(head, labels):
         "loss on cosines": lambda embeddings: head.loss_from_cosines(labels, head.call(embeddings)),
         "logits": by_logits,
     }
-
-

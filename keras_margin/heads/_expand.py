@@ -14,7 +14,8 @@ def expand(head, num_classes, embeddings=None, labels=None):
     owner = f"{type(head).__name__}.expand"
     if not head.built:
         raise ValueError(f"{owner} needs a head that is built: call it, train it or load its weights first.")
-    _arguments.require_integer(owner, num_classes, head.num_classes + 1, math.inf, "num_classes", ": more than the head has")
+    more = ": more than the head has"
+    _arguments.require_integer(owner, num_classes, head.num_classes + 1, math.inf, "num_classes", more)
     directions = _class_directions(owner, head, num_classes, embeddings, labels)
     bigger = type(head).from_config({**head.get_config(), "num_classes": int(num_classes)})
     bigger.build((None, head.prototypes.shape[-1]))

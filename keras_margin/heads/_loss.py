@@ -69,8 +69,8 @@ def require_own_loss(head):
         return
     was = "its own loss was never asked for" if loss is None else f"the model was compiled with loss={loss!r}"
     raise ValueError(
-        f"{type(head).__name__} was called without labels in training, and {was}: that trains bare cosines, without margin "
-        "and scale. Compile with loss=head.loss, call head(embeddings, labels), or use EmbeddingModel."
+        f"{type(head).__name__} was called without labels in training, and {was}: that trains bare cosines, without "
+        "margin and scale. Compile with loss=head.loss, call head(embeddings, labels), or use EmbeddingModel."
     )
 
 
@@ -79,9 +79,17 @@ def require_loss_on_logits(head):
     loss = _compiled_loss()
     if _takes_probabilities(loss):
         raise ValueError(
-            f"{type(head).__name__} was called with labels and puts out logits; the model was compiled with loss={loss!r}, "
-            f"which takes probabilities and would clip logits to [0, 1]. Compile with {LOSS_ON_LOGITS}."
+            f"{type(head).__name__} was called with labels and puts out logits; the model was compiled with "
+            f"loss={loss!r}, which takes probabilities and would clip logits to [0, 1]. Compile with {LOSS_ON_LOGITS}."
         )
+
+
+def refuse_logits(head):
+    """Raises ValueError: logits have come to where cosines belong, and would get their margin twice."""
+    raise ValueError(
+        f"{type(head).__name__}'s loss takes cosines, and these are logits: the head was called with labels, so the "
+        f"margin is in them already. Compile with {LOSS_ON_LOGITS}, or call the head without labels."
+    )
 
 
 def _compiled_loss():

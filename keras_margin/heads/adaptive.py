@@ -16,11 +16,11 @@ class AdaFaceHead(MarginHead):
     target logit / s = cos(clip(theta - m z, 1e-3, pi - 1e-3)) - (m z + m)
     mean = momentum * mean + (1 - momentum) * mean of the batch's lengths; std alike, unbiased
 
-    Lengths are clipped to [0.001, 100] and pass no gradient. A training batch moves mean and std before its own margin is
-    taken; evaluation uses and never moves them. Under tf.distribute they are the global batch's, the same in every
+    Lengths are clipped to [0.001, 100] and pass no gradient. A training batch moves mean and std before its own margin
+    is taken; evaluation uses and never moves them. Under tf.distribute they are the global batch's, the same in every
     replica. A batch of one has no std and leaves it as it is. Where the inner clip holds, the target's gradient is
-    zero: margins.quality_adaptive says where and why. As released but for one thing: the released code also clips
-    the other classes' cosines to 1 - 1e-3, here they are exact.
+    zero: margins.quality_adaptive says where and why. As released but for one thing: the released code also clips the
+    other classes' cosines to 1 - 1e-3, here they are exact.
 
     Weights: `norm_mean` and `norm_std`, float32 scalars, not trainable, saved; 20 and 100 to begin with.
 
@@ -32,8 +32,8 @@ class AdaFaceHead(MarginHead):
         momentum: Weight of the past in mean and std, [0, 1). The paper's alpha; the released t_alpha is 1 - momentum.
         **kwargs: As in MarginHead.
 
-    Reference: Kim et al., AdaFace, CVPR 2022, section 3.2, "Image Quality Indicator" and "Adaptive Margin Function"; the
-    clips and initial values are those of the released head.py.
+    Reference: Kim et al., AdaFace, CVPR 2022, section 3.2, "Image Quality Indicator" and "Adaptive Margin Function";
+    the clips and initial values are those of the released head.py.
     """
 
     needs_norm = True
@@ -93,9 +93,9 @@ class MagFaceHead(MarginHead):
     target logit / s = cos(theta + m(a)),  m(a) = (u_m - l_m) / (u_a - l_a) * (a - l_a) + l_m
     loss_i = cross-entropy_i + lambda_g * (1 / a + a / u_a^2)
 
-    The gradient flows through a, both by the margin and by the penalty, and ends where a is clipped: an embedding shorter
-    than l_a or longer than u_a keeps its length. The released single-GPU code bends only targets with cos(theta) > 0
-    ("easy margin"); this is the paper's formula at every angle.
+    The gradient flows through a, both by the margin and by the penalty, and ends where a is clipped: an embedding
+    shorter than l_a or longer than u_a keeps its length. The released single-GPU code bends only targets with
+    cos(theta) > 0 ("easy margin"); this is the paper's formula at every angle.
 
     Args:
         num_classes: Number of classes, >= 2.
@@ -106,8 +106,8 @@ class MagFaceHead(MarginHead):
         upper_margin: u_m, radians, [lower_margin, pi).
         lambda_g: Weight of the penalty, >= 0.
         beyond_pi: What follows where theta + m(a) passes pi: "monotone", "none" or "linear"; see margins.combined.
-        **kwargs: As in MarginHead, save margin, which is m(a) here, and gradient="straight_through", which would cut the
-            margin off from the length: errors.
+        **kwargs: As in MarginHead, save margin, which is m(a) here, and gradient="straight_through", which would cut
+            the margin off from the length: errors.
 
     Reference: Meng et al., MagFace, CVPR 2021, section 3.2; the defaults are those of the released run.sh.
     """

@@ -1,12 +1,4 @@
-"""MarginHead, the layer behind an embedding that knows the classes.
-
-    head(embeddings)                        cosines (batch, num_classes)
-    head(embeddings, labels)                scaled logits with the margin on the target
-    head.loss                               keras Loss on (labels, cosines)
-    head.compute_loss(embeddings, labels)   loss per sample (batch,), by the best engine
-
-All four agree to float32 rounding, in value and in gradient. A head computes in float32 under every dtype policy.
-"""
+"""MarginHead, the layer behind an embedding that knows the classes."""
 
 import dataclasses
 import math
@@ -28,11 +20,12 @@ class MarginHead(keras.layers.Layer):
 
     loss_i = -log( exp(s psi(theta_iy)) / (exp(s psi(theta_iy)) + sum_{j != y} exp(s cos theta_ij)) )
 
-    Weight: `prototypes`, (num_classes, embedding_size), float32, a row a class; only its direction counts.
+    Weight: `prototypes`, (num_classes, embedding_size), float32, a row a class; only its direction counts, save in the
+    heads that say otherwise.
 
-    Bad samples (label outside [0, num_classes), NaN or inf in the embedding) raise; under XLA and JAX's jit, which cannot
-    raise, such a sample's loss is +inf and its gradient zero. A zero embedding is at pi/2 from every class and has a
-    zero gradient.
+    Bad samples (label outside [0, num_classes), NaN or inf in the embedding) raise; under XLA and JAX's jit, which
+    cannot raise, such a sample's loss is +inf and its gradient zero. A zero embedding is at pi/2 from every class and
+    has a zero gradient.
 
     Args:
         num_classes: Number of classes, >= 2.
@@ -99,8 +92,8 @@ class MarginHead(keras.layers.Layer):
 
     # --- What a subclass says -------------------------------------------------------------------------------------
 
-    # Whether the other classes' logits are more than scaled cosines: `bend_others` then says what, at the plain engine's
-    # cost.
+    # Whether the other classes' logits are more than scaled cosines: `bend_others` then says what, at the plain
+    # engine's cost.
     bends_others = False
     # Whether `Target.norm` or `Target.embeddings` is used: such a head cannot work from cosines alone.
     needs_norm = False
@@ -347,10 +340,7 @@ class MarginHead(keras.layers.Layer):
         name = type(self).__name__
         if note is not None:
             if note.has_margin:
-                raise ValueError(
-                    f"{name}'s loss takes cosines, and these are logits: the head was called with labels, so the margin is "
-                    f"in them already. Compile with {_loss.LOSS_ON_LOGITS}, or call the head without labels."
-                )
+                _loss.refuse_logits(self)
             self._awaits_loss = False
             return note
         if in_symbolic_scope():
@@ -363,16 +353,16 @@ class MarginHead(keras.layers.Layer):
 
     def _refuse_bare_cosines(self, owner, missing):
         raise ValueError(
-            f"{owner} needs {missing}, which cosines do not carry. Let head(embeddings) be the model's last output, as it "
-            "is; use EmbeddingModel; or call head(embeddings, labels)."
+            f"{owner} needs {missing}, which cosines do not carry. Let head(embeddings) be the model's last output, as "
+            "it is; use EmbeddingModel; or call head(embeddings, labels)."
         )
 
     def expand(self, num_classes, embeddings=None, labels=None):
         """A new head of more classes, to go on training on new people: the old rows and all state kept.
 
-        New prototypes come from the initializer; where `embeddings` of a new class are given, from their mean direction,
-        as long as the old prototypes are on average. The same goes for a further weight that has a row a class; every
-        other weight, such as lambda's step or running statistics, is kept as it is.
+        New prototypes come from the initializer; where `embeddings` of a new class are given, from their mean
+        direction, as long as the old prototypes are on average. Another weight with a row a class, such as a bias, gets
+        initial rows too; every other, such as lambda's step or running statistics, is kept as it is.
 
         Args:
             num_classes: Number of classes of the new head, > this head's.
@@ -383,7 +373,7 @@ class MarginHead(keras.layers.Layer):
             MarginHead of the same type and settings, built.
 
         Raises:
-            ValueError: No more classes than before, a head not built, embeddings without labels, or either out of range.
+            ValueError: Not more classes, a head not built, embeddings without labels, or either out of range.
 
         Example:
             >>> head = model.head.expand(12_000, embedder.predict(new_images), new_labels)

@@ -70,8 +70,8 @@ class SoftmaxHead(_InnerProductHead):
 
     logit_j = W_j . x + b_j
 
-    `head(embeddings)` still gives cosines, and EmbeddingModel's accuracy is that of the nearest prototype by cosine, not
-    of the largest logit. A zero embedding has a gradient here: that of the formula.
+    `head(embeddings)` still gives cosines, and EmbeddingModel's accuracy is that of the nearest prototype by cosine,
+    not of the largest logit. A zero embedding has a gradient here: that of the formula.
 
     Weights: `prototypes`, whose lengths count, and `bias`, (num_classes,), float32.
 
@@ -108,8 +108,8 @@ class L2SoftmaxHead(_InnerProductHead):
         use_bias: Whether there is a bias, as published.
         **kwargs: As in SoftmaxHead.
 
-    Reference: Ranjan et al., L2-constrained Softmax Loss for Discriminative Face Verification, 2017, eq. 3; the bound is
-    of its section on the choice of alpha.
+    Reference: Ranjan et al., L2-constrained Softmax Loss for Discriminative Face Verification, 2017, eq. 3; the bound
+    is of its section on the choice of alpha.
     """
 
     def __init__(self, num_classes, alpha=40.0, *, use_bias=True, **kwargs):

@@ -14,8 +14,8 @@ class SphereFaceHead(AnnealedHead):
     psi(theta) = (-1)^k cos(m theta) - 2k,  theta in [k pi / m, (k + 1) pi / m]
     lambda = max(lambda_min, base * (1 + gamma * step)^-power)
 
-    `step` is a saved, non-trainable weight: lambda survives `.keras` files, checkpoints and resumed runs. It moves on once a
-    training batch, that is wherever the head is called, or its loss computed, with training=True; evaluate and
+    `step` is a saved, non-trainable weight: lambda survives `.keras` files, checkpoints and resumed runs. It moves on
+    once a training batch, that is wherever the head is called, or its loss computed, with training=True; evaluate and
     predict never move it.
 
     Args:

@@ -63,7 +63,8 @@ class SubCenterArcFaceHead(MarginHead):
             labels: Integer array (n,), in [0, num_classes).
 
         Returns:
-            Int array (num_classes,): the centre's index in [0, centers), the first of equals; -1 for a class without samples.
+            Int array (num_classes,): the centre's index in [0, centers), the first of equals; -1 for a class without
+            samples.
 
         Example:
             >>> chosen = head.dominant_centers(embeddings, labels)

@@ -100,16 +100,19 @@ def test_invalid_samples_are_no_one_s_neighbours():
     x, _ = batch(3)
     valid = np.ones(len(LABELS), bool)
     valid[[2, 5]] = False
-    for mining, formula in TRIPLETS.items():
-        found = ops.convert_to_numpy(AngularTripletLoss(0.2, mining)(terms_of(ops.array(x), valid=ops.array(valid))))
-        assert relative_error(found[valid], formula(x[valid].astype("float64"), LABELS[valid], 0.2)) < 1e-6
+    both = AngularTripletLoss(0.2) + AngularTripletLoss(0.2, "hard", weight=2.0)
+    found, (gradient,) = value_and_gradients(lambda x: both(terms_of(x, valid=ops.array(valid)))[valid], x)
+    x, labels = x[valid].astype("float64"), LABELS[valid]
+    assert relative_error(found, all_triplets(x, labels, 0.2) + 2.0 * hardest_triplets(x, labels, 0.2)) < 1e-6
+    assert np.all(gradient[~valid] == 0)
 
 
 def test_with_two_classes_inter_is_the_one_angle_between_them():
-    head = head_with(InterLoss(), num_classes=2, size=2)
-    head.prototypes.assign([[2.0, 0.0], [0.0, 1.0]])
-    terms = Terms(labels=ops.array([0, 1, 1]), num_classes=2, prototypes=head.prototypes)
-    np.testing.assert_allclose(ops.convert_to_numpy(InterLoss()(terms)), -0.5, rtol=1e-6)
+    def function(w):
+        return InterLoss()(Terms(labels=ops.array([0, 1, 1]), num_classes=2, prototypes=w))
+
+    value, _ = value_and_gradients(function, [[2.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_allclose(value, -0.5, rtol=1e-6)
 
 
 def test_inter_refuses_several_centres_a_class():
