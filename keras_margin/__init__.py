@@ -67,10 +67,11 @@ def __getattr__(name):
     try:
         module = importlib.import_module(f"{__name__}.{home}")
     except ModuleNotFoundError as error:
-        if error.name.split(".")[0] not in _BACKENDS:
+        missing = (error.name or "").split(".")[0]
+        if missing not in _BACKENDS:
             raise
         raise ImportError(
-            f"keras-margin needs a backend for Keras; {error.name} cannot be imported. Install one: "
+            f"keras-margin needs a backend for Keras; {missing} cannot be imported. Install one: "
             'pip install "keras-margin[cpu]" (TensorFlow without CUDA), "keras-margin[gpu]" (TensorFlow with CUDA), or '
             '"keras-margin[jax]" or "keras-margin[torch]" with KERAS_BACKEND=jax or torch. For keras_margin.runtime '
             'alone "keras-margin[litert]" is enough.'

@@ -7,6 +7,9 @@ PACKAGE = "keras_margin"
 # insightface's released networks: epsilon 1e-5, and PyTorch's momentum 0.1 is Keras's 0.9.
 BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
+# Channels that oneDNN's convolutions take at a time: 8 with AVX2, 16 with AVX-512.
+_ONEDNN_BLOCK = 16
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class SyncBatchNormalization(keras.layers.BatchNormalization):
@@ -49,12 +52,16 @@ def conv(filters, kernel_size, name, strides=1):
     padding = kernel_size // 2
 
     def apply(x):
-        mode = "same"
+        mode, steps = "same", strides
         if strides > 1 and padding:
             x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
             mode = "valid"
+        elif strides > 1 and x.shape[-1] < _ONEDNN_BLOCK:
+            # The pixels that a strided 1x1 convolution looks at. oneDNN 3.12's own writes past its workspace in the
+            # gradient by the kernel (its issue 6035): TensorFlow on a CPU then crashes, or computes on.
+            x, steps = x[:, ::strides, ::strides], 1
         return keras.layers.Conv2D(
-            filters, kernel_size, strides, mode, use_bias=False, kernel_initializer=initializer, name=name
+            filters, kernel_size, steps, mode, use_bias=False, kernel_initializer=initializer, name=name
         )(x)
 
     return apply

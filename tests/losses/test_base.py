@@ -28,6 +28,9 @@ JIT = keras.backend.backend() == "jax"
 BASE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+X = batch()[0]
+
+
 def everything():
     """The sum of every loss there is, each mining and each distance."""
     terms = [loss() for loss in LOSSES.values()]
@@ -43,14 +46,14 @@ def arrays(variables):
 
 
 def test_a_sum_is_the_sum_of_its_parts():
-    x, _ = batch()
-    x = ops.array(x)
-    parts = [AngularTripletLoss(weight=0.3), ContrastiveLoss(weight=2.0), RingLoss(0.1, radius=1.0)]
-    parts[2].build((None, SIZE))
+    parts = [RingLoss(0.1, radius=1.0), RingLoss(0.2, radius=2.0), RingLoss(0.3, radius=3.0)]
     whole = parts[0] + (parts[1] + parts[2])
     assert whole.terms == tuple(parts)
-    wanted = sum(ops.convert_to_numpy(part(terms_of(x))) for part in parts)
-    np.testing.assert_allclose(ops.convert_to_numpy(whole(terms_of(x))), wanted, rtol=1e-6)
+    whole.build((None, SIZE))
+    value, _ = value_and_gradients(lambda x: whole(terms_of(x)), X)
+    norm = np.linalg.norm(X.astype("float64"), axis=1)
+    wanted = sum(weight * (norm - radius) ** 2 / 2 for weight, radius in ((0.1, 1.0), (0.2, 2.0), (0.3, 3.0)))
+    assert relative_error(value, wanted) < 1e-6
 
 
 def test_a_sum_survives_its_config():
@@ -75,7 +78,6 @@ def test_what_is_no_regulariser_cannot_be_added():
         IAM(0.1) + 1.0
 
 
-X = batch()[0]
 EDGES = {
     "one label": (X, np.zeros(9)),
     "zero embeddings": (0 * X, LABELS),
@@ -138,6 +140,8 @@ def test_where_nothing_can_be_raised_a_bad_sample_spoils_no_other():
 
 def compiled(function, *arrays):
     """Arrays that `function` returns out of a compiled program."""
+    if keras.backend.backend() == "torch":
+        return [ops.convert_to_numpy(found) for found in function(*map(ops.array, arrays))]
     if keras.backend.backend() == "jax":
         import jax
 
@@ -192,18 +196,24 @@ def test_a_model_trains_saves_and_goes_on_with_what_its_terms_have_learnt(data, 
 
 
 def test_half_precision_leaves_terms_and_their_weights_in_float32():
-    half = ops.cast(X, "float16")
-    values = []
-    for x, policy in ((half, "mixed_float16"), (ops.cast(half, "float32"), "float32")):
+    half, labels, found = X.astype("float16"), LABELS.astype("int32"), []
+    for x, policy in ((half, "mixed_float16"), (half.astype("float32"), "float32")):
         term = CenterLoss(1.0) + RingLoss(1.0) + ContrastiveLoss()
         head = km.NormSoftmaxHead(CLASSES, scale=SCALE, regularizer=term, dtype=keras.DTypePolicy(policy))
         head.build((None, SIZE))
         head.prototypes.assign(batch()[1])
         assert {keras.backend.standardize_dtype(weight.dtype) for weight in head.weights} == {"float32"}
-        values += [ops.convert_to_numpy(head.compute_loss(x, LABELS, training=True)), arrays(head.weights)]
-    np.testing.assert_array_equal(values[0], values[2])
-    for found, want in zip(values[1], values[3], strict=True):
-        np.testing.assert_array_equal(found, want)
+
+        def step(x, labels, head=head):
+            with keras.StatelessScope() as scope:
+                value = head.compute_loss(x, labels, training=True)
+            learnt = [weight for weight in head.regularizer.weights if not weight.trainable]
+            return [value, *(scope.get_current_value(weight) for weight in learnt)]
+
+        found.append(compiled(step, x, labels))
+    for of_half, of_float in zip(*found, strict=True):
+        assert of_half.dtype == "float32"
+        np.testing.assert_array_equal(of_half, of_float)
 
 
 @pytest.mark.tensorflow_only
