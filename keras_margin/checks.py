@@ -6,6 +6,7 @@ run's loss reads inf, and the weights stay whole.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 _COSINE_SLACK = 1e-2  # bfloat16's rounding next to 1, with room.
@@ -87,6 +88,29 @@ def valid_cosines(cosines, labels, num_classes, owner):
     )
     _require(within, cosines[:, :4], rule)
     return ops.logical_and(in_range, within)
+
+
+def whole_set(labels, num_classes, owner):
+    """Raises ValueError, before training begins, unless all of a data set's labels are in [0, num_classes).
+
+    Args:
+        labels: Array, tensor or list of all labels; whatever else, such as None or a data set, passes unread, and
+            so do labels that are not integers: `labels_as_indices` meets each batch of them.
+        num_classes: Python int.
+        owner: Name of the asking class, for the message.
+    """
+    if not (isinstance(labels, (np.ndarray, list, tuple)) or keras.ops.is_tensor(labels)):
+        return
+    labels = np.asarray(labels) if isinstance(labels, (list, tuple)) else ops.convert_to_numpy(labels)
+    if labels.dtype.kind not in "iu" or labels.size == 0 or labels.ndim > 2 or labels.shape[1:] > (1,):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"{owner} has {num_classes} classes: labels must be in [0, {num_classes - 1}]. Received: labels from {low} "
+            f"to {high}, {len(np.unique(labels))} different ones. Make the head with num_classes={high + 1}, or number "
+            "the classes from 0 without gaps."
+        )
 
 
 def _labels_in_range(labels, num_classes, owner):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_margin import heads, replicas
+from keras_margin import checks, heads, replicas
 
 PACKAGE = "keras_margin"
 
@@ -90,6 +90,18 @@ class EmbeddingModel(keras.Model):
         super().compile(optimizer=optimizer, loss=None, metrics=metrics or None, **kwargs)
         if hasattr(self.head, "gradient_accumulation_steps"):
             self.head.gradient_accumulation_steps = self.optimizer.gradient_accumulation_steps or 1
+
+    def fit(self, x=None, y=None, *args, validation_data=None, **kwargs):
+        """Trains; as keras.Model.fit.
+
+        Raises:
+            ValueError: Before the first step, on labels given as an array that the head has no class for. Labels of a
+                data set meet the head's check batch by batch.
+        """
+        given = [y, validation_data[1] if isinstance(validation_data, (tuple, list)) else None]
+        for labels in given:
+            checks.whole_set(labels, self.head.num_classes, type(self.head).__name__)
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The head's loss over the batch, and what the backbone's layers add; a scalar."""

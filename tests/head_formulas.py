@@ -228,9 +228,9 @@ def reference(case, embeddings, labels, beta=0.0, added=True):
     return loss
 
 
-def gradients_of(head, function, embeddings, prototypes):
+def gradients_of(head, function, embeddings, prototypes, jit=False):
     """`function(embeddings)` and its gradients by embeddings and the head's prototypes."""
-    return value_and_gradients(of_head(head, function), embeddings, prototypes, jit=False)
+    return value_and_gradients(of_head(head, function), embeddings, prototypes, jit=jit)
 
 
 def exactly(*arrays):

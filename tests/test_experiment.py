@@ -367,7 +367,8 @@ SCRIPT = "examples/train_casia.py"
 
 # The script as `python examples/train_casia.py` runs it, but that its small network has one unit and not four.
 RUN_WITH_ONE_UNIT = """
-import runpy, sys
+import os, runpy, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 from keras_margin import files
 with files.hushed():
     from keras_margin import backbones

@@ -171,9 +171,7 @@ def test_lambda_advances_once_a_step_on_two_replicas():
 # --- Steps, seeds, optimisers ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("steps", "reports", "noted"), [(7, 3, [7]), (6, 4, [2, 4, 6]), (10, 20, list(range(1, 11))), (1, 20, [1])]
-)
+@pytest.mark.parametrize(("steps", "reports", "noted"), [(7, 3, [7]), (6, 4, [2, 4, 6]), (3, 20, [1, 2, 3])])
 def test_all_steps_are_run_and_noted_at_equal_distances(steps, reports, noted):
     trained = training.fit(recipe_of(steps=steps), reader_of(), reports=reports)
     assert int(trained.model.optimizer.iterations) == steps
@@ -259,14 +257,6 @@ def test_the_progress_bar_runs_to_its_total():
     assert bar.done == 7
 
 
-def test_the_progress_bar_ends_where_the_training_raises():
-    console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with pytest.raises(ValueError), training.ProgressBar(7, 16, "learning", console) as bar:
-        training.fit(recipe_of(steps=7), reader_of(bad_label=99), callbacks=[bar])
-    # The terminal gets its cursor back.
-    assert console.file.getvalue().rstrip().endswith("\x1b[?25h")
-
-
 # --- Errors ---------------------------------------------------------------------------------------------------------
 
 
@@ -313,8 +303,12 @@ def test_unknown_names_list_the_names(changes, message):
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_label_out_of_range_is_one_plain_sentence(replicas):
     sentence = r"ArcFaceHead has 6 classes: labels must be in \[0, 5\]. Received: 6 at sample \d+"
-    with pytest.raises(ValueError, match=f"^{sentence}$"):
-        training.fit(recipe_of(), reader_of(bad_label=6), strategy=training.make_strategy(replicas))
+    strategy = training.make_strategy(replicas)
+    console = Console(file=io.StringIO(), width=120, force_terminal=True)
+    with pytest.raises(ValueError, match=f"^{sentence}$"), training.ProgressBar(10, 16, console=console) as bar:
+        training.fit(recipe_of(), reader_of(bad_label=6), strategy=strategy, callbacks=[bar])
+    # The terminal gets its cursor back from the progress bar.
+    assert console.file.getvalue().rstrip().endswith("\x1b[?25h")
 
 
 def test_a_network_that_puts_out_nan_is_one_plain_sentence():

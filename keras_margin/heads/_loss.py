@@ -4,6 +4,7 @@ import weakref
 
 import keras
 from keras.src.backend.common import global_state
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_margin.losses import PACKAGE
 
@@ -62,10 +63,11 @@ class HeadLoss(keras.losses.Loss):
         return cls(head, **config)
 
 
-def require_own_loss(head):
+def require_own_loss(head, training):
     """Raises ValueError where bare cosines are about to be trained: without margin, without scale."""
-    loss = _compiled_loss()
-    if head._loss_was_taken and not _is_kerass_own(loss):
+    # JAX's trainer calls a model's layers past the model, which then is seen in Keras's symbolic rehearsal alone.
+    loss = _compiled_loss() if training or in_symbolic_scope() else None
+    if not _is_kerass_own(loss) and (head._loss_was_taken or not training):
         return
     was = "its own loss was never asked for" if loss is None else f"the model was compiled with loss={loss!r}"
     raise ValueError(
@@ -96,7 +98,8 @@ def _compiled_loss():
     """The one loss that the model now being called was compiled with; None where there is no such thing."""
     # The call context is Keras's own and private: where it has moved, nothing is found out, and nothing breaks.
     context = global_state.get_global_attribute("current_call_ctx")
-    loss = getattr(getattr(context, "entry_layer", None), "loss", None)
+    model = getattr(context, "entry_layer", None)
+    loss = getattr(model, "loss", None) if isinstance(model, keras.Model) else None
     while isinstance(loss, (list, tuple, dict)) and len(loss) == 1:
         loss = next(iter(loss.values() if isinstance(loss, dict) else loss))
     return None if isinstance(loss, (list, tuple, dict)) else loss

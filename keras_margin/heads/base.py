@@ -158,8 +158,7 @@ class MarginHead(keras.layers.Layer):
         return self._margin_logits(embeddings, labels, bool(training))
 
     def _noted_cosines(self, embeddings, training):
-        if training:
-            _loss.require_own_loss(self)
+        _loss.require_own_loss(self, training)
         # A bad row must not meet the prototypes: through the product's gradient it would spoil them all.
         finite = ops.all(ops.isfinite(embeddings), axis=1, keepdims=True)
         embeddings = ops.where(finite, embeddings, ops.zeros_like(embeddings))
@@ -169,8 +168,7 @@ class MarginHead(keras.layers.Layer):
         return notes.remember(cosines, Note(embeddings=embeddings, training=training))
 
     def _margin_logits(self, embeddings, given_labels, training):
-        if training:
-            _loss.require_loss_on_logits(self)
+        _loss.require_loss_on_logits(self)
         embeddings, labels, valid = self._checked(embeddings, given_labels)
         unit, norm = numerics.unit_normalize(embeddings)
         own_prototype = fused.own_prototypes(unit, ops.convert_to_tensor(self.prototypes), labels)

@@ -3,7 +3,7 @@
 import keras
 
 from keras_margin import margins
-from keras_margin.heads._arguments import require_radians, require_range
+from keras_margin.heads._arguments import refuse_options, require_radians, require_range
 from keras_margin.heads.base import PACKAGE, MarginHead
 
 
@@ -77,6 +77,7 @@ class CombinedMarginHead(MarginHead):
 
     def __init__(self, num_classes, m1=1.0, m2=0.3, m3=0.2, scale=64.0, *, beyond_pi="monotone", **kwargs):
         name = type(self).__name__
+        refuse_options(name, kwargs, ["margin"], "has its margins in m1, m2 and m3")
         require_range(name, m1, 0.05, 16, "m1", ", a factor of the angle")
         require_radians(name, m2, "m2")
         require_range(name, m3, 0, 2, "m3", " of cosine")

@@ -171,6 +171,18 @@ def test_a_stride_of_two_pads_both_sides_alike():
     np.testing.assert_allclose(found[0, :, :, 0], [[4, 6], [6, 9]])
 
 
+@pytest.mark.parametrize(("channels", "strides"), [(8, (1, 1)), (15, (1, 1)), (16, (2, 2)), (64, (2, 2))])
+def test_a_strided_shortcut_looks_at_every_other_pixel_and_of_few_channels_beforehand(channels, strides):
+    """oneDNN 3.12 corrupts memory in the gradient of a strided 1x1 convolution of fewer than 16 channels."""
+    inputs = keras.Input((5, 4, channels))
+    model = keras.Model(inputs, _layers.conv(2, 1, "shortcut", strides=2)(inputs))
+    assert model.get_layer("shortcut").strides == strides
+    x = np.random.default_rng(0).normal(size=(2, 5, 4, channels))
+    kernel = np.float64(ops.convert_to_numpy(model.get_layer("shortcut").kernel))[0, 0]
+    found = model.predict(x.astype("float32"), verbose=0)
+    np.testing.assert_allclose(found, x[:, ::2, ::2] @ kernel, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
 def test_pixels_of_any_type_are_normalised_inside(dtype):
     model = backbones.ir_resnet((1,), widths=(4,), image_size=(8, 8), embedding_size=2)

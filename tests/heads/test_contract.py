@@ -9,7 +9,6 @@ from keras import ops
 import keras_margin as km
 from keras_margin.losses import IAM
 
-
 NEUTRAL = [
     ("arcface", {"margin": 0.0}, "normsoftmax"),
     ("cosface", {"margin": 0.0}, "normsoftmax"),
@@ -61,11 +60,13 @@ def test_half_precision_policies_leave_weights_and_logits_in_float32(dtype):
 
 
 def test_hits_are_nearest_prototypes_without_margin():
-    head = make("arcface", num_classes=3, size=2)
-    head.prototypes.assign([[1.0, 0.0], [0.0, 5.0], [-1.0, 0.0]])
-    embeddings = np.array([[1.0, 0.9], [1.0, 1.1], [0.0, 0.0]], "float32")
-    _, hits = head.loss_and_hits(embeddings, np.array([0, 0, 0]))
-    np.testing.assert_array_equal(ops.convert_to_numpy(hits), [1.0, 0.0, 0.0])
+    head = make("arcface")
+    head.prototypes.assign(np.array([1, 5, -1, 1, 1, 1, 1])[:, None] * np.eye(7, 5))
+    embeddings = np.zeros((BATCH, 5), "float32")
+    embeddings[:3, :2] = [[1.0, 0.9], [1.0, 1.1], [0.0, 0.0]]
+    embeddings[3:, 2] = [-1, 1, -1]
+    _, hits = head.loss_and_hits(embeddings, np.array([0, 0, 0, 2, 2, 1]))
+    np.testing.assert_array_equal(ops.convert_to_numpy(hits), [1, 0, 0, 1, 0, 0])
 
 
 def test_cosines_are_cosines_whatever_the_lengths():

@@ -33,8 +33,8 @@ def prototypes_for(head):
     return rows if len(shape) == 2 else np.repeat(rows[:, None], shape[1], axis=1)
 
 
-def assert_finite(head, function, embeddings=EMBEDDINGS):
-    value, gradients = gradients_of(head, function, embeddings, prototypes_for(head))
+def assert_finite(head, function, embeddings=EMBEDDINGS, **options):
+    value, gradients = gradients_of(head, function, embeddings, prototypes_for(head), **options)
     assert np.all(np.isfinite(value))
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
     assert all(np.all(np.isfinite(ops.convert_to_numpy(weight))) for weight in head.weights)
@@ -63,11 +63,10 @@ def test_every_head_with_every_regulariser_is_finite_in_training(name):
     assert_finite(head, training_loss(head, np.zeros(6)))
 
 
-@pytest.mark.parametrize("name", ["arcface", "adaface", "curricularface"])
-@pytest.mark.parametrize("row", [0, 2])
-def test_a_batch_of_one_is_finite(name, row):
+@pytest.mark.parametrize("name", ["adaface", "curricularface"])
+def test_a_batch_of_one_is_finite_for_what_looks_at_the_batch(name):
     head = make(name, regularizer=everything(name))
-    assert_finite(head, training_loss(head, LABELS[row : row + 1]), EMBEDDINGS[row : row + 1])
+    assert_finite(head, training_loss(head, LABELS[:1]), EMBEDDINGS[:1], jit=True)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("softmax", "l2softmax", "lsoftmax")])
@@ -92,11 +91,11 @@ def test_every_head_is_finite_on_half_precision_embeddings(policy):
 def test_every_head_is_finite_under_xla():
     import tensorflow as tf
 
-    heads = {name: make(name, regularizer=losses.IAM(0.9)) for name in CASES}
+    heads = {name: make(name) for name in CASES}
     for head in heads.values():
         head.prototypes.assign(prototypes_for(head))
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def step(embeddings, labels):
         found = {}
         for name, head in heads.items():

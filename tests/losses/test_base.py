@@ -6,7 +6,7 @@ import operator
 import keras
 import numpy as np
 import pytest
-from gradients import of_head, value_and_gradients
+from gradients import of_head, relative_error, value_and_gradients
 from keras import ops
 from terms import CLASSES, LABELS, SCALE, SIZE, batch, head_with, terms_of, unit
 
