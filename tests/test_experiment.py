@@ -198,15 +198,6 @@ def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again
     assert all(report.passed for report in outcome.reports)
 
 
-def test_a_run_is_decided_by_its_seed(tmp_path, monkeypatch):
-    for name in ("to_tflite", "to_savedmodel"):
-        report = export.ParityReport("file", None, 1, False, 1.0, 1.0, (0,), 0.99999, 1)
-        monkeypatch.setattr(export, name, lambda *_, report=report, **__: report)
-    options = {"recipe": recipe_of(steps=2), "seed": 6}
-    first, second = (run(tmp_path / name, **options) for name in ("a", "b"))
-    assert first.measures == second.measures
-
-
 # --- Nothing half-written -------------------------------------------------------------------------------------------
 
 

