@@ -28,8 +28,11 @@ def test_old_rows_and_state_are_kept_and_old_samples_see_no_change(name):
         np.testing.assert_array_equal(new[: len(old)] if old.shape else new, old)
         assert new.shape == old.shape or len(new) == NEW
     embeddings = batch()[0]
-    np.testing.assert_array_equal(
-        ops.convert_to_numpy(bigger(embeddings))[:, :CLASSES], ops.convert_to_numpy(head(embeddings))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(bigger(embeddings))[:, :CLASSES],
+        ops.convert_to_numpy(head(embeddings)),
+        # A product with more columns may round otherwise in the last place.
+        atol=3e-7,
     )
     fresh = np.asarray(ops.convert_to_numpy(bigger.prototypes))[CLASSES:]
     assert np.all(np.linalg.norm(fresh, axis=-1) > 0)

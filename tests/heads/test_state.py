@@ -166,6 +166,8 @@ def test_state_survives_an_interruption_and_save_weights(tmp_path):
 def test_two_replicas_keep_the_state_of_one(name):
     import tensorflow as tf
 
+    from keras_margin import training
+
     def trained(strategy):
         with strategy.scope():
             keras.utils.set_random_seed(1)
@@ -174,7 +176,7 @@ def test_two_replicas_keep_the_state_of_one(name):
         return model
 
     one = trained(tf.distribute.get_strategy())
-    two = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]))
+    two = trained(training.make_strategy(2))
     assert state_of(two.head) == pytest.approx(state_of(one.head), rel=1e-5)
     assert state_of(one.head).get("step", 3) == 3
     for found, wanted in zip(two.get_weights(), one.get_weights(), strict=True):

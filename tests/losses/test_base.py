@@ -220,7 +220,9 @@ def test_half_precision_leaves_terms_and_their_weights_in_float32():
 def test_two_replicas_keep_the_centres_and_the_radius_of_one_device():
     import tensorflow as tf
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    from keras_margin import training
+
+    strategy = training.make_strategy(2)
     x, labels = batch()[0][:8], LABELS[:8]
     alone = head_with(CenterLoss(1.0) + RingLoss(1.0))
     with strategy.scope():
@@ -277,7 +279,9 @@ def test_a_keras_loss_keeps_large_labels_whole_and_weighs_samples():
 def test_a_keras_loss_is_scaled_for_the_replicas():
     import tensorflow as tf
 
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    from keras_margin import training
+
+    strategy = training.make_strategy(2)
     logits, labels = tf.constant(batch()[0][:8]), tf.constant(LABELS[:8] % SIZE)
     loss = IAM(0.5).as_loss(BASE)
 
