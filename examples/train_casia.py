@@ -9,6 +9,7 @@ A data_dir is a folder of identities, root/identity/*.jpg, the layout of CASIA-W
 import dataclasses
 import logging
 import os
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -69,6 +70,8 @@ def say(console, text):
 def main(argv):
     """Runs the recipe and prints what it found."""
     speak_plainly()
+    # A scheduler ends a run as Ctrl-C does: nothing half-written stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     try:
         if argv[1:]:

@@ -17,6 +17,7 @@ _DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
 _INK = "#333333"
 _FAINT = "#D9D9D9"
 _SUFFIXES = (".pdf", ".png", ".svg")
+_ABOVE = {"loc": "outside upper center", "ncols": 4, "fontsize": 9, "labelcolor": _INK, "frameon": False}
 _ROC_POINTS = 2000  # more than a figure has pixels
 
 
@@ -147,6 +148,86 @@ def cmc_curve(results, path=None):
     return _finish(figure, path)
 
 
+def target_logits(curves, path=None):
+    """Target logits over the angle to the own prototype, and beside them their gradients, as training sees them.
+
+    To compare shapes of unlike height, shift one first: `dataclasses.replace(curve, logit=curve.logit - 150)`, as
+    QAMFace's figure does.
+
+    Args:
+        curves: Dict from a curve's name to its `keras_margin.curves.Curve`, one or more.
+        path: As for `roc_curve`.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: A curve that has no angles, logit, gradient and loss.
+        ValueError: No curve, or another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> figure = target_logits({"ArcFace": keras_margin.curves.target_curve(keras_margin.ArcFaceHead(2))})
+
+    Reference: Deng et al., ArcFace, CVPR 2019, figure 4b; Zhao et al., QAMFace, 2020, figure 1.
+    """
+    _check_curves("target_logits", curves)
+    figure, panels = _figure(path, panels=2)
+    for axes, what, label in zip(panels, ("logit", "gradient"), ("Target logit", "Gradient per radian"), strict=True):
+        _over_angle(axes, curves, what, label)
+    figure.legend(*panels[0].get_legend_handles_labels(), **_ABOVE)
+    return _finish(figure, path)
+
+
+def loss_curves(curves, path=None):
+    """Losses over the angle to the own prototype, the other class standing at a fixed angle from it.
+
+    Args:
+        curves: As for `target_logits`; made with one gap.
+        path: As for `roc_curve`.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: A curve that has no angles, logit, gradient and loss.
+        ValueError: No curve, or another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> figure = loss_curves({"QAMFace": keras_margin.curves.target_curve(keras_margin.QAMFaceHead(2))})
+
+    Reference: Zhao et al., QAMFace, 2020, figure 3.
+    """
+    _check_curves("loss_curves", curves)
+    figure, axes = _figure(path)
+    _over_angle(axes, curves, "loss", "Loss")
+    axes.set_ylim(bottom=0)
+    figure.legend(*axes.get_legend_handles_labels(), **_ABOVE)
+    return _finish(figure, path)
+
+
+def _over_angle(axes, curves, what, label):
+    from matplotlib.ticker import MultipleLocator
+
+    for (name, curve), style in zip(curves.items(), _styles(), strict=False):
+        axes.plot(np.degrees(curve.angles), getattr(curve, what), label=name, **style)
+    every = np.degrees(np.concatenate([curve.angles for curve in curves.values()]))
+    axes.set_xlim(every.min(), every.max())
+    axes.xaxis.set_major_locator(MultipleLocator(30))
+    axes.set_xlabel("Angle to the own class's prototype (degrees)")
+    axes.set_ylabel(label)
+
+
+def _check_curves(owner, curves):
+    _check_results(curves)
+    for name, curve in curves.items():
+        if not all(hasattr(curve, field) for field in ("angles", "logit", "gradient", "loss")):
+            raise TypeError(f"{owner} draws curves.Curve values. Received: {type(curve).__name__} for {name!r}.")
+
+
 def _mark_threshold(axes, scores, is_same, threshold):
     """A line at the threshold and, in the free strip above the bars, the errors it makes."""
     far, frr = np.mean(scores[~is_same] >= threshold), np.mean(scores[is_same] < threshold)
@@ -204,8 +285,8 @@ def _styles():
             yield {"color": colour, "linestyle": dashes, "linewidth": 1.8}
 
 
-def _figure(path):
-    """An empty figure with one set of axes in the house style; checks where it shall go before anything is drawn."""
+def _figure(path, panels=1):
+    """An empty figure and its axes, or the array of them, in the house style; first checks where it shall go."""
     if path is not None and Path(path).suffix.lower() not in _SUFFIXES:
         raise ValueError(f"A figure is written as one of {', '.join(_SUFFIXES)}. Received: path={str(path)!r}.")
     try:
@@ -213,9 +294,17 @@ def _figure(path):
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('Figures need matplotlib. Install it with: pip install "keras-margin[plots]"') from error
-    figure = Figure(figsize=(5.6, 3.8), dpi=150, layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(5.6 if panels == 1 else 4.6 * panels, 3.8), dpi=150, layout="constrained", facecolor="white"
+    )
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    panels = figure.subplots(1, panels)
+    for axes in np.atleast_1d(panels):
+        _style(axes)
+    return figure, panels
+
+
+def _style(axes):
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_INK)
     axes.tick_params(colors=_INK, labelsize=9)
@@ -223,7 +312,6 @@ def _figure(path):
     axes.yaxis.label.set(color=_INK, size=10)
     axes.grid(color=_FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _percent_axis(axes, lowest):

@@ -10,7 +10,7 @@ FLOORS = (
     {"numerics", "checks", "files", "replicas", "notes"},
     {"margins", "fused", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
-    {"model", "export", "runtime", "recipes", "optimizers"},
+    {"model", "curves", "export", "runtime", "recipes", "optimizers"},
     {"training", "experiment", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -25,7 +25,19 @@ NEIGHBOURS = {
 SHARED = {"alignment": {"transform"}, "data": {"reader"}}
 
 BACKENDS = {"tensorflow", "jax", "torch"}
-PORTABLE = {"numerics", "checks", "replicas", "notes", "margins", "fused", "losses", "heads", "backbones", "model"}
+PORTABLE = {
+    "numerics",
+    "checks",
+    "replicas",
+    "notes",
+    "margins",
+    "fused",
+    "losses",
+    "heads",
+    "backbones",
+    "model",
+    "curves",
+}
 KNOWS_NO_KERAS = {"evaluation", "alignment", "runtime"}
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", *sys.stdlib_module_names}
 

@@ -1,6 +1,7 @@
 import math
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,14 @@ from keras_margin import evaluation, plots
 
 SCORES = np.array([0.9, 0.7, 0.2, 0.8, 0.3, 0.1, 0.0])
 IS_SAME = np.array([True, True, True, False, False, False, False])
+ANGLES = np.radians(np.linspace(0, 180, 13))
+CURVE = SimpleNamespace(angles=ANGLES, logit=64 * np.cos(ANGLES), gradient=-64 * np.sin(ANGLES), loss=ANGLES**2)
 DRAWINGS = {
     "roc_curve": lambda path=None: plots.roc_curve({"ours": evaluation.roc(SCORES, IS_SAME)}, path),
     "score_histogram": lambda path=None: plots.score_histogram(SCORES, IS_SAME, path, threshold=0.5),
     "cmc_curve": lambda path=None: plots.cmc_curve({"ours": [0.5, 0.75, 1.0]}, path),
+    "target_logits": lambda path=None: plots.target_logits({"a": CURVE, "b": CURVE}, path),
+    "loss_curves": lambda path=None: plots.loss_curves({"a": CURVE, "b": CURVE}, path),
 }
 
 
@@ -85,6 +90,24 @@ def test_cmc_ticks_are_whole_ranks_from_one_to_the_last(length):
     assert ticks[0] == 1 and ticks[-1] <= length and all(tick == int(tick) for tick in ticks)
 
 
+def test_target_logits_draws_logits_and_gradients_over_degrees():
+    figure = DRAWINGS["target_logits"]()
+    left, right = figure.axes
+    for axes, wanted in ((left, CURVE.logit), (right, CURVE.gradient)):
+        first, second = axes.lines
+        np.testing.assert_allclose(first.get_xdata(), np.linspace(0, 180, 13))
+        np.testing.assert_allclose(first.get_ydata(), wanted)
+        assert first.get_color() != second.get_color()
+        assert axes.get_xlim() == (0, 180) and axes.get_xlabel() and axes.get_ylabel()
+    assert legend_names(figure.legends[0]) == ["a", "b"]
+
+
+def test_loss_curves_draws_losses_from_zero_up():
+    (axes,) = DRAWINGS["loss_curves"]().axes
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), CURVE.loss)
+    assert axes.get_ylim()[0] == 0
+
+
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".SVG"])
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_figure_is_written_whole_and_leaves_nothing_else(tmp_path, name, suffix):
@@ -146,6 +169,9 @@ def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
     [
         (lambda: plots.roc_curve({}), ValueError, "at least one curve"),
         (lambda: plots.cmc_curve({}), ValueError, "at least one curve"),
+        (lambda: plots.target_logits({}), ValueError, "at least one curve"),
+        (lambda: plots.target_logits({"a": [0.1]}), TypeError, "curves.Curve values. Received: list for 'a'"),
+        (lambda: plots.loss_curves({"a": 1.0}), TypeError, "loss_curves draws curves.Curve values"),
         (lambda: plots.roc_curve({"a": [0.1]}), TypeError, "evaluation.Roc values. Received: list for 'a'"),
         (lambda: plots.cmc_curve({"a": [0.5, 1.5]}), ValueError, "in [0, 1]"),
         (lambda: plots.cmc_curve({"a": [math.nan]}), ValueError, "in [0, 1]"),
