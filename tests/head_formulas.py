@@ -170,9 +170,6 @@ OPTIONS = {
     ),
     "sphereface bare": Case("sphereface", {"base": 0.0, "lambda_min": 0.0}, by_angle(lambda t: monotone(4 * t), None)),
     "modified softmax": Case("normsoftmax", {"scale": None}, by_angle(np.cos, None)),
-    "subcenter with one": Case(
-        "subcenter_arcface", {"scale": SCALE, "centers": 1}, by_angle(lambda t: monotone(t + 0.5))
-    ),
     "softmax without bias": Case("softmax", {"use_bias": False}, softmax_without_bias),
     "lsoftmax bare m=2": Case("lsoftmax", {"margin": 2, "base": 0.0}, lambda b: lsoftmax(b, 2, 0.0)),
 }

@@ -15,10 +15,10 @@ class NormSoftmaxHead(MarginHead):
 
     Args:
         num_classes: Number of classes, >= 2.
-        scale: s, > 0.
+        scale: s, > 0. None, each embedding's own norm, makes it SphereFace's "modified softmax".
         **kwargs: As in MarginHead.
 
-    Reference: Deng et al., ArcFace, CVPR 2019, eq. 2.
+    Reference: Deng et al., ArcFace, CVPR 2019, eq. 2; Liu et al., SphereFace, CVPR 2017, eq. 5, for scale=None.
     """
 
     def __init__(self, num_classes, scale=64.0, **kwargs):
