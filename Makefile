@@ -15,7 +15,7 @@ TEST_READY := .venv/.test-python$(PYTHON_VERSION)
 TORCH_READY := .venv-torch/.test-python$(PYTHON_VERSION)
 
 # The files that pass on every backend; the rest is TensorFlow's or has no Keras in it.
-PORTABLE_TESTS := $(wildcard $(addprefix tests/test_,$(addsuffix .py,numerics checks margins fused model)) \
+PORTABLE_TESTS := $(wildcard $(addprefix tests/test_,$(addsuffix .py,numerics checks margins engines model)) \
   tests/losses/test_*.py tests/heads/test_*.py tests/backbones/test_*.py)
 
 # Each worker computes on one thread, so that as many of them as there are cores do not fight over them.

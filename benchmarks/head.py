@@ -33,12 +33,12 @@ def variants():
     """Name -> function of (embeddings, prototypes, labels) to (loss, gradients), compiled."""
     import tensorflow as tf
 
-    from keras_margin import fused, margins, numerics
+    from keras_margin import engines, margins, numerics
 
     def head_loss(engine, margin="arcface"):
         def loss(embeddings, prototypes, labels):
             unit, _ = numerics.unit_normalize(embeddings)
-            meeting = fused.ENGINES[engine](unit, prototypes, labels, 64.0)
+            meeting = engines.ENGINES[engine](unit, prototypes, labels, 64.0)
             own, _ = numerics.unit_normalize(meeting.own_prototype)
             _, theta = numerics.angle_between(unit, own)
             return tf.math.softplus(meeting.log_sum - 64.0 * margins.combined(theta, m2=0.5))
@@ -61,7 +61,6 @@ def variants():
         logits = 64.0 * tf.tensor_scatter_nd_update(cosines, index, tf.cos(theta + 0.5))
         return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
 
-    @tf.function
     def bare(embeddings, prototypes, labels):
         products = tf.matmul(embeddings, prototypes, transpose_b=True)
         by_rows = tf.matmul(products, embeddings, transpose_a=True)
@@ -78,11 +77,13 @@ def variants():
         return compiled
 
     return {
-        "bare products": bare,
+        "bare products": tf.function(bare),
+        "bare products, XLA": tf.function(bare, jit_compile=True),
         "usual script": step(usual_script),
         "target-only autodiff": step(target_only),
         "plain engine": step(head_loss("plain")),
         "fused engine": step(head_loss("fused")),
+        "streaming engine": step(head_loss("streaming")),
     }
 
 

@@ -21,7 +21,7 @@ _MODULES = (
     "evaluation",
     "experiment",
     "export",
-    "fused",
+    "engines",
     "heads",
     "losses",
     "margins",

@@ -133,6 +133,23 @@ def quadratic(theta, margin=0.0):
     return distance * distance
 
 
+def quadratic_by_cosine(cosine):
+    """`quadratic` of a class's angle without margin, and its slope, from the cosine: what engines run on every class.
+
+    value = (2 pi - arccos(cos))^2,  slope = d value / d cos = 2 (2 pi - theta) / sin(theta)
+
+    Args:
+        cosine: Float32 tensor, any shape; [-1, 1].
+
+    Returns:
+        (value, slope): tensors shaped like `cosine`; the slope capped as numerics.safe_arccos caps it.
+
+    Reference: Zhao et al., QAMFace, 2020, eq. 4.
+    """
+    distance = 2.0 * math.pi - numerics.fast_arccos(cosine)
+    return distance * distance, 2.0 * distance / numerics.capped_sine(cosine)
+
+
 def quality_adaptive(theta, quality, margin=0.4):
     """Target logit of AdaFace: an angular margin for poor images, turning into a cosine margin for good ones.
 
@@ -214,6 +231,22 @@ def curricular(cosine, target, progress):
     """
     hard = cosine > ops.expand_dims(target, 1)
     return ops.where(hard, cosine * (progress + cosine), cosine)
+
+
+def curricular_by_cosine(cosine, target, progress):
+    """`curricular` and its slope by the cosine: what engines run on every class.
+
+    Args:
+        cosine: As in `curricular`.
+        target: psi, float tensor (batch, 1).
+        progress: As in `curricular`.
+
+    Returns:
+        (value, slope): tensors shaped like `cosine`; the slope is 1, or t + 2 cos_j for a hard class.
+    """
+    hard = cosine > target
+    value = ops.where(hard, cosine * (progress + cosine), cosine)
+    return value, ops.where(hard, progress + 2.0 * cosine, ops.ones_like(cosine))
 
 
 def _linear(angle, theta, m2):

@@ -10,6 +10,7 @@ from gradients import of_head, value_and_gradients
 from keras import ops
 
 import keras_margin as km
+from keras_margin import losses
 
 CLASSES, SIZE, BATCH = 7, 5, 6
 SCALE = 16.0
@@ -247,3 +248,10 @@ def four_ways(head, labels):
         "loss on cosines": lambda embeddings: head.loss_from_cosines(labels, head.call(embeddings)),
         "logits": by_logits,
     }
+
+
+def everything(name):
+    """The sum of all regularisers that the head can have: whichever is NaN, the sum is."""
+    without = {"inter"} if name == "subcenter_arcface" else set()
+    first, *others = [make_term() for key, make_term in losses.LOSSES.items() if key not in without]
+    return sum(others, start=first)

@@ -8,7 +8,7 @@ from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
     {"numerics", "checks", "files", "replicas", "notes"},
-    {"margins", "fused", "losses"},
+    {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
     {"model", "curves", "export", "runtime", "recipes", "optimizers"},
     {"training", "experiment", "cli"},
@@ -31,7 +31,7 @@ PORTABLE = {
     "replicas",
     "notes",
     "margins",
-    "fused",
+    "engines",
     "losses",
     "heads",
     "backbones",

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_margin import margins, replicas
+from keras_margin import engines, margins, replicas
 from keras_margin.heads import _arguments
 from keras_margin.heads.base import PACKAGE, MarginHead
 
@@ -226,6 +226,12 @@ class CurricularFaceHead(MarginHead):
     def bend_others(self, cosines, target):
         """N(t, cos_j)."""
         return margins.curricular(cosines, target.psi, ops.stop_gradient(ops.convert_to_tensor(self.t)))
+
+    def others_bend(self, target):
+        """N(t, cos_j) and its slope."""
+        return engines.Bend(
+            margins.curricular_by_cosine, (ops.expand_dims(target.psi, 1), ops.convert_to_tensor(self.t))
+        )
 
     def get_config(self):
         """Arguments that build this head again."""

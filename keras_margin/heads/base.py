@@ -7,7 +7,7 @@ import keras
 from keras import ops
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
-from keras_margin import checks, fused, losses, notes, numerics
+from keras_margin import checks, engines, losses, notes, numerics
 from keras_margin.heads import _arguments, _expand, _loss
 from keras_margin.heads._target import Note, Target
 
@@ -34,7 +34,8 @@ class MarginHead(keras.layers.Layer):
         regularizer: keras_margin.losses.Regularizer added to the loss, or None.
         gradient: "exact", or "straight_through": forward as written, backward as if psi were cos(theta), the way
             insightface's current training code detaches its margin.
-        engine: Name of the engine in keras_margin.fused.ENGINES, or "auto".
+        engine: Name of the engine in keras_margin.engines.ENGINES, or "auto": the fastest that the head has and memory
+            allows; see `engine_for`.
         prototypes_initializer: Keras initializer. Default: normal with stddev 0.01, as insightface's.
 
     Raises:
@@ -68,12 +69,13 @@ class MarginHead(keras.layers.Layer):
             raise ValueError(f"{name} needs a scale > 0. Received: scale={scale!r}.")
         if gradient not in GRADIENTS:
             raise ValueError(f"gradient must be one of {', '.join(GRADIENTS)}. Received: gradient={gradient!r}.")
-        if engine != "auto" and engine not in fused.ENGINES:
-            names = ", ".join(["auto", *fused.ENGINES])
+        if engine != "auto" and engine not in engines.ENGINES:
+            names = ", ".join(["auto", *engines.ENGINES])
             raise ValueError(f"engine must be one of {names}. Received: engine={engine!r}.")
-        if self.bends_others and engine not in ("auto", "plain"):
+        if self._bends_by_more_than_cosines and engine not in ("auto", "plain"):
             raise ValueError(
-                f"{name} bends every class's logit, which only the plain engine can. Received: engine={engine!r}."
+                f"{name} bends the other classes' logits by more than their cosines, which only the plain engine can. "
+                f"Received: engine={engine!r}."
             )
         self.num_classes = int(num_classes)
         self.margin = margin
@@ -88,12 +90,13 @@ class MarginHead(keras.layers.Layer):
         self._loss = None
         self._loss_was_taken = False
         self._awaits_loss = False
+        self._engine_in_use = None
         _loss.live_heads[self.name] = self
 
     # --- What a subclass says -------------------------------------------------------------------------------------
 
     # Whether the other classes' logits are more than scaled cosines: `bend_others` then says what, at the plain
-    # engine's cost.
+    # engine's cost; where that is elementwise, `others_bend` says it to the other engines.
     bends_others = False
     # Whether `Target.norm` or `Target.embeddings` is used: such a head cannot work from cosines alone.
     needs_norm = False
@@ -111,6 +114,10 @@ class MarginHead(keras.layers.Layer):
         """
         return cosines
 
+    def others_bend(self, target):
+        """`bend_others` as an engines.Bend, from a Target without gradients; None leaves the head to `plain`."""
+        return None
+
     def extra_loss(self, target):
         """What the head's paper adds to the cross-entropy, (batch,), or None."""
         return None
@@ -121,12 +128,30 @@ class MarginHead(keras.layers.Layer):
     def advance(self):
         """Moves on what the head anneals, after a training batch."""
 
+    def engine_for(self, batch_size=None):
+        """Name of the engine that `compute_loss` runs on a batch of this size in each replica.
+
+        `engine=` where it was given. Otherwise "fused" while its one (batch, num_classes) tensor, and its copy while it
+        is made, fit a quarter of the device's memory, then "streaming"; "plain" for heads that no other knows.
+
+        Args:
+            batch_size: Int >= 1; None, as in a program traced for batches of any size, counts as 1,024.
+        """
+        if self._bends_by_more_than_cosines or (self.prototypes is not None and len(self.prototypes.shape) == 3):
+            return "plain"
+        if self.engine != "auto":
+            return self.engine
+        needed = engines.fused_bytes(batch_size or 1024, self.num_classes)
+        return "fused" if needed <= engines.device_memory() / 4 else "streaming"
+
+    @property
+    def _bends_by_more_than_cosines(self):
+        return self.bends_others and type(self).others_bend is MarginHead.others_bend
+
     @property
     def engine_in_use(self):
-        """Name of the engine that `compute_loss` runs."""
-        if self.bends_others or (self.prototypes is not None and len(self.prototypes.shape) == 3):
-            return "plain"
-        return "fused" if self.engine == "auto" else self.engine
+        """Name of the engine that `compute_loss` ran last, or, before it has, would run: see `engine_for`."""
+        return self._engine_in_use or self.engine_for()
 
     # --- The four ways --------------------------------------------------------------------------------------------
 
@@ -171,21 +196,21 @@ class MarginHead(keras.layers.Layer):
         _loss.require_loss_on_logits(self)
         embeddings, labels, valid = self._checked(embeddings, given_labels)
         unit, norm = numerics.unit_normalize(embeddings)
-        own_prototype = fused.own_prototypes(unit, ops.convert_to_tensor(self.prototypes), labels)
+        own_prototype = engines.own_prototypes(unit, ops.convert_to_tensor(self.prototypes), labels)
         target = self._target(unit, norm, own_prototype, labels, valid, embeddings, training)
         scale = self._scale_of(norm)
         logits = ops.reshape(scale, (-1, 1)) * self.bend_others(self._cosines(unit), target)
         target_logit = scale * target.psi
-        log_negatives = fused.log_sum_of_others(logits, labels)
+        log_negatives = engines.log_sum_of_others(logits, labels)
         added = self._added_loss(target, target_logit, log_negatives, training)
         if added is not None:
             self.add_loss(ops.mean(added))
         if training:
             self.advance()
-        own = fused.is_own_class(labels, self.num_classes)
+        own = engines.is_own_class(labels, self.num_classes)
         logits = ops.where(own, ops.expand_dims(target_logit, 1), logits)
         # A cross-entropy makes +inf of this, without a gradient: what `compute_loss` gives a bad sample.
-        given_own = fused.is_own_class(checks.labels_as_indices(given_labels, type(self).__name__), self.num_classes)
+        given_own = engines.is_own_class(checks.labels_as_indices(given_labels, type(self).__name__), self.num_classes)
         logits = ops.where(ops.expand_dims(valid, 1), logits, ops.where(given_own, -math.inf, 0.0))
         return notes.remember(logits, Note(has_margin=True))
 
@@ -223,16 +248,19 @@ class MarginHead(keras.layers.Layer):
         embeddings, labels, valid = self._checked(embeddings, labels)
         unit, norm = numerics.unit_normalize(embeddings)
         prototypes = ops.convert_to_tensor(self.prototypes)
-        if self.bends_others:
-            own_prototype = fused.own_prototypes(unit, prototypes, labels)
+        name = self._engine_in_use = self.engine_for(embeddings.shape[0])
+        if name == "plain" and self.bends_others:
+            own_prototype = engines.own_prototypes(unit, prototypes, labels)
             target = self._target(unit, norm, own_prototype, labels, valid, embeddings, training)
             cosines = self._cosines(unit)
-            log_negatives = fused.log_sum_of_others(self.bend_others(cosines, target), labels, self._scale_of(norm))
-            best = fused.best_of_others(cosines, labels)
+            log_negatives = engines.log_sum_of_others(self.bend_others(cosines, target), labels, self._scale_of(norm))
+            best = engines.best_of_others(cosines, labels)
         else:
-            engine = fused.ENGINES[self.engine_in_use]
-            meeting = engine(unit, prototypes, labels, norm if self.scale is None else self.scale)
-            target = self._target(unit, norm, meeting.own_prototype, labels, valid, embeddings, training)
+            bend = self._bend_ahead(unit, norm, prototypes, labels, valid, training) if self.bends_others else None
+            scale = norm if self.scale is None else self.scale
+            meeting = engines.ENGINES[name](unit, prototypes, labels, scale, bend)
+            observes = training and bend is None
+            target = self._target(unit, norm, meeting.own_prototype, labels, valid, embeddings, observes)
             log_negatives, best = meeting.log_sum, meeting.best_cosine
         loss = self._finish(target, log_negatives, training)
         hits = ops.cast(ops.logical_and(valid, target.cosine > best), "float32")
@@ -261,7 +289,7 @@ class MarginHead(keras.layers.Layer):
         cosine = ops.squeeze(ops.take_along_axis(cosines, ops.expand_dims(labels, 1), axis=1), 1)
         theta = numerics.safe_arccos(cosine)
         target = self._bent(Target(cosine, theta, labels, valid, embeddings, norm), note.training)
-        log_negatives = fused.log_sum_of_others(self.bend_others(cosines, target), labels, self._scale_of(norm))
+        log_negatives = engines.log_sum_of_others(self.bend_others(cosines, target), labels, self._scale_of(norm))
         return ops.where(valid, self._finish(target, log_negatives, note.training), math.inf)
 
     # --- Shared steps ---------------------------------------------------------------------------------------------
@@ -275,9 +303,15 @@ class MarginHead(keras.layers.Layer):
         return ops.where(ops.expand_dims(valid, 1), embeddings, ops.zeros_like(embeddings)), labels, valid
 
     def _cosines(self, unit_embeddings):
-        cosines = fused.cosines(unit_embeddings, ops.convert_to_tensor(self.prototypes))
+        cosines = engines.cosines(unit_embeddings, ops.convert_to_tensor(self.prototypes))
         # Rounding may carry a cosine past 1; the correction is constant, so no gradient is lost at the ends.
         return cosines + ops.stop_gradient(ops.clip(cosines, -1.0, 1.0) - cosines)
+
+    def _bend_ahead(self, unit, norm, prototypes, labels, valid, training):
+        """The other classes' Bend, which may ask for the target before the engine has run; no gradient."""
+        own_prototype = ops.stop_gradient(engines.own_prototypes(unit, prototypes, labels))
+        unit, norm = ops.stop_gradient(unit), ops.stop_gradient(norm)
+        return self.others_bend(self._target(unit, norm, own_prototype, labels, valid, None, training))
 
     def _target(self, unit, norm, own_prototype, labels, valid, embeddings, training):
         """The batch's Target, its angle exact at every size, with the margin's answer."""

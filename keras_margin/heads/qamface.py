@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_margin import margins, numerics
+from keras_margin import engines, margins, numerics
 from keras_margin.heads._arguments import refuse_straight_through, require_radians
 from keras_margin.heads.base import PACKAGE, MarginHead
 
@@ -42,3 +42,7 @@ class QAMFaceHead(MarginHead):
     def bend_others(self, cosines, target):
         """(2 pi - theta_j)^2."""
         return margins.quadratic(numerics.safe_arccos(cosines))
+
+    def others_bend(self, target):
+        """(2 pi - theta_j)^2 and its slope."""
+        return engines.Bend(margins.quadratic_by_cosine)

@@ -44,7 +44,7 @@ ARGUMENTS = [
     (lambda: km.LSoftmaxHead(10, gradient="straight_through"), ValueError, "no cosine"),
     (lambda: km.ArcFaceHead(10, gradient="none"), ValueError, "exact, straight_through"),
     (lambda: km.ArcFaceHead(10, engine="warp"), ValueError, "auto.*'warp'"),
-    (lambda: km.QAMFaceHead(10, engine="fused"), ValueError, "only the plain engine"),
+    (lambda: km.SoftmaxHead(10, engine="fused"), ValueError, "only the plain engine"),
     (lambda: km.SubCenterArcFaceHead(10, engine="fused"), ValueError, "several prototypes.*'fused'"),
     (lambda: km.SubCenterArcFaceHead(10, centers=0), ValueError, "centers, an int >= 1"),
     (lambda: km.AdaFaceHead(10, h=0), ValueError, "h > 0"),

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from head_formulas import CASES, four_ways, gradients_of, make
+from head_formulas import CASES, everything, four_ways, gradients_of, make
 from keras import ops
 
 import keras_margin as km
@@ -18,13 +18,6 @@ EMBEDDINGS = np.array(
     [[3, 0, 0, 0, 0], [-3, 0, 0, 0, 0], [0] * 5, [1e-30, 0, 0, 0, 0], [1, 0, 0, 0, 0], [0, 1e18, 0, 0, 0]], "float32"
 )
 LABELS = np.array([0, 0, 1, 3, 5, 1])
-
-
-def everything(name):
-    """The sum of all regularisers that the head can have: whichever is NaN, the sum is."""
-    without = {"inter"} if name == "subcenter_arcface" else set()
-    first, *others = [make_term() for key, make_term in losses.LOSSES.items() if key not in without]
-    return sum(others, start=first)
 
 
 def prototypes_for(head):
