@@ -76,7 +76,8 @@ class EmbeddingModel(keras.Model):
             **kwargs: As in keras.Model.compile.
 
         Raises:
-            ValueError: Where a loss is given.
+            ValueError: Where a loss is given, or a head that samples its classes meets an optimiser that would touch
+                all prototypes.
         """
         if loss is not None:
             raise ValueError(
@@ -88,6 +89,7 @@ class EmbeddingModel(keras.Model):
         if replicas.count() > 1:
             synchronize_batch_norm(self.embedder)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics or None, **kwargs)
+        self.head.check_optimizer(self.optimizer)
         if hasattr(self.head, "gradient_accumulation_steps"):
             self.head.gradient_accumulation_steps = self.optimizer.gradient_accumulation_steps or 1
 

@@ -16,6 +16,11 @@ class SGDWithL2(keras.optimizers.SGD):
 
     Keras's own `weight_decay` shrinks the weights beside the momentum (decoupled), which is another method.
 
+    Rows: where a gradient is tf.IndexedSlices, as of a head that samples its classes (sample_rate < 1) or of an
+    Embedding, only its rows move: those of the weights and those of the velocity, which neither decay nor coast in
+    between. A row's k-th update is then as above with k counting the batches that met it, at the learning rate of the
+    day; a row met by a share p of the batches decays p times as much as in full training.
+
     Args:
         learning_rate: Float or Keras schedule.
         momentum: [0, 1].
@@ -29,6 +34,8 @@ class SGDWithL2(keras.optimizers.SGD):
     """
 
     NOT_DECAYED = ("alpha", "beta", "bias", "gamma")
+    # What heads that sample their classes ask for.
+    updates_rows = True
 
     def __init__(self, learning_rate=0.1, momentum=0.9, l2=0.0, exclude=NOT_DECAYED, **kwargs):
         if kwargs.get("weight_decay"):
@@ -47,10 +54,50 @@ class SGDWithL2(keras.optimizers.SGD):
     def update_step(self, gradient, variable, learning_rate):
         """One variable's update."""
         # Under tf.distribute `variable` is TensorFlow's, one replica's part of ours; the index finds ours.
-        if self.l2 and self._decays[self._get_variable_index(variable)]:
+        decays = self.l2 and self._decays[self._get_variable_index(variable)]
+        if _has_rows(gradient):
+            self._update_rows(gradient, variable, learning_rate, self.l2 if decays else 0.0)
+            return
+        if decays:
             gradient = ops.add(gradient, ops.multiply(ops.cast(variable, gradient.dtype), self.l2))
         super().update_step(gradient, variable, learning_rate)
+
+    def _update_rows(self, gradient, variable, learning_rate, l2):
+        """The update of the rows in `gradient`, which may name one several times, as the replicas of a batch do."""
+        import tensorflow as tf
+
+        weights, index = _resource(variable), gradient.indices
+        learning_rate = tf.cast(learning_rate, weights.dtype)
+        rows = tf.gather(weights, index)
+        # What may be set any number of times comes first; the gradients, which add up, come after it.
+        step = -learning_rate * l2 * rows
+        if not self.momentum:
+            weights.scatter_update(tf.IndexedSlices(rows + step, index))
+            weights.scatter_sub(tf.IndexedSlices(learning_rate * gradient.values, index))
+            return
+        velocities = _resource(self.momentums[self._get_variable_index(variable)])
+        coasting = self.momentum * tf.gather(velocities, index)
+        velocities.scatter_update(tf.IndexedSlices(coasting + step, index))
+        velocities.scatter_sub(tf.IndexedSlices(learning_rate * gradient.values, index))
+        moved = tf.gather(velocities, index)
+        if self.nesterov:
+            # w + momentum v - rate g, where rate g = coasting - v.
+            moved = moved - coasting + self.momentum * moved
+        weights.scatter_update(tf.IndexedSlices(rows + moved, index))
 
     def get_config(self):
         """Arguments that build this optimiser again."""
         return {**super().get_config(), "l2": self.l2, "exclude": list(self.exclude)}
+
+
+def _has_rows(gradient):
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return isinstance(gradient, tf.IndexedSlices)
+
+
+def _resource(variable):
+    """TensorFlow's variable behind Keras's."""
+    return variable.value if isinstance(variable, keras.Variable) else variable

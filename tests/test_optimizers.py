@@ -43,6 +43,28 @@ def test_the_weights_follow_the_stated_formula(momentum, l2):
     np.testing.assert_allclose(found, by_hand(start, gradients, RATES, momentum, l2), rtol=2e-6, atol=1e-7)
 
 
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, False), (0.9, True), (0.0, False)])
+def test_rows_follow_the_formula_alone_however_often_they_are_named(momentum, nesterov):
+    """v = momentum v - rate (g + l2 w); w = w + v, or w + momentum v - rate (g + l2 w): of the named rows, summed."""
+    import tensorflow as tf
+
+    generator = np.random.default_rng(1)
+    start = generator.normal(size=(5, 2))
+    table = weight("prototypes", start)
+    optimizer = SGDWithL2(rate_by_step(), momentum=momentum, l2=DECAY, nesterov=nesterov)
+    w, v = start.copy(), np.zeros_like(start)
+    for rate, index in zip(RATES[:4], ([0, 2, 2], [2, 3, 0], [4, 4, 4], [2, 0, 3]), strict=True):
+        values = generator.normal(size=(3, 2))
+        optimizer.apply([tf.IndexedSlices(ops.array(values, "float32"), tf.constant(index), (5, 2))], [table])
+        for row in set(index):
+            step = rate * (values[np.array(index) == row].sum(axis=0) + DECAY * w[row])
+            v[row] = momentum * v[row] - step
+            w[row] += momentum * v[row] - step if nesterov else v[row]
+    np.testing.assert_allclose(np.array(table), w, rtol=2e-6)
+    np.testing.assert_array_equal(np.array(table)[1], np.float32(start[1]))
+
+
 def test_decay_goes_through_the_momentum_unlike_keras_s_own():
     """Without a gradient: w1 = w - rate l2 w; then the momentum carries the first decay into the second step."""
     kernel = weight("kernel", [1.0])

@@ -8,7 +8,7 @@ from keras import ops
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_margin import checks, engines, losses, notes, numerics
-from keras_margin.heads import _arguments, _expand, _loss
+from keras_margin.heads import _arguments, _expand, _loss, _sampling
 from keras_margin.heads._target import Note, Target
 
 PACKAGE = losses.PACKAGE
@@ -36,6 +36,10 @@ class MarginHead(keras.layers.Layer):
             insightface's current training code detaches its margin.
         engine: Name of the engine in keras_margin.engines.ENGINES, or "auto": the fastest that the head has and memory
             allows; see `engine_for`.
+        sample_rate: Share of the classes that a training batch meets in `compute_loss`, (0, 1]: its own, and random
+            others. Evaluation and export see all. The accuracy of a training batch is then among the classes met. An
+            optimiser that leaves the other rows alone must go with it: keras_margin.optimizers.SGDWithL2. TensorFlow.
+        sample_seed: Int >= 0, chooses the classes, with the saved number of the training batch.
         prototypes_initializer: Keras initializer. Default: normal with stddev 0.01, as insightface's.
 
     Raises:
@@ -58,6 +62,8 @@ class MarginHead(keras.layers.Layer):
         regularizer=None,
         gradient="exact",
         engine="auto",
+        sample_rate=1.0,
+        sample_seed=0,
         prototypes_initializer=None,
         **kwargs,
     ):
@@ -72,7 +78,7 @@ class MarginHead(keras.layers.Layer):
         if engine != "auto" and engine not in engines.ENGINES:
             names = ", ".join(["auto", *engines.ENGINES])
             raise ValueError(f"engine must be one of {names}. Received: engine={engine!r}.")
-        if self._bends_by_more_than_cosines and engine not in ("auto", "plain"):
+        if self.bends_by_more_than_cosines and engine not in ("auto", "plain"):
             raise ValueError(
                 f"{name} bends the other classes' logits by more than their cosines, which only the plain engine can. "
                 f"Received: engine={engine!r}."
@@ -83,6 +89,9 @@ class MarginHead(keras.layers.Layer):
         self.regularizer = losses.get(regularizer)
         self.gradient = gradient
         self.engine = engine
+        _sampling.check(self, sample_rate, sample_seed)
+        self.sample_rate, self.sample_seed = float(sample_rate), int(sample_seed)
+        self.sample_step = None
         self.prototypes_initializer = keras.initializers.get(
             prototypes_initializer or keras.initializers.RandomNormal(stddev=0.01)
         )
@@ -137,15 +146,16 @@ class MarginHead(keras.layers.Layer):
         Args:
             batch_size: Int >= 1; None, as in a program traced for batches of any size, counts as 1,024.
         """
-        if self._bends_by_more_than_cosines or (self.prototypes is not None and len(self.prototypes.shape) == 3):
+        if self.bends_by_more_than_cosines or (self.prototypes is not None and len(self.prototypes.shape) == 3):
             return "plain"
         if self.engine != "auto":
             return self.engine
-        needed = engines.fused_bytes(batch_size or 1024, self.num_classes)
+        needed = engines.fused_bytes(batch_size or 1024, math.ceil(self.sample_rate * self.num_classes))
         return "fused" if needed <= engines.device_memory() / 4 else "streaming"
 
     @property
-    def _bends_by_more_than_cosines(self):
+    def bends_by_more_than_cosines(self):
+        """Whether other logits than the target's depend on more than their own cosine."""
         return self.bends_others and type(self).others_bend is MarginHead.others_bend
 
     @property
@@ -169,6 +179,8 @@ class MarginHead(keras.layers.Layer):
             dtype="float32",
             autocast=False,
         )
+        if self.sample_rate < 1:
+            self.sample_step = _sampling.add_step(self)
         if self.regularizer is not None:
             self.regularizer.build_for(self.num_classes, int(embeddings_shape[-1]))
 
@@ -184,6 +196,8 @@ class MarginHead(keras.layers.Layer):
 
     def _noted_cosines(self, embeddings, training):
         _loss.require_own_loss(self, training)
+        if training:
+            _sampling.refuse(self, "head.loss")
         # A bad row must not meet the prototypes: through the product's gradient it would spoil them all.
         finite = ops.all(ops.isfinite(embeddings), axis=1, keepdims=True)
         embeddings = ops.where(finite, embeddings, ops.zeros_like(embeddings))
@@ -194,6 +208,8 @@ class MarginHead(keras.layers.Layer):
 
     def _margin_logits(self, embeddings, given_labels, training):
         _loss.require_loss_on_logits(self)
+        if training:
+            _sampling.refuse(self, "head(embeddings, labels)")
         embeddings, labels, valid = self._checked(embeddings, given_labels)
         unit, norm = numerics.unit_normalize(embeddings)
         own_prototype = engines.own_prototypes(unit, ops.convert_to_tensor(self.prototypes), labels)
@@ -247,18 +263,22 @@ class MarginHead(keras.layers.Layer):
             self.built = True
         embeddings, labels, valid = self._checked(embeddings, labels)
         unit, norm = numerics.unit_normalize(embeddings)
-        prototypes = ops.convert_to_tensor(self.prototypes)
+        if training and self.sample_rate < 1:
+            prototypes, positions = _sampling.rows(self, labels)
+        else:
+            prototypes, positions = ops.convert_to_tensor(self.prototypes), labels
         name = self._engine_in_use = self.engine_for(embeddings.shape[0])
         if name == "plain" and self.bends_others:
-            own_prototype = engines.own_prototypes(unit, prototypes, labels)
+            own_prototype = engines.own_prototypes(unit, prototypes, positions)
             target = self._target(unit, norm, own_prototype, labels, valid, embeddings, training)
-            cosines = self._cosines(unit)
-            log_negatives = engines.log_sum_of_others(self.bend_others(cosines, target), labels, self._scale_of(norm))
-            best = engines.best_of_others(cosines, labels)
+            cosines = self._cosines(unit, prototypes)
+            others = self.bend_others(cosines, target)
+            log_negatives = engines.log_sum_of_others(others, positions, self._scale_of(norm))
+            best = engines.best_of_others(cosines, positions)
         else:
-            bend = self._bend_ahead(unit, norm, prototypes, labels, valid, training) if self.bends_others else None
+            bend = self._bend_ahead(unit, norm, prototypes, positions, valid, training) if self.bends_others else None
             scale = norm if self.scale is None else self.scale
-            meeting = engines.ENGINES[name](unit, prototypes, labels, scale, bend)
+            meeting = engines.ENGINES[name](unit, prototypes, positions, scale, bend)
             observes = training and bend is None
             target = self._target(unit, norm, meeting.own_prototype, labels, valid, embeddings, observes)
             log_negatives, best = meeting.log_sum, meeting.best_cosine
@@ -302,8 +322,9 @@ class MarginHead(keras.layers.Layer):
         labels = ops.where(valid, labels, ops.zeros_like(labels))
         return ops.where(ops.expand_dims(valid, 1), embeddings, ops.zeros_like(embeddings)), labels, valid
 
-    def _cosines(self, unit_embeddings):
-        cosines = engines.cosines(unit_embeddings, ops.convert_to_tensor(self.prototypes))
+    def _cosines(self, unit_embeddings, prototypes=None):
+        prototypes = ops.convert_to_tensor(self.prototypes) if prototypes is None else prototypes
+        cosines = engines.cosines(unit_embeddings, prototypes)
         # Rounding may carry a cosine past 1; the correction is constant, so no gradient is lost at the ends.
         return cosines + ops.stop_gradient(ops.clip(cosines, -1.0, 1.0) - cosines)
 
@@ -389,6 +410,10 @@ class MarginHead(keras.layers.Layer):
             "it is; use EmbeddingModel; or call head(embeddings, labels)."
         )
 
+    def check_optimizer(self, optimizer):
+        """Raises ValueError where `sample_rate` < 1 and the optimiser would touch every prototype all the same."""
+        _sampling.check_optimizer(self, optimizer)
+
     def expand(self, num_classes, embeddings=None, labels=None):
         """A new head of more classes, to go on training on new people: the old rows and all state kept.
 
@@ -427,5 +452,7 @@ class MarginHead(keras.layers.Layer):
             "regularizer": None if self.regularizer is None else keras.saving.serialize_keras_object(self.regularizer),
             "gradient": self.gradient,
             "engine": self.engine,
+            "sample_rate": self.sample_rate,
+            "sample_seed": self.sample_seed,
             "prototypes_initializer": keras.initializers.serialize(self.prototypes_initializer),
         }

@@ -89,6 +89,11 @@ class Regularizer(keras.layers.Layer):
         """Whether cosines alone do not suffice: such a term cannot ride in `head.loss` on cosines of unknown origin."""
         return self.reads == "embeddings"
 
+    @property
+    def needs_prototypes(self):
+        """Whether it cannot be computed without the prototypes of all classes."""
+        return self.reads == "prototypes"
+
     def per_sample(self, terms):
         """Unweighted loss of each sample, (batch,)."""
         raise NotImplementedError
@@ -193,6 +198,11 @@ class Sum(Regularizer):
     def needs_embeddings(self):
         """Whether any part does."""
         return any(term.needs_embeddings for term in self.terms)
+
+    @property
+    def needs_prototypes(self):
+        """Whether any of its terms does."""
+        return any(term.needs_prototypes for term in self.terms)
 
     def per_sample(self, terms):
         """Sum of the parts' weighted losses, (batch,)."""
