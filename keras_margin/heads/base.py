@@ -8,7 +8,7 @@ from keras import ops
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from keras_margin import checks, engines, losses, notes, numerics
-from keras_margin.heads import _arguments, _expand, _loss, _sampling
+from keras_margin.heads import _arguments, _expand, _loss, _sampling, _sharding
 from keras_margin.heads._target import Note, Target
 
 PACKAGE = losses.PACKAGE
@@ -150,6 +150,8 @@ class MarginHead(keras.layers.Layer):
             return "plain"
         if self.engine != "auto":
             return self.engine
+        if _sharding.is_sharded():
+            return "fused"  # A loop over chunks of classes would gather what is split.
         needed = engines.fused_bytes(batch_size or 1024, math.ceil(self.sample_rate * self.num_classes))
         return "fused" if needed <= engines.device_memory() / 4 else "streaming"
 
@@ -172,6 +174,7 @@ class MarginHead(keras.layers.Layer):
                 f"{type(self).__name__} needs embeddings of shape (batch, embedding_size), the last known. "
                 f"Received: shape={tuple(embeddings_shape)}. End the backbone with Flatten or global pooling."
             )
+        _sharding.check(self)
         self.prototypes = self.add_weight(
             name="prototypes",
             shape=self._prototypes_shape(int(embeddings_shape[-1])),
