@@ -58,9 +58,31 @@ class SGDWithL2(keras.optimizers.SGD):
         if _has_rows(gradient):
             self._update_rows(gradient, variable, learning_rate, self.l2 if decays else 0.0)
             return
+        if self.momentum and not self.nesterov and keras.backend.backend() == "tensorflow":
+            self._update_in_place(gradient, variable, learning_rate, self.l2 if decays else 0.0)
+            return
         if decays:
             gradient = ops.add(gradient, ops.multiply(ops.cast(variable, gradient.dtype), self.l2))
         super().update_step(gradient, variable, learning_rate)
+
+    def _update_in_place(self, gradient, variable, learning_rate, l2):
+        """The same update by TensorFlow's kernels: ops make three tensors as large as the prototypes on the way."""
+        import tensorflow as tf
+
+        weights, velocities = _resource(variable), _resource(self.momentums[self._get_variable_index(variable)])
+        learning_rate = tf.cast(learning_rate, weights.dtype)
+        if l2:
+            # The next kernel multiplies the velocity by the momentum, and this with it.
+            decay = learning_rate * l2 / self.momentum
+            read = tf.convert_to_tensor(weights)
+            tf.raw_ops.ResourceApplyGradientDescent(var=velocities.handle, alpha=decay, delta=read)
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=weights.handle,
+            accum=velocities.handle,
+            lr=learning_rate,
+            grad=tf.cast(gradient, weights.dtype),
+            momentum=tf.cast(self.momentum, weights.dtype),
+        )
 
     def _update_rows(self, gradient, variable, learning_rate, l2):
         """The update of the rows in `gradient`, which may name one several times, as the replicas of a batch do."""

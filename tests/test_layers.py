@@ -151,7 +151,7 @@ def test_a_wrong_import_is_found(tmp_path, source, text, objection):
         ("margins.py", "from keras_margin import numerics\nfrom keras_margin.numerics import safe_arccos\nimport math"),
         ("export.py", "from keras_margin import __version__"),
         ("plots.py", "from keras_margin import evaluation"),
-        ("cli.py", "def train():\n    from keras_margin import training"),
+        ("cli/train.py", "def train():\n    from keras_margin import training"),
         ("data/folder.py", "from keras_margin.data import _images\nfrom keras_margin.data.base import Faces"),
         ("data/__init__.py", "from keras_margin.data.folder import Folder"),
     ],

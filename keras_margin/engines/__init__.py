@@ -21,7 +21,7 @@ A margin, a regulariser or an annealed lambda therefore never meets an engine, a
 from keras_margin.engines._cosines import best_of_others, cosines, is_own_class, log_sum_of_others, own_prototypes
 from keras_margin.engines._fused import fused
 from keras_margin.engines._meeting import LOG_ZERO, Bend, Meeting
-from keras_margin.engines._memory import device_memory, fused_bytes
+from keras_margin.engines._memory import Memory, device_memory, peak_bytes, sampled_bytes
 from keras_margin.engines._plain import plain
 from keras_margin.engines._streaming import streaming
 
@@ -30,15 +30,17 @@ __all__ = [
     "LOG_ZERO",
     "Bend",
     "Meeting",
+    "Memory",
     "best_of_others",
     "cosines",
     "device_memory",
     "fused",
-    "fused_bytes",
     "is_own_class",
     "log_sum_of_others",
     "own_prototypes",
+    "peak_bytes",
     "plain",
+    "sampled_bytes",
     "streaming",
 ]
 

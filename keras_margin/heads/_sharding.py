@@ -26,6 +26,6 @@ def check(head):
         )
     if head.engine == "streaming":
         raise ValueError(
-            "The streaming engine walks through all classes on every device, and would gather what ModelParallel split. "
+            "The streaming engine walks through all classes on every device: it would gather what ModelParallel split. "
             f"Received: {name}(engine='streaming'). Leave engine='auto': each device then meets its own classes."
         )

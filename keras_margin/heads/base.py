@@ -13,6 +13,8 @@ from keras_margin.heads._target import Note, Target
 
 PACKAGE = losses.PACKAGE
 GRADIENTS = ("exact", "straight_through")
+# Samples a batch, where a program is traced for batches of any size.
+_ASSUMED_BATCH = 1024
 
 
 class MarginHead(keras.layers.Layer):
@@ -152,8 +154,39 @@ class MarginHead(keras.layers.Layer):
             return self.engine
         if _sharding.is_sharded():
             return "fused"  # A loop over chunks of classes would gather what is split.
-        needed = engines.fused_bytes(batch_size or 1024, math.ceil(self.sample_rate * self.num_classes))
+        needed = 2 * 4 * (batch_size or _ASSUMED_BATCH) * self._classes_met(batch_size)
         return "fused" if needed <= engines.device_memory() / 4 else "streaming"
+
+    def memory(self, batch_size, embedding_size=None, engine=None, slots=1):
+        """What training this head needs on each device, by arithmetic held to measured peaks.
+
+        Args:
+            batch_size: Int >= 1, samples a device meets at a time.
+            embedding_size: Int >= 1; None once the head is built.
+            engine: Name in keras_margin.engines.ENGINES; None for the head's own choice.
+            slots: Tensors that the optimiser keeps for a weight: 1 for SGD with momentum, 2 for Adam.
+
+        Returns:
+            keras_margin.engines.Memory. It is for TensorFlow on a CPU, where it was measured; elsewhere a first guess.
+
+        Example:
+            >>> ArcFaceHead(85_742).memory(512, 512).total / 2**20  # MiB
+        """
+        size = embedding_size or (self.prototypes.shape[-1] if self.built else None)
+        if size is None:
+            raise ValueError(f"{type(self).__name__} is not built: memory() needs embedding_size.")
+        shape = self._prototypes_shape(size)
+        centers = math.prod(shape[:-1]) // shape[0]
+        met = self._classes_met(batch_size)
+        engine = engine or self.engine_for(batch_size)
+        peak = engines.sampled_bytes if self.sample_rate < 1 else engines.peak_bytes
+        working = peak(engine, batch_size, met * centers, size)
+        prototypes = 4 * math.prod(shape)
+        return engines.Memory(engine, batch_size, met, prototypes, slots * prototypes, working)
+
+    def _classes_met(self, batch_size):
+        wanted = math.ceil(self.sample_rate * self.num_classes)
+        return max(wanted, min(batch_size or _ASSUMED_BATCH, self.num_classes))
 
     @property
     def bends_by_more_than_cosines(self):

@@ -73,3 +73,53 @@ def test_streaming_trains_as_fused_does_under_fit():
         weights[engine] = [np.asarray(weight) for weight in model.get_weights()]
     for fused, streaming in zip(*weights.values(), strict=True):
         np.testing.assert_allclose(fused, streaming, atol=1e-5)
+
+
+MIB = 2**20
+# Engine, batch, classes, size and the peak in MiB above embeddings and prototypes, as `python -m benchmarks.head`
+# measured it on TensorFlow's CPU build.
+PEAKS = [
+    ("fused", 128, 85_742, 512, 354),
+    ("fused", 512, 85_742, 512, 367),
+    ("fused", 1024, 85_742, 512, 693),
+    ("fused", 512, 20_000, 512, 108),
+    ("fused", 256, 200_000, 512, 819),
+    ("fused", 512, 85_742, 128, 347),
+    ("streaming", 128, 85_742, 512, 202),
+    ("streaming", 512, 85_742, 512, 207),
+    ("streaming", 1024, 85_742, 512, 248),
+    ("streaming", 512, 20_000, 512, 88),
+    ("streaming", 256, 200_000, 512, 430),
+    ("streaming", 512, 85_742, 128, 89),
+    ("plain", 128, 85_742, 512, 1247),
+    ("plain", 512, 85_742, 512, 1356),
+    ("plain", 1024, 85_742, 512, 1546),
+    ("plain", 512, 20_000, 512, 334),
+    ("plain", 256, 200_000, 512, 2698),
+    ("plain", 512, 85_742, 128, 598),
+]
+
+
+@pytest.mark.parametrize(("engine", "batch_size", "classes", "size", "measured"), PEAKS)
+def test_the_estimate_of_memory_is_within_15_percent_of_what_was_measured(engine, batch_size, classes, size, measured):
+    memory = km.ArcFaceHead(classes).memory(batch_size, size, engine=engine)
+    assert memory.working / MIB == pytest.approx(measured, rel=0.15)
+    assert memory.prototypes == memory.optimizer == 4 * classes * size
+    assert memory.total == memory.prototypes + memory.optimizer + memory.working
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize(
+    ("rate", "classes", "measured"), [(0.1, 360_232, 354), (0.3, 200_000, 520), (0.1, 100_000, 113)]
+)
+def test_the_estimate_of_a_sampled_step_is_within_15_percent_of_what_was_measured(rate, classes, measured):
+    memory = km.ArcFaceHead(classes, sample_rate=rate).memory(256, 512)
+    assert memory.working / MIB == pytest.approx(measured, rel=0.15)
+    assert memory.classes_met == pytest.approx(rate * classes, abs=1)
+
+
+def test_a_head_without_a_size_needs_one_to_estimate():
+    with pytest.raises(ValueError, match="memory.. needs embedding_size"):
+        km.ArcFaceHead(10).memory(8)
+    with pytest.raises(ValueError, match="plain, fused, streaming.*'quick'"):
+        km.ArcFaceHead(10).memory(8, 4, engine="quick")

@@ -1,0 +1,61 @@
+"""`keras-margin` itself, and `keras-margin plan`."""
+
+import re
+
+import pytest
+
+from keras_margin import cli
+
+GIB = 2**30
+
+
+def run(capsys, *arguments):
+    status = cli.main([str(argument) for argument in arguments])
+    return status, *capsys.readouterr()
+
+
+def rows(text):
+    """First word of each row -> its numbers."""
+    lines = [line for line in text.splitlines() if line.startswith("│")]
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
+    return {cell[0].split()[0]: cell[1:] for cell in cells if cell[0]}
+
+
+def test_a_plan_says_what_each_engine_takes(capsys):
+    status, out, _ = run(capsys, "plan", "--classes=1_000_000", "--batch=1024", "--gpus=8", "--memory=8")
+    assert status == 0 and "1,000,000 classes x 512, batch 1,024 over 8 devices of 8 GiB" in " ".join(out.split())
+    found = rows(out)
+    weights = 1_000_000 * 512 * 4 / GIB
+    assert list(found) == ["plain", "fused", "streaming", "sampled", "sharded"]
+    assert [float(cell) for cell in found["streaming"][:2]] == pytest.approx([weights, weights], abs=0.005)
+    assert float(found["sharded"][0]) == pytest.approx(weights / 8, abs=0.005)
+    # Three products of 128 x 512 x a million, two operations each.
+    assert float(found["fused"][4].replace(",", "")) == pytest.approx(6 * 128 * 512 * 1e6 / 1e9, rel=0.01)
+    assert found["plain"][5] == "no" and found["sampled"][5] == "yes"
+    for cells in found.values():
+        assert float(cells[3]) == pytest.approx(sum(float(cell) for cell in cells[:3]), abs=0.02)
+
+
+def test_one_device_and_no_sampling_leave_three_rows(capsys):
+    _, out, _ = run(capsys, "plan", "--classes=1000", "--batch=8", "--sample_rate=1")
+    assert list(rows(out)) == ["plain", "fused", "streaming"]
+
+
+def test_a_batch_that_does_not_split_is_refused_with_one_that_does(capsys):
+    status, _, error = run(capsys, "plan", "--classes=1000", "--batch=1023", "--gpus=8")
+    assert status == 1 and error.startswith("keras-margin plan:") and "--batch=1024" in error
+
+
+@pytest.mark.parametrize("arguments", [[], ["nothing"], ["plan"], ["plan", "--classes=0"], ["plan", "--classes=many"]])
+def test_arguments_that_make_no_sense_end_with_status_2(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2 and "usage: keras-margin" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^ +{name} ", text, re.M) for name in cli.COMMANDS)
