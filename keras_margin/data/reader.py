@@ -144,7 +144,7 @@ class Reader(abc.ABC):
                 f"subset() needs image numbers in [0, {self.num_images}). "
                 f"Received numbers from {indices.min()} to {indices.max()}."
             )
-        classes, labels = np.unique(self.labels[indices], return_inverse=True)
+        labels, classes = renumbered(self.labels[indices])
         return self._select(indices, labels, tuple(self.label_names[label] for label in classes))
 
     @abc.abstractmethod
@@ -250,6 +250,22 @@ def resize_image(image, image_size):
     same = tf.reduce_all(tf.equal(tf.shape(image)[-3:-1], image_size))
     shape = (*image.shape[:-3], *image_size, image.shape[-1])
     return tf.ensure_shape(tf.cond(same, lambda: image, resized), shape)
+
+
+def renumbered(ids):
+    """Class ids, which may have gaps, as labels without.
+
+    Args:
+        ids: Int array (n,), >= 0 and of a size that an array of as many booleans fits into memory.
+
+    Returns:
+        (labels, classes): int32 array (n,) in [0, number of classes); int array of the ids that occur, ascending.
+    """
+    # np.unique does the same in a minute for 17 million.
+    occurs = np.zeros(int(ids.max(initial=-1)) + 1, bool)
+    occurs[ids] = True
+    label_of = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+    return label_of[ids], np.flatnonzero(occurs)
 
 
 def check_image_size(image_size):

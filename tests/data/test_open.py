@@ -42,7 +42,7 @@ def test_a_path_where_there_is_nothing_is_refused_by_name(tmp_path):
 
 def test_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "faces.zip").write_bytes(b"PK")
-    with pytest.raises(NotADirectoryError, match=r"needs a folder of identities.*faces\.zip.*Pass the directory"):
+    with pytest.raises(NotADirectoryError, match=r"set of labelled images\. Received: .*faces\.zip.*Pass a folder"):
         keras_margin.data.open(str(tmp_path / "faces.zip"))
 
 
