@@ -20,7 +20,7 @@ class UnreadableError(Exception):
 class EncodedReader(Reader):
     """A reader of JPEG, PNG or BMP files, wherever their bytes are; none is in memory before its turn.
 
-    A format subclasses this with the four hooks below.
+    A format subclasses this with `name_of`, `encoded` and `_select` of Reader and the hooks below.
 
     Attributes:
         unreadable: Tuple of str, the images that were left out when the set was opened; they are not counted in
@@ -40,24 +40,6 @@ class EncodedReader(Reader):
     def replaced(self):
         # A copy, because the threads of the pipeline may be adding to it.
         return tuple(self.name_of(number) for number in sorted(self._replaced.copy()))
-
-    @abc.abstractmethod
-    def name_of(self, number):
-        """Where an image is, in words a user can go by: its file, and its byte there if it is one of many."""
-
-    @abc.abstractmethod
-    def encoded(self, number):
-        """The bytes of an image's JPEG, PNG or BMP file.
-
-        Args:
-            number: Int in [0, num_images).
-
-        Returns:
-            bytes.
-
-        Raises:
-            UnreadableError: If they cannot be read, or are not what was written.
-        """
 
     @abc.abstractmethod
     def _handles(self):

@@ -11,12 +11,15 @@ import numpy as np
 # chunk for every processor core in memory.
 CHUNK_SIZE = 32
 
+# No face is larger, and no file's word for it is taken: a batch of them must fit into memory.
+_LARGEST_SIDE = 8192
+
 
 class Reader(abc.ABC):
     """Labelled face images, read one by one, in a fixed order.
 
-    A format subclasses this with the two hooks below, `_loader` and `_select`. TensorFlow is imported when a
-    dataset is built, not before: the labels and names of a reader can be had without it.
+    A format subclasses this with `encoded` and the two hooks below, `_loader` and `_select`. TensorFlow is imported
+    when a dataset is built, not before: the labels and names of a reader can be had without it.
 
     Attributes:
         labels: int32 array, (num_images,); the class of every image in file order, 0 .. num_classes - 1.
@@ -147,6 +150,24 @@ class Reader(abc.ABC):
         labels, classes = renumbered(self.labels[indices])
         return self._select(indices, labels, tuple(self.label_names[label] for label in classes))
 
+    def name_of(self, number):
+        """Where an image is, in words a user can go by: its file, and its byte there if it is one of many."""
+        return f"image {number}"
+
+    @abc.abstractmethod
+    def encoded(self, number):
+        """The bytes of an image's JPEG, PNG or BMP file, or of one made of it without loss.
+
+        Args:
+            number: Int in [0, num_images).
+
+        Returns:
+            bytes.
+
+        Raises:
+            UnreadableError: If they cannot be read, or are not what was written.
+        """
+
     @abc.abstractmethod
     def _loader(self):
         """A function for a TensorFlow graph: int64 image numbers (n,) -> (uint8 images, int32 labels), n of each."""
@@ -184,6 +205,12 @@ class ArrayReader(Reader):
             parts = (images[start : start + 64] for start in range(0, len(images), 64))
             images = np.concatenate([resize_image(part, self.image_size) for part in parts])
         return images if images.shape[-1] == 3 else np.repeat(images, 3, axis=-1)
+
+    def encoded(self, number):
+        import tensorflow as tf
+
+        with tf.device("CPU:0"):
+            return tf.io.encode_png(self._pixels[number]).numpy()
 
     def _loader(self):
         import tensorflow as tf
@@ -272,7 +299,7 @@ def check_image_size(image_size):
     """Returns `image_size` as a tuple of two ints, or None for None.
 
     Raises:
-        ValueError: If it is not two positive integers.
+        ValueError: If it is not two integers in [1, 8192].
     """
     if image_size is None:
         return None
@@ -280,10 +307,10 @@ def check_image_size(image_size):
         height, width = (operator.index(side) for side in image_size)
     except (TypeError, ValueError):
         height = width = 0
-    if height < 1 or width < 1:
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise ValueError(
-            f"image_size needs two positive integers, (height, width). Received: image_size={image_size!r}. "
-            "Pass for example image_size=(112, 112)."
+            f"image_size needs two integers in [1, {_LARGEST_SIDE}], (height, width). Received: "
+            f"image_size={image_size!r}. Pass for example image_size=(112, 112)."
         )
     return height, width
 

@@ -10,7 +10,6 @@ from keras_margin.data.reader import check_image_size, renumbered
 
 DEFAULT_IMAGE_SIZE = (112, 112)
 
-_LARGEST_SIDE = 8192
 _LAYOUT = "A RecordIO set is a folder with train.rec, train.idx and property, or a .rec file by its name."
 
 _logger = logging.getLogger("keras_margin.data")
@@ -121,14 +120,15 @@ def _read_property(path):
         return None, None
     try:
         num_classes, height, width = (int(number) for number in text.split(b"\n")[0].split(b","))
+        size = check_image_size((height, width))
     except ValueError:
-        num_classes = height = width = 0
-    if num_classes < 1 or not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
+        num_classes = 0
+    if num_classes < 1:
         raise ValueError(
             f"property holds num_classes,height,width, such as 10572,112,112. Received: {path}, which begins with "
             f"{text[:40]!r}. Mend it or remove it."
         )
-    return num_classes, (height, width)
+    return num_classes, size
 
 
 def _compare(rec_path, idx_path, index, strict):
