@@ -3,8 +3,8 @@
     python examples/train_casia.py                                        the embedded ORL faces, minutes
     python examples/train_casia.py --data_dir=CASIA-WebFace --out=runs/casia --replicas=4
 
-A data_dir is a folder of identities (root/identity/*.jpg, the layout of CASIA-WebFace, aligned to 112x112), a folder with
-insightface's train.rec, train.idx and property, or a folder of TFRecord shards that keras_margin.data.prepare wrote.
+A data_dir, of images aligned to 112x112, is a folder of identities (root/identity/*.jpg, as CASIA-WebFace), a folder
+with insightface's train.rec, train.idx and property, or TFRecord shards that keras_margin.data.prepare wrote.
 """
 
 import dataclasses
