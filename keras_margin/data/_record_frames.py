@@ -176,6 +176,7 @@ def read_heads(file, offsets):
 
 def _read_some_heads(file, offsets):
     words = file.words
+    _require_none((offsets % 4 != 0) | (offsets + 8 > file.size), offsets)
 
     def word(at):
         return words[np.minimum(at, len(words) - 1)]  # What lies past the end is told by the length.
@@ -183,13 +184,16 @@ def _read_some_heads(file, offsets):
     first = offsets >> 2
     magic, head, flag, label, key = (word(first + column) for column in range(5))
     cflag = head >> _LENGTH_BITS
-    wrong = (offsets % 4 != 0) | (offsets + 8 > file.size) | (magic != MAGIC) | (cflag > 1)
-    if wrong.any():
-        raise UnreadableError(f"no record begins at byte {int(offsets[wrong.argmax()]):,}")
+    _require_none((magic != MAGIC) | (cflag > 1), offsets)
     flag = flag.astype(np.int64)
     label = np.where(flag > 0, word(first + 8), label).view(np.float32)
     length = (head & (2**_LENGTH_BITS - 1)).astype(np.int64)
     return Heads(offsets, cflag, length, flag, label, key, word(first + 8 + flag))
+
+
+def _require_none(wrong, offsets):
+    if wrong.any():
+        raise UnreadableError(f"no record begins at byte {int(offsets[wrong.argmax()]):,}")
 
 
 def join(read, offset):

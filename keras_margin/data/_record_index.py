@@ -69,7 +69,10 @@ def read(rec_path, idx_path):
 def _read(rec_path, idx_path):
     file = frames.Words(rec_path)
     try:
-        return _judge(file, frames.read_offsets(idx_path))
+        offsets = frames.read_offsets(idx_path)
+        if not len(offsets) and file.size:
+            raise UnreadableError("it is empty")
+        return _judge(file, offsets)
     except FileNotFoundError:
         _logger.warning("%s is not there: the records are found by scanning %s.", idx_path, rec_path)
     except (UnreadableError, OSError) as error:

@@ -123,6 +123,7 @@ def _check_index(index):
     if not isinstance(index["shards"], list) or not index["shards"]:
         raise ValueError("shards are not a list of files")
     for shard in index["shards"]:
+        operator.index(shard["num_images"])
         for file in (shard["records"], shard["ranges"]):
             operator.index(file["bytes"])
             if not isinstance(file["sha256"], str) or os.path.basename(file["file"]) != file["file"]:

@@ -107,6 +107,7 @@ def test_a_first_record_with_two_labels_and_an_image_is_an_image(tmp_path):
         b"0\t0\n1\n",
         b"0\t0\nfirst\t8\n",
         b"0\t-8\n",
+        b"",
         b"\x00\xff\x00",
         b"0\t0\n1\t99999999999999999999999\n",
     ],
@@ -233,6 +234,7 @@ def test_a_part_that_a_split_record_lacks_is_named(tmp_path):
     [
         ({"train.idx": b"0\t0\n", "property": b"1,2,2"}, FileNotFoundError, r"train\.idx and no \.rec file.*Put train"),
         ({"a.rec": b"", "b.rec": b""}, ValueError, r"One set is opened at a time.*with a\.rec, b\.rec\. Pass one"),
+        ({"train.rec": b"\n#", "train.idx": b"0\t0\n"}, ValueError, r"at least 2 people\. Received: .*with 0 images"),
         ({"train.rec": b""}, ValueError, r"at least 2 people\. Received: .*train\.rec, with 0 images of 0"),
         ({"train.rec": b"not RecordIO"}, ValueError, r"at least 2 people\. Received: .*train\.rec, with 0 images"),
         ({"train.rec": frame(payload(0, jpeg(0)))}, ValueError, r"at least 2 people.*with 1 images of 1\."),

@@ -224,6 +224,10 @@ def _without_labels(index):
     del index["label_names"]
 
 
+def _without_count(index):
+    del index["shards"][0]["num_images"]
+
+
 def _outside(index):
     index["shards"][0]["records"]["file"] = "../secret"
 
@@ -233,6 +237,7 @@ INDICES = {
     "another format": (b'{"format": "x"}', "its format is 'x'"),
     "a list": (b"[]", "is not an index that prepare"),
     "no names": (_without_labels, "'label_names'"),
+    "no count": (_without_count, "'num_images'"),
     "a file elsewhere": (_outside, "is no name of a file beside it"),
     "another size": (lambda index: index.update(image_size=[0, 5]), "image_size needs two integers"),
     "another count": (lambda index: index.update(num_images=24), "are not of one set"),
