@@ -13,9 +13,9 @@ from keras_margin.data._encoded import EncodedReader, UnreadableError
 class RangeFile:
     """A file that many threads read at once, anywhere in it.
 
-    It is read, not memory-mapped: a page of a map that has to come from the disk first would hold up every Python
-    thread, because a copy out of a map keeps the interpreter's lock, and a file that shrinks meanwhile would end the
-    process.
+    It is read, not memory-mapped: a page of a map that has to come from the disk first holds up every Python thread,
+    because a copy out of a map keeps the interpreter's lock, and a file that shrinks meanwhile ends the process. Cold,
+    in random order, by 8 threads, reads gave 3,400 and 17,700 images/s in two runs where a map gave 2,900 and 3,400.
 
     Args:
         path: Its name.
@@ -29,7 +29,7 @@ class RangeFile:
         self.size = os.fstat(self._descriptor).st_size
         self._lock = threading.Lock()
         if hasattr(os, "posix_fadvise"):
-            # Images are read in random order: reading ahead would fetch 16 times as much as is used.
+            # Images are read in random order: reading ahead fetches many times what is used.
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def read(self, start, size):
