@@ -3,7 +3,8 @@
     python examples/train_casia.py                                        the embedded ORL faces, minutes
     python examples/train_casia.py --data_dir=CASIA-WebFace --out=runs/casia --replicas=4
 
-A data_dir is a folder of identities, root/identity/*.jpg, the layout of CASIA-WebFace, aligned to 112x112.
+A data_dir, of images aligned to 112x112, is a folder of identities (root/identity/*.jpg, as CASIA-WebFace), a folder
+with insightface's train.rec, train.idx and property, or TFRecord shards that keras_margin.data.prepare wrote.
 """
 
 import dataclasses
@@ -27,7 +28,12 @@ with files.hushed():
     from keras_margin import data, experiment, recipes, training
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", None, "Folder of identities, root/identity/*.jpg. Default: the embedded ORL faces.")
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of identities (root/identity/*.jpg), folder with train.rec, .rec file, or folder of TFRecord shards. "
+    "Default: the embedded ORL faces.",
+)
 flags.DEFINE_string("recipe", None, "Name of the recipe. Default: orl_demo for ORL, arcface_casia_r50 for a data_dir.")
 flags.DEFINE_string("head", None, "Name of the margin head, with its published numbers. Default: the recipe's.")
 flags.DEFINE_float("iam_beta", None, "Weight of the IAM regulariser. Default: the recipe's.")

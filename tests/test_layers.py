@@ -10,7 +10,7 @@ FLOORS = (
     {"numerics", "checks", "files", "replicas", "notes"},
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
-    {"model", "curves", "export", "runtime", "recipes", "optimizers"},
+    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs"},
     {"training", "experiment", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -6,58 +6,85 @@ A format is a module with two functions: `recognises(path)`, which answers at a 
 
 import os
 
-from keras_margin.data import folder, orl
+from keras_margin.data import _shards, folder, orl, recordio, tfrecord
+from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
 from keras_margin.data.reader import ArrayReader, Reader
+from keras_margin.data.recordio import RecordIOReader
 from keras_margin.data.splits import identity_disjoint_split, per_identity_split
+from keras_margin.data.tfrecord import TFRecordReader
 
 __all__ = [
     "FORMATS",
     "ArrayReader",
     "FolderReader",
     "Reader",
+    "RecordIOReader",
+    "TFRecordReader",
     "identity_disjoint_split",
+    "load_bin",
     "open",
     "per_identity_split",
+    "prepare",
+    "write_bin",
 ]
 
 # The first that recognises a path opens it.
 FORMATS = {
     "orl": orl,
+    "recordio": recordio,
+    "tfrecord": tfrecord,
     "folder": folder,
+}
+
+_SETS = (
+    "a folder of identities (root/identity/image.jpg), a folder with train.rec or with TFRecord shards, or None for "
+    "the ORL faces"
+)
+
+# What is no set, but close to one.
+_OTHER_FILES = {
+    ".tfrecord": "Pass the directory that holds all shards and their index.json.",
+    ".bin": "A verification .bin is loaded by keras_margin.data.load_bin(path).",
+    ".idx": "The images are in the .rec file beside it: pass that.",
 }
 
 
 def open(path=None, *, image_size=None, strict=False):
-    """Opens a set of labelled face images.
+    """Opens a set of labelled face images, whatever its format.
 
     - None or "orl": the ORL faces, 40 people x 10 (see `keras_margin.data.orl`). A directory that is called orl
       is opened as "./orl".
-    - A directory: a folder of identities, `root/identity/*.{jpg,jpeg,png,bmp}`, with file names in any case. The
-      classes are the directories in the order of their names, compared character by character ("10" is before
+    - A directory with `train.rec`, or another .rec file: MXNet RecordIO, as insightface ships CASIA, MS1M and
+      Glint360K, with its `.idx` and `property`; also the .rec file by its name. See
+      `keras_margin.data.recordio.open_reader`. No mxnet is needed.
+    - A directory that `prepare` wrote: TFRecord shards with their `index.json`.
+    - Any other directory: a folder of identities, `root/identity/*.{jpg,jpeg,png,bmp}`, with file names in any case.
+      The classes are the directories in the order of their names, compared character by character ("10" is before
       "2"), and so are the images in each. Hidden files and directories do not count; links are followed.
 
-    A folder is checked when it is opened: the first and last bytes of each file are looked at, and a file that
-    they leave in doubt is decoded. Unreadable images, identities without an image and images outside the identity
-    directories are left out, and named in a warning of the logger `keras_margin.data.folder`; `reader.unreadable`
-    has the images. Where an image turns out to be damaged inside only when its turn comes, the next readable one
-    takes its place, with its own label, so that a long run goes on; that is logged by name too, and
-    `reader.replaced` has them. When they are more than half of all, it stops.
+    A set is checked when it is opened: of a folder the first and last bytes of each file are looked at, and a file
+    that they leave in doubt is decoded; of a .rec file every record's header is read; of TFRecord the sizes of the
+    files are compared. Unreadable images, identities without an image and images outside the identity directories are
+    left out, and named in a warning of the logger `keras_margin.data`; `reader.unreadable` has the images. Where an
+    image turns out to be damaged inside only when its turn comes, the next readable one takes its place, with its own
+    label, so that a long run goes on; that is logged by name too, and `reader.replaced` has them. When they are more
+    than half of all, it stops.
 
     Args:
         path: None, "orl", or a str or path-like.
-        image_size: (height, width) of the images that come out. None is (112, 92) for the ORL faces and (112, 112)
-            for a folder. Images of another size are resized, and stretched if their sides have another ratio:
-            align faces first.
+        image_size: (height, width) of the images that come out. None is (112, 92) for the ORL faces, what `property`
+            says for RecordIO, that of what was prepared for TFRecord, and otherwise (112, 112). Images of another size
+            are resized, and stretched if their sides have another ratio: align faces first.
         strict: Whether to refuse what would be left out or replaced. Pass it to evaluate.
 
     Returns:
         A `Reader`.
 
     Raises:
-        FileNotFoundError: If there is nothing at `path`.
+        FileNotFoundError: If there is nothing at `path`, or a set lacks a file that it cannot do without.
         NotADirectoryError: If `path` is a file of no known format.
-        ValueError: If the folder has not at least two identities with a readable image, or, if `strict`, an image
+        ValueError: If the set has not at least two identities with a readable image, or, if `strict`, an image
             is unreadable. From the iteration of a dataset the same comes as `tf.errors.InvalidArgumentError`.
         ImportError: If the ORL faces are not installed.
 
@@ -70,12 +97,42 @@ def open(path=None, *, image_size=None, strict=False):
     for module in FORMATS.values():
         if module.recognises(path):
             return module.open_reader(path, image_size, strict)
+    path = os.fsdecode(path)
     if not os.path.lexists(path):
         raise FileNotFoundError(
-            f"open() needs a directory that exists. Received: path={os.fsdecode(path)!r}, where there is nothing. "
-            "Pass a folder of identities, or None for the embedded ORL faces."
+            f"open() needs a directory that exists. Received: path={path!r}, where there is nothing. Pass {_SETS}."
         )
-    raise NotADirectoryError(
-        f"open() needs a folder of identities, root/identity/image.jpg. Received: path={os.fsdecode(path)!r}, which is "
-        "a file. Pass the directory that holds the directories of the identities."
-    )
+    mend = _OTHER_FILES.get(os.path.splitext(path)[1].lower(), f"Pass {_SETS}.")
+    raise NotADirectoryError(f"open() needs a set of labelled images. Received: path={path!r}, which is a file. {mend}")
+
+
+def prepare(source, out, shards=16, seed=0, strict=False):
+    """Writes a set as TFRecord shards, which `open(out)` and every other reader of TFRecord read.
+
+    The images are written as they are, without decoding them, in one random order over the whole set, so that also
+    who reads the shards from front to back gets them shuffled. What is written streams: memory does not grow with the
+    images. If the call is killed, the same call goes on with the first shard that is not whole; `out` appears under
+    its name when everything is there. Until then it is in a hidden folder `.out.partial` beside it.
+
+    A record is a tf.train.Example of `image`, the bytes of a JPEG, PNG or BMP file, and `label`. Beside the shards
+    `index.json` has the counts, the names of the classes and the SHA-256 of every file.
+
+    Args:
+        source: A Reader, or whatever `open` takes.
+        out: The folder to write; it must not be there yet, or be empty.
+        shards: Number of files, in [1, 1000] and at most the number of images.
+        seed: Int >= 0; chooses the order.
+        strict: Whether to refuse images that cannot be read, which are otherwise left out with a warning.
+
+    Raises:
+        ValueError: If `out` is there already, `shards` or `seed` is out of range, or what an unfinished call left is of
+            other data, shards or seed.
+        OSError: If something cannot be written.
+
+    Example:
+        >>> prepare("orl", "orl-shards", shards=4)
+        >>> open("orl-shards").num_images
+        400
+    """
+    reader = source if isinstance(source, Reader) else open(source, strict=strict)
+    _shards.write(reader, out, shards, seed, strict)

@@ -56,9 +56,11 @@ class Augmentation:
         if self.warps:
             images = _warp(tf.cast(images, tf.float32), self, mirrored, draws[1:5])
         elif self.flip:
-            # Choosing whole images by index copies bytes; tf.where with a broadcast condition is ten times slower.
-            both = tf.concat([images, tf.reverse(images, axis=[2])], axis=0)
-            images = tf.gather(both, tf.range(count) + tf.where(mirrored, count, 0))
+            # Reversing is slow: only what is mirrored is reversed. tf.where with a broadcast condition is slower yet.
+            changed, kept = tf.where(mirrored)[:, 0], tf.where(~mirrored)[:, 0]
+            parts = [tf.gather(images, kept), tf.reverse(tf.gather(images, changed), axis=[2])]
+            both = tf.dynamic_stitch([tf.cast(kept, tf.int32), tf.cast(changed, tf.int32)], parts)
+            images = tf.ensure_shape(both, images.shape)
         images = tf.cast(images, tf.float32)
         if self.contrast:
             mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)

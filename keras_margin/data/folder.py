@@ -6,11 +6,11 @@ import itertools
 import logging
 import os
 import struct
-import time
 
 import numpy as np
 
-from keras_margin.data.reader import CHUNK_SIZE, Reader, check_image_size, decode_image, resize_image
+from keras_margin.data._encoded import EncodedReader, Progress, UnreadableError, decode, leave_out
+from keras_margin.data.reader import check_image_size
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png")
 DEFAULT_IMAGE_SIZE = (112, 112)
@@ -18,95 +18,37 @@ DEFAULT_IMAGE_SIZE = (112, 112)
 _LAYOUT = "The layout is root/identity/image.jpg: one directory per person."
 _MAX_NAMED = 20
 
-_logger = logging.getLogger(__name__)
+_logger = logging.getLogger("keras_margin.data")
 
 
-class FolderReader(Reader):
-    """A reader of image files; none is in memory before its turn. Made by `keras_margin.data.open`.
+class FolderReader(EncodedReader):
+    """A reader of image files, one an image. Made by `keras_margin.data.open`.
 
     Attributes:
         paths: Tuple of str, the file of every image, in the order of `labels`.
-        unreadable: Tuple of str, the files that were left out when the folder was opened; they are not counted in
-            `num_images`.
-        replaced: Tuple of str, the files that were found unreadable only when their turn came, so far. They are
-            still counted in `num_images`; what comes in their place is the next readable image of the folder, with
-            its own label.
+        unreadable, replaced: See `EncodedReader`; the names are paths.
     """
 
     def __init__(self, paths, labels, label_names, image_size, strict=False, unreadable=()):
-        super().__init__(labels, label_names, image_size)
+        super().__init__(labels, label_names, image_size, strict, unreadable)
         self.paths = tuple(paths)
-        self.unreadable = tuple(unreadable)
-        self._strict = strict
-        self._replaced = {}
 
-    @property
-    def replaced(self):
-        # A copy, because the threads of the pipeline may be adding to it.
-        return tuple(self.paths[number] for number in sorted(self._replaced.copy()))
+    def name_of(self, number):
+        return self.paths[number]
 
-    def _loader(self):
+    def encoded(self, number):
+        return _read(self.paths[number])
+
+    def _handles(self):
         import tensorflow as tf
 
         paths = tf.constant([os.fsencode(path) for path in self.paths])
-        labels = tf.constant(self.labels)
+        return lambda numbers: tf.gather(paths, numbers)
 
-        def load(path):
-            return resize_image(decode_image(tf.io.read_file(path)), self.image_size)
+    def _contents(self, handle):
+        import tensorflow as tf
 
-        def load_carefully(numbers):
-            images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
-            return tf.ensure_shape(images, (None, *self.image_size, 3)), tf.ensure_shape(numbers, (None,))
-
-        def load_chunk(numbers):
-            # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
-            files = tf.data.Dataset.from_tensor_slices(tf.gather(paths, numbers))
-            nothing = tf.data.Dataset.from_tensors(tf.zeros((0, *self.image_size, 3), tf.uint8))
-            images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
-            images = images.get_single_element()
-            images, numbers = tf.cond(
-                tf.equal(tf.shape(images)[0], tf.size(numbers)),
-                lambda: (images, numbers),
-                lambda: load_carefully(numbers),
-            )
-            return images, tf.gather(labels, numbers)
-
-        return load_chunk
-
-    def _load_carefully(self, numbers):
-        """Loads a chunk that has unreadable images; returns (images, the numbers of the images that they are)."""
-        images, loaded = [], []
-        for number in numbers:
-            image = self._load_or_replace(number)
-            while image is None:
-                number = (number + 1) % self.num_images
-                image = self._load_or_replace(number)
-            images.append(image)
-            loaded.append(number)
-        return np.stack(images), np.array(loaded, np.int64)
-
-    def _load_or_replace(self, number):
-        """Returns an image, or None if it cannot be read, which is logged; refuses to go on if there are too many."""
-        path = self.paths[number]
-        try:
-            image = _decode_file(path)
-        except _DecodingError as error:
-            if self._strict:
-                raise ValueError(f"Every image must be readable if strict=True. Received: {path} ({error}).") from None
-            if number not in self._replaced:
-                self._replaced[number] = str(error)
-                _logger.warning("Another image takes the place of one that cannot be read: %s (%s).", path, error)
-            # Without an end to it, a run would go on over a disk that has gone away.
-            if len(self._replaced) > self.num_images / 2:
-                raise ValueError(
-                    f"At least half of the images must be readable. Received: {len(self._replaced):,} unreadable of "
-                    f"{self.num_images:,}, the last {path} ({error}). Is the disk still there?"
-                ) from None
-            return None
-        return resize_image(image, self.image_size).numpy()
-
-    def _keep(self):
-        return np.setdiff1d(np.arange(self.num_images), list(self._replaced))
+        return tf.io.read_file(handle)
 
     def _select(self, indices, labels, label_names):
         return type(self)([self.paths[i] for i in indices], labels, label_names, self.image_size, self._strict)
@@ -137,16 +79,16 @@ def open_reader(path, image_size=None, strict=False):
     identities, stray = _list_identities(root)
     _check_layout(root, identities, stray)
     if stray:
-        _leave_out(f"images directly in {root}, which belong to no identity", stray, strict)
+        leave_out(f"images directly in {root}, which belong to no identity", stray, strict)
 
     paths = [path for files in identities.values() for path in files]
     bad = dict(_check_files(paths, strict))
     if bad:
-        _leave_out("images that cannot be read", [f"{path} ({reason})" for path, reason in bad.items()], strict)
+        leave_out("images that cannot be read", [f"{path} ({reason})" for path, reason in bad.items()], strict)
     identities = {name: [path for path in files if path not in bad] for name, files in identities.items()}
     bare = [name for name, files in identities.items() if not files]
     if bare:
-        _leave_out(f"identities of {root} without a readable image {_listed_extensions()}", bare, strict)
+        leave_out(f"identities of {root} without a readable image {_listed_extensions()}", bare, strict)
     identities = {name: files for name, files in identities.items() if files}
     if len(identities) < 2:
         raise ValueError(
@@ -213,21 +155,12 @@ def _check_layout(root, identities, stray):
     )
 
 
-def _leave_out(what, names, strict):
-    message = f"{len(names):,} {what}: {'; '.join(names[:_MAX_NAMED])}"
-    if len(names) > _MAX_NAMED:
-        message += f"; and {len(names) - _MAX_NAMED:,} more"
-    if strict:
-        raise ValueError(f"Nothing may be left out if strict=True. Received: {message}.")
-    _logger.warning("Left out %s.", message)
-
-
 def _check_files(paths, strict):
     """Yields (path, reason) for every unreadable file, the first only if `strict`; logs the progress.
 
     The files' first and last bytes are looked at, and a file is decoded only if those leave a doubt.
     """
-    reported = time.monotonic()
+    progress = Progress("Checked", "images", len(paths))
     # Threads do not hurt on a local disk, and on a network's they hide its latency, which would else add up to hours.
     with concurrent.futures.ThreadPoolExecutor(8) as executor:
         for start in range(0, len(paths), 4096):
@@ -237,9 +170,7 @@ def _check_files(paths, strict):
             yield from found[:1] if strict else found
             if found and strict:
                 return
-            if time.monotonic() - reported > 10:
-                reported = time.monotonic()
-                _logger.info("Checked %s of %s images.", f"{start + len(chunk):,}", f"{len(paths):,}")
+            progress.at(start + len(chunk))
 
 
 def _check_some(paths):
@@ -289,24 +220,15 @@ def _bmp_reason(head, size, file):
 def _decoding_error(path):
     """Why a file cannot be decoded as a whole, or None."""
     try:
-        _decode_file(path)
-    except _DecodingError as error:
+        decode(_read(path))
+    except UnreadableError as error:
         return str(error)
     return None
 
 
-class _DecodingError(Exception):
-    """Says why a file cannot be read or decoded."""
-
-
-def _decode_file(path):
-    import tensorflow as tf
-
+def _read(path):
     try:
-        with tf.device("CPU:0"):
-            return decode_image(tf.io.read_file(os.fsencode(path)))
-    except (tf.errors.OpError, ValueError) as error:
-        message = getattr(error, "message", str(error))
-        # TensorFlow writes: {{function_node ...}} the reason [Op:DecodeJpeg]
-        reason = message.rpartition("}} ")[2].partition("\n")[0].partition(" [Op:")[0]
-        raise _DecodingError(reason.rstrip(".")) from None
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise UnreadableError(error.strerror or str(error)) from None

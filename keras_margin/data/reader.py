@@ -2,21 +2,25 @@
 
 import abc
 import functools
-import itertools
 import operator
 
 import numpy as np
+
+from keras_margin.data import _order
 
 # Images are loaded so many at a time: enough to make what is done once for all of them cheap, few enough to keep a
 # chunk for every processor core in memory.
 CHUNK_SIZE = 32
 
+# No face is larger, and no file's word for it is taken: a batch of them must fit into memory.
+_LARGEST_SIDE = 8192
+
 
 class Reader(abc.ABC):
     """Labelled face images, read one by one, in a fixed order.
 
-    A format subclasses this with the two hooks below, `_loader` and `_select`. TensorFlow is imported when a
-    dataset is built, not before: the labels and names of a reader can be had without it.
+    A format subclasses this with `encoded` and the two hooks below, `_loader` and `_select`. TensorFlow is imported
+    when a dataset is built, not before: the labels and names of a reader can be had without it.
 
     Attributes:
         labels: int32 array, (num_images,); the class of every image in file order, 0 .. num_classes - 1.
@@ -46,7 +50,17 @@ class Reader(abc.ABC):
             f"image_size={self.image_size}>"
         )
 
-    def dataset(self, batch_size=None, *, shuffle=False, seed=0, repeat=False, drop_remainder=False):
+    def dataset(
+        self,
+        batch_size=None,
+        *,
+        shuffle=False,
+        seed=0,
+        repeat=False,
+        drop_remainder=False,
+        start=0,
+        images_per_identity=None,
+    ):
         """A tf.data set of (image, label).
 
         The shuffle is uniform over all the images, never a window of them: the order of epoch e is
@@ -54,33 +68,43 @@ class Reader(abc.ABC):
         each iterator starts at epoch 0, so a run's batches do not depend on who else looked at the set; without, epochs
         count the passes over the returned set. Images are decoded in parallel and come out in that order.
 
+        With `images_per_identity` K, a batch holds K images each of batch_size / K identities, for losses that compare
+        images. An epoch takes each identity once, in a new order (fewer than batch_size / K may be left over), and
+        draws K different images of it at random; who has fewer gives them all, as evenly often as can be. K = 1
+        balances the classes: every identity comes as often as any other, however many images it has.
+
         Args:
             batch_size: Images per batch, >= 1; None gives single images.
             shuffle: Whether to permute the images, anew in every epoch.
             seed: Int >= 0; chooses the orders. Without `shuffle` there is nothing to choose.
             repeat: Whether to go on without end. Batches then run across the ends of epochs and are all full.
             drop_remainder: Whether to drop a last batch that is not full, so that batches have a static shape.
+            start: How many batches of an endless set to leave out: the others are the same as without, and those left
+                out are not read. A run that was interrupted after step k goes on with `start=k`.
+            images_per_identity: K, a divisor of batch_size; needs `shuffle`. None for every image once an epoch.
 
         Returns:
             A `tf.data.Dataset` of (uint8 RGB image (height, width, 3), int32 label ()), with a leading batch axis
             if `batch_size` is given.
 
         Raises:
-            ValueError: If `batch_size` or `seed` is out of range, or `drop_remainder` is set without batches.
+            ValueError: If `batch_size`, `seed`, `start` or `images_per_identity` is out of range, `drop_remainder` is
+                set without batches, or `start` without `repeat`.
 
         Example:
             >>> import keras_margin.data
             >>> images, labels = next(iter(keras_margin.data.open("orl").dataset(32, shuffle=True)))
         """
-        batch_size, seed = _check_dataset_arguments(batch_size, seed, drop_remainder)
+        batch_size, seed, start = _check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start)
+        order = self._order(batch_size, shuffle, seed, images_per_identity)
         import tensorflow as tf
 
         # A visible GPU would otherwise receive, and hand back, every constant that the input pipeline captures.
         with tf.device("CPU:0"):
-            chunks = _chunks(self.num_images, shuffle, seed, repeat)
+            chunks = _order.chunks(order, CHUNK_SIZE, repeat, start * (batch_size or 1))
             chunks = chunks.map(self._loader(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             # Keras shows no progress, and warns after the first epoch, where it does not know the length.
-            length = tf.data.INFINITE_CARDINALITY if repeat else self.num_images
+            length = tf.data.INFINITE_CARDINALITY if repeat else order.epoch_size
             dataset = chunks.unbatch().apply(tf.data.experimental.assert_cardinality(length))
             if batch_size is not None:
                 dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
@@ -88,6 +112,17 @@ class Reader(abc.ABC):
             # There are no file names in the pipeline to shard by, and looking for them logs a warning in every fit.
             options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
             return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+    def _order(self, batch_size, shuffle, seed, images_per_identity):
+        if images_per_identity is None:
+            return _order.Shuffle(self.num_images, seed) if shuffle else _order.FileOrder(self.num_images)
+        images = operator.index(images_per_identity)
+        if not shuffle or batch_size is None or images < 1 or batch_size % images:
+            raise ValueError(
+                "images_per_identity needs shuffle=True and a batch_size that is a multiple of it. Received: "
+                f"images_per_identity={images}, shuffle={shuffle}, batch_size={batch_size}."
+            )
+        return _order.IdentityShuffle(self.labels, batch_size // images, images, seed)
 
     def arrays(self):
         """All images in memory, in file order, for a small set.
@@ -144,8 +179,26 @@ class Reader(abc.ABC):
                 f"subset() needs image numbers in [0, {self.num_images}). "
                 f"Received numbers from {indices.min()} to {indices.max()}."
             )
-        classes, labels = np.unique(self.labels[indices], return_inverse=True)
+        labels, classes = renumbered(self.labels[indices])
         return self._select(indices, labels, tuple(self.label_names[label] for label in classes))
+
+    def name_of(self, number):
+        """Where an image is, in words a user can go by: its file, and its byte there if it is one of many."""
+        return f"image {number}"
+
+    @abc.abstractmethod
+    def encoded(self, number):
+        """The bytes of an image's JPEG, PNG or BMP file, or of one made of it without loss.
+
+        Args:
+            number: Int in [0, num_images).
+
+        Returns:
+            bytes.
+
+        Raises:
+            UnreadableError: If they cannot be read, or are not what was written.
+        """
 
     @abc.abstractmethod
     def _loader(self):
@@ -184,6 +237,12 @@ class ArrayReader(Reader):
             parts = (images[start : start + 64] for start in range(0, len(images), 64))
             images = np.concatenate([resize_image(part, self.image_size) for part in parts])
         return images if images.shape[-1] == 3 else np.repeat(images, 3, axis=-1)
+
+    def encoded(self, number):
+        import tensorflow as tf
+
+        with tf.device("CPU:0"):
+            return tf.io.encode_png(self._pixels[number]).numpy()
 
     def _loader(self):
         import tensorflow as tf
@@ -252,11 +311,27 @@ def resize_image(image, image_size):
     return tf.ensure_shape(tf.cond(same, lambda: image, resized), shape)
 
 
+def renumbered(ids):
+    """Class ids, which may have gaps, as labels without.
+
+    Args:
+        ids: Int array (n,), >= 0 and of a size that an array of as many booleans fits into memory.
+
+    Returns:
+        (labels, classes): int32 array (n,) in [0, number of classes); int array of the ids that occur, ascending.
+    """
+    # np.unique does the same in a minute for 17 million.
+    occurs = np.zeros(int(ids.max(initial=-1)) + 1, bool)
+    occurs[ids] = True
+    label_of = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+    return label_of[ids], np.flatnonzero(occurs)
+
+
 def check_image_size(image_size):
     """Returns `image_size` as a tuple of two ints, or None for None.
 
     Raises:
-        ValueError: If it is not two positive integers.
+        ValueError: If it is not two integers in [1, 8192].
     """
     if image_size is None:
         return None
@@ -264,15 +339,15 @@ def check_image_size(image_size):
         height, width = (operator.index(side) for side in image_size)
     except (TypeError, ValueError):
         height = width = 0
-    if height < 1 or width < 1:
+    if not (1 <= height <= _LARGEST_SIDE and 1 <= width <= _LARGEST_SIDE):
         raise ValueError(
-            f"image_size needs two positive integers, (height, width). Received: image_size={image_size!r}. "
-            "Pass for example image_size=(112, 112)."
+            f"image_size needs two integers in [1, {_LARGEST_SIDE}], (height, width). Received: "
+            f"image_size={image_size!r}. Pass for example image_size=(112, 112)."
         )
     return height, width
 
 
-def _check_dataset_arguments(batch_size, seed, drop_remainder):
+def _check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start):
     if batch_size is not None and operator.index(batch_size) < 1:
         raise ValueError(
             f"batch_size needs an integer >= 1. Received: batch_size={batch_size}. Pass None for single images."
@@ -283,28 +358,8 @@ def _check_dataset_arguments(batch_size, seed, drop_remainder):
         )
     if operator.index(seed) < 0:
         raise ValueError(f"seed needs an integer >= 0. Received: seed={seed}.")
-    return batch_size, operator.index(seed)
-
-
-def _chunks(num_images, shuffle, seed, repeat):
-    """A tf.data set of image numbers, (CHUNK_SIZE,) or fewer at an epoch's end; one epoch, or with `repeat` all."""
-    import tensorflow as tf
-
-    starts = tf.data.Dataset.range(0, num_images, CHUNK_SIZE)
-    if not shuffle:
-        chunks = starts.map(lambda start: tf.range(start, tf.minimum(start + CHUNK_SIZE, num_images)))
-        return chunks.repeat() if repeat else chunks
-
-    def permutation(epoch):
-        return np.random.default_rng((seed, epoch)).permutation(num_images)
-
-    def shuffled(epoch):
-        # Dataset.shuffle would hold a tensor per image, a gigabyte for 5.8 million, and depend on the global seed.
-        order = tf.ensure_shape(tf.numpy_function(permutation, [epoch], tf.int64), (num_images,))
-        return starts.map(lambda start: order[start : start + CHUNK_SIZE])
-
-    if repeat:
-        return tf.data.Dataset.counter().flat_map(shuffled)
-    passes = itertools.count()
-    epoch = tf.data.Dataset.range(1).map(lambda _: tf.numpy_function(lambda: np.int64(next(passes)), [], tf.int64))
-    return epoch.flat_map(shuffled)
+    if operator.index(start) < 0 or (start and not repeat):
+        raise ValueError(
+            f"start needs an integer >= 0, and repeat=True where it is not 0. Received: start={start}, repeat={repeat}."
+        )
+    return batch_size, operator.index(seed), operator.index(start)

@@ -1,10 +1,13 @@
 """keras_margin.data.open, and what every reader does alike, shown on readers of arrays whose pixels are known."""
 
+import io
 import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
+from records import jpeg, payload, write_records
 
 import keras_margin.data
 from keras_margin.data import ArrayReader
@@ -42,13 +45,48 @@ def test_a_path_where_there_is_nothing_is_refused_by_name(tmp_path):
 
 def test_a_file_is_refused_by_name(tmp_path):
     (tmp_path / "faces.zip").write_bytes(b"PK")
-    with pytest.raises(NotADirectoryError, match=r"needs a folder of identities.*faces\.zip.*Pass the directory"):
+    with pytest.raises(NotADirectoryError, match=r"set of labelled images\. Received: .*faces\.zip.*Pass a folder"):
         keras_margin.data.open(str(tmp_path / "faces.zip"))
 
 
-@pytest.mark.parametrize("image_size", [112, (112,), (0, 112), (112, 112, 3), (112.0, 112.0), "ab"])
-def test_an_image_size_that_is_not_two_positive_integers_is_refused(image_size):
-    with pytest.raises(ValueError, match=r"two positive integers, \(height, width\)\. Received"):
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("lfw.bin", r"loaded by keras_margin\.data\.load_bin"),
+        ("train.idx", r"in the \.rec file beside it"),
+        ("images-00000-of-00001.tfrecord", r"Pass the directory that holds all shards"),
+    ],
+)
+def test_a_file_that_is_part_of_a_set_is_refused_with_what_to_pass(tmp_path, name, mend):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(NotADirectoryError, match=mend):
+        keras_margin.data.open(tmp_path / name)
+
+
+def test_every_format_gives_the_same_images_labels_and_names(tmp_path):
+    images = [jpeg(number) for number in range(6)]
+    write_records(tmp_path / "rec", [payload(number // 3, image, number) for number, image in enumerate(images)])
+    for number, image in enumerate(images):
+        (tmp_path / "folder" / str(number // 3)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / str(number // 3) / f"{number}.jpg").write_bytes(image)
+    keras_margin.data.prepare(tmp_path / "rec", tmp_path / "shards", shards=2, seed=3)
+    expected = np.stack([np.asarray(Image.open(io.BytesIO(image))) for image in images])
+    orders = {"rec": range(6), "folder": range(6), "shards": np.random.default_rng(3).permutation(6)}
+    for path in ("rec", "rec/train.rec", "folder", "shards"):
+        reader = keras_margin.data.open(tmp_path / path, image_size=(24, 24))
+        order = list(orders[path.split("/")[0]])
+        assert (reader.num_classes, reader.num_images, reader.image_size) == (2, 6, (24, 24))
+        assert reader.label_names == ("0", "1")
+        spec_image, spec_label = reader.dataset().element_spec
+        assert (spec_image.dtype, spec_image.shape, spec_label.dtype) == (tf.uint8, (24, 24, 3), tf.int32)
+        loaded, labels = reader.arrays()
+        np.testing.assert_array_equal(loaded, expected[order])
+        assert labels.tolist() == [number // 3 for number in order]
+
+
+@pytest.mark.parametrize("image_size", [112, (112,), (0, 112), (112, 112, 3), (112.0, 112.0), "ab", (8193, 1)])
+def test_an_image_size_that_is_not_two_integers_in_range_is_refused(image_size):
+    with pytest.raises(ValueError, match=r"two integers in \[1, 8192\], \(height, width\)\. Received"):
         keras_margin.data.open("orl", image_size=image_size)
 
 

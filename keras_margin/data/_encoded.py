@@ -1,0 +1,180 @@
+"""Readers of encoded images, and what they all do about damage: leave out, replace, or refuse, and always say so."""
+
+import abc
+import logging
+import time
+
+import numpy as np
+
+from keras_margin.data.reader import CHUNK_SIZE, Reader, decode_image, resize_image
+
+_MAX_NAMED = 20
+
+_logger = logging.getLogger("keras_margin.data")
+
+
+class UnreadableError(Exception):
+    """Says in a few words why an image cannot be read or decoded."""
+
+
+class EncodedReader(Reader):
+    """A reader of JPEG, PNG or BMP files, wherever their bytes are; none is in memory before its turn.
+
+    A format subclasses this with `name_of`, `encoded` and `_select` of Reader and the hooks below.
+
+    Attributes:
+        unreadable: Tuple of str, the images that were left out when the set was opened; they are not counted in
+            `num_images`.
+        replaced: Tuple of str, the images that were found unreadable only when their turn came, so far. They are
+            still counted in `num_images`; what comes in their place is the next readable image of the set, with
+            its own label.
+    """
+
+    def __init__(self, labels, label_names, image_size, strict=False, unreadable=()):
+        super().__init__(labels, label_names, image_size)
+        self.unreadable = tuple(unreadable)
+        self._strict = strict
+        self._replaced = {}
+
+    @property
+    def replaced(self):
+        # A copy, because the threads of the pipeline may be adding to it.
+        return tuple(self.name_of(number) for number in sorted(self._replaced.copy()))
+
+    @abc.abstractmethod
+    def _handles(self):
+        """A function for a TensorFlow graph: int64 image numbers (n,) -> a string tensor (n,), a handle of each."""
+
+    def _contents(self, handle):
+        """In a TensorFlow graph, the bytes behind a handle; where handles are the bytes themselves, the handle."""
+        return handle
+
+    def _loader(self):
+        import tensorflow as tf
+
+        handles = self._handles()
+        labels = tf.constant(self.labels)
+
+        def load(handle):
+            return resize_image(decode_image(self._contents(handle)), self.image_size)
+
+        def load_carefully(numbers):
+            images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
+            return tf.ensure_shape(images, (None, *self.image_size, 3)), tf.ensure_shape(numbers, (None,))
+
+        def load_chunk(numbers):
+            # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
+            files = tf.data.Dataset.from_tensor_slices(handles(numbers))
+            nothing = tf.data.Dataset.from_tensors(tf.zeros((0, *self.image_size, 3), tf.uint8))
+            images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
+            images = images.get_single_element()
+            images, numbers = tf.cond(
+                tf.equal(tf.shape(images)[0], tf.size(numbers)),
+                lambda: (images, numbers),
+                lambda: load_carefully(numbers),
+            )
+            return images, tf.gather(labels, numbers)
+
+        return load_chunk
+
+    def _load_carefully(self, numbers):
+        """Loads a chunk that has unreadable images; returns (images, the numbers of the images that they are)."""
+        images, loaded = [], []
+        for number in numbers:
+            image = self._load_or_replace(number)
+            while image is None:
+                number = (number + 1) % self.num_images
+                image = self._load_or_replace(number)
+            images.append(image)
+            loaded.append(number)
+        return np.stack(images), np.array(loaded, np.int64)
+
+    def _load_or_replace(self, number):
+        """Returns an image, or None if it cannot be read, which is logged; refuses to go on if there are too many."""
+        try:
+            image = decode(self.encoded(number))
+        except UnreadableError as error:
+            name = self.name_of(number)
+            if self._strict:
+                raise ValueError(f"Every image must be readable if strict=True. Received: {name} ({error}).") from None
+            if number not in self._replaced:
+                self._replaced[number] = str(error)
+                _logger.warning("Another image takes the place of one that cannot be read: %s (%s).", name, error)
+            # Without an end to it, a run would go on over a disk that has gone away.
+            if len(self._replaced) > self.num_images / 2:
+                raise ValueError(
+                    f"At least half of the images must be readable. Received: {len(self._replaced):,} unreadable of "
+                    f"{self.num_images:,}, the last {name} ({error}). Is the disk still there?"
+                ) from None
+            return None
+        return resize_image(image, self.image_size).numpy()
+
+    def _keep(self):
+        return np.setdiff1d(np.arange(self.num_images), list(self._replaced))
+
+
+def decode(contents):
+    """Decodes an image outside a graph.
+
+    Args:
+        contents: bytes of a JPEG, PNG or BMP file.
+
+    Returns:
+        uint8 RGB tensor (height, width, 3).
+
+    Raises:
+        UnreadableError: If it cannot be decoded.
+    """
+    import tensorflow as tf
+
+    try:
+        with tf.device("CPU:0"):
+            return decode_image(contents)
+    except (tf.errors.OpError, ValueError) as error:
+        message = getattr(error, "message", str(error))
+        # TensorFlow writes: {{function_node ...}} the reason [Op:DecodeJpeg]
+        reason = message.rpartition("}} ")[2].partition("\n")[0].partition(" [Op:")[0]
+        raise UnreadableError(reason.rstrip(".")) from None
+
+
+def leave_out(what, names, strict, count=None):
+    """Says what of a set is left out when it is opened, or refuses it.
+
+    Args:
+        what: What these are, in the plural.
+        names: Their names; the first twenty are listed.
+        strict: Whether to refuse.
+        count: How many there are, where `names` says in one sentence which.
+
+    Raises:
+        ValueError: If `strict`.
+    """
+    count = len(names) if count is None else count
+    message = f"{count:,} {what}: {'; '.join(names[:_MAX_NAMED])}"
+    if len(names) > _MAX_NAMED:
+        message += f"; and {len(names) - _MAX_NAMED:,} more"
+    if strict:
+        raise ValueError(f"Nothing may be left out if strict=True. Received: {message}.")
+    _logger.warning("Left out %s.", message)
+
+
+class Progress:
+    """Logs how far a long look at a set has come, every ten seconds.
+
+    Args:
+        did: What is done, such as "Checked".
+        what: To what, in the plural.
+        total: How many there are.
+    """
+
+    def __init__(self, did, what, total):
+        self._words = did, what
+        self._total = total
+        self._reported = time.monotonic()
+
+    def at(self, count):
+        """Notes that `count` are done."""
+        if time.monotonic() - self._reported > 10:
+            self._reported = time.monotonic()
+            did, what = self._words
+            _logger.info("%s %s of %s %s.", did, f"{count:,}", f"{self._total:,}", what)

@@ -1,0 +1,128 @@
+"""The order of images: resumed at any step, by identity, balanced. The readers' images are filled with their number."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from records import jpeg, payload, write_records
+
+import keras_margin.data
+from keras_margin.data import ArrayReader
+
+COUNTS = [1, 2, 3, 5, 8, 13]  # Images of each of six identities.
+LABELS = np.random.default_rng(5).permutation(np.repeat(np.arange(6), COUNTS))
+NUM_IMAGES = 32
+
+
+def numbered_reader(labels=LABELS):
+    images = np.broadcast_to(np.arange(len(labels), dtype=np.uint8)[:, None, None], (len(labels), 2, 3))
+    return ArrayReader(images, labels, [f"person{label}" for label in range(max(labels) + 1)])
+
+
+def batches(dataset):
+    return [(images[:, 0, 0, 0].tolist(), labels.tolist()) for images, labels in dataset.as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("order", [{}, {"shuffle": True, "seed": 4}, {"shuffle": True, "images_per_identity": 2}])
+@pytest.mark.parametrize("start", [0, 1, 3, 4, 9, 40])
+def test_a_set_that_is_started_at_a_step_gives_the_batches_of_one_that_was_not_interrupted(order, start):
+    reader = numbered_reader()
+    whole = batches(reader.dataset(10, repeat=True, **order).take(44))
+    assert batches(reader.dataset(10, repeat=True, start=start, **order).take(4)) == whole[start : start + 4]
+
+
+def test_single_images_are_resumed_too():
+    reader = numbered_reader()
+    whole = list(reader.dataset(shuffle=True, repeat=True).take(80).as_numpy_iterator())
+    resumed = list(reader.dataset(shuffle=True, repeat=True, start=70).take(10).as_numpy_iterator())
+    assert [image[0, 0, 0] for image, _ in resumed] == [image[0, 0, 0] for image, _ in whole[70:]]
+
+
+def test_the_batches_left_out_are_not_read(tmp_path):
+    write_records(tmp_path, [payload(n % 2, jpeg(n)) for n in range(100)])
+    reader = keras_margin.data.open(tmp_path)
+    read, read_all = [], reader._read_all
+    reader._read_all = lambda numbers: read.append(tuple(numbers)) or read_all(numbers)
+    assert len(list(reader.dataset(10, shuffle=True, seed=2, repeat=True, start=17).take(3))) == 3
+    orders = [np.random.default_rng((2, epoch)).permutation(100) for epoch in range(40)]
+    # Batch 17 is the eighth of the second epoch. What was read ahead is of the epochs after it.
+    later = {tuple(order[start : start + 32]) for order in orders[2:] for start in range(0, 100, 32)}
+    assert tuple(orders[1][70:]) in read
+    assert set(read) <= later | {tuple(orders[1][70:])}
+
+
+def test_a_batch_has_as_many_images_of_each_of_as_many_identities():
+    for numbers, labels in batches(
+        numbered_reader().dataset(12, shuffle=True, images_per_identity=3, repeat=True).take(50)
+    ):
+        assert [LABELS[number] for number in numbers] == labels
+        assert sorted(np.unique(labels, return_counts=True)[1].tolist()) == [3, 3, 3, 3]
+        for label in set(labels):
+            own = [number for number in numbers if LABELS[number] == label]
+            # All different where there are three; of two, both, and one of them again.
+            assert len(set(own)) == min(3, COUNTS[label])
+
+
+def test_an_epoch_takes_each_identity_once_and_over_epochs_all_as_often():
+    reader = numbered_reader()
+    # Four of the six identities make an epoch of one batch; the other two are left over.
+    assert reader.dataset(8, shuffle=True, images_per_identity=2).cardinality() == 1
+    times = np.zeros(6)
+    for _, labels in batches(reader.dataset(8, shuffle=True, images_per_identity=2, repeat=True).take(300)):
+        assert len(set(labels)) == 4
+        times[sorted(set(labels))] += 1
+    # 200 expected; the standard deviation is sqrt(300 * 2/3 * 1/3) = 8.2.
+    assert np.all(np.abs(times - 200) < 5 * 8.2)
+
+
+def test_every_choice_of_an_identitys_images_is_as_likely_as_any_other():
+    reader = numbered_reader(np.repeat([0, 1], 4))
+    dataset = reader.dataset(4, shuffle=True, images_per_identity=2, repeat=True)
+    chosen = {}
+    for numbers, _ in batches(dataset.take(1200)):
+        own = tuple(sorted(number for number in numbers if number < 4))
+        chosen[own] = chosen.get(own, 0) + 1
+    # Six pairs of four images, 200 each expected; the standard deviation is sqrt(1200 * 1/6 * 5/6) = 12.9.
+    assert len(chosen) == 6 and all(abs(count - 200) < 5 * 12.9 for count in chosen.values())
+
+
+def test_one_image_per_identity_balances_the_classes():
+    dataset = numbered_reader().dataset(6, shuffle=True, images_per_identity=1, repeat=True)
+    numbers = [number for batch, labels in batches(dataset.take(400)) for number in batch]
+    assert np.bincount(LABELS[numbers]).tolist() == [400] * 6
+    largest = np.bincount(numbers, minlength=NUM_IMAGES)[LABELS == 5]
+    # 400 / 13 = 30.8 expected; the standard deviation is sqrt(400 * 1/13 * 12/13) = 5.3.
+    assert np.all(np.abs(largest - 400 / 13) < 5 * 5.3)
+
+
+def test_the_seed_alone_decides_who_meets_whom():
+    def first(seed):
+        return batches(
+            numbered_reader().dataset(6, shuffle=True, seed=seed, images_per_identity=2, repeat=True).take(5)
+        )
+
+    before = first(1)
+    tf.random.set_seed(99)
+    assert first(1) == before != first(2)
+
+
+def test_an_identity_without_images_is_never_drawn():
+    labels = np.repeat([0, 2, 3], 3)
+    for _, drawn in batches(numbered_reader(labels).dataset(6, shuffle=True, images_per_identity=2).take(1)):
+        assert 1 not in drawn
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"start": -1, "repeat": True}, r"start needs an integer >= 0.*Received: start=-1"),
+        ({"start": 1}, "Received: start=1, repeat=False"),
+        ({"images_per_identity": 2}, r"needs shuffle=True.*Received: images_per_identity=2, shuffle=False"),
+        ({"images_per_identity": 3, "shuffle": True}, "a multiple of it"),
+        ({"images_per_identity": 0, "shuffle": True}, "images_per_identity=0"),
+        ({"images_per_identity": 2, "shuffle": True, "batch_size": None}, "batch_size=None"),
+        ({"images_per_identity": 1, "shuffle": True}, r"images of 8 identities, 1 of each\. Received: 6 with images"),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        numbered_reader().dataset(**{"batch_size": 8} | arguments)

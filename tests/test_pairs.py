@@ -1,0 +1,72 @@
+"""Protocols drawn from labels, and the .bin files made of them."""
+
+import numpy as np
+import pytest
+
+import keras_margin.data
+from keras_margin import pairs
+from keras_margin.data import ArrayReader, load_bin
+
+LABELS = np.repeat(np.arange(20), 5)
+
+
+def test_folds_are_runs_of_equal_length_with_as_many_pairs_of_each_kind_and_share_no_person():
+    drawn, is_same = pairs.make_protocol(LABELS, num_genuine=100, num_impostor=50, folds=5, seed=3)
+    assert drawn.shape == (150, 2) and is_same.sum() == 100
+    np.testing.assert_array_equal(LABELS[drawn[:, 0]] == LABELS[drawn[:, 1]], is_same)
+    people = [set(LABELS[fold].ravel()) for fold in drawn.reshape(5, 30, 2)]
+    assert all(not people[a] & people[b] for a in range(5) for b in range(a))
+    assert is_same.reshape(5, 30).sum(axis=1).tolist() == [20] * 5
+    assert len({tuple(pair) for pair in drawn.tolist()}) == 150
+    assert (drawn[:, 0] != drawn[:, 1]).all()
+
+
+def test_the_seed_alone_decides_the_pairs():
+    first, again, other = (pairs.make_protocol(LABELS, 20, 20, 2, seed)[0].tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"num_genuine": 101, "folds": 5},
+            "num_genuine must be a multiple of folds=5, >= 0. Received: num_gen",
+        ),
+        ({"num_impostor": -10}, "num_impostor must be a multiple"),
+        ({"folds": 0}, r"folds must be in \[1, 20\], the number of identities"),
+        ({"folds": 21}, r"Received: folds=21"),
+        ({"num_genuine": 10_000, "num_impostor": 0}, r"Fold 0 of 10, 10 images: num_genuine .* labels give 20"),
+    ],
+)
+def test_a_protocol_that_cannot_be_drawn_is_refused_with_what_there_is(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        pairs.make_protocol(LABELS, **arguments)
+
+
+@pytest.mark.tensorflow_only
+def test_the_file_holds_the_images_of_the_pairs(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (100, 4, 5, 3), np.uint8)
+    reader = ArrayReader(images, LABELS, [str(label) for label in range(20)])
+    drawn, is_same = pairs.write_protocol(tmp_path / "our.bin", reader, 20, 10, folds=2)
+    loaded, loaded_same = load_bin(tmp_path / "our.bin")
+    np.testing.assert_array_equal(loaded, images[drawn.ravel()])
+    np.testing.assert_array_equal(loaded_same, is_same)
+
+
+@pytest.mark.tensorflow_only
+def test_an_image_that_cannot_be_read_stops_the_drawing(tmp_path):
+    from records import jpeg
+
+    for label in range(4):
+        (tmp_path / "set" / str(label)).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "set" / str(label) / f"{number}.jpg").write_bytes(jpeg(label))
+    broken = bytearray(jpeg(0))
+    place = broken.index(b"\xff\xc4") + 4
+    broken[place : place + 20] = b"\xff" * 20
+    (tmp_path / "set" / "1" / "0.jpg").write_bytes(broken)
+    reader = keras_margin.data.open(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"Every image of a protocol must be readable\. Received: 1 of 8"):
+        pairs.write_protocol(tmp_path / "our.bin", reader, 4, 4, folds=1)
+    assert not (tmp_path / "our.bin").exists()
