@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "pytest": "pytest",
     "rich": "rich",
+    "sklearn": "scikit_learn",
     "tensorflow": "tensorflow_cpu",
 }
 # Bazel builds the TensorFlow backend: what is imported on another one alone is no dep.

@@ -1,6 +1,7 @@
 """Checks and row arithmetic that every protocol needs; numpy alone."""
 
 import operator
+import warnings
 
 import numpy as np
 
@@ -133,6 +134,14 @@ def check_scores(scores, is_same):
     return scores, check_is_same(is_same)
 
 
+def check_truth(is_same, count):
+    """The truth of `count` pairs as bool (count,), with both kinds among them."""
+    is_same = np.asarray(is_same)
+    if is_same.shape != (count,):
+        raise ValueError(f"is_same must hold one truth per pair. Received: shape={is_same.shape} for {count} pairs.")
+    return check_is_same(is_same)
+
+
 def check_is_same(is_same):
     """The truth as bool; ValueError where it is not 0 or 1, or holds one kind of pair only."""
     if is_same.dtype.kind != "b":
@@ -150,6 +159,33 @@ def check_is_same(is_same):
                 f"(is_same={value}). Add {kind} pairs, for instance with make_pairs."
             )
     return is_same
+
+
+def check_far(far):
+    """Wanted FARs as a float64 array; ValueError where one is outside (0, 1]."""
+    wanted = np.asarray(far, np.float64)
+    if not ((wanted > 0) & (wanted <= 1)).all():
+        raise ValueError(f"far must be in (0, 1]. Received: far={far}. One per cent is 0.01.")
+    return wanted
+
+
+def warn_unmeasurable(wanted, count, stacklevel):
+    """Warns where a wanted FAR is under what so many impostors can show."""
+    if wanted.size and wanted.min() < 1 / count:
+        warnings.warn(
+            f"FAR={wanted.min():g} is below 1 / impostors = {1 / count:g}: {count} impostor pairs cannot show it, the "
+            "value is that of no impostor accepted. Score more impostor pairs.",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def most_accepted(wanted, count):
+    """How many of `count` impostors may be accepted at each wanted FAR: the largest k with k / count <= far."""
+    # far * count may round to the wrong side of a whole number (0.29 * 100 < 29); decide by the division roc uses.
+    accepted = np.floor(wanted * count) + 1
+    accepted -= accepted / count > wanted
+    accepted -= accepted / count > wanted
+    return np.minimum(accepted, count).astype(np.intp)
 
 
 def unit_rows(embeddings, rows=slice(None), dtype=None):
