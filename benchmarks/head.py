@@ -8,7 +8,6 @@ falls on all alike; a figure is the ratio of medians. Memory is the peak above t
 process of its own (Linux); the gradient of W is part of it.
 """
 
-import gc
 import json
 import os
 import statistics
@@ -19,6 +18,8 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
+
+from benchmarks.memory import peak_mib
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("shapes", ["256x10575", "512x85742"], "Batch x classes.")
@@ -118,19 +119,7 @@ def peak_memory(name, batch, classes):
     function = variants()[name]
     tiny = inputs(8, 64, FLAGS.size)
     run_once(function, tiny)  # Libraries, threads and compilers are not the variant's.
-    gc.collect()
-    # Making the inputs peaked higher than they are: 5 sets the kernel's high-water mark back to what is resident now.
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    before = memory_status("VmRSS")
-    run_once(function, arguments)
-    return (memory_status("VmHWM") - before) / 1024
-
-
-def memory_status(field):
-    """KiB of a field of this process's /proc status."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field))
+    return peak_mib(lambda: run_once(function, arguments))
 
 
 def measure(shape):

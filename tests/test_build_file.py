@@ -153,6 +153,8 @@ def _dep(imported, source, files):
         if home == f"{PACKAGE}/__init__.py" and not source.startswith(PACKAGE):
             return f":{PACKAGE}"  # The top level loads any module on first use.
         return f":{target_name(home)}"
+    if top in FOLDERS and (home := module_file(imported.name, files)):
+        return f":{target_name(home)}"  # A script that uses another.
     if top in sys.stdlib_module_names or top in {"tomllib", *OTHER_BACKENDS} or f"tests/{top}.py" in files:
         return None
     if top not in DISTRIBUTIONS:

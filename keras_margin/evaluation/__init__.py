@@ -1,8 +1,17 @@
 """The field's protocols as functions of numpy arrays; no Keras, no TensorFlow."""
 
+from keras_margin.evaluation.distractors import (
+    CrossTar,
+    MegaFaceResult,
+    TrillionPairsResult,
+    cross_tar_at_far,
+    megaface,
+    trillion_pairs,
+)
 from keras_margin.evaluation.identification import cmc, rank_k
 from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centred_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.pairs import all_pairs, make_pairs, pair_scores
+from keras_margin.evaluation.retrieval import mean_average_precision
 from keras_margin.evaluation.statistics import AngleStatistics, angle_statistics, angular_fisher_score
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
 from keras_margin.evaluation.verification import (
@@ -17,9 +26,12 @@ from keras_margin.evaluation.verification import (
 __all__ = [
     "AngleStatistics",
     "Bootstrap",
+    "CrossTar",
     "KFoldAccuracy",
+    "MegaFaceResult",
     "Roc",
     "TarAtFar",
+    "TrillionPairsResult",
     "VerificationReport",
     "all_pairs",
     "angle_statistics",
@@ -28,9 +40,12 @@ __all__ = [
     "auc",
     "centred_k_fold_accuracy",
     "cmc",
+    "cross_tar_at_far",
     "eer",
     "k_fold_accuracy",
     "make_pairs",
+    "mean_average_precision",
+    "megaface",
     "pair_scores",
     "rank_k",
     "roc",
@@ -38,5 +53,6 @@ __all__ = [
     "tar_at_far",
     "tar_interval",
     "threshold_at_far",
+    "trillion_pairs",
     "verification_report",
 ]

@@ -188,6 +188,44 @@ def most_accepted(wanted, count):
     return np.minimum(accepted, count).astype(np.intp)
 
 
+def best_refused(impostor, wanted):
+    """Per wanted FAR, the score of the best impostor that must be refused; -inf where none must."""
+    descending = np.append(np.sort(impostor)[::-1], np.array(-np.inf, impostor.dtype))
+    return descending[most_accepted(wanted, len(impostor))]
+
+
+def tar_above(genuine, refused):
+    """Share of the genuine scores above each refused score."""
+    return (len(genuine) - np.searchsorted(np.sort(genuine), refused, side="right")) / len(genuine)
+
+
+def check_same_kind(probe_labels, gallery_labels):
+    """TypeError unless both are integers or both strings."""
+    kinds = {labels.dtype.kind.replace("u", "i") for labels in (probe_labels, gallery_labels)}
+    if len(kinds) > 1:
+        raise TypeError(
+            "probe_labels and gallery_labels must be of one type. Received: "
+            f"{probe_labels.dtype} and {gallery_labels.dtype}."
+        )
+
+
+def common_index(probe_labels, gallery_labels):
+    """Both arrays as indices of the identities of either."""
+    check_same_kind(probe_labels, gallery_labels)
+    index = np.unique(np.concatenate([probe_labels, gallery_labels]), return_inverse=True)[1]
+    return index[: len(probe_labels)], index[len(probe_labels) :]
+
+
+def mates(probe_index, gallery_index):
+    """(rows, columns) of every probe with every gallery entry of the same identity, rows in order."""
+    order = np.argsort(gallery_index, kind="stable")
+    ordered = gallery_index[order]
+    starts = np.searchsorted(ordered, probe_index)
+    counts = np.searchsorted(ordered, probe_index, side="right") - starts
+    rows, places = enumerate_pairs(starts, counts).T
+    return rows, order[places]
+
+
 def unit_rows(embeddings, rows=slice(None), dtype=None):
     """Chosen rows divided by their length, as a new array of `dtype`, by default theirs but at least float32.
 

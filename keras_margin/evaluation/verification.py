@@ -7,7 +7,7 @@ import numpy as np
 from keras_margin.evaluation import _arrays
 from keras_margin.evaluation.k_fold import KFoldAccuracy, centred_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.pairs import pair_scores
-from keras_margin.evaluation.thresholds import auc, best_refused, eer, lowest_above, tar_above
+from keras_margin.evaluation.thresholds import auc, eer, lowest_above
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
@@ -162,8 +162,8 @@ def _report(scores, is_same, identities, accuracy, far, bootstrap):
     far = np.atleast_1d(_arrays.check_far(far))
     num_impostor = int((~is_same).sum())
     _arrays.warn_unmeasurable(far, num_impostor, stacklevel=3)
-    refused = best_refused(scores[~is_same], far)
-    tar, threshold = tar_above(scores[is_same], refused), lowest_above(scores, refused)
+    refused = _arrays.best_refused(scores[~is_same], far)
+    tar, threshold = _arrays.tar_above(scores[is_same], refused), lowest_above(scores, refused)
     low = high = [None] * len(far)
     if bootstrap is not None:
         low, high = tar_interval(scores, is_same, far, identities, bootstrap)
