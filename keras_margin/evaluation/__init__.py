@@ -10,9 +10,20 @@ from keras_margin.evaluation.distractors import (
 )
 from keras_margin.evaluation.identification import cmc, rank_k
 from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centred_k_fold_accuracy, k_fold_accuracy
+from keras_margin.evaluation.lists import (
+    FaceList,
+    VideoPairs,
+    read_faces,
+    read_media,
+    read_subjects,
+    read_template_pairs,
+    read_ytf_splits,
+)
+from keras_margin.evaluation.open_set import OpenSetResult, ijb_identification, open_set_identification
 from keras_margin.evaluation.pairs import all_pairs, make_pairs, pair_scores
 from keras_margin.evaluation.retrieval import mean_average_precision
 from keras_margin.evaluation.statistics import AngleStatistics, angle_statistics, angular_fisher_score
+from keras_margin.evaluation.templates import combine_flips, template_embeddings, template_scores
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
 from keras_margin.evaluation.verification import (
     Bootstrap,
@@ -27,12 +38,15 @@ __all__ = [
     "AngleStatistics",
     "Bootstrap",
     "CrossTar",
+    "FaceList",
     "KFoldAccuracy",
     "MegaFaceResult",
+    "OpenSetResult",
     "Roc",
     "TarAtFar",
     "TrillionPairsResult",
     "VerificationReport",
+    "VideoPairs",
     "all_pairs",
     "angle_statistics",
     "angular_fisher_score",
@@ -40,18 +54,28 @@ __all__ = [
     "auc",
     "centred_k_fold_accuracy",
     "cmc",
+    "combine_flips",
     "cross_tar_at_far",
     "eer",
+    "ijb_identification",
     "k_fold_accuracy",
     "make_pairs",
     "mean_average_precision",
     "megaface",
+    "open_set_identification",
     "pair_scores",
     "rank_k",
+    "read_faces",
+    "read_media",
+    "read_subjects",
+    "read_template_pairs",
+    "read_ytf_splits",
     "roc",
     "score_report",
     "tar_at_far",
     "tar_interval",
+    "template_embeddings",
+    "template_scores",
     "threshold_at_far",
     "trillion_pairs",
     "verification_report",

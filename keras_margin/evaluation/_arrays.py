@@ -161,20 +161,20 @@ def check_is_same(is_same):
     return is_same
 
 
-def check_far(far):
-    """Wanted FARs as a float64 array; ValueError where one is outside (0, 1]."""
+def check_far(far, name="far"):
+    """Wanted rates as a float64 array; ValueError where one is outside (0, 1]."""
     wanted = np.asarray(far, np.float64)
     if not ((wanted > 0) & (wanted <= 1)).all():
-        raise ValueError(f"far must be in (0, 1]. Received: far={far}. One per cent is 0.01.")
+        raise ValueError(f"{name} must be in (0, 1]. Received: {name}={far}. One per cent is 0.01.")
     return wanted
 
 
-def warn_unmeasurable(wanted, count, stacklevel):
-    """Warns where a wanted FAR is under what so many impostors can show."""
+def warn_unmeasurable(wanted, count, stacklevel, rate="FAR", kind="impostor pairs"):
+    """Warns where a wanted rate is under what so many impostors can show."""
     if wanted.size and wanted.min() < 1 / count:
         warnings.warn(
-            f"FAR={wanted.min():g} is below 1 / impostors = {1 / count:g}: {count} impostor pairs cannot show it, the "
-            "value is that of no impostor accepted. Score more impostor pairs.",
+            f"{rate}={wanted.min():g} is below 1 / {count} = {1 / count:g}: {count} {kind} cannot show it, "
+            f"the value is that of none accepted. Score more {kind}.",
             stacklevel=stacklevel + 1,
         )
 

@@ -188,10 +188,10 @@ def trillion_pairs(probe, probe_labels, distractors, fpir=1e-3, far=1e-9, withou
     Reference: http://trillionpairs.deepglint.com (as cited by Deng et al., ArcFace, CVPR 2019, table 8).
     """
     sets = _DistractorSets.check(probe, probe_labels, distractors, without_probes, without_distractors)
-    wanted = _arrays.check_far(fpir)
+    wanted = _arrays.check_far(fpir, "fpir")
     if wanted.ndim:
         raise ValueError(f"fpir must be one number. Received: {fpir!r}.")
-    _arrays.warn_unmeasurable(wanted, len(sets.probe), stacklevel=2)
+    _arrays.warn_unmeasurable(wanted, len(sets.probe), 2, "FPIR", "probes")
     table, searches, verification = sets.measure(1, far)
     best = table[:, 0]
     refused = _arrays.best_refused(best, wanted)
