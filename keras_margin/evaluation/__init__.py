@@ -22,7 +22,14 @@ from keras_margin.evaluation.lists import (
 from keras_margin.evaluation.open_set import OpenSetResult, ijb_identification, open_set_identification
 from keras_margin.evaluation.pairs import all_pairs, make_pairs, pair_scores
 from keras_margin.evaluation.retrieval import mean_average_precision
-from keras_margin.evaluation.statistics import AngleStatistics, angle_statistics, angular_fisher_score
+from keras_margin.evaluation.statistics import (
+    AngleDistributions,
+    AngleStatistics,
+    angle_distributions,
+    angle_statistics,
+    angular_fisher_score,
+    pair_angles,
+)
 from keras_margin.evaluation.templates import combine_flips, template_embeddings, template_scores
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
 from keras_margin.evaluation.verification import (
@@ -35,6 +42,7 @@ from keras_margin.evaluation.verification import (
 )
 
 __all__ = [
+    "AngleDistributions",
     "AngleStatistics",
     "Bootstrap",
     "CrossTar",
@@ -48,6 +56,7 @@ __all__ = [
     "VerificationReport",
     "VideoPairs",
     "all_pairs",
+    "angle_distributions",
     "angle_statistics",
     "angular_fisher_score",
     "assign_folds",
@@ -63,6 +72,7 @@ __all__ = [
     "mean_average_precision",
     "megaface",
     "open_set_identification",
+    "pair_angles",
     "pair_scores",
     "rank_k",
     "read_faces",

@@ -286,3 +286,11 @@ def angles(unit, others):
         a, b = unit[block].astype(np.float64), others[block].astype(np.float64)
         theta[block] = 2 * np.arctan2(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1))
     return theta
+
+
+def paired_angles(unit, pairs):
+    """Angles in radians of each pair of unit rows, float64 (len(pairs),)."""
+    theta = np.empty(len(pairs))
+    for block in blocks(len(pairs), 4 * 8 * unit.shape[1]):
+        theta[block] = angles(unit[pairs[block, 0]], unit[pairs[block, 1]])
+    return theta

@@ -139,7 +139,7 @@ def megaface(probe, probe_labels, distractors, max_rank=100, far=1e-6, without_p
         >>> probe = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.5, 0.5]])
         >>> result = megaface(probe, [0, 0, 1, 1], np.array([[0.0, 1.0], [-1.0, 0.0]]), max_rank=2, far=0.5)
         >>> result.cmc.tolist(), result.verification.tar.tolist()
-        ([0.75, 1.0], [1.0])
+        ([0.5, 1.0], [1.0])
 
     Reference: Kemelmacher-Shlizerman et al., The MegaFace Benchmark, CVPR 2016; refined lists: Deng et al., ArcFace,
     CVPR 2019, section 3.3.
