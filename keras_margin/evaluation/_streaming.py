@@ -89,6 +89,8 @@ class _Keeper:
         keep = scores >= self._bound_of(rows)
         if self._is_mate is not None:
             keep &= ~self._is_mate(rows, columns)
+        if not keep.any():
+            return
         self._parts.append((rows[keep].astype(np.int32), columns[keep].astype(np.int32), scores[keep]))
         self._held += len(self._parts[-1][0])
         if self._held > self._limit:
