@@ -54,26 +54,26 @@ def roc(scores, is_same):
     Reference: Fawcett, An introduction to ROC analysis, 2006, algorithm 1.
     """
     scores, is_same = _arrays.check_scores(scores, is_same)
-    genuine, accepted, distinct = _accepted(scores, is_same)
-    num_genuine, num_impostor = int(genuine[-1]), len(scores) - int(genuine[-1])
-    far, tar, thresholds = np.zeros((3, len(distinct) + 1))
-    np.divide(accepted - genuine, num_impostor, out=far[1:])
-    np.divide(genuine, num_genuine, out=tar[1:])
-    thresholds[0], thresholds[1:] = np.inf, distinct
-    return Roc(far, tar, thresholds, num_genuine, num_impostor)
-
-
-def _accepted(scores, is_same):
-    """How many genuine pairs, and how many of all, each distinct score accepts, from the highest down; those scores."""
-    # A sort of bare values and a search for the few genuine ones take a fraction of an argsort with its gathers.
+    # A sort of bare values and a search for the few genuine ones take a fraction of an argsort with its gathers; what
+    # follows works in place, because new memory costs more than the arithmetic.
     ordered = np.sort(scores)
     first = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     starts = np.flatnonzero(first)
     distinct = ordered[starts]
-    places = np.searchsorted(distinct, scores[is_same])
-    genuine = np.cumsum(np.bincount(places, minlength=len(distinct))[::-1])
-    return genuine, len(scores) - starts[::-1], distinct[::-1]
+    far, tar, thresholds = np.empty((3, len(distinct) + 1))
+    thresholds[0], thresholds[1:] = np.inf, distinct[::-1]
+    genuine = np.sort(scores[is_same])
+    tar[:] = 0
+    np.add.at(tar, len(distinct) - np.searchsorted(distinct, genuine), 1)
+    np.cumsum(tar, out=tar)
+    far[0] = 0
+    np.subtract(len(ordered), starts[::-1], out=far[1:])
+    far -= tar
+    num_genuine, num_impostor = len(genuine), len(ordered) - len(genuine)
+    far /= num_impostor
+    tar /= num_genuine
+    return Roc(far, tar, thresholds, num_genuine, num_impostor)
 
 
 def auc(scores, is_same):
