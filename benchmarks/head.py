@@ -11,7 +11,6 @@ programs disturb less. Memory is the peak above the resident X and W, each varia
 CPU); the gradient of W is part of it. Estimates are `engines.peak_bytes`.
 """
 
-import gc
 import json
 import os
 import statistics
@@ -25,6 +24,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 from absl import app, flags
 
 from benchmarks import head_variants
+from benchmarks.memory import peak_mib
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("shapes", ["256x10575", "512x85742"], "Batch x classes.")
@@ -52,19 +52,7 @@ def peak_memory(name, batch, classes):
     arguments = head_variants.inputs(batch, classes, FLAGS.size)
     function = head_variants.variants()[name]
     run_once(function, head_variants.inputs(8, 64, FLAGS.size))  # Libraries and compilers are not the variant's.
-    gc.collect()
-    # Making the inputs peaked higher than they are: 5 sets the kernel's high-water mark back to what is resident now.
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
-    before = memory_status("VmRSS")
-    run_once(function, arguments)
-    return (memory_status("VmHWM") - before) / 1024
-
-
-def memory_status(field):
-    """KiB of a field of this process's /proc status."""
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(field))
+    return peak_mib(lambda: run_once(function, arguments))
 
 
 def measure(shape):

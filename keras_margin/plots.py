@@ -21,7 +21,7 @@ _ABOVE = {"loc": "outside upper center", "ncols": 4, "fontsize": 9, "labelcolor"
 _ROC_POINTS = 2000  # more than a figure has pixels
 
 
-def roc_curve(results, path=None):
+def roc_curve(results, path=None, reports=None):
     """ROC curves over a logarithmic FAR axis: staircases, exact at the points drawn (at most 2,000 a curve).
 
     The axis begins at the decade of the smallest FAR that any of the sets can show, 1 / impostors; each curve begins
@@ -30,6 +30,8 @@ def roc_curve(results, path=None):
     Args:
         results: Dict from a curve's name to its `keras_margin.evaluation.Roc`, one or more.
         path: File to write as well, `.png`, `.pdf` or `.svg`; or None.
+        reports: Dict from the same names, not necessarily all, to `keras_margin.evaluation.VerificationReport`s, whose
+            confidence intervals are drawn at their FARs; or None.
 
     Returns:
         matplotlib Figure.
@@ -37,24 +39,23 @@ def roc_curve(results, path=None):
     Raises:
         ImportError: matplotlib is not installed.
         TypeError: A result that is no `Roc`.
-        ValueError: No result, or another suffix.
+        ValueError: No result, a report without a curve, or another suffix.
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
         >>> scores, is_same = [0.9, 0.5, 0.4, 0.1], [True, True, False, False]
         >>> figure = roc_curve({"ours": keras_margin.evaluation.roc(scores, is_same)})
     """
-    _check_results(results)
-    for name, result in results.items():
-        if not isinstance(result, Roc):
-            raise TypeError(f"roc_curve draws evaluation.Roc values. Received: {type(result).__name__} for {name!r}.")
+    _check_rocs("roc_curve", results, reports)
     figure, axes = _figure(path)
     lowest = 10.0 ** np.floor(np.log10(min(1 / result.num_impostor for result in results.values())))
     bottom = 100.0
     for (name, result), style in zip(results.items(), _styles(), strict=False):
         far, tar = _thinned(result)
         axes.plot(far, 100 * tar, drawstyle="steps-post", label=name, **style)
-        bottom = min(bottom, 100 * tar[0])
+        intervals = _intervals(reports, name)
+        _error_bars(axes, intervals, 100 * intervals[:, 1:], style)
+        bottom = min(bottom, 100 * tar[0], *(100 * intervals[:, 2]))
     axes.set_xscale("log")
     axes.set_xlim(min(lowest, 0.1), 1)
     _percent_axis(axes, bottom)
@@ -337,3 +338,206 @@ def _finish(figure, path):
     finally:
         temporary.unlink(missing_ok=True)
     return figure
+
+
+def det_curve(results, path=None, reports=None):
+    """Detection error trade-off: FRR against FAR, both logarithmic, so that good systems stay apart.
+
+    frr = 1 - tar, a staircase as `roc_curve` draws; it ends where no error is left to see, at 1 / (2 * genuine pairs).
+
+    Args:
+        results: As for `roc_curve`.
+        path: As for `roc_curve`.
+        reports: As for `roc_curve`.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError, TypeError, ValueError, OSError: As `roc_curve`.
+
+    Example:
+        >>> scores, is_same = [0.9, 0.5, 0.4, 0.1], [True, True, False, False]
+        >>> figure = det_curve({"ours": keras_margin.evaluation.roc(scores, is_same)})
+
+    Reference: Martin et al., The DET curve in assessment of detection task performance, Eurospeech 1997; the axes are
+    those of NIST's FRVT.
+    """
+    _check_rocs("det_curve", results, reports)
+    figure, axes = _figure(path)
+    for (name, result), style in zip(results.items(), _styles(), strict=False):
+        far, tar = _thinned(result)
+        floor = 0.5 / result.num_genuine
+        far, tar = (values[: np.searchsorted(tar, 1) + 1] for values in (far, tar))
+        axes.plot(far, 100 * np.maximum(1 - tar, floor), drawstyle="steps-post", label=name, **style)
+        intervals = _intervals(reports, name)
+        intervals = intervals[intervals[:, 2] < 1]  # Where even the lower end of TAR is 1 there is no error to see.
+        misses = np.maximum(1 - intervals[:, [1, 3, 2]], floor)
+        _error_bars(axes, intervals, 100 * misses, style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    lowest = 10.0 ** np.floor(np.log10(min(1 / result.num_impostor for result in results.values())))
+    axes.set_xlim(min(lowest, 0.1), 1)
+    axes.set_ylim(top=100)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("False accept rate (FAR)")
+    axes.set_ylabel("False reject rate (%)")
+    _legend(axes, "best")
+    return _finish(figure, path)
+
+
+def angle_histogram(sets, path=None):
+    """Distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
+
+    Args:
+        sets: Dict from a panel's title to a dict from a kind to its angles in degrees, arrays in [0, 180]: for
+            ArcFace's figures `{"LFW": {"impostor": found.impostor, "genuine": found.genuine}}`, with `found` from
+            `keras_margin.evaluation.angle_distributions`, or halves of `pair_angles`.
+        path: As for `roc_curve`.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        ValueError: No set, a set without a kind, angles that are none or outside [0, 180], another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> figure = angle_histogram({"LFW": {"impostor": [80.0, 91.0, 95.0], "genuine": [30.0, 42.0]}})
+
+    Reference: Deng et al., ArcFace, CVPR 2019, figures 6 and 7.
+    """
+    _check_results(sets)
+    angles = {title: _check_angles(title, kinds) for title, kinds in sets.items()}
+    columns = min(3, len(angles))
+    figure, panels = _panels(path, -(-len(angles) // columns), columns, (3.4 if columns > 1 else 5.6, 2.9))
+    highest = max(theta.max() for kinds in angles.values() for theta in kinds.values())
+    edges = np.arange(0, min(180, 30 * np.ceil(max(highest, 1) / 30)) + 1, 2.0)
+    for axes, (title, kinds) in zip(panels.ravel(), angles.items(), strict=False):
+        for (kind, theta), style in zip(kinds.items(), _styles(), strict=False):
+            share = 100 * np.histogram(theta, edges)[0] / len(theta)
+            axes.stairs(share, edges, color=style["color"], linewidth=1.5, zorder=3)
+            axes.stairs(share, edges, color=style["color"], alpha=0.3, fill=True, zorder=2, label=kind)
+        axes.set_title(title, size=10, color=_INK)
+        axes.set_xlim(0, edges[-1])
+        axes.set_xticks(np.arange(0, edges[-1] + 1, 30))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("Share per 2 degrees (%)")
+    for axes in panels.ravel()[: len(angles)][-columns:]:
+        axes.set_xlabel("Angle (degrees)")
+    legends = {}
+    for axes in panels.ravel():
+        handles, kinds = axes.get_legend_handles_labels()
+        legends |= dict(zip(kinds, handles, strict=True))
+        axes.set_visible(bool(handles))
+    figure.legend(list(legends.values()), list(legends), **_ABOVE)
+    return _finish(figure, path)
+
+
+def error_gallery(images, pairs, scores, is_same, path=None, count=6):
+    """The pairs an embedder is most wrong about: genuine ones it finds least alike, impostors it finds most alike.
+
+    Read it before the numbers: mislabelled pairs, wrong crops and wrong channels show at once.
+
+    Args:
+        images: uint8 array (n, height, width, 3), RGB, or (n, height, width), grey.
+        pairs: Integer array (m, 2), indices in [0, n).
+        scores: Real array (m,), finite; higher is more alike.
+        is_same: Bool array (m,); True is a genuine pair.
+        path: As for `roc_curve`.
+        count: How many pairs of each kind, >= 1; all there are, if fewer.
+
+    Returns:
+        matplotlib Figure, worst pairs first, each with its score.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: Images that are not uint8.
+        ValueError: Lengths that differ, a pair out of range, one kind of pair alone, another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> images = np.zeros((4, 8, 8, 3), np.uint8)
+        >>> figure = error_gallery(images, [[0, 1], [2, 3]], [0.2, 0.9], [True, False])
+    """
+    images, pairs = np.asarray(images), np.asarray(pairs)
+    scores, is_same = _check_scores(scores, is_same)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise TypeError(f"images must be uint8 (n, height, width[, 3]). Received: {images.dtype} {images.shape}.")
+    if pairs.shape != (len(scores), 2) or not ((pairs >= 0) & (pairs < len(images))).all():
+        raise ValueError(
+            f"pairs must be (m, 2) indices of the {len(images)} images, one a score. Received: {pairs.shape} for "
+            f"{len(scores)} scores."
+        )
+    if count < 1:
+        raise ValueError(f"count must be >= 1. Received: count={count}.")
+    kinds = {"Genuine, least alike": (is_same, 1), "Impostor, most alike": (~is_same, -1)}
+    figure, panels = _panels(path, 2, min(count, len(scores)), (1.5, 1.3))
+    for row, (title, (chosen, sign)) in zip(panels, kinds.items(), strict=True):
+        worst = np.flatnonzero(chosen)
+        worst = worst[np.argsort(sign * scores[worst], kind="stable")][: len(row)]
+        for axes, pair in zip(row, worst, strict=False):
+            first, second = images[pairs[pair]]
+            gap = np.full_like(first[:, : max(1, first.shape[1] // 20)], 255)
+            axes.imshow(np.concatenate([first, gap, second], axis=1), cmap="gray", vmin=0, vmax=255)
+            axes.set_title(f"{scores[pair]:.3f}", size=9, color=_INK)
+        for axes in row:
+            axes.set_axis_off()
+        row[0].annotate(title, (0, 1), (0, 16), "axes fraction", textcoords="offset points", fontsize=10, color=_INK)
+    return _finish(figure, path)
+
+
+def _check_rocs(owner, results, reports):
+    _check_results(results)
+    for name, result in results.items():
+        if not isinstance(result, Roc):
+            raise TypeError(f"{owner} draws evaluation.Roc values. Received: {type(result).__name__} for {name!r}.")
+    if unknown := set(reports or ()) - set(results):
+        raise ValueError(f"Each report needs its curve. Received: reports named {sorted(unknown)} without one.")
+
+
+def _intervals(reports, name):
+    """Rows (far, tar, low, high) of a report's intervals, (k, 4); none where there is no report or no bootstrap."""
+    rows = reports[name].tar_at_far if reports and name in reports else ()
+    rows = [(row.far, row.tar, row.low, row.high) for row in rows if row.low is not None and row.measurable]
+    return np.array(rows).reshape(-1, 4)
+
+
+def _error_bars(axes, intervals, values, style):
+    """Bars at the FARs of the intervals; values (k, 3) are the point and the ends below and above it, in per cent."""
+    if len(intervals):
+        point, low, high = values.T
+        axes.errorbar(
+            intervals[:, 0],
+            point,
+            np.maximum([point - low, high - point], 0),
+            fmt="none",
+            ecolor=style["color"],
+            elinewidth=1.2,
+            capsize=3,
+            zorder=4,
+        )
+
+
+def _check_angles(title, kinds):
+    if not kinds:
+        raise ValueError(f"angle_histogram needs a kind of angle in each set. Received: none in {title!r}.")
+    checked = {kind: np.asarray(theta, np.float64) for kind, theta in kinds.items()}
+    for kind, theta in checked.items():
+        if theta.ndim != 1 or not theta.size or not ((theta >= 0) & (theta <= 180)).all():
+            raise ValueError(
+                f"Angles must be an array (n,), n >= 1, in [0, 180] degrees. Received: {kind} of {title!r}."
+            )
+    return checked
+
+
+def _panels(path, rows, columns, size):
+    """A figure of rows x columns axes, each of `size` inches, and their array; checks as `_figure`."""
+    figure, _ = _figure(path)
+    figure.clear()
+    figure.set_size_inches(size[0] * columns, size[1] * rows + 0.4)
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.ravel():
+        _style(axes)
+    return figure, panels

@@ -26,6 +26,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "pytest": "pytest",
     "rich": "rich",
+    "sklearn": "scikit_learn",
     "tensorflow": "tensorflow_cpu",
 }
 # Bazel builds the TensorFlow backend: what is imported on another one alone is no dep.
@@ -160,8 +161,8 @@ def _dep(imported, source, files):
         if home == f"{PACKAGE}/__init__.py" and not source.startswith(PACKAGE):
             return f":{PACKAGE}"  # The top level loads any module on first use.
         return f":{target_name(home)}"
-    if top == "benchmarks":
-        return f":{target_name(module_file(imported.name, files))}"
+    if top in FOLDERS and (home := module_file(imported.name, files)):
+        return f":{target_name(home)}"  # A script that uses another.
     if top in sys.stdlib_module_names or top in {"tomllib", *OTHER_BACKENDS} or f"tests/{top}.py" in files:
         return None
     if top not in DISTRIBUTIONS:

@@ -22,7 +22,7 @@ NEIGHBOURS = {
     "cli": {"training", "experiment"},  # Its commands are those calls.
 }
 # Inside a package a file may use these, `base` and the `_private` ones; otherwise the files are neighbours.
-SHARED = {"alignment": {"transform"}, "data": {"reader"}}
+SHARED = {"alignment": {"transform"}, "data": {"reader"}, "evaluation": {"pairs", "thresholds", "k_fold", "templates"}}
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 PORTABLE = {

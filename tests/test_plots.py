@@ -12,12 +12,17 @@ SCORES = np.array([0.9, 0.7, 0.2, 0.8, 0.3, 0.1, 0.0])
 IS_SAME = np.array([True, True, True, False, False, False, False])
 ANGLES = np.radians(np.linspace(0, 180, 13))
 CURVE = SimpleNamespace(angles=ANGLES, logit=64 * np.cos(ANGLES), gradient=-64 * np.sin(ANGLES), loss=ANGLES**2)
+FACES = np.arange(14 * 6 * 5, dtype=np.uint8).reshape(14, 6, 5)
+PAIRS = np.arange(14).reshape(7, 2)
 DRAWINGS = {
     "roc_curve": lambda path=None: plots.roc_curve({"ours": evaluation.roc(SCORES, IS_SAME)}, path),
     "score_histogram": lambda path=None: plots.score_histogram(SCORES, IS_SAME, path, threshold=0.5),
     "cmc_curve": lambda path=None: plots.cmc_curve({"ours": [0.5, 0.75, 1.0]}, path),
     "target_logits": lambda path=None: plots.target_logits({"a": CURVE, "b": CURVE}, path),
     "loss_curves": lambda path=None: plots.loss_curves({"a": CURVE, "b": CURVE}, path),
+    "det_curve": lambda path=None: plots.det_curve({"ours": evaluation.roc(SCORES, IS_SAME)}, path),
+    "angle_histogram": lambda path=None: plots.angle_histogram({"LFW": {"impostor": [80.0, 95.0]}}, path),
+    "error_gallery": lambda path=None: plots.error_gallery(FACES, PAIRS, SCORES, IS_SAME, path, count=2),
 }
 
 
@@ -185,3 +190,90 @@ def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
 def test_bad_input_is_refused(call, error, words):
     with pytest.raises(error, match=re.escape(words)):
         call()
+
+
+def report_of(scores, is_same, far, low, high):
+    tar = evaluation.tar_at_far(scores, is_same, far)
+    row = evaluation.TarAtFar(far, tar, low, high, threshold=0.0, measurable=True)
+    return SimpleNamespace(tar_at_far=(row,))
+
+
+def bars(axes):
+    """(x, lower end, upper end) of each error bar."""
+    lines = [segment for collection in axes.collections for segment in collection.get_segments()]
+    return [(line[0][0], line[0][1], line[1][1]) for line in lines]
+
+
+def test_intervals_of_a_report_are_drawn_at_their_fars():
+    curves = {"ours": evaluation.roc(SCORES, IS_SAME)}
+    reports = {"ours": report_of(SCORES, IS_SAME, 0.25, 0.4, 1.0)}
+    (axes,) = plots.roc_curve(curves, reports=reports).axes
+    assert bars(axes) == [(0.25, pytest.approx(40), pytest.approx(100))]
+    assert axes.get_ylim()[0] <= 40
+    (axes,) = plots.det_curve(curves, reports={"ours": report_of(SCORES, IS_SAME, 0.25, 0.4, 0.9)}).axes
+    ((far, low, high),) = bars(axes)
+    assert (far, low, high) == (0.25, pytest.approx(100 / 6), pytest.approx(60))  # No error of 3: half of one.
+    with pytest.raises(ValueError, match="reports named \\['other'\\] without one"):
+        plots.roc_curve(curves, reports={"other": reports["ours"]})
+
+
+def test_det_curve_is_one_minus_tar_on_logarithms_and_ends_at_half_an_error():
+    (axes,) = DRAWINGS["det_curve"]().axes
+    (line,) = axes.lines
+    assert line.get_xdata().tolist() == [0.25, 0.5]
+    assert line.get_ydata().tolist() == pytest.approx([100 / 3, 100 / 6])
+    assert axes.get_xscale() == axes.get_yscale() == "log"
+
+
+def test_angle_histogram_has_a_panel_a_set_and_shares_of_a_hundred():
+    generator = np.random.default_rng(0)
+    sets = {name: {"impostor": generator.normal(90, 5, 300), "genuine": generator.normal(40, 9, 50)} for name in "abcd"}
+    figure = plots.angle_histogram(sets)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == list("abcd")
+    for axes in shown:
+        outlines = [patch for patch in axes.patches if not patch.get_fill()]
+        shares = [patch.get_data().values.sum() for patch in outlines]
+        assert shares == pytest.approx([100, 100])
+        peaks = [patch.get_data().edges[patch.get_data().values.argmax()] for patch in outlines]
+        assert abs(peaks[0] - 90) < 8 and abs(peaks[1] - 40) < 15
+    assert legend_names(figure.legends[0]) == ["impostor", "genuine"]
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ({}, "at least one curve"),
+        ({"a": {}}, "none in 'a'"),
+        ({"a": {"x": []}}, "n >= 1"),
+        ({"a": {"x": [200.0]}}, "in [0, 180] degrees. Received: x of 'a'"),
+        ({"a": {"x": [math.nan]}}, "in [0, 180] degrees"),
+    ],
+)
+def test_angle_histogram_refuses(sets, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        plots.angle_histogram(sets)
+
+
+def test_error_gallery_shows_the_worst_of_each_kind_first():
+    panels = DRAWINGS["error_gallery"]().axes
+    # Genuine scores 0.9, 0.7, 0.2 at 0, 1, 2; impostors 0.8, 0.3, 0.1, 0.0 at 3 to 6.
+    assert [axes.get_title() for axes in panels] == ["0.200", "0.700", "0.800", "0.300"]
+    for axes, pair in zip(panels, (2, 1, 3, 4), strict=True):
+        drawn = axes.images[0].get_array()
+        np.testing.assert_array_equal(drawn[:, :5], FACES[2 * pair])
+        np.testing.assert_array_equal(drawn[:, -5:], FACES[2 * pair + 1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ((FACES.astype(float), PAIRS, SCORES, IS_SAME), TypeError, "images must be uint8"),
+        ((FACES, PAIRS + 1, SCORES, IS_SAME), ValueError, "indices of the 14 images"),
+        ((FACES, PAIRS[:3], SCORES, IS_SAME), ValueError, "(3, 2) for 7 scores"),
+        ((FACES, PAIRS, SCORES, IS_SAME, None, 0), ValueError, "count must be >= 1"),
+    ],
+)
+def test_error_gallery_refuses(arguments, error, words):
+    with pytest.raises(error, match=re.escape(words)):
+        plots.error_gallery(*arguments)

@@ -1,6 +1,7 @@
 """Checks and row arithmetic that every protocol needs; numpy alone."""
 
 import operator
+import warnings
 
 import numpy as np
 
@@ -133,6 +134,14 @@ def check_scores(scores, is_same):
     return scores, check_is_same(is_same)
 
 
+def check_truth(is_same, count):
+    """The truth of `count` pairs as bool (count,), with both kinds among them."""
+    is_same = np.asarray(is_same)
+    if is_same.shape != (count,):
+        raise ValueError(f"is_same must hold one truth per pair. Received: shape={is_same.shape} for {count} pairs.")
+    return check_is_same(is_same)
+
+
 def check_is_same(is_same):
     """The truth as bool; ValueError where it is not 0 or 1, or holds one kind of pair only."""
     if is_same.dtype.kind != "b":
@@ -150,6 +159,71 @@ def check_is_same(is_same):
                 f"(is_same={value}). Add {kind} pairs, for instance with make_pairs."
             )
     return is_same
+
+
+def check_far(far, name="far"):
+    """Wanted rates as a float64 array; ValueError where one is outside (0, 1]."""
+    wanted = np.asarray(far, np.float64)
+    if not ((wanted > 0) & (wanted <= 1)).all():
+        raise ValueError(f"{name} must be in (0, 1]. Received: {name}={far}. One per cent is 0.01.")
+    return wanted
+
+
+def warn_unmeasurable(wanted, count, stacklevel, rate="FAR", kind="impostor pairs"):
+    """Warns where a wanted rate is under what so many impostors can show."""
+    if wanted.size and wanted.min() < 1 / count:
+        warnings.warn(
+            f"{rate}={wanted.min():g} is below 1 / {count} = {1 / count:g}: {count} {kind} cannot show it, "
+            f"the value is that of none accepted. Score more {kind}.",
+            stacklevel=stacklevel + 1,
+        )
+
+
+def most_accepted(wanted, count):
+    """How many of `count` impostors may be accepted at each wanted FAR: the largest k with k / count <= far."""
+    # far * count may round to the wrong side of a whole number (0.29 * 100 < 29); decide by the division roc uses.
+    accepted = np.floor(wanted * count) + 1
+    accepted -= accepted / count > wanted
+    accepted -= accepted / count > wanted
+    return np.minimum(accepted, count).astype(np.intp)
+
+
+def best_refused(impostor, wanted):
+    """Per wanted FAR, the score of the best impostor that must be refused; -inf where none must."""
+    descending = np.append(np.sort(impostor)[::-1], np.array(-np.inf, impostor.dtype))
+    return descending[most_accepted(wanted, len(impostor))]
+
+
+def tar_above(genuine, refused):
+    """Share of the genuine scores above each refused score."""
+    return (len(genuine) - np.searchsorted(np.sort(genuine), refused, side="right")) / len(genuine)
+
+
+def check_same_kind(probe_labels, gallery_labels):
+    """TypeError unless both are integers or both strings."""
+    kinds = {labels.dtype.kind.replace("u", "i") for labels in (probe_labels, gallery_labels)}
+    if len(kinds) > 1:
+        raise TypeError(
+            "probe_labels and gallery_labels must be of one type. Received: "
+            f"{probe_labels.dtype} and {gallery_labels.dtype}."
+        )
+
+
+def common_index(probe_labels, gallery_labels):
+    """Both arrays as indices of the identities of either."""
+    check_same_kind(probe_labels, gallery_labels)
+    index = np.unique(np.concatenate([probe_labels, gallery_labels]), return_inverse=True)[1]
+    return index[: len(probe_labels)], index[len(probe_labels) :]
+
+
+def mates(probe_index, gallery_index):
+    """(rows, columns) of every probe with every gallery entry of the same identity, rows in order."""
+    order = np.argsort(gallery_index, kind="stable")
+    ordered = gallery_index[order]
+    starts = np.searchsorted(ordered, probe_index)
+    counts = np.searchsorted(ordered, probe_index, side="right") - starts
+    rows, places = enumerate_pairs(starts, counts).T
+    return rows, order[places]
 
 
 def unit_rows(embeddings, rows=slice(None), dtype=None):
@@ -211,4 +285,12 @@ def angles(unit, others):
     for block in blocks(len(unit), 8 * unit.shape[1]):
         a, b = unit[block].astype(np.float64), others[block].astype(np.float64)
         theta[block] = 2 * np.arctan2(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1))
+    return theta
+
+
+def paired_angles(unit, pairs):
+    """Angles in radians of each pair of unit rows, float64 (len(pairs),)."""
+    theta = np.empty(len(pairs))
+    for block in blocks(len(pairs), 4 * 8 * unit.shape[1]):
+        theta[block] = angles(unit[pairs[block, 0]], unit[pairs[block, 1]])
     return theta

@@ -104,12 +104,7 @@ def _ranks(probe, probe_labels, gallery, gallery_labels):
 
 def _common_labels(probe_labels, gallery_labels):
     """Both arrays as indices of the gallery's identities; ValueError where a probe's is not among them."""
-    kinds = {labels.dtype.kind.replace("u", "i") for labels in (probe_labels, gallery_labels)}
-    if len(kinds) > 1:
-        raise TypeError(
-            "probe_labels and gallery_labels must be of one type. Received: "
-            f"{probe_labels.dtype} and {gallery_labels.dtype}."
-        )
+    _arrays.check_same_kind(probe_labels, gallery_labels)
     identities, gallery_index = np.unique(gallery_labels, return_inverse=True)
     missing = ~np.isin(probe_labels, identities)
     if missing.any():

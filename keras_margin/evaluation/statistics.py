@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_margin.evaluation import _arrays
+from keras_margin.evaluation.pairs import make_pairs
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,87 @@ def angular_fisher_score(embeddings, labels):
             "there is no scatter between classes. The embedding has collapsed."
         )
     return float(within / between)
+
+
+@dataclass(frozen=True, eq=False)
+class AngleDistributions:
+    """Angles of a labelled set, in degrees in [0, 180]; `plots.angle_histogram` draws them.
+
+    Attributes:
+        genuine: float64 (m,), of every pair of images of one person.
+        impostor: float64 (k,), of random pairs of two people.
+        centre: float64 (n,), of each image to the centre of its person.
+    """
+
+    genuine: np.ndarray
+    impostor: np.ndarray
+    centre: np.ndarray
+
+
+def angle_distributions(embeddings, labels, num_impostor=500_000, seed=0):
+    """The angles whose histograms are ArcFace's figure 6, and those of each image to its centre.
+
+    Args:
+        embeddings: Real array (n, embedding_size), rows of any length but 0.
+        labels: Integer or string array (n,), at least two people, one of them with two images.
+        num_impostor: How many pairs of two people to draw, >= 1; all there are, if fewer. The paper draws about half a
+            million.
+        seed: Seed of numpy's default generator.
+
+    Returns:
+        `AngleDistributions`, in degrees. Memory is that of the genuine pairs: a person with 1,000 images has half a
+        million.
+
+    Raises:
+        TypeError: Embeddings that are not numbers, labels that are neither integers nor strings.
+        ValueError: A zero, NaN or infinite embedding, one person only, nobody with two images, embeddings of a person
+            that cancel out.
+
+    Example:
+        >>> found = angle_distributions(np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 2.0]]), ["a", "a", "b"])
+        >>> found.genuine.round(6).tolist(), sorted(found.impostor.round(6).tolist()), found.centre.round(6).tolist()
+        ([45.0], [45.0, 90.0], [22.5, 22.5, 0.0])
+
+    Reference: Deng et al., ArcFace, CVPR 2019, figure 6.
+    """
+    embeddings = _arrays.check_embeddings(embeddings)
+    labels = _arrays.check_labels(labels, len(embeddings))
+    num_impostor = _arrays.check_count(num_impostor, "num_impostor", 1)
+    classes, index = _classes(labels)
+    sizes = np.bincount(index)
+    num_genuine = int((sizes * (sizes - 1) // 2).sum())
+    if not num_genuine:
+        raise ValueError("Angles of genuine pairs need a person with two images. Received: one image of each.")
+    most = len(labels) * (len(labels) - 1) // 2 - num_genuine
+    pairs, is_same = make_pairs(labels, num_genuine, min(num_impostor, most), seed)
+    unit = _arrays.unit_rows(embeddings)
+    theta = np.degrees(_arrays.paired_angles(unit, pairs))
+    centre = _angles_to_centres(unit, _class_centres(unit, index, classes), index)
+    return AngleDistributions(theta[is_same], theta[~is_same], np.degrees(centre))
+
+
+def pair_angles(embeddings, pairs):
+    """Angle of each pair of embeddings, in degrees, exact near 0 and 180 where arccos of a cosine is not.
+
+    Args:
+        embeddings: Real array (n, embedding_size), rows of any length but 0.
+        pairs: Integer array (m, 2), indices in [0, n).
+
+    Returns:
+        float64 array (m,) in [0, 180].
+
+    Raises:
+        TypeError, ValueError: As `pair_scores`.
+
+    Example:
+        >>> pair_angles(np.array([[2.0, 0.0], [0.0, 5.0], [3.0, 0.0]]), [[0, 1], [0, 2]]).tolist()
+        [90.0, 0.0]
+
+    Reference: Deng et al., ArcFace, CVPR 2019, figure 7.
+    """
+    embeddings = _arrays.check_embeddings(embeddings)
+    pairs = _arrays.check_pairs(pairs, len(embeddings))
+    return np.degrees(_arrays.paired_angles(_arrays.unit_rows(embeddings), pairs))
 
 
 def _one_minus_cos(theta):

@@ -1,490 +1,274 @@
-"""Verification, one against one: are these two images the same person?
+"""Verification in one call: every number that a set of pairs gives, under one name each, with its uncertainty."""
 
-A pair is accepted where `score >= threshold`. FAR is the share of impostor pairs accepted, TAR the share of genuine
-pairs accepted, FRR = 1 - TAR. All metrics are exact: ties are accepted or rejected together, and nothing is binned
-unless a published protocol says so.
-"""
-
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
 from keras_margin.evaluation import _arrays
+from keras_margin.evaluation.k_fold import KFoldAccuracy, centred_k_fold_accuracy, k_fold_accuracy
+from keras_margin.evaluation.pairs import pair_scores
+from keras_margin.evaluation.thresholds import auc, eer, lowest_above
+
+FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """How confidence intervals are drawn.
+
+    Attributes:
+        resamples: How many times, >= 1; the ends of a 95 % interval rest on a fortieth of them.
+        level: Share of the resampled values between the ends, in (0, 1).
+        seed: Seed of numpy's default generator.
+    """
+
+    resamples: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TarAtFar:
+    """One row of the table that papers print.
+
+    Attributes:
+        far: Wanted FAR.
+        tar: Highest TAR that keeps to it, in [0, 1].
+        low: Lower end of its confidence interval; None without a bootstrap.
+        high: Upper end, or None.
+        threshold: The operating threshold to ship: accept a pair where score >= threshold.
+        measurable: Whether far >= 1 / impostors. Where not, the row tells of no impostor accepted, no more.
+    """
+
+    far: float
+    tar: float
+    low: float | None
+    high: float | None
+    threshold: float
+    measurable: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Roc:
-    """Every operating point of a set of scores, from the strictest threshold to the most lenient.
+class VerificationReport:
+    """Every number of a set of pairs.
 
     Attributes:
-        far: float64 (m,), share of impostors with score >= threshold; rises from 0 to 1.
-        tar: float64 (m,), share of genuine pairs with score >= threshold; rises from 0 to 1.
-        thresholds: float64 (m,), falls; +inf (nothing accepted), then each distinct score.
-        num_genuine: How many genuine pairs were scored.
-        num_impostor: How many impostor pairs were scored; no FAR under 1 / num_impostor can be seen but 0.
+        num_genuine: How many genuine pairs.
+        num_impostor: How many impostor pairs.
+        accuracy: Dict from a search ("exact", "grid", "sphereface") to its `KFoldAccuracy`; empty without folds.
+        auc: Area under the ROC.
+        eer: Equal error rate.
+        tar_at_far: Tuple of `TarAtFar`, in the order of the wanted FARs.
+        resampled: What the intervals drew anew: "identity", "pair" or None.
     """
 
-    far: np.ndarray
-    tar: np.ndarray
-    thresholds: np.ndarray
     num_genuine: int
     num_impostor: int
+    accuracy: dict[str, KFoldAccuracy]
+    auc: float
+    eer: float
+    tar_at_far: tuple[TarAtFar, ...]
+    resampled: str | None
+
+    def named_values(self):
+        """A flat dict of plain numbers, ready for JSON and for bounds in CI: "accuracy", "tar_at_far_1e-04" ...
+
+        "accuracy" is that of the exact search; the others carry its name, "accuracy_grid". Intervals end in "_low" and
+        "_high", and are missing without a bootstrap.
+        """
+        values = {"num_genuine": self.num_genuine, "num_impostor": self.num_impostor}
+        for search, result in self.accuracy.items():
+            name = "accuracy" if search == "exact" else f"accuracy_{search}"
+            values |= {name: result.mean, f"{name}_std": result.std}
+        values |= {"auc": self.auc, "eer": self.eer}
+        for row in self.tar_at_far:
+            short = f"{row.far:.0e}"
+            name = f"tar_at_far_{short if float(short) == row.far else row.far}"
+            values[name] = row.tar
+            if row.low is not None:
+                values |= {f"{name}_low": row.low, f"{name}_high": row.high}
+            values[name.replace("tar_at", "threshold_at")] = row.threshold
+        return values
 
 
-@dataclass(frozen=True, eq=False)
-class KFoldAccuracy:
-    """Accuracy by folds, each tested with the threshold of the others.
-
-    Attributes:
-        mean: Mean of the folds' accuracies, in [0, 1].
-        std: Their population standard deviation (ddof=0), as the field's scripts print it.
-        accuracies: float64 (folds,).
-        thresholds: float64 (folds,), as scores.
-    """
-
-    mean: float
-    std: float
-    accuracies: np.ndarray
-    thresholds: np.ndarray
-
-
-def pair_scores(embeddings, pairs):
-    """Cosine score of each pair of embeddings.
-
-    score = sum(a * b) / sqrt(sum(a * a) * sum(b * b))
-
-    Args:
-        embeddings: Real array (n, embedding_size), any length of row; whole numbers (raw pixels) are welcome.
-        pairs: Integer array (m, 2), indices in [0, n).
-
-    Returns:
-        Array (m,) in [-1, 1], float32, or float64 where the embeddings are float64 or wide integers. Many pairs of
-        few rows go through a matrix product, so the last bit of a score may depend on the other pairs.
-
-    Raises:
-        TypeError: Embeddings that are not numbers, pairs that are not integers.
-        ValueError: A zero, NaN or infinite embedding (the row is named), a pair out of range, a wrong shape.
-
-    Example:
-        >>> pair_scores(np.array([[2.0, 0.0], [0.0, 5.0], [3.0, 0.0]]), [[0, 1], [0, 2]]).tolist()
-        [0.0, 1.0]
-    """
-    embeddings = _arrays.check_embeddings(embeddings)
-    pairs = _arrays.check_pairs(pairs, len(embeddings))
-    return _arrays.paired_cosines(_arrays.unit_rows(embeddings), pairs)
-
-
-def all_pairs(labels):
-    """Every unordered pair of images, n * (n - 1) / 2 of them.
+def verification_report(embeddings, pairs, is_same, labels=None, folds=10, far=FARS, bootstrap=Bootstrap()):
+    """All verification numbers of embeddings and their pairs, as LFW, CFP-FP, AgeDB-30, CALFW and CPLFW print them.
 
     Args:
-        labels: Integer or string array (n,), n >= 2; who is on each image.
+        embeddings: Real array (n, embedding_size), rows of any length but 0.
+        pairs: Integer array (m, 2), indices in [0, n); of a `.bin` set, image 2 i beside image 2 i + 1.
+        is_same: Bool array (m,); True is a genuine pair. 0 and 1 will do.
+        labels: Integer or string array (n,), who is on each image; or None where the set does not tell. Intervals
+            then draw pairs anew, which share people, and come out too narrow.
+        folds: As for `k_fold_accuracy`; or None for no accuracy.
+        far: Wanted FARs, each in (0, 1]. One under 1 / impostors warns and is marked.
+        bootstrap: `Bootstrap`; or None for no intervals.
 
     Returns:
-        (pairs, is_same): integer array (m, 2), first index < second, rows in order; bool array (m,).
+        `VerificationReport`, with the accuracies of all three searches.
 
     Raises:
-        TypeError, ValueError: Labels of another type or shape.
+        TypeError, ValueError: As `pair_scores`, `k_fold_accuracy` and `tar_at_far`; labels that contradict is_same.
 
     Example:
-        >>> pairs, is_same = all_pairs([7, 7, 3])
-        >>> pairs.tolist(), is_same.tolist()
-        ([[0, 1], [0, 2], [1, 2]], [True, False, False])
+        >>> x = np.random.default_rng(0).normal(size=(8, 4)).repeat(5, axis=0)
+        >>> pairs, is_same = make_pairs(np.arange(40) // 5, num_genuine=80, num_impostor=80)
+        >>> verification_report(x, pairs, is_same, far=[0.1]).named_values()["accuracy"]
+        1.0
+
+    Reference: Huang et al., Labeled Faces in the Wild, 2007, view 2; Deng et al., ArcFace, CVPR 2019, section 3.
     """
-    labels = _arrays.check_labels(labels)
-    _require_two(labels)
-    pairs = _arrays.enumerate_pairs(np.arange(1, len(labels) + 1), np.arange(len(labels) - 1, -1, -1))
-    return pairs, labels[pairs[:, 0]] == labels[pairs[:, 1]]
+    scores = pair_scores(embeddings, pairs)
+    is_same = _arrays.check_truth(is_same, len(scores))
+    identities = None
+    if labels is not None:
+        identities = _arrays.check_labels(labels, len(embeddings))[np.asarray(pairs)]
+    accuracy = {}
+    if folds is not None:
+        accuracy = {search: k_fold_accuracy(scores, is_same, folds, search) for search in ("exact", "grid")}
+        accuracy["sphereface"] = centred_k_fold_accuracy(embeddings, pairs, is_same, folds)
+    return _report(scores, is_same, identities, accuracy, far, bootstrap)
 
 
-def make_pairs(labels, num_genuine, num_impostor, seed=0):
-    """Random distinct pairs, drawn uniformly and without replacement.
-
-    The two kinds are spread evenly over the result, so that any run of it (a tenth, as `k_fold_accuracy` cuts it)
-    holds both in the same proportion. Memory grows with the pairs drawn, not with the pairs there are.
-
-    Args:
-        labels: Integer or string array (n,), n >= 2; who is on each image.
-        num_genuine: Pairs of one person, >= 0.
-        num_impostor: Pairs of two persons, >= 0.
-        seed: Seed of numpy's default generator; the same seed gives the same pairs.
-
-    Returns:
-        (pairs, is_same): integer array (num_genuine + num_impostor, 2), first index < second; bool array.
-
-    Raises:
-        TypeError: A number that is not an integer, labels of another type.
-        ValueError: More pairs than there are; the error gives the number there is.
-
-    Example:
-        >>> pairs, is_same = make_pairs([0, 0, 1, 1], num_genuine=2, num_impostor=2)
-        >>> is_same.tolist()
-        [True, False, True, False]
-    """
-    labels = _arrays.check_labels(labels)
-    _require_two(labels)
-    order = np.argsort(labels, kind="stable")
-    ordered = labels[order]
-    ends = np.searchsorted(ordered, ordered, side="right")  # one past the last image of the same person
-    after = np.arange(1, len(labels) + 1)
-    rng = np.random.default_rng(seed)
-    drawn = [
-        _draw_pairs(after, ends - after, num_genuine, "num_genuine", rng),
-        _draw_pairs(ends, len(labels) - ends, num_impostor, "num_impostor", rng),
-    ]
-    place = np.concatenate([(np.arange(len(pairs)) + 0.5) / max(1, len(pairs)) for pairs in drawn])
-    mixed = np.argsort(place, kind="stable")
-    return np.sort(order[np.concatenate(drawn)[mixed]], axis=1), mixed < len(drawn[0])
-
-
-def _require_two(labels):
-    if len(labels) < 2:
-        raise ValueError(f"A pair needs at least two images. Received: {len(labels)} label.")
-
-
-def _draw_pairs(starts, counts, number, name, rng):
-    available = int(counts.sum())
-    number = _arrays.check_count(number, name, 0)
-    if number > available:
-        raise ValueError(
-            f"{name} must be at most the pairs there are. Received: {name}={number} where these labels give "
-            f"{available}. Ask for fewer, or add images."
-        )
-    return _arrays.enumerate_pairs(
-        starts, counts, rng.choice(available, number, replace=False) if number else np.arange(0)
-    )
-
-
-def assign_folds(pairs, labels, folds=10, by="identity", seed=0):
-    """A fold for each pair, for sets that come without published folds.
-
-    `by="identity"` deals the people, not the pairs: the threshold is tested on people it was not chosen on, as LFW's
-    view 2 does. An impostor pair of people in different folds belongs to none and gets -1. With P people it keeps
-    about (P / folds - 1) / (P - 1) of the impostor pairs and needs P >= 2 * folds. `by="pair"` deals genuine and
-    impostor pairs separately and keeps them all; use it where people are few, and say so, because people are shared
-    between folds. The published sets (LFW, CFP-FP, AgeDB-30 ...) give their folds by the order of their pairs: they
-    need no assignment, pass `folds=10` to `k_fold_accuracy`.
-
-    Args:
-        pairs: Integer array (m, 2), indices in [0, n).
-        labels: Integer or string array (n,); who is on each image.
-        folds: Number of folds, >= 2.
-        by: "identity" or "pair".
-        seed: Seed of numpy's default generator.
-
-    Returns:
-        Integer array (m,) in [-1, folds), for `k_fold_accuracy(..., folds=)`.
-
-    Raises:
-        TypeError: Pairs that are not integers, labels of another type.
-        ValueError: An unknown `by`, a pair out of range, or a fold without a genuine or without an impostor pair.
-
-    Example:
-        >>> labels = np.repeat(np.arange(4), 2)
-        >>> pairs, is_same = all_pairs(labels)
-        >>> np.bincount(assign_folds(pairs, labels, folds=2) + 1).tolist()  # dropped, fold 0, fold 1
-        [16, 6, 6]
-
-    Reference: Huang et al., Labeled Faces in the Wild, 2007, view 2.
-    """
-    labels = _arrays.check_labels(labels)
-    pairs = _arrays.check_pairs(pairs, len(labels))
-    folds = _arrays.check_count(folds, "folds", 2)
-    if by not in ("identity", "pair"):
-        raise ValueError(f'assign_folds deals by="identity" or by="pair". Received: by={by!r}.')
-    rng = np.random.default_rng(seed)
-    is_same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
-    if by == "identity":
-        identities, index = np.unique(labels, return_inverse=True)
-        fold_of = rng.permutation(np.arange(len(identities)) % folds)[index]
-        first, second = fold_of[pairs].T
-        fold = np.where(first == second, first, -1)
-    else:
-        fold = np.empty(len(pairs), np.intp)
-        for kind in (is_same, ~is_same):
-            fold[kind] = rng.permutation(np.arange(kind.sum()) % folds)
-    _check_folds(fold, is_same, folds)
-    return fold
-
-
-def _check_folds(fold, is_same, folds):
-    for kind, chosen in (("genuine", is_same), ("impostor", ~is_same)):
-        empty = np.bincount(fold[chosen & (fold >= 0)], minlength=folds) == 0
-        if empty.any():
-            raise ValueError(
-                f"Each fold needs genuine and impostor pairs. Received: no {kind} pair in fold {empty.argmax()} of "
-                f"{folds}. Take fewer folds or more pairs, mix their order (make_pairs does), or pass folds= from "
-                'assign_folds(..., by="pair").'
-            )
-
-
-def roc(scores, is_same):
-    """The receiver operating characteristic, exact: one point per distinct score, none dropped.
-
-    far[i] = mean(impostor_scores >= thresholds[i]); tar[i] = mean(genuine_scores >= thresholds[i])
+def score_report(scores, is_same, identities=None, folds=None, far=FARS, bootstrap=Bootstrap()):
+    """All verification numbers of scores: `verification_report` where pairs were scored before, as of templates.
 
     Args:
         scores: Real array (n,), finite; higher is more alike.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
+        identities: Integer or string array (n, 2), who is on either side of each pair; or None.
+        folds: As for `k_fold_accuracy`, whose exact search it uses; or None, the default, for no accuracy.
+        far: As for `verification_report`.
+        bootstrap: `Bootstrap`; or None for no intervals. A resample of 15.6 million pairs takes a good part of a
+            second.
 
     Returns:
-        `Roc`, from the point (0, 0) at threshold +inf to (1, 1) at the lowest score.
+        `VerificationReport`.
 
     Raises:
-        TypeError: Scores that are not numbers.
-        ValueError: NaN or infinite scores, lengths that differ, no genuine or no impostor pair, is_same not 0 or 1.
+        TypeError, ValueError: As `verification_report`.
 
     Example:
-        >>> curve = roc([0.9, 0.5, 0.5, 0.1], [True, True, False, False])
-        >>> curve.far.tolist(), curve.tar.tolist()
-        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
-
-    Reference: Fawcett, An introduction to ROC analysis, 2006, algorithm 1.
-    """
-    thresholds, genuine, impostor = _operating_points(*_arrays.check_scores(scores, is_same))
-    num_genuine, num_impostor = int(genuine[-1]), int(impostor[-1])
-    return Roc(impostor / num_impostor, genuine / num_genuine, thresholds, num_genuine, num_impostor)
-
-
-def _operating_points(scores, is_same):
-    """Thresholds from +inf down each distinct score, and how many genuine and impostor pairs each accepts."""
-    # Sorts of bare values and one search take at most half the time of an argsort with its gathers.
-    ordered = np.sort(scores)
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    distinct = ordered[starts]
-    genuine = is_same.sum() - np.searchsorted(np.sort(scores[is_same]), distinct)
-    impostor = len(scores) - starts - genuine
-    thresholds = np.concatenate([[np.inf], distinct[::-1].astype(np.float64)])
-    return thresholds, np.concatenate([[0], genuine[::-1]]), np.concatenate([[0], impostor[::-1]])
-
-
-def auc(scores, is_same):
-    """Area under the ROC, the chance that a genuine pair scores above an impostor pair.
-
-    auc = mean(genuine > impostor) + mean(genuine == impostor) / 2, over all couples of a genuine and an impostor score
-
-    Args:
-        scores: As for `roc`.
-        is_same: As for `roc`.
-
-    Returns:
-        Float in [0, 1].
-
-    Raises:
-        TypeError, ValueError: As `roc`.
-
-    Example:
-        >>> auc([0.9, 0.5, 0.5, 0.1], [True, True, False, False])
-        0.875
-
-    Reference: Hanley and McNeil, Radiology 143, 1982.
-    """
-    curve = roc(scores, is_same)
-    return float(np.sum(np.diff(curve.far) * (curve.tar[1:] + curve.tar[:-1])) / 2)
-
-
-def eer(scores, is_same):
-    """Equal error rate: the error where FAR = FRR.
-
-    Thresholds give a staircase of (FAR, FRR) points. Where none of them has FAR = FRR, the two points on either side
-    are joined by a straight line and the EER is where it crosses FAR = FRR. That is the crossing of the linearly
-    interpolated ROC; scripts that print min(max(FAR, FRR)) or a mean of the two differ by up to a step.
-
-    Args:
-        scores: As for `roc`.
-        is_same: As for `roc`.
-
-    Returns:
-        Float in [0, 1]; 0.5 is chance, above it the scores rank the wrong way round.
-
-    Raises:
-        TypeError, ValueError: As `roc`.
-
-    Example:
-        >>> eer([0.9, 0.5, 0.5, 0.1], [True, True, False, False])
-        0.25
-
-    Reference: ISO/IEC 19795-1, equal error rate.
-    """
-    curve = roc(scores, is_same)
-    surplus = curve.far - (1 - curve.tar)  # rises from -1 to 1
-    right = int(np.argmax(surplus >= 0))
-    share = surplus[right - 1] / (surplus[right - 1] - surplus[right])
-    return float(curve.far[right - 1] + share * (curve.far[right] - curve.far[right - 1]))
-
-
-def tar_at_far(scores, is_same, far):
-    """The highest TAR among thresholds whose FAR is at most `far`; no interpolation.
-
-    Args:
-        scores: As for `roc`.
-        is_same: As for `roc`.
-        far: Wanted FAR in (0, 1], a number or an array of them. Under 1 / impostors the only FAR that the data can
-            show is 0: the answer stands, and a warning says that it claims more than it knows.
-
-    Returns:
-        Float in [0, 1], or float64 array shaped like `far`.
-
-    Raises:
-        TypeError, ValueError: As `roc`; and a `far` outside (0, 1].
-
-    Example:
-        >>> tar_at_far([0.9, 0.8, 0.3, 0.1], [True, False, True, False], far=0.5)
-        1.0
-
-    Reference: Maze et al., IARPA Janus Benchmark-C, ICB 2018.
+        >>> report = score_report([0.9, 0.5, 0.5, 0.1], [True, True, False, False], far=[0.5], bootstrap=None)
+        >>> report.auc, report.tar_at_far[0].tar
+        (0.875, 1.0)
     """
     scores, is_same = _arrays.check_scores(scores, is_same)
-    genuine = np.sort(scores[is_same])
-    refused = _refused_score(scores, is_same, far)
-    tar = (len(genuine) - np.searchsorted(genuine, refused, side="right")) / len(genuine)
-    return float(tar) if np.ndim(far) == 0 else tar
+    accuracy = {} if folds is None else {"exact": k_fold_accuracy(scores, is_same, folds)}
+    return _report(scores, is_same, identities, accuracy, far, bootstrap)
 
 
-def threshold_at_far(scores, is_same, far):
-    """The operating threshold to ship: the lowest whose FAR on these scores is at most `far`.
-
-    It is the lowest observed score that keeps to the wanted FAR, as `roc` lists it; where even the highest score is
-    an impostor's that must be refused, the next number above it. Accept a pair where `score >= threshold`. Measured
-    on few impostors it is a guess: choose it on many more than 1 / far impostors.
-
-    Args:
-        scores: As for `roc`.
-        is_same: As for `roc`.
-        far: As for `tar_at_far`, with the same warning.
-
-    Returns:
-        Float, or float64 array shaped like `far`.
-
-    Raises:
-        TypeError, ValueError: As `tar_at_far`.
-
-    Example:
-        >>> threshold_at_far([0.9, 0.8, 0.3, 0.1], [True, False, True, False], far=0.5)
-        0.3
-    """
-    scores, is_same = _arrays.check_scores(scores, is_same)
-    ordered = np.sort(scores)
-    ordered = np.append(ordered, np.nextafter(ordered[-1], np.array(np.inf, ordered.dtype))).astype(np.float64)
-    threshold = ordered[np.searchsorted(ordered[:-1], _refused_score(scores, is_same, far), side="right")]
-    return float(threshold) if np.ndim(far) == 0 else threshold
+def _report(scores, is_same, identities, accuracy, far, bootstrap):
+    far = np.atleast_1d(_arrays.check_far(far))
+    num_impostor = int((~is_same).sum())
+    _arrays.warn_unmeasurable(far, num_impostor, stacklevel=3)
+    refused = _arrays.best_refused(scores[~is_same], far)
+    tar, threshold = _arrays.tar_above(scores[is_same], refused), lowest_above(scores, refused)
+    low = high = [None] * len(far)
+    if bootstrap is not None:
+        low, high = tar_interval(scores, is_same, far, identities, bootstrap)
+    rows = zip(far.tolist(), tar.tolist(), low, high, threshold.tolist(), strict=True)
+    return VerificationReport(
+        num_genuine=len(scores) - num_impostor,
+        num_impostor=num_impostor,
+        accuracy=accuracy,
+        auc=auc(scores, is_same),
+        eer=eer(scores, is_same),
+        tar_at_far=tuple(TarAtFar(*row, measurable=bool(row[0] >= 1 / num_impostor)) for row in rows),
+        resampled=None if bootstrap is None else "pair" if identities is None else "identity",
+    )
 
 
-def _refused_score(scores, is_same, far):
-    """Per wanted FAR, the score of the best impostor that must be refused; -inf where none must."""
-    wanted = np.asarray(far, np.float64)
-    if not ((wanted > 0) & (wanted <= 1)).all():
-        raise ValueError(f"far must be in (0, 1]. Received: far={far}. One per cent is 0.01.")
-    impostor = np.sort(scores[~is_same])
-    count = len(impostor)
-    if wanted.size and wanted.min() < 1 / count:
-        warnings.warn(
-            f"FAR={wanted.min():g} is below 1 / impostors = {1 / count:g}: {count} impostor pairs cannot show it, the "
-            "value is that of no impostor accepted. Score more impostor pairs.",
-            stacklevel=3,
-        )
-    # far * count may round to the wrong side of a whole number (0.29 * 100 < 29); decide by the division roc uses.
-    accepted = np.floor(wanted * count) + 1
-    accepted -= accepted / count > wanted
-    accepted -= accepted / count > wanted
-    descending = np.append(impostor[::-1], np.array(-np.inf, impostor.dtype))
-    return descending[np.minimum(accepted, count).astype(np.intp)]
+def tar_interval(scores, is_same, far, identities=None, bootstrap=Bootstrap()):
+    """Bootstrap confidence interval of TAR at a FAR, the threshold chosen anew in every resample.
 
-
-def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
-    """Verification accuracy by folds: the threshold of all other folds, tested on the one left out.
-
-    `search="exact"` tries the midpoint between every two neighbouring scores, and both ends. `search="grid"` tries
-    the squared distances 0, 0.01 ... 3.99 of unit vectors, d = 2 - 2 * score, and accepts d < threshold: the numbers
-    of insightface's script. Of equally good thresholds both take the strictest. Accuracy counts pairs: with nine
-    impostors to a genuine pair "never the same" scores 0.9, so give it as many of each (`make_pairs`).
+    By identity: P people are drawn from the P people with replacement; with c[p] the times that p was drawn, a genuine
+    pair of p counts c[p] times, an impostor pair of p and q counts c[p] * c[q] times. Pairs of one person stand and
+    fall together, so intervals that draw pairs are too narrow; those are what `identities=None` gives.
+    Resamples without a genuine or without an impostor pair are left out.
 
     Args:
-        scores: Real array (n,), finite, higher is more alike; cosines in [-1, 1] for the grid.
-        is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
-        folds: A number >= 2: that many runs of consecutive pairs, the first ones longer by one where n does not
-            divide, which is how LFW and the `.bin` sets give their folds. Or an integer array (n,) naming each
-            pair's fold, 0 to folds - 1, -1 for a pair in none (left out), as `assign_folds` returns it.
-        search: "exact" or "grid".
+        scores: Real array (n,), finite; higher is more alike.
+        is_same: Bool array (n,); True is a genuine pair.
+        far: Wanted FARs, numbers in (0, 1], array (k,).
+        identities: Integer or string array (n, 2), who is on either side of each pair; or None.
+        bootstrap: `Bootstrap`.
 
     Returns:
-        `KFoldAccuracy`. Its thresholds are scores: 1 - d / 2 for the grid.
+        (low, high): lists of k floats in [0, 1].
 
     Raises:
-        TypeError: Scores that are not numbers, folds that are not integers.
-        ValueError: As `roc`; an unknown search, a fold without a genuine or without an impostor pair, a grid over
-            scores that are no cosines.
+        TypeError, ValueError: As `roc`; identities that contradict is_same, a level outside (0, 1), fewer than half
+            of the resamples with both kinds of pair.
 
     Example:
-        >>> result = k_fold_accuracy([0.9, 0.2, 0.8, 0.1, 0.3, 0.4], [True, False] * 3, folds=3)
-        >>> result.accuracies.tolist()
-        [1.0, 1.0, 0.5]
+        >>> low, high = tar_interval([0.9, 0.4, 0.5, 0.1], [True, True, False, False], [0.5])
+        >>> low, high
+        ([0.0], [1.0])
 
-    Reference: Huang et al., Labeled Faces in the Wild, 2007, view 2.
+    Reference: Bolle, Ratha and Pankanti, Error analysis of pattern recognition systems - the subsets bootstrap, 2004.
     """
     scores, is_same = _arrays.check_scores(scores, is_same)
-    if search not in ("exact", "grid"):
-        raise ValueError(f'search must be "exact" or "grid". Received: search={search!r}.')
-    fold, count = _fold_index(folds, len(scores))
-    _check_folds(fold, is_same, count)
-    grid = search == "grid"
-    values = _negative_distances(scores) if grid else scores.astype(np.float64)
-    thresholds, accuracies = np.empty(count), np.empty(count)
-    for test in range(count):
-        train, held_out = (fold >= 0) & (fold != test), fold == test
-        candidates = _GRID if grid else _midpoints(values[train])
-        thresholds[test] = _best_threshold(values[train], is_same[train], candidates)
-        accuracies[test] = np.mean((values[held_out] >= thresholds[test]) == is_same[held_out])
-    thresholds = 1 + thresholds / 2 if grid else thresholds
-    return KFoldAccuracy(float(accuracies.mean()), float(accuracies.std()), accuracies, thresholds)
-
-
-# The script accepts d < threshold, that is -d > -threshold; the next number up turns it into our "at least".
-_GRID = np.nextafter(-np.arange(0, 4, 0.01), np.inf)
-
-
-def _negative_distances(scores):
-    """-d = 2 * score - 2 of unit vectors, so that higher is still more alike."""
-    # A cosine computed in float32 may pass 1 by a few units in its last place.
-    if np.abs(scores).max() > 1 + 1e-5:
+    far = _arrays.check_far(far)
+    resamples = _arrays.check_count(bootstrap.resamples, "resamples", 1)
+    if not 0 < bootstrap.level < 1:
+        raise ValueError(f"level must be in (0, 1). Received: level={bootstrap.level}. 95 % is 0.95.")
+    order = np.argsort(-scores, kind="stable")
+    genuine, impostor = order[is_same[order]], order[~is_same[order]]
+    weigh = _weights(genuine, impostor, _check_identities(identities, is_same))
+    negative = -scores[genuine]
+    rng, drawn = np.random.default_rng(bootstrap.seed), []
+    for _ in range(resamples):
+        of_genuine, of_impostor = (np.cumsum(weights) for weights in weigh(rng))
+        if of_genuine[-1] and of_impostor[-1]:
+            allowed = _arrays.most_accepted(far, of_impostor[-1])
+            refused = np.searchsorted(of_impostor, allowed, side="right")
+            bound = np.append(-scores[impostor], np.inf)[refused]
+            accepted = np.append(0, of_genuine)[np.searchsorted(negative, bound)]
+            drawn.append(accepted / of_genuine[-1])
+    if 2 * len(drawn) < resamples:
         raise ValueError(
-            f'search="grid" needs cosines in [-1, 1]. Received: scores in [{scores.min():g}, {scores.max():g}]. '
-            'Use pair_scores, or search="exact".'
+            f"A bootstrap needs both kinds of pair in its resamples. Received: {resamples - len(drawn)} of {resamples} "
+            "without. Score pairs of more people, or pass bootstrap=None."
         )
-    return 2 * np.clip(scores.astype(np.float64), -1, 1) - 2
+    return np.quantile(drawn, [(1 - bootstrap.level) / 2, (1 + bootstrap.level) / 2], axis=0).tolist()
 
 
-def _midpoints(scores):
-    """One threshold in every gap of the scores, strictest first, from above the highest to the lowest score."""
-    distinct = np.unique(scores)[::-1]
-    upper, lower = distinct[:-1], distinct[1:]
-    middle = 0.5 * upper + 0.5 * lower
-    # Between neighbouring floats the middle rounds to either of them, and the lower one would let `lower` in.
-    middle = np.where(middle > lower, middle, upper)
-    return np.concatenate([[np.nextafter(distinct[0], np.inf)], middle, distinct[-1:]])
+def _weights(genuine, impostor, identities):
+    """Function of a generator to how often a resample holds each genuine and each impostor pair."""
+    if identities is None:
+        count = len(genuine) + len(impostor)
+
+        def weigh(rng):
+            times = np.bincount(rng.integers(count, size=count), minlength=count)
+            return times[genuine], times[impostor]
+    else:
+        own, (first, second) = identities[genuine, 0], identities[impostor].T
+        count = int(identities.max()) + 1
+
+        def weigh(rng):
+            times = np.bincount(rng.integers(count, size=count), minlength=count)
+            return times[own], times[first] * times[second]
+
+    return weigh
 
 
-def _best_threshold(scores, is_same, candidates):
-    """The first of the candidates (strictest first) with the most pairs judged right."""
-    genuine, impostor = np.sort(scores[is_same]), np.sort(scores[~is_same])
-    right = np.searchsorted(impostor, candidates) - np.searchsorted(genuine, candidates)
-    return candidates[np.argmax(right)]
-
-
-def _fold_index(folds, count):
-    """Each pair's fold and the number of folds."""
-    if np.ndim(folds) == 0:
-        number = _arrays.check_count(folds, "folds", 2)
-        return np.arange(number).repeat([len(part) for part in np.array_split(np.arange(count), number)]), number
-    fold = np.asarray(folds)
-    if fold.dtype.kind not in "iu":
-        raise TypeError(f"folds must be a number or integers, one per pair. Received: dtype={fold.dtype}.")
-    if fold.shape != (count,):
-        raise ValueError(f"folds must name one fold per pair. Received: shape={fold.shape} for {count} pairs.")
-    if fold.min() < -1 or not 1 <= fold.max() < count:
+def _check_identities(identities, is_same):
+    """Identities as indices (n, 2), or None; ValueError where they contradict the truth."""
+    if identities is None:
+        return None
+    identities = np.asarray(identities)
+    if identities.shape != (len(is_same), 2):
         raise ValueError(
-            "folds must be numbered from 0, at least two of them, with -1 for pairs in none. Received: numbers in "
-            f"[{fold.min()}, {fold.max()}]."
+            f"identities must be shaped (n, 2), both sides of each pair. Received: {identities.shape} for "
+            f"{len(is_same)} pairs."
         )
-    return fold.astype(np.intp), int(fold.max()) + 1
+    _arrays.check_labels(identities[:, 0], name="identities")
+    wrong = (identities[:, 0] == identities[:, 1]) != is_same
+    if wrong.any():
+        first = wrong.argmax()
+        raise ValueError(
+            f"Labels and is_same must agree. Received: {wrong.sum()} pairs where they do not, the first is pair "
+            f"{first}: {identities[first].tolist()} with is_same={bool(is_same[first])}."
+        )
+    return np.unique(identities, return_inverse=True)[1].reshape(identities.shape)

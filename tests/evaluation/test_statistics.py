@@ -155,3 +155,42 @@ def test_the_fisher_score_refuses_a_collapsed_embedding():
         evaluation.angular_fisher_score([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]], [0, 0, 1])
     with pytest.raises(ValueError, match="all classes together cancel out"):
         evaluation.angular_fisher_score([[1.0, 0.0], [-1.0, 0.0]], [0, 1])
+
+
+def angle(a, b):
+    return math.degrees(math.acos(max(-1.0, min(1.0, a @ b / math.sqrt((a @ a) * (b @ b))))))
+
+
+def test_angle_distributions_hold_every_genuine_pair_and_drawn_impostors():
+    embeddings = np.random.default_rng(0).normal(size=(12, 4))
+    labels = ["a", "b", "c", "a", "b", "c", "a", "a", "d", "b", "c", "d"]
+    couples = [(i, j) for i in range(12) for j in range(i + 1, 12)]
+    genuine = [angle(embeddings[i], embeddings[j]) for i, j in couples if labels[i] == labels[j]]
+    impostor = [angle(embeddings[i], embeddings[j]) for i, j in couples if labels[i] != labels[j]]
+    found = evaluation.angle_distributions(embeddings, labels)
+    np.testing.assert_allclose(np.sort(found.genuine), np.sort(genuine), atol=1e-6)
+    np.testing.assert_allclose(np.sort(found.impostor), np.sort(impostor), atol=1e-6)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    for x, label, theta in zip(unit, labels, found.centre, strict=True):
+        centre = np.mean([other for other, name in zip(unit, labels, strict=True) if name == label], axis=0)
+        assert theta == pytest.approx(angle(x, centre), abs=1e-6)
+    drawn = evaluation.angle_distributions(embeddings, labels, num_impostor=7, seed=3)
+    assert len(drawn.impostor) == 7 and len(drawn.genuine) == len(genuine)
+    assert np.abs(drawn.impostor[:, None] - impostor).min(axis=1).max() < 1e-6
+
+
+def test_pair_angles_keep_their_digits_at_nought():
+    embeddings = np.array([[1.0, 0.0], [1.0, 1e-9], [-1.0, 1e-9], [0.0, 3.0]])
+    expected = [math.degrees(1e-9), 180 - math.degrees(1e-9), 90.0]
+    np.testing.assert_allclose(evaluation.pair_angles(embeddings, [[0, 1], [0, 2], [0, 3]]), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [([0, 1, 2], "one image of each"), ([0, 0, 0], "at least two"), ([0, 0], "one entry per embedding")],
+)
+def test_angle_distributions_refuse(labels, words):
+    with pytest.raises(ValueError, match=words):
+        evaluation.angle_distributions(np.eye(3), labels)
+    with pytest.raises(ValueError, match="num_impostor must be >= 1"):
+        evaluation.angle_distributions(np.eye(3), [0, 0, 1], num_impostor=0)

@@ -1,0 +1,191 @@
+"""The list files that template protocols come with, read into arrays."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class FaceList:
+    """The images of IJB-B or IJB-C, in the order in which they must be embedded.
+
+    Attributes:
+        names: String array (n,), file names.
+        landmarks: float32 (n, 5, 2), x and y in pixels of eyes, nose, mouth corners, for `alignment.align_points`.
+        detector_scores: float32 (n,).
+    """
+
+    names: np.ndarray
+    landmarks: np.ndarray
+    detector_scores: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPairs:
+    """The pairs of YTF.
+
+    Attributes:
+        pairs: String array (m, 2), names of videos.
+        is_same: bool (m,).
+        folds: Integer (m,), from 0: `k_fold_accuracy(..., folds=)` takes it.
+    """
+
+    pairs: np.ndarray
+    is_same: np.ndarray
+    folds: np.ndarray
+
+
+def read_faces(path):
+    """Reads `ijbc_name_5pts_score.txt`: lines of a file name, ten coordinates and a detector score.
+
+    Args:
+        path: File.
+
+    Returns:
+        `FaceList`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line of another form; the error names the file and the row.
+
+    Example:
+        >>> faces = read_faces("ijbc_name_5pts_score.txt")
+    """
+    values = _table(path, 12, np.float32, usecols=range(1, 12))
+    return FaceList(_names(path), values[:, :10].reshape(-1, 5, 2), values[:, 10])
+
+
+def read_media(path):
+    """Reads `ijbc_face_tid_mid.txt`: lines of a file name, its template and its medium.
+
+    Args:
+        path: File.
+
+    Returns:
+        (names, templates, media): string array and two integer arrays, each (n,).
+
+    Raises:
+        OSError, ValueError: As `read_faces`.
+
+    Example:
+        >>> names, templates, media = read_media("ijbc_face_tid_mid.txt")
+    """
+    values = _table(path, 3, np.int64, usecols=(1, 2))
+    return _names(path), values[:, 0], values[:, 1]
+
+
+def read_template_pairs(path):
+    """Reads `ijbc_template_pair_label.txt`: lines of two templates and 1 (the same person) or 0.
+
+    Args:
+        path: File; the 15.7 million lines of IJB-C take seconds.
+
+    Returns:
+        (pairs, is_same): integer array (m, 2), bool array (m,).
+
+    Raises:
+        OSError, ValueError: As `read_faces`.
+
+    Example:
+        >>> pairs, is_same = read_template_pairs("ijbc_template_pair_label.txt")
+    """
+    values = _table(path, 3, np.int64)
+    label = values[:, 2]
+    _check_label(path, label)
+    return values[:, :2], label.astype(bool)
+
+
+def read_subjects(path):
+    """Reads `ijbc_1N_gallery_G1.csv` or a probe list: after a header, lines that begin with a template and its subject.
+
+    Args:
+        path: File; further columns are left unread, a template may stand in many lines, one an image.
+
+    Returns:
+        (templates, subjects): integer arrays (num_templates,), a template once, in order.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line of another form, a template of two subjects.
+
+    Example:
+        >>> templates, subjects = read_subjects("ijbc_1N_gallery_G1.csv")
+    """
+    values = _table(path, 2, np.int64, delimiter=",", skiprows=1, usecols=(0, 1))
+    pairs = np.unique(values, axis=0)
+    twice = pairs[1:, 0] == pairs[:-1, 0]
+    if twice.any():
+        template = pairs[twice.argmax(), 0]
+        subjects = pairs[pairs[:, 0] == template, 1].tolist()
+        raise ValueError(f"{path}: a template belongs to one subject. Received: template {template} of {subjects}.")
+    return pairs[:, 0], pairs[:, 1]
+
+
+def read_ytf_splits(path):
+    """Reads YTF's `splits.txt`: lines of a split number from 1, two videos, and 1 (the same person) or 0, by commas.
+
+    Args:
+        path: File; a first line without a number is its header, further columns are left unread.
+
+    Returns:
+        `VideoPairs`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line of another form; the error names the file and the line.
+
+    Example:
+        >>> videos = read_ytf_splits("splits.txt")
+
+    Reference: Wolf, Hassner and Maoz, Face Recognition in Unconstrained Videos with Matched Background Similarity,
+    CVPR 2011.
+    """
+    folds, pairs, is_same = [], [], []
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            fields = [field.strip() for field in line.split(",")]
+            if fields == [""] or (number == 1 and not fields[0].isdigit()):
+                continue
+            if len(fields) < 4 or not fields[0].isdigit() or fields[0] == "0" or fields[3] not in ("0", "1"):
+                raise ValueError(
+                    f"{path}, line {number}: a line is a split number from 1, two videos, and 0 or 1, by commas. "
+                    f"Received: {line.strip()!r}."
+                )
+            folds.append(int(fields[0]) - 1)
+            pairs.append(fields[1:3])
+            is_same.append(fields[3] == "1")
+    if not pairs:
+        raise ValueError(f"{path} must hold pairs of videos. Received: none.")
+    return VideoPairs(np.array(pairs), np.array(is_same), np.array(folds))
+
+
+def _names(path):
+    with open(path, encoding="utf-8") as file:
+        return np.array([line.split(maxsplit=1)[0] for line in file if line.strip()])
+
+
+def _table(path, columns, dtype, **options):
+    """Numbers of a text file; ValueError that names the file and the row where it holds something else."""
+    with open(path, encoding="utf-8") as file:
+        first = file.readlines(1)
+        fields = first[0].split(options.get("delimiter")) if first else []
+    if not first or len(fields) < columns or (len(fields) > columns and "delimiter" not in options):
+        raise ValueError(
+            f"{path}: a line must have {columns} columns. Received: {(first or ['nothing'])[0].strip()!r}."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "Input contained no data" is an error below.
+            values = np.loadtxt(path, dtype, ndmin=2, encoding="utf-8", **options)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not values.size:
+        raise ValueError(f"{path}: there must be lines after the header. Received: none.")
+    return values
+
+
+def _check_label(path, label):
+    wrong = (label != 0) & (label != 1)
+    if wrong.any():
+        raise ValueError(f"{path}, row {wrong.argmax() + 1}: the label must be 0 or 1. Received: {label[wrong][0]}.")
