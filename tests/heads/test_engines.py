@@ -60,20 +60,32 @@ def test_an_unknown_engine_is_refused_by_the_names():
         km.ArcFaceHead(10, engine="quick")
 
 
+def trained(engine, **options):
+    """Weights of a small QAMFace model after four batches."""
+    keras.utils.set_random_seed(3)
+    head = km.QAMFaceHead(9, engine=engine)
+    model = km.EmbeddingModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)]), head)
+    model.compile(keras.optimizers.SGD(0.01, momentum=0.9), **options)
+    x, y = np.random.default_rng(0).normal(size=(16, 4)), np.arange(16) % 9
+    model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    return [np.array(weight) for weight in model.get_weights()]
+
+
+def assert_same(found, wanted):
+    for got, want in zip(found, wanted, strict=True):
+        assert relative_error(got, want) < 1e-5
+
+
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
-def test_streaming_trains_as_fused_does_under_fit():
-    weights = {}
+def test_every_engine_trains_alike_compiled_whole_and_in_two_replicas():
+    from keras_margin import training
+
+    wanted = trained("plain", jit_compile=False)
     for engine in ("fused", "streaming"):
-        keras.utils.set_random_seed(3)
-        head = km.ArcFaceHead(9, engine=engine)
-        model = km.EmbeddingModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)]), head)
-        # Compiled whole in one case, and in islands in the other.
-        model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=engine == "streaming")
-        x, y = np.random.default_rng(0).normal(size=(16, 4)), np.arange(16) % 9
-        model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
-        weights[engine] = [np.asarray(weight) for weight in model.get_weights()]
-    for fused, streaming in zip(*weights.values(), strict=True):
-        np.testing.assert_allclose(fused, streaming, atol=1e-5)
+        with training.make_strategy(2).scope():
+            assert_same(trained(engine), wanted)
+    assert_same(trained("streaming", jit_compile=True), wanted)
 
 
 MIB = 2**20
