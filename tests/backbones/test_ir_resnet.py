@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from network_formulas import convolved
 
 from keras_margin import backbones
 from keras_margin.backbones import _layers
@@ -70,21 +71,6 @@ def test_each_stage_halves_the_image_and_doubles_the_channels(released, name):
 
 
 # --- A network in NumPy ---------------------------------------------------------------------------------------------
-
-
-def convolved(x, kernel, stride=1):
-    """Convolution with (side - 1) / 2 zeros on every edge."""
-    side = kernel.shape[0]
-    margin = side // 2
-    x = np.pad(x, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
-    height = (x.shape[1] - side) // stride + 1
-    width = (x.shape[2] - side) // stride + 1
-    out = np.zeros((len(x), height, width, kernel.shape[3]))
-    for row in range(side):
-        for column in range(side):
-            part = x[:, row : row + stride * height : stride, column : column + stride * width : stride]
-            out += part[:, :height, :width] @ kernel[row, column]
-    return out
 
 
 class ByHand:
@@ -245,7 +231,7 @@ def test_dropout_acts_in_training_alone(images):
 
 
 def test_an_unknown_name_lists_the_names():
-    names = "ir_resnet100, ir_resnet18, ir_resnet34, ir_resnet50, ir_small"
+    names = "ir_resnet100, ir_resnet18, ir_resnet34, ir_resnet50, ir_small, mnist_net"
     with pytest.raises(ValueError, match=f"Unknown backbone 'resnet50'. Known backbones: {names}."):
         backbones.build("resnet50")
 

@@ -1,0 +1,23 @@
+"""Figures of what evaluation computed; matplotlib is the extra "plots" and is imported when a figure is drawn.
+
+Every function returns a matplotlib Figure of its own (no pyplot, no global state) and, given a path, also writes it
+there: as PNG, PDF or SVG by the suffix, complete or not at all.
+"""
+
+from keras_margin.plots.curves import loss_curves, target_logits
+from keras_margin.plots.embeddings import Embedded, embedding_map
+from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram
+from keras_margin.plots.verification import cmc_curve, det_curve, roc_curve
+
+__all__ = [
+    "Embedded",
+    "angle_histogram",
+    "cmc_curve",
+    "det_curve",
+    "embedding_map",
+    "error_gallery",
+    "loss_curves",
+    "roc_curve",
+    "score_histogram",
+    "target_logits",
+]

@@ -1,0 +1,85 @@
+"""Figures of what a head does over the angle: its target logit, the gradient of that, its loss."""
+
+import numpy as np
+
+from keras_margin.plots import _figure
+
+
+def target_logits(curves, path=None):
+    """Target logits over the angle to the own prototype, and beside them their gradients, as training sees them.
+
+    To compare shapes of unlike height, shift one first: `dataclasses.replace(curve, logit=curve.logit - 150)`, as
+    QAMFace's figure does.
+
+    Args:
+        curves: Dict from a curve's name to its `keras_margin.curves.Curve`, one or more.
+        path: As for `roc_curve`.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: A curve that has no angles, logit, gradient and loss.
+        ValueError: No curve, or another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> figure = target_logits({"ArcFace": keras_margin.curves.target_curve(keras_margin.ArcFaceHead(2))})
+
+    Reference: Deng et al., ArcFace, CVPR 2019, figure 4b; Zhao et al., QAMFace, 2020, figure 1.
+    """
+    _check_curves("target_logits", curves)
+    figure, panels = _figure.new(path, panels=2)
+    for axes, what, label in zip(panels, ("logit", "gradient"), ("Target logit", "Gradient per radian"), strict=True):
+        _over_angle(axes, curves, what, label)
+    figure.legend(*panels[0].get_legend_handles_labels(), **_figure.ABOVE)
+    return _figure.finish(figure, path)
+
+
+def loss_curves(curves, path=None):
+    """Losses over the angle to the own prototype, the other class standing at a fixed angle from it.
+
+    Args:
+        curves: As for `target_logits`; made with one gap.
+        path: As for `roc_curve`.
+
+    Returns:
+        matplotlib Figure.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: A curve that has no angles, logit, gradient and loss.
+        ValueError: No curve, or another suffix.
+        OSError: The file cannot be written; nothing is left behind.
+
+    Example:
+        >>> figure = loss_curves({"QAMFace": keras_margin.curves.target_curve(keras_margin.QAMFaceHead(2))})
+
+    Reference: Zhao et al., QAMFace, 2020, figure 3.
+    """
+    _check_curves("loss_curves", curves)
+    figure, axes = _figure.new(path)
+    _over_angle(axes, curves, "loss", "Loss")
+    axes.set_ylim(bottom=0)
+    figure.legend(*axes.get_legend_handles_labels(), **_figure.ABOVE)
+    return _figure.finish(figure, path)
+
+
+def _over_angle(axes, curves, what, label):
+    from matplotlib.ticker import MultipleLocator
+
+    for (name, curve), style in zip(curves.items(), _figure.styles(), strict=False):
+        axes.plot(np.degrees(curve.angles), getattr(curve, what), label=name, **style)
+    every = np.degrees(np.concatenate([curve.angles for curve in curves.values()]))
+    axes.set_xlim(every.min(), every.max())
+    axes.xaxis.set_major_locator(MultipleLocator(30))
+    axes.set_xlabel("Angle to the own class's prototype (degrees)")
+    axes.set_ylabel(label)
+
+
+def _check_curves(owner, curves):
+    _figure.check_results(curves)
+    for name, curve in curves.items():
+        if not all(hasattr(curve, field) for field in ("angles", "logit", "gradient", "loss")):
+            raise TypeError(f"{owner} draws curves.Curve values. Received: {type(curve).__name__} for {name!r}.")
