@@ -229,11 +229,20 @@ def mates(probe_index, gallery_index):
 def unit_rows(embeddings, rows=slice(None), dtype=None):
     """Chosen rows divided by their length, as a new array of `dtype`, by default theirs but at least float32.
 
-    The rows are scaled by their largest entry first: squares of a float32 embedding pass its range at 1.8e19.
+    Rows whose squares leave the range of the dtype, as of float32 entries beyond 1.8e19, are scaled by their largest
+    entry first. Each row is treated by itself: equal rows give equal bits.
     """
     values = embeddings[rows].astype(dtype or np.result_type(embeddings.dtype, np.float32))
-    values /= np.maximum(values.max(axis=1), -values.min(axis=1))[:, None]
-    values /= np.sqrt(np.einsum("ij,ij->i", values, values))[:, None]
+    limits = np.finfo(values.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", values, values)
+    # Below the lower limit a square that underflows may count.
+    unsafe = np.flatnonzero(~((squares > limits.tiny / limits.eps**2) & (squares < limits.max)))
+    if len(unsafe):
+        scaled = values[unsafe]
+        scaled /= np.maximum(scaled.max(axis=1), -scaled.min(axis=1))[:, None]
+        values[unsafe], squares[unsafe] = scaled, np.einsum("ij,ij->i", scaled, scaled)
+    values /= np.sqrt(squares)[:, None]
     return values
 
 

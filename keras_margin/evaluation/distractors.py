@@ -105,7 +105,7 @@ def cross_tar_at_far(probe, probe_labels, gallery, gallery_labels, far):
 
     allowed = _arrays.most_accepted(wanted, num_impostor)
     highest = _highest(
-        probe, gallery, allowed, num_impostor, lambda row, column: probe_index[row] == gallery_index[column]
+        probe, gallery, allowed, num_impostor, lambda row, column: probe_index[row] == gallery_index[column], len(rows)
     )
     _streaming.offer_all(probe, gallery, [highest])
     genuine = _streaming.exact_cosines(probe, rows, gallery, columns)
@@ -238,10 +238,10 @@ class _DistractorSets:
         return per_row.table(), couples, _cross_tar(pairs, highest, wanted, allowed, num_impostor)
 
 
-def _highest(probe, gallery, allowed, num_impostor, is_mate=None):
+def _highest(probe, gallery, allowed, num_impostor, is_mate=None, num_mates=0):
     # One more than the FAR allows: the best that it refuses. A FAR of 1 refuses none.
     needed = np.where(allowed < num_impostor, allowed + 1, 1)
-    return _streaming.Highest(probe, gallery, int(needed.max()), is_mate)
+    return _streaming.Highest(probe, gallery, int(needed.max()), is_mate, num_mates)
 
 
 def _cross_tar(genuine, highest, wanted, allowed, num_impostor):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scored import few
 
 from keras_margin import evaluation
+from keras_margin.evaluation import _arrays
 
 rng = np.random.default_rng(3)
 
@@ -131,3 +132,12 @@ def test_make_pairs_are_uniform():
 def test_make_pairs_refuses(arguments, error, words):
     with pytest.raises(error, match=re.escape(words)):
         evaluation.make_pairs(*arguments)
+
+
+def test_equal_rows_have_equal_unit_rows_whatever_stands_beside_them():
+    ordinary, huge, tiny = rng.normal(size=9).astype(np.float32), np.float32(3e30), np.float32(1e-30)
+    beside = np.stack([ordinary, huge * ordinary, tiny * ordinary])
+    alone = [_arrays.unit_rows(row[None])[0] for row in beside]
+    np.testing.assert_array_equal(_arrays.unit_rows(beside), alone)
+    exact = beside.astype(np.float64) / np.linalg.norm(beside.astype(np.float64), axis=1, keepdims=True)
+    np.testing.assert_allclose(alone, exact, atol=3e-7)
