@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
 DEMO_EXTRAS := cpu,demo,litert,plots
-TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,jax,dev
+TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,jax,dev
 TORCH_EXTRAS := torch,dev
 
 DEMO_READY := .venv/.demo-python$(PYTHON_VERSION)
