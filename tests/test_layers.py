@@ -7,10 +7,10 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "replicas", "notes"},
+    {"numerics", "checks", "files", "pickles", "replicas", "notes"},
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
-    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs"},
+    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "convert"},
     {"training", "experiment", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -14,6 +14,8 @@ from keras_margin import __version__
 _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the device."
 
 COMMANDS = {
+    "backbones": "the networks by name: parameters, multiply-adds, shapes",
+    "convert": "insightface's PyTorch and ONNX weights to Keras and TFLite, and back",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 
