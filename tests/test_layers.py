@@ -7,10 +7,10 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "replicas", "notes"},
+    {"numerics", "checks", "files", "replicas", "notes", "progress"},
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
-    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs"},
+    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit"},
     {"training", "experiment", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -22,7 +22,11 @@ NEIGHBOURS = {
     "cli": {"training", "experiment"},  # Its commands are those calls.
 }
 # Inside a package a file may use these, `base` and the `_private` ones; otherwise the files are neighbours.
-SHARED = {"alignment": {"transform"}, "data": {"reader"}, "evaluation": {"pairs", "thresholds", "k_fold", "templates"}}
+SHARED = {
+    "alignment": {"transform", "detector", "images"},
+    "data": {"reader"},
+    "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
+}
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 PORTABLE = {
