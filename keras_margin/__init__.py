@@ -31,6 +31,7 @@ _MODULES = (
     "optimizers",
     "pairs",
     "plots",
+    "progress",
     "recipes",
     "runtime",
     "training",

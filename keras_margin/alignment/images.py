@@ -53,6 +53,8 @@ def read_image(path, largest_pixels=LARGEST_PIXELS):
         raise
     except Image.UnidentifiedImageError:
         raise ImageError(_what_it_is(path)) from None
+    except Image.DecompressionBombError as error:  # Where Pillow's own limit is below ours.
+        raise ImageError(str(error)) from None
     except OSError as error:
         raise ImageError(error.strerror or str(error)) from None
     # A damaged file makes Pillow raise almost anything: struct.error, SyntaxError, IndexError, zlib.error.

@@ -29,7 +29,7 @@ def main(argv=None):
         argv: Arguments without the program's name; None for the process's own.
 
     Returns:
-        The exit status: 0, 1 for an error that the command named, 2 for arguments that make no sense; `audit` has another.
+        The exit status: 0, 1 for an error that the command named, 2 for arguments that make no sense; `audit` has 3.
     """
     # Before anything imports TensorFlow, which otherwise speaks of itself first.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
