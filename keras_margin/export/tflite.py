@@ -1,5 +1,6 @@
 """TFLite: one file for a phone, a browser or a small board, in four precisions."""
 
+import dataclasses
 import pathlib
 import tempfile
 
@@ -67,6 +68,7 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
         temporary.write_bytes(_contract.with_contract(content, text))
         _check_whole(temporary, text, run, judge.samples[:1], options)
         temporary_json.write_text(text, encoding="utf-8")
+        report = dataclasses.replace(report, bytes=temporary.stat().st_size)
     return report
 
 
