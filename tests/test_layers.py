@@ -11,6 +11,7 @@ FLOORS = (
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
     {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs"},
+    {"embedders", "protocols"},
     {"training", "experiment", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -23,7 +24,11 @@ NEIGHBOURS = {
     "cli": {"training", "experiment"},  # Its commands are those calls.
 }
 # Inside a package a file may use these, `base` and the `_private` ones; otherwise the files are neighbours.
-SHARED = {"alignment": {"transform"}, "data": {"reader"}, "evaluation": {"pairs", "thresholds", "k_fold", "templates"}}
+SHARED = {
+    "alignment": {"transform"},
+    "data": {"reader"},
+    "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
+}
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 PORTABLE = {
