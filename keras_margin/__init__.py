@@ -16,8 +16,10 @@ __version__ = "0.1.0"
 _MODULES = (
     "alignment",
     "backbones",
+    "contract",
     "curves",
     "data",
+    "embedders",
     "evaluation",
     "experiment",
     "export",
@@ -30,6 +32,7 @@ _MODULES = (
     "optimizers",
     "pairs",
     "plots",
+    "protocols",
     "recipes",
     "runtime",
     "training",

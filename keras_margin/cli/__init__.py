@@ -14,6 +14,7 @@ from keras_margin import __version__
 _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the device."
 
 COMMANDS = {
+    "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 
