@@ -18,6 +18,7 @@ COMMANDS = {
     "prepare": "write any set as shuffled TFRecord shards",
     "pairs": "draw a verification protocol from a set: a .bin, or a list of pairs",
     "audit": "look for what is wrong with a set: damage, duplicates, swapped channels, overlap",
+    "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 
