@@ -225,9 +225,12 @@ def write_models(folder):
 
     from keras_margin import export
 
-    samples = {size: np.stack([smooth_picture(seed, *reversed(size)) for seed in (1, 2)]) for size in SIZES[:2]}
-    for name, size, seed in (("square.tflite", (112, 112), 1), ("narrow.tflite", (112, 96), 2)):
-        export.to_tflite(small_network(*size, seed), folder / name, samples=samples[size])
+    for name, (height, width), seed in (("square.tflite", (112, 112), 1), ("narrow.tflite", (112, 96), 2)):
+        samples = np.stack([smooth_picture(each, width, height) for each in (1, 2)])
+        export.to_tflite(small_network(height, width, seed), folder / name, samples=samples)
+    # Without a contract inside, so that the JSON beside it counts.
+    bare = (folder / "square.tflite").read_bytes().replace(b"keras_margin.contract", b"keras_margin.no_thing")
+    (folder / "bare.tflite").write_bytes(bare)
     for name, shape, dtype in (
         ("float.tflite", (1, 8, 8, 3), tf.float32),
         ("free size.tflite", (1, None, None, 3), tf.uint8),
@@ -273,8 +276,10 @@ def expectations(folder):
             "embedding": embedder.embed(a)[0].tolist(),
             "a with crop": embedder.verify(a, crop),
         }
-        if size == (112, 112):
-            expected["models"][name]["a with b"] = embedder.verify(pictures["a"], pictures["b"])
+    square = Embedder(folder / "square.tflite")
+    cosine = expected["models"]["square.tflite"]["a with b"] = square.verify(pictures["a"], pictures["b"])
+    for name, threshold in (("below.json", cosine - 0.01), ("above.json", cosine + 0.01), ("absurd.json", 1.5)):
+        (folder / name).write_text(json.dumps({"threshold": {"cosine": threshold, "far": 0.001}}))
     (folder / "expected.json").write_text(json.dumps(expected))
 
 

@@ -284,6 +284,7 @@ function frameInTurn() {
   return state.faces[focused] ?? (first.picture === null ? first : second);
 }
 
+/** Runs an action whose errors are told to the person in front of the page. */
 async function guarded(action) {
   try {
     complain(null);
@@ -291,6 +292,7 @@ async function guarded(action) {
   } catch (error) {
     complain(error);
   }
+  document.documentElement.dataset.ready = "";
 }
 
 function complain(error) {
@@ -318,4 +320,3 @@ document.addEventListener("paste", (event) => {
 });
 refresh();
 await guarded(loadServedModel);
-document.documentElement.dataset.ready = "";

@@ -77,7 +77,8 @@ def load(path):
             raise ValueError(f"{path} is not read: {error}. Tensors and plain values are; nothing was run.") from None
         except RecursionError:
             raise ValueError(f"{path} is not read: its lists are nested beyond any use.") from None
-        except (zipfile.BadZipFile, EOFError, struct.error) as error:
+        # zipfile too says in many ways that an archive is damaged.
+        except (zipfile.BadZipFile, EOFError, struct.error, ValueError, RuntimeError, LookupError, OSError) as error:
             raise ValueError(f"{path} is cut off or damaged: {error}.") from None
 
 

@@ -198,8 +198,8 @@ def _network_of(path, state):
         return _named("MobileFaceNet", counts, max(1, state["layers.0.layers.0.weight"].shape[0] // 64))
     raise ValueError(
         f"{path} is of no network that is known here: its first tensor is {next(iter(state))!r}. Known are "
-        "insightface's IR-ResNets (layer1.0.bn1.weight ... features.weight) and MobileFaceNets (layers.0.layers.0.weight "
-        "... features.layers.3.weight)."
+        "insightface's IR-ResNets (layer1.0.bn1.weight ... features.weight) and MobileFaceNets "
+        "(layers.0.layers.0.weight ... features.layers.3.weight)."
     )
 
 

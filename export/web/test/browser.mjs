@@ -58,15 +58,9 @@ const model = expected.models["square.tflite"];
 
 /** Chooses models; answers when one is in use or an error is shown. */
 async function chooseModel(...names) {
-  const before = await words("#model-state");
+  await page.evaluate(() => delete document.documentElement.dataset.ready);
   await page.setInputFiles("#model-file", names.map(path));
-  await page.waitForFunction(
-    (old) => {
-      const now = document.querySelector("#model-state").textContent;
-      return !now.startsWith("Loading") && (now !== old || !document.querySelector("#error").hidden);
-    },
-    before,
-  );
+  await page.waitForSelector("html[data-ready]", { state: "attached" });
 }
 
 /** Moves the five points from where the bench put them, by keys alone, and takes the face. */
@@ -99,6 +93,21 @@ test("two crops of the model's size: the runtime's cosine, and the verdict in wo
   near(await similarity(), model["a with b"], 1e-4, "cosine");
   assert.equal(await words("#similarity"), model["a with b"].toFixed(3).replace("-", "−"));
   assert.match(await words("#status"), /Similarity -?\d\.\d{3}/);
+});
+
+test("the verdict falls at the threshold that the model's JSON ships, and nowhere without one", async () => {
+  await choose("first", "a.png");
+  await choose("second", "b.png");
+  await compared();
+  assert.equal(await words("#verdict"), "No verdict");
+  for (const [json, verdict] of [["below.json", "Taken for the same person"], ["above.json", "Taken for two people"]]) {
+    await chooseModel("bare.tflite", json);
+    await page.locator("#verdict").getByText(verdict).waitFor();
+    assert.ok((await words("#status")).startsWith(`${verdict}. Similarity`), "told to a screen reader");
+    assert.match(await words("#facts"), /0\.1 % of the measured impostor pairs/);
+  }
+  await chooseModel("bare.tflite", "absurd.json");
+  assert.match(await words("#error"), /cosine from -1 to 1/);
 });
 
 test("the embedding itself is the runtime's", async () => {
