@@ -14,6 +14,8 @@ from keras_margin import __version__
 _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the device."
 
 COMMANDS = {
+    "recipes": "the training recipes: the papers' published ones, and the demo's",
+    "train": "trains an embedding by a recipe, measures it on people it never met, and exports it",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 
