@@ -79,7 +79,7 @@ def from_chief(value, strategy):
     carried = value if value.dtype.kind == "f" else value.astype(np.int64)
     carried = carried if _strategies.is_chief(strategy) else np.zeros_like(carried)
 
-    @tf.function
+    @tf.function(autograph=False)
     def give(own):
         def replica():
             context = tf.distribute.get_replica_context()

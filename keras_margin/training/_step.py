@@ -21,7 +21,7 @@ class Step:
     def __init__(self, model, recipe, strategy, averages=None):
         self.model, self.recipe, self.strategy, self.averages = model, recipe, strategy, averages
         self._clipped = {id(variable) for variable in model.embedder.trainable_variables}
-        self._run = tf.function(self._once, jit_compile=bool(model.jit_compile))
+        self._run = tf.function(self._once, autograph=False, jit_compile=bool(model.jit_compile))
         self.traces = 0
 
     def __call__(self, images, labels):
@@ -37,6 +37,7 @@ class Step:
             self.averages.update(step)
         return self.strategy.experimental_local_results(numbers)[0], embeddings
 
+    @tf.autograph.experimental.do_not_convert
     def _replica(self, images, labels):
         model, optimizer = self.model, self.model.optimizer
         with tf.GradientTape() as tape:

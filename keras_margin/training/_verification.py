@@ -54,7 +54,7 @@ def embedder_of(network, flip="none", batch_size=64):
         batch_size: Images at a time.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)], autograph=False)
     def embed(images):
         return tf.cast(network(images, training=False), tf.float32)
 
