@@ -7,8 +7,8 @@
 Parts and step take turns, so that whatever else the machine does falls on all alike. `parts / step` is how much of a
 step's time its two parts explain, by the clock and by the process's processor seconds, which other programs disturb
 less: 1 means that loss, optimiser, batch-norm updates and bookkeeping cost nothing. The input is a folder of JPEGs,
-Parts and step take turns, so that whatever else the machine does falls on all alike. `parts / step` is how much of
-processors; on a CPU both want the same. Traces of the step's program are counted: one is the target.
+decoded and flipped, read alone at its own pace: `input / step` above 1 means that it never holds the step up, given
+processors of its own; on a CPU both want the same. Traces of the step's program are counted: one is the target.
 """
 
 import json

