@@ -121,7 +121,8 @@ def read(path):
         DamagedError: If it is not whole.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: of what is no zip, NumPy leaves the file open.
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return arrays, json.loads(arrays.pop(_STATE).tobytes())
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, MemoryError) as error:
