@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "alignment",
+    "audit",
     "backbones",
     "contract",
     "curves",
@@ -32,6 +33,7 @@ _MODULES = (
     "optimizers",
     "pairs",
     "plots",
+    "progress",
     "protocols",
     "recipes",
     "runtime",

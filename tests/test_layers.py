@@ -7,10 +7,10 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "replicas", "notes", "contract"},
+    {"numerics", "checks", "files", "replicas", "notes", "contract", "progress"},
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
-    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs"},
+    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit"},
     {"embedders", "protocols"},
     {"training", "experiment", "cli"},
 )
@@ -25,7 +25,7 @@ NEIGHBOURS = {
 }
 # Inside a package a file may use these, `base` and the `_private` ones; otherwise the files are neighbours.
 SHARED = {
-    "alignment": {"transform"},
+    "alignment": {"transform", "detector", "images"},
     "data": {"reader"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
 }
