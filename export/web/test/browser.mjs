@@ -224,9 +224,11 @@ test("pictures can be dropped and pasted; a dropped model is loaded", async () =
   await page.locator("#sentence").getByText("The first face has no points yet: press Align.").waitFor();
 });
 
-test("a model of another shape: pictures are fitted anew", async () => {
+test("a model of another shape, with a batch of one and a threshold inside: pictures are fitted anew", async () => {
   const narrow = expected.models["narrow.tflite"];
-  await chooseModel("narrow.tflite", "narrow.tflite.json");
+  // The JSON chosen with it is another model's: what is inside the file counts.
+  await chooseModel("narrow.tflite", "absurd.json");
+  assert.match(await words("#model-state"), new RegExp(`threshold ${narrow.threshold.toFixed(3)}$`));
   for (const which of ["first", "second"]) {
     await choose(which, "photo.png");
     await placeByKeys();
@@ -238,6 +240,8 @@ test("a model of another shape: pictures are fitted anew", async () => {
   });
   assert.deepEqual(size, narrow.size);
   near(await similarity(), 1, 1e-6, "a crop with itself");
+  assert.equal(await words("#verdict"), "Taken for the same person");
+  assert.match(await words("#facts"), /at most 10 % of the measured impostor pairs/);
 });
 
 test("what cannot be used is refused in words, and the model there was stays", async () => {
