@@ -10,7 +10,7 @@ import pytest
 
 from keras_margin.convert import _torch_file
 
-FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+FIXTURES = pathlib.Path(__file__).parents[1] / "data" / "fixtures" / "torch"
 
 
 @pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
