@@ -6,7 +6,7 @@ A format is a module with two functions: `recognises(path)`, which answers at a 
 
 import os
 
-from keras_margin.data import _shards, digits, folder, orl, recordio, tfrecord
+from keras_margin.data import _shards, digits, folder, glyphs, orl, recordio, tfrecord
 from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
 from keras_margin.data.reader import ArrayReader, Reader
@@ -33,6 +33,7 @@ __all__ = [
 FORMATS = {
     "orl": orl,
     "digits": digits,
+    "glyphs": glyphs,
     "recordio": recordio,
     "tfrecord": tfrecord,
     "folder": folder,
@@ -57,6 +58,8 @@ def open(path=None, *, image_size=None, strict=False):
     - None or "orl": the ORL faces, 40 people x 10 (see `keras_margin.data.orl`). A directory that is called orl
       is opened as "./orl".
     - "digits": 5,000 handwritten digits of MNIST, 10 x 500 (see `keras_margin.data.digits`); no faces, for toy figures.
+    - "glyphs": 2,965 kanji in 16 type designs, rendered from fonts that Debian packages (see
+      `keras_margin.data.glyphs`); type, no faces, for open-set comparisons on a small machine.
     - A directory with `train.rec`, or another .rec file: MXNet RecordIO, as insightface ships CASIA, MS1M and
       Glint360K, with its `.idx` and `property`; also the .rec file by its name. See
       `keras_margin.data.recordio.open_reader`. No mxnet is needed.
@@ -74,22 +77,23 @@ def open(path=None, *, image_size=None, strict=False):
     than half of all, it stops.
 
     Args:
-        path: None, "orl", "digits", or a str or path-like.
-        image_size: (height, width) of the images that come out. None is (112, 92) for the ORL faces, (28, 28) for
-            the digits, what `property` says for RecordIO, that of what was prepared for TFRecord, and otherwise
-            (112, 112). Images of another size are resized, and stretched if their sides have another ratio: align
-            faces first.
+        path: None, "orl", "digits", "glyphs", or a str or path-like.
+        image_size: (height, width) of the images that come out. None is (112, 92) for the ORL faces, (28, 28) for the
+            digits, (64, 64) for the glyphs, what `property` says for RecordIO, that of what was prepared for TFRecord,
+            and otherwise (112, 112). Images of another size are resized, and stretched if their sides have another
+            ratio: align faces first.
         strict: Whether to refuse what would be left out or replaced. Pass it to evaluate.
 
     Returns:
         A `Reader`.
 
     Raises:
-        FileNotFoundError: If there is nothing at `path`, or a set lacks a file that it cannot do without.
+        FileNotFoundError: If there is nothing at `path`, or a set lacks a file that it cannot do without, or the
+            glyphs a font; the message then names the packages.
         NotADirectoryError: If `path` is a file of no known format.
         ValueError: If the set has not at least two identities with a readable image, or, if `strict`, an image
             is unreadable. From the iteration of a dataset the same comes as `tf.errors.InvalidArgumentError`.
-        ImportError: If the package that carries the ORL faces or the digits is not installed.
+        ImportError: If the package that carries the ORL faces or the digits, or Pillow for the glyphs, is missing.
 
     Example:
         >>> reader = open("orl", image_size=(112, 112))

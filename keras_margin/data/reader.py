@@ -217,8 +217,8 @@ class ArrayReader(Reader):
     """A reader of images that are in memory already.
 
     Args:
-        images: uint8 array, (num_images, height, width) grey or (num_images, height, width, 3) RGB. Grey comes
-            out with its one channel three times, which is how it is kept once a dataset has been built.
+        images: uint8 array, (num_images, height, width) grey or (num_images, height, width, 3) RGB. Grey is
+            kept with its one channel, and comes out with that three times.
         labels: Int array, (num_images,).
         label_names: Sequence of str, one per class.
         image_size: (height, width) to resize to; None keeps the size of `images`.
@@ -230,18 +230,19 @@ class ArrayReader(Reader):
 
     @functools.cached_property
     def _pixels(self):
-        """uint8 RGB array (num_images, *image_size, 3): resized once, not in every epoch."""
+        """uint8 array (num_images, *image_size, 1 or 3): resized once, not in every epoch."""
         images = self._array if self._array.ndim == 4 else self._array[..., np.newaxis]
         if images.shape[1:3] != self.image_size:
             # In parts, because TensorFlow resizes in float32.
             parts = (images[start : start + 64] for start in range(0, len(images), 64))
             images = np.concatenate([resize_image(part, self.image_size) for part in parts])
-        return images if images.shape[-1] == 3 else np.repeat(images, 3, axis=-1)
+        return images
 
     def encoded(self, number):
         import tensorflow as tf
 
         with tf.device("CPU:0"):
+            # Of grey as of RGB: `decode_image` makes three channels of one.
             return tf.io.encode_png(self._pixels[number]).numpy()
 
     def _loader(self):
@@ -251,7 +252,8 @@ class ArrayReader(Reader):
         labels = tf.constant(self.labels)
 
         def load(numbers):
-            return tf.gather(images, numbers), tf.gather(labels, numbers)
+            chosen = tf.gather(images, numbers)
+            return tf.repeat(chosen, 3 // images.shape[-1], axis=-1), tf.gather(labels, numbers)
 
         return load
 
