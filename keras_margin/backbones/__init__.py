@@ -6,6 +6,7 @@ feature map does with a tail (`with_tail`).
 
 from keras_margin.backbones._cost import multiply_adds, parameters
 from keras_margin.backbones._tails import TAILS, with_tail
+from keras_margin.backbones._training import rematerialized, set_batch_norm
 from keras_margin.backbones.inception_resnet import inception_resnet_v1
 from keras_margin.backbones.ir_resnet import (
     ir_resnet,
@@ -55,6 +56,8 @@ __all__ = [
     "ir_resnet",
     "multiply_adds",
     "parameters",
+    "rematerialized",
+    "set_batch_norm",
     "spherenet",
     "with_tail",
     *BACKBONES,

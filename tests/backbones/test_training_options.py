@@ -1,0 +1,118 @@
+"""How backbones train: activations computed twice, frozen statistics, half precision, two replicas."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_margin as km
+from keras_margin import backbones
+
+LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+
+
+def small(**kwargs):
+    options = {"widths": (4, 6), "image_size": (12, 12), "embedding_size": 5, "dropout": 0.0}
+    return backbones.ir_resnet((2, 1), **{**options, **kwargs})
+
+
+def images(side=12):
+    return np.random.default_rng(0).uniform(0, 255, (8, side, side, 3)).astype("float32")
+
+
+def trained(network, steps=2, side=12):
+    """The model after a few steps on eight images."""
+    model = km.EmbeddingModel(network, head=km.ArcFaceHead(3, scale=4.0))
+    model.head.prototypes.assign(np.random.default_rng(5).normal(size=(3, 5)))
+    model.compile(keras.optimizers.SGD(0.05), jit_compile=False)
+    losses = [float(model.train_on_batch(images(side), LABELS)[0]) for _ in range(steps)]
+    return model, losses
+
+
+def numbers(network):
+    return {weight.path: ops.convert_to_numpy(weight) for weight in network.weights if "seed" not in weight.path}
+
+
+def test_computing_activations_twice_changes_no_number():
+    """Losses, weights and moving statistics: a plain checkpoint would move the statistics twice a step."""
+    plain, again = small(), small()
+    again.set_weights(plain.get_weights())
+    _, wanted = trained(plain)
+    _, found = trained(backbones.rematerialized(again))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    wanted, found = numbers(plain), numbers(again)
+    assert wanted.keys() == found.keys()
+    for path, values in wanted.items():
+        np.testing.assert_allclose(found[path], values, rtol=2e-4, atol=2e-5, err_msg=path)
+    np.testing.assert_allclose(again.predict(images(), verbose=0), plain.predict(images(), verbose=0), atol=1e-3)
+
+
+def test_a_network_without_units_has_nothing_to_compute_twice():
+    with pytest.raises(ValueError, match="lenet_plus_plus has no residual units"):
+        backbones.rematerialized(backbones.lenet_plus_plus())
+
+
+def test_frozen_batch_normalisation_keeps_statistics_scale_and_bias():
+    network = small()
+    backbones.set_batch_norm(network, "frozen")
+    before = numbers(network)
+    trained(network)
+    after = numbers(network)
+    norms = [path for path in before if "bn" in path or path.startswith("embedding/")]
+    assert len(norms) > 20
+    assert all((before[path] == after[path]).all() for path in norms)
+    assert (before["stage1_unit1_conv1/kernel"] != after["stage1_unit1_conv1/kernel"]).any()
+    backbones.set_batch_norm(network, "sync")
+    trained(network)
+    assert (numbers(network)["stem_bn/moving_mean"] != after["stem_bn/moving_mean"]).all()
+    with pytest.raises(ValueError, match="mode must be one of 'sync', 'frozen'. Received: mode='local'"):
+        backbones.set_batch_norm(network, "local")
+
+
+FAMILIES = {
+    "ir_resnet": lambda: small(squeeze_excite=True, image_size=(16, 16)),
+    "spherenet": lambda: backbones.spherenet((1, 0), widths=(4, 6), image_size=(16, 16), embedding_size=5),
+    "mobilefacenet_x2": lambda: backbones.mobilefacenet_x2(blocks=(1, 1, 1, 1), image_size=(16, 16), embedding_size=5),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_trains_near_to_float32(family):
+    network = FAMILIES[family]()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = FAMILIES[family]()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    half.set_weights(network.get_weights())
+    assert half.layers[-1].compute_dtype == "bfloat16"
+    assert {ops.convert_to_numpy(weight).dtype.name for weight in half.trainable_weights} == {"float32"}
+    _, wanted = trained(network, 1, 16)
+    _, found = trained(half, 1, 16)
+    # bfloat16 has eight bits.
+    assert found == pytest.approx(wanted, rel=0.1)
+
+
+@pytest.mark.tensorflow_only
+@pytest.mark.parametrize("family", ["spherenet", "mobilefacenet_x2"])
+def test_two_replicas_take_the_step_of_one(family):
+    import tensorflow as tf
+
+    from keras_margin import training
+
+    alone = FAMILIES[family]()
+    weights = alone.get_weights()
+    _, wanted = trained(alone, 1, 16)
+    with training.make_strategy(2).scope():
+        network = FAMILIES[family]()
+        network.set_weights(weights)
+        model = km.EmbeddingModel(network, head=km.ArcFaceHead(3, scale=4.0))
+        model.head.prototypes.assign(np.random.default_rng(5).normal(size=(3, 5)).astype("float32"))
+        model.compile(keras.optimizers.SGD(0.05), jit_compile=False)
+    data = tf.data.Dataset.from_tensor_slices((images(16), LABELS)).batch(8)
+    history = model.fit(data, verbose=0)
+    assert history.history["loss"] == pytest.approx(wanted, rel=1e-4)
+    wanted, found = numbers(alone), numbers(network)
+    for path, values in wanted.items():
+        np.testing.assert_allclose(found[path], values, rtol=1e-3, atol=1e-3, err_msg=path)
