@@ -15,6 +15,7 @@ _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the devi
 
 COMMANDS = {
     "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
+    "plot": "figures of reports, runs, heads and embeddings: ROC, DET, CMC, angles, errors, curves",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 
