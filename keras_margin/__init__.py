@@ -15,7 +15,9 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "alignment",
+    "audit",
     "backbones",
+    "contract",
     "curves",
     "data",
     "embedders",
@@ -31,6 +33,7 @@ _MODULES = (
     "optimizers",
     "pairs",
     "plots",
+    "progress",
     "protocols",
     "recipes",
     "runtime",

@@ -97,3 +97,40 @@ def test_the_snippets_have_the_library_s_template(language):
     table = next(block for block in blocks if "TEMPLATE" in block or "template" in block)
     numbers = [float(number) for number in re.findall(r"\d+\.\d{4}", table)]
     np.testing.assert_array_equal(np.reshape(numbers, (5, 2)), alignment.LANDMARKS_112)
+
+
+KOTLIN_MAIN = """
+import java.io.File
+
+fun main(arguments: Array<String>) {
+  val (size, pixels, points) = File(arguments[0]).readLines().map { it.split(" ") }
+  val places = points.map { it.toDouble() }.chunked(2).map { Point(it[0], it[1]) }
+  val (width, height) = size.map { it.toInt() }
+  val crop = FaceAlignment.crop(pixels.map { it.toInt() }.toIntArray(), width, height, places)
+  println(crop.joinToString(" ") { "${it.toInt() and 0xff}" })
+}
+"""
+
+
+def test_the_kotlin_alignment_has_the_library_s_pixels(tmp_path):
+    if not (shutil.which("kotlinc") and shutil.which("java")):
+        pytest.skip("needs kotlinc and java (Debian's kotlin)")
+    blocks = re.findall(r"```kotlin\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (tmp_path / "FaceAlignment.kt").write_text(next(block for block in blocks if "object FaceAlignment" in block))
+    (tmp_path / "Main.kt").write_text(KOTLIN_MAIN)
+    build = ["kotlinc", "FaceAlignment.kt", "Main.kt", "-include-runtime", "-d", "main.jar"]
+    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
+    picture = smooth_picture(8, 90, 70)
+    # A Bitmap's ARGB, opaque, as the signed integers of Kotlin.
+    argb = ((255 << 24) | (picture.astype(np.uint32) << [16, 8, 0]).sum(axis=-1)).astype(np.uint32).view(np.int32)
+    for points in (
+        [[30.5, 20.25], [55, 21], [43, 36], [33, 48.5], [52, 49]],
+        [[5, 60], [30, 30], [40, 52], [60, 66], [75, 45]],
+    ):
+        lines = [[90, 70], argb.ravel(), np.ravel(points)]
+        (tmp_path / "in.txt").write_text("\n".join(" ".join(map(str, line)) for line in lines))
+        found = subprocess.run(
+            ["java", "-jar", "main.jar", "in.txt"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        pixels = np.array(found.stdout.split(), np.uint8).reshape(112, 112, 3)
+        np.testing.assert_array_equal(pixels, alignment.align_points(picture, points))

@@ -16,7 +16,7 @@ FACES = np.arange(14 * 6 * 5, dtype=np.uint8).reshape(14, 6, 5)
 PAIRS = np.arange(14).reshape(7, 2)
 ROWS = [{"step": 10 * at, "loss": 9.0 / at, "accuracy": 1 - 1 / at, "note": "x"} for at in range(1, 5)]
 DRAWINGS = {
-    "training_curves": lambda path=None: plots.training_curves({"a": ROWS, "b": ROWS[:2]}, path),
+    "training_curves": lambda path=None: plots.training_curves({"a": ROWS, "b": ROWS[:2]}, path=path),
     "roc_curve": lambda path=None: plots.roc_curve({"ours": evaluation.roc(SCORES, IS_SAME)}, path),
     "score_histogram": lambda path=None: plots.score_histogram(SCORES, IS_SAME, path, threshold=0.5),
     "cmc_curve": lambda path=None: plots.cmc_curve({"ours": [0.5, 0.75, 1.0]}, path),
@@ -284,7 +284,7 @@ def test_training_curves_have_a_panel_a_value_and_shares_in_per_cent():
 
 def test_training_curves_of_what_falls_far_are_logarithmic_and_of_values_chosen():
     rows = [{"epoch": at, "loss": 1.0, "learning_rate": 0.1**at} for at in range(4)]
-    (axes,) = plots.training_curves({"a": rows}, values=["learning_rate"]).axes
+    (axes,) = plots.training_curves({"a": rows}, values="learning_rate").axes
     assert axes.get_yscale() == "log" and axes.get_ylabel() == "Learning rate"
 
 

@@ -225,9 +225,19 @@ def write_models(folder):
 
     from keras_margin import export
 
-    samples = {size: np.stack([smooth_picture(seed, *reversed(size)) for seed in (1, 2)]) for size in SIZES[:2]}
-    for name, size, seed in (("square.tflite", (112, 112), 1), ("narrow.tflite", (112, 96), 2)):
-        export.to_tflite(small_network(*size, seed), folder / name, samples=samples[size])
+    square = np.stack([smooth_picture(seed, 112, 112) for seed in (1, 2)])
+    export.to_tflite(small_network(112, 112, 1), folder / "square.tflite", samples=square)
+    # A fixed batch, and a threshold inside: three people, four pictures each, at a FAR that 54 impostor pairs can show.
+    people = np.stack([smooth_picture(seed, 96, 112) for seed in (4, 5, 6)]).repeat(4, axis=0).astype(int)
+    noise = np.random.default_rng(0).integers(-60, 61, people.shape)
+    narrow = np.clip(people + noise, 0, 255).astype(np.uint8)
+    options = export.Options(batch_size=1, far=0.1)
+    export.to_tflite(
+        small_network(112, 96, 2), folder / "narrow.tflite", pairs=(narrow, np.arange(12) // 4), options=options
+    )
+    # Without a contract inside, so that the JSON beside it counts.
+    bare = (folder / "square.tflite").read_bytes().replace(b"keras_margin.contract", b"keras_margin.no_thing")
+    (folder / "bare.tflite").write_bytes(bare)
     for name, shape, dtype in (
         ("float.tflite", (1, 8, 8, 3), tf.float32),
         ("free size.tflite", (1, None, None, 3), tf.uint8),
@@ -245,6 +255,7 @@ def write_models(folder):
 
 def expectations(folder):
     """Pictures, models and what keras_margin makes of them; written to expected.json for the browser's test."""
+    from keras_margin import contract
     from keras_margin.runtime import Embedder
 
     pictures = {name: smooth_picture(seed, 112, 112) for name, seed in (("a", 11), ("b", 12))}
@@ -272,9 +283,12 @@ def expectations(folder):
             "crop": crop.ravel().tolist(),
             "embedding": embedder.embed(a)[0].tolist(),
             "a with crop": embedder.verify(a, crop),
+            "threshold": (contract.read(folder / name)["threshold"] or {}).get("cosine"),
         }
-        if size == (112, 112):
-            expected["models"][name]["a with b"] = embedder.verify(pictures["a"], pictures["b"])
+    square = Embedder(folder / "square.tflite")
+    cosine = expected["models"]["square.tflite"]["a with b"] = square.verify(pictures["a"], pictures["b"])
+    for name, threshold in (("below.json", cosine - 0.01), ("above.json", cosine + 0.01), ("absurd.json", 1.5)):
+        (folder / name).write_text(json.dumps({"threshold": {"cosine": threshold, "far": 0.001}}))
     (folder / "expected.json").write_text(json.dumps(expected))
 
 

@@ -252,6 +252,7 @@ function parsed(text, name) {
 
 /** Files that were dropped or pasted: a model, or pictures for this face and then the other. */
 async function take(files, face) {
+  if (find("#editor").open) return;
   const model = files.filter(({ name }) => /\.(tflite|json|keras|h5)$/.test(name ?? ""));
   if (model.length > 0) return guarded(() => chooseModel(model));
   const others = Object.values(state.faces).filter((other) => other !== face);
@@ -284,6 +285,7 @@ function frameInTurn() {
   return state.faces[focused] ?? (first.picture === null ? first : second);
 }
 
+/** Runs an action whose errors are told to the person in front of the page. */
 async function guarded(action) {
   try {
     complain(null);
@@ -291,6 +293,7 @@ async function guarded(action) {
   } catch (error) {
     complain(error);
   }
+  document.documentElement.dataset.ready = "";
 }
 
 function complain(error) {
@@ -314,8 +317,7 @@ find("#model-file").addEventListener("change", async (event) => {
 acceptDrops(document.body, (files) => take(files, frameInTurn()));
 document.addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
-  if (files.length > 0 && !find("#editor").open) take(files, frameInTurn());
+  if (files.length > 0) take(files, frameInTurn());
 });
 refresh();
 await guarded(loadServedModel);
-document.documentElement.dataset.ready = "";

@@ -89,7 +89,7 @@ def _draw_errors(inputs, arguments):
 
 def _draw_training(inputs, arguments):
     values = arguments.values.split(",") if arguments.values else None
-    plots.training_curves({name: _history(pathlib.Path(path)) for name, path in inputs.items()}, arguments.out, values)
+    plots.training_curves({name: _history(pathlib.Path(path)) for name, path in inputs.items()}, values, arguments.out)
 
 
 def _draw_heads(inputs, arguments):
@@ -179,9 +179,9 @@ def _intervals(entry):
 
 
 def _history(path):
-    """Rows of a run: "history" of its report.json, lines of JSON, or a CSV such as keras.callbacks.CSVLogger's."""
+    """Rows of a run: its log.csv, or "history" of its report.json, lines of JSON, a CSV such as CSVLogger's."""
     if path.is_dir():
-        path = path / "report.json"
+        path = path / ("log.csv" if (path / "log.csv").exists() else "report.json")
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
         return [

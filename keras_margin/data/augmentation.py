@@ -58,7 +58,7 @@ class Augmentation:
         elif self.flip:
             # Reversing is slow: only what is mirrored is reversed. tf.where with a broadcast condition is slower yet.
             changed, kept = tf.where(mirrored)[:, 0], tf.where(~mirrored)[:, 0]
-            parts = [tf.gather(images, kept), tf.reverse(tf.gather(images, changed), axis=[2])]
+            parts = [tf.gather(images, kept), _mirror(tf.gather(images, changed))]
             both = tf.dynamic_stitch([tf.cast(kept, tf.int32), tf.cast(changed, tf.int32)], parts)
             images = tf.ensure_shape(both, images.shape)
         images = tf.cast(images, tf.float32)
@@ -67,6 +67,15 @@ class Augmentation:
             factor = 1.0 + self.contrast * draws[5]
             images = tf.clip_by_value(mean + (images - mean) * factor[:, None, None, None], 0.0, 255.0)
         return images
+
+
+def _mirror(images):
+    """A batch of images, left and right exchanged."""
+    import tensorflow as tf
+
+    # As one tall image: of rank 3 and three channels TensorFlow has a kernel of its own, four times as fast.
+    shape = tf.shape(images)
+    return tf.reshape(tf.reverse(tf.reshape(images, (-1, shape[2], shape[3])), axis=[1]), shape)
 
 
 def _warp(images, limits, mirrored, draws):

@@ -8,6 +8,8 @@ from keras_margin.plots import _figure
 
 # Drawn first and in this order where they are there; the rest follows in the order of the rows.
 _FIRST = ("loss", "accuracy")
+# Where a row stands, and the clock, are no results.
+_PLACES = ("step", "epoch", "seconds")
 _AXES = {"loss": "Loss", "accuracy": "Accuracy (%)", "learning_rate": "Learning rate", "lr": "Learning rate"}
 _SHARES = ("accuracy", "tar", "rank")
 # More panels side by side are too small to read at the width of a README.
@@ -16,14 +18,14 @@ _COLUMNS = 2
 _LOGARITHMIC = 50
 
 
-def training_curves(histories, path=None, values=None):
+def training_curves(histories, values=None, path=None):
     """What a run logged over its steps, a panel a value, a curve a run.
 
     Args:
         histories: Dict from a run's name to its rows: dicts with "step" (or "epoch") and named numbers, such as the
-            "history" of a run's report.json. A row need not have every value.
+            "history" of a run's report.json or the rows of its log.csv. A row need not have every value.
+        values: Name of the value to draw, or a list of them; None for all that any run has, loss and accuracy first.
         path: As for `roc_curve`.
-        values: Names of the values to draw; None for all that any run has, loss and accuracy first.
 
     Returns:
         matplotlib Figure. Shares in [0, 1] are drawn in per cent; what falls to less than a fiftieth is on a
@@ -39,6 +41,7 @@ def training_curves(histories, path=None, values=None):
         >>> figure = training_curves({"ArcFace": rows})
     """
     _figure.check_results(histories, "run")
+    values = [values] if isinstance(values, str) else values
     logged = {name: _columns(name, rows) for name, rows in histories.items()}
     every = list(dict.fromkeys([*_FIRST, *(value for columns in logged.values() for value in columns)]))
     every = [value for value in every if any(value in columns for columns in logged.values())]
@@ -88,6 +91,6 @@ def _columns(name, rows):
         if not isinstance(step, numbers.Real):
             raise ValueError(f'A row needs "step" or "epoch", a number. Received: row {number} of {name!r}, {row!r}.')
         for value, found in row.items():
-            if value not in ("step", "epoch") and isinstance(found, numbers.Real) and not isinstance(found, bool):
+            if value not in _PLACES and isinstance(found, numbers.Real) and not isinstance(found, bool):
                 columns.setdefault(value, []).append((step, found))
     return {value: tuple(np.array(column, np.float64).T) for value, column in columns.items()}

@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
         json.dumps({"history": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]})
     )
     (folder / "log.csv").write_text("epoch,loss\n0,2.5\n1,1.5\n")
-    (folder / "log.jsonl").write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n')
+    (folder / "lines.jsonl").write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.0}\n')
     np.save(folder / "points.npy", generator.normal(size=(60, 2)))
     np.save(folder / "axes.npy", generator.normal(size=(20, 2)))
     return folder
@@ -65,7 +65,7 @@ REPORTS = ("a.evaluation.json", "b.evaluation.json")
         ("scores", REPORTS[:1], ("--set=mine", "--far=0.1")),
         ("angles", REPORTS, ("--set=mine",)),
         ("errors", REPORTS[:1], ("--set=faces", "--count=3")),
-        ("training", ("run", "log.csv"), ("lines={}/log.jsonl", "--values=loss")),
+        ("training", ("run", "log.csv", "lines.jsonl"), ("--values=loss",)),
         ("embeddings", ("points.npy",), ("--labels={}/labels.npy", "--prototypes={}/axes.npy")),
     ],
 )
