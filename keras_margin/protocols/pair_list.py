@@ -1,4 +1,4 @@
-"""A folder of images and a list of pairs: LFW as its authors ship it, or the `pairs.csv` that `keras-margin pairs` draws."""
+"""A folder of images and a list of pairs: LFW as its authors ship it, or what `keras-margin pairs` draws."""
 
 import numpy as np
 
@@ -96,7 +96,7 @@ def _suffix(root, who, image, known):
 
 
 def _read_csv(path):
-    """pairs.csv, as `keras-margin pairs` writes it: fold (from 0), same (0 or 1), first, second (paths in the folder)."""
+    """pairs.csv, as `keras-margin pairs` writes it: fold from 0, same 0 or 1, first and second in the folder."""
     names, is_same, folds = pairs.read_pairs(path)
     if not names:
         raise ValueError(f"{path} must hold pairs. Received: none.")
