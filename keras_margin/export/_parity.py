@@ -151,6 +151,8 @@ class Judge:
     samples: np.ndarray
     synthetic: bool
     verification: tuple | None = None
+    # What the model answers, by the images' name: one Judge may judge several files.
+    _answers: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, network, options, samples, pairs):
@@ -166,7 +168,7 @@ class Judge:
         Raises:
             ParityError: Where the file is not as near to its model as it must be.
         """
-        wanted, found = self._by_model(self.samples), run(self.samples)
+        wanted, found = self._by_model("samples", self.samples), run(self.samples)
         cosines = _cosines(wanted, found)
         worst = np.argsort(cosines, kind="stable")[:5]
         report = ParityReport(
@@ -188,18 +190,20 @@ class Judge:
                 raise ParityError(report)
         return report
 
-    def _by_model(self, images):
+    def _by_model(self, name, images):
         # Operation by operation: nothing is traced, and no graph optimiser stands between the model and its file.
         def embed(part):
             return _graph.embed(self.network, part, self.options.flip_sum)
 
-        return _graph.run_in_batches(embed, images, min(16, len(images)))
+        if name not in self._answers:
+            self._answers[name] = _graph.run_in_batches(embed, images, min(16, len(images)))
+        return self._answers[name]
 
     def _accuracy(self, run):
         images, pairs, is_same = self.verification
         far = self.options.far
         scores = evaluation.pair_scores(run(images), pairs)
-        model_scores = evaluation.pair_scores(self._by_model(images), pairs)
+        model_scores = evaluation.pair_scores(self._by_model("pairs", images), pairs)
         return Accuracy(
             far=far,
             threshold=evaluation.threshold_at_far(scores, is_same, far),
