@@ -42,7 +42,6 @@ class EmbeddingModel(keras.Model):
         self.embedder = backbone
         self.head = head
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
-        self._objective = _PerSample(name="per_sample")
         self._class_metrics = False
         if backbone.built and len(getattr(backbone, "output_shape", ())) == 2:
             self.build(backbone.input_shape)
@@ -114,7 +113,9 @@ class EmbeddingModel(keras.Model):
         if self._class_metrics:
             # Here and not in compute_metrics, where the JAX trainer has taken the weights away.
             self._compile_metrics.update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
-        total = self._objective(per_sample, per_sample, sample_weight)
+        if sample_weight is not None:
+            per_sample = per_sample * ops.reshape(ops.cast(sample_weight, per_sample.dtype), (-1,))
+        total = replicas.batch_mean(per_sample)
         for loss in self.losses:
             total = total + self._aggregate_additional_loss(ops.cast(loss, total.dtype))
         return total
@@ -175,13 +176,3 @@ def synchronize_batch_norm(model):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-
-
-class _PerSample(keras.losses.Loss):
-    """Hands per-sample values to Keras's own reduction, which also scales them for tf.distribute.
-
-    A scalar made by hand would escape that scaling, and two replicas would take steps twice as long as one.
-    """
-
-    def call(self, y_true, y_pred):
-        return y_pred

@@ -23,6 +23,8 @@ COMMANDS = {
     "inspect": "what an exported file says of itself: input, head, accuracy, threshold",
     "embed": "embeddings of image files by a TFLite embedder, without TensorFlow",
     "verify": "whether two photographs show one person, by a TFLite embedder, without TensorFlow",
+    "recipes": "the training recipes: the papers' published ones, and the demo's",
+    "train": "trains an embedding by a recipe, measures it on people it never met, and exports it",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 

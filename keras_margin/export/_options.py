@@ -51,7 +51,8 @@ class Options:
             as evaluation.combine_flips does; at twice the work.
         limits: Limits; None for LIMITS[quantize].
         far: Target FAR in (0, 1] of the threshold that is shipped, where pairs are given.
-        about: Dict of whatever else the contract shall say, under "about": plain values that JSON has.
+        about: Dict of whatever else the contract shall say, under "about": plain values that JSON has. "recipe" and
+            "measured" go to the contract's own places, where the model is no run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
         integer_only: Whether "int8" keeps PReLU in integers too, as accelerators without floats want it; on a CPU that

@@ -121,17 +121,23 @@ class ParityError(ValueError):
     """An exported file differs from its model by more than a limit; nothing was left at its path.
 
     Attributes:
-        report: The ParityReport.
+        report: The ParityReport, or None.
     """
 
-    def __init__(self, report):
+    def __init__(self, message, report=None):
+        super().__init__(message)
         self.report = report
+
+    @classmethod
+    def of(cls, report):
+        """The error that a report which did not pass comes to."""
         images = ", ".join(str(image) for image in report.worst_images)
-        super().__init__(
+        message = (
             f"{report.path} was not written: its embeddings differ from the model's. {'; '.join(report.failures)}. "
             f"Mean cosine {report.mean_cosine:.6f}, worst {report.worst_cosine:.6f}; worst sample images: {images}. "
             "Check the sample images, or choose a milder quantize=."
         )
+        return cls(message, report)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -183,11 +189,11 @@ class Judge:
             bytes=size,
         )
         if not report.passed:
-            raise ParityError(report)
+            raise ParityError.of(report)
         if self.verification is not None:
             report = dataclasses.replace(report, accuracy=self._accuracy(run))
             if not report.passed:
-                raise ParityError(report)
+                raise ParityError.of(report)
         return report
 
     def _by_model(self, name, images):

@@ -5,11 +5,14 @@ import tempfile
 
 from keras_margin.export import _graph, tflite
 from keras_margin.export._options import LIMITS, Options
-from keras_margin.export._parity import Judge
+from keras_margin.export._parity import Judge, ParityError
 from keras_margin.export._source import open_source
 
 
-def to_precisions(model, folder, *, representative, quantize=(None, "float16", "int8"), pairs=None, options=None):
+PRECISIONS = (None, "float16", "int8")
+
+
+def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=None, options=None, strict=True):
     """Writes the embedding network as one TFLite file a precision: embedder.tflite, embedder_float16.tflite, ...
 
     Args:
@@ -20,6 +23,8 @@ def to_precisions(model, folder, *, representative, quantize=(None, "float16", "
         quantize: Which precisions, as for `to_tflite`.
         pairs: As for `to_tflite`. Without them the files are compared on `representative`.
         options: Options; its `limits`, if any, hold for every precision.
+        strict: Whether a precision that is too far from the model is an error. If not, its file is left out and its
+            report, which did not pass, says why; float32 is an error either way.
 
     Returns:
         Tuple of ParityReport, in the order of `quantize`; `as_table` shows them.
@@ -41,7 +46,12 @@ def to_precisions(model, folder, *, representative, quantize=(None, "float16", "
         _graph.write_savedmodel(source.network, savedmodel, options)
         for each in quantize:
             path = pathlib.Path(folder) / f"embedder{'' if each is None else f'_{each}'}.tflite"
-            reports.append(tflite.write(source, judge, path, each, representative, savedmodel))
+            try:
+                reports.append(tflite.write(source, judge, path, each, representative, savedmodel))
+            except ParityError as error:
+                if strict or each is None:
+                    raise
+                reports.append(error.report)
     return tuple(reports)
 
 
@@ -55,13 +65,13 @@ def as_table(reports):
         str, without a last newline.
     """
     columns = {
-        "file": lambda report: pathlib.Path(report.path).name,
+        "file": lambda report: pathlib.Path(report.path).name if report.passed else "refused, not written",
         "precision": lambda report: report.quantize or "float32",
         "KiB": lambda report: f"{report.bytes / 1024:,.0f}",
         "mean cosine": lambda report: f"{report.mean_cosine:.6f}",
         "worst cosine": lambda report: f"{report.worst_cosine:.6f}",
     }
-    measured = reports[0].accuracy
+    measured = next((report.accuracy for report in reports if report.accuracy is not None), None)
     if measured is not None:
         columns |= {
             f"EER (model {measured.model_eer:.2%})": lambda report: f"{report.accuracy.eer:.2%}",
@@ -73,3 +83,8 @@ def as_table(reports):
     rows = [[cell(report) for cell in columns.values()] for report in reports]
     lines = [list(columns), ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _of_accuracy(name, form):
+    """A cell's function: empty where a file was refused before its accuracy was measured."""
+    return lambda report: "" if report.accuracy is None else format(getattr(report.accuracy, name), form)

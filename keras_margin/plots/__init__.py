@@ -7,6 +7,7 @@ there: as PNG, PDF or SVG by the suffix, complete or not at all.
 from keras_margin.plots.curves import loss_curves, target_logits
 from keras_margin.plots.embeddings import Embedded, embedding_map
 from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram
+from keras_margin.plots.training import training_curves
 from keras_margin.plots.verification import cmc_curve, det_curve, roc_curve
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "roc_curve",
     "score_histogram",
     "target_logits",
+    "training_curves",
 ]
