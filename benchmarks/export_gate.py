@@ -31,7 +31,8 @@ def trained(name, learn):
     backbone = backbones.build(name, image_size=(FLAGS.side, FLAGS.side))
     network = model.EmbeddingModel(backbone, heads.ArcFaceHead(learn.num_classes, margin=0.3, scale=16.0))
     schedule = keras.optimizers.schedules.CosineDecay(FLAGS.learning_rate, FLAGS.steps)
-    network.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-2))
+    # XLA compiles for minutes on a CPU.
+    network.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-2), jit_compile=False)
     batches = learn.dataset(batch_size=16, shuffle=True, seed=FLAGS.seed, repeat=True)
     history = network.fit(batches, steps_per_epoch=FLAGS.steps, shuffle=False, verbose=0)
     return network, history.history["accuracy"][0]

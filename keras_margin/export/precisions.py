@@ -8,7 +8,6 @@ from keras_margin.export._options import LIMITS, Options
 from keras_margin.export._parity import Judge, ParityError
 from keras_margin.export._source import open_source
 
-
 PRECISIONS = (None, "float16", "int8")
 
 
