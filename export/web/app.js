@@ -252,6 +252,7 @@ function parsed(text, name) {
 
 /** Files that were dropped or pasted: a model, or pictures for this face and then the other. */
 async function take(files, face) {
+  if (find("#editor").open) return;
   const model = files.filter(({ name }) => /\.(tflite|json|keras|h5)$/.test(name ?? ""));
   if (model.length > 0) return guarded(() => chooseModel(model));
   const others = Object.values(state.faces).filter((other) => other !== face);
@@ -316,7 +317,7 @@ find("#model-file").addEventListener("change", async (event) => {
 acceptDrops(document.body, (files) => take(files, frameInTurn()));
 document.addEventListener("paste", (event) => {
   const files = [...event.clipboardData.files];
-  if (files.length > 0 && !find("#editor").open) take(files, frameInTurn());
+  if (files.length > 0) take(files, frameInTurn());
 });
 refresh();
 await guarded(loadServedModel);

@@ -75,8 +75,8 @@ function factsOf({ threshold, accuracy, head, recipe, keras_margin: version }) {
     const pairs = `${accuracy.num_genuine} genuine and ${accuracy.num_impostor} impostor pairs`;
     facts.push(`Equal error rate ${percent(accuracy.eer)}, measured on ${pairs}.`);
   }
-  const name = head?.class_name ?? (typeof head === "string" ? head : null);
-  if (name) facts.push(`Trained with ${name}${typeof recipe === "string" ? `, recipe ${recipe}` : ""}.`);
+  const recipeName = typeof recipe === "string" ? recipe : recipe?.name;
+  if (head?.class) facts.push(`Trained with ${head.class}${recipeName ? `, recipe ${recipeName}` : ""}.`);
   if (version) facts.push(`Exported by keras-margin ${version}.`);
   return facts;
 }

@@ -19,6 +19,8 @@ COMMANDS = {
     "pairs": "draw a verification protocol from a set: a .bin, or a list of pairs",
     "audit": "look for what is wrong with a set: damage, duplicates, swapped channels, overlap",
     "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
+    "backbones": "the networks by name: parameters, multiply-adds, shapes",
+    "convert": "insightface's PyTorch and ONNX weights to Keras and TFLite, and back",
     "recipes": "the training recipes: the papers' published ones, and the demo's",
     "train": "trains an embedding by a recipe, measures it on people it never met, and exports it",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
