@@ -5,9 +5,9 @@ import re
 import pytest
 
 pytest.importorskip("tensorflow")
-from keras_margin import cli, recipes  # noqa: E402
-from keras_margin.cli import _flags, train  # noqa: E402
-from keras_margin.cli import recipes as command  # noqa: E402
+from keras_margin import cli, recipes
+from keras_margin.cli import _flags, train
+from keras_margin.cli import recipes as command
 
 pytestmark = pytest.mark.tensorflow_only
 

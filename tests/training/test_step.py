@@ -9,7 +9,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import heads, model, training  # noqa: E402
+from keras_margin import heads, losses, model, training  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -198,7 +198,7 @@ def test_last_batches_that_are_short_count_by_their_samples(samples):
     for replicas in (1, 2):
         keras.utils.set_random_seed(5)
         with training.make_strategy(replicas).scope():
-            head = heads.SphereFaceHead(6, scale=16.0, regularizer="iam")
+            head = heads.SphereFaceHead(6, scale=16.0, regularizer=losses.IAM(0.1))
             network = model.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
             network.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
         history = network.fit(images, labels, batch_size=8, epochs=2, shuffle=False, verbose=0).history
