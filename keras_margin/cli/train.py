@@ -182,7 +182,4 @@ def show(console, recipe, seed, outcome):
             f"{report.path}: {report.bytes / 2**20:.1f} MiB, cosine to the model on {report.num_images} unseen faces: "
             f"worst {report.worst_cosine:.6f}, mean {report.mean_cosine:.6f}",
         )
-    say(
-        console,
-        f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}{os.sep}report.md and beside.",
-    )
+    say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")
