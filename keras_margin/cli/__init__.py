@@ -19,6 +19,7 @@ COMMANDS = {
     "pairs": "draw a verification protocol from a set: a .bin, or a list of pairs",
     "audit": "look for what is wrong with a set: damage, duplicates, swapped channels, overlap",
     "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
+    "plot": "figures of reports, runs, heads and embeddings: ROC, DET, CMC, angles, errors, curves",
     "backbones": "the networks by name: parameters, multiply-adds, shapes",
     "convert": "insightface's PyTorch and ONNX weights to Keras and TFLite, and back",
     "recipes": "the training recipes: the papers' published ones, and the demo's",
