@@ -32,17 +32,18 @@ class Face {
     acceptDrops(section, (files) => take(files, this));
   }
 
-  /** A new picture: taken as it is where it has the model's size, else onto the bench. */
   async chosen(blob) {
     this.input.value = "";
-    if (!blob) return;
-    await guarded(async () => {
-      const picture = await decode(blob);
-      this.forget();
-      [this.picture, this.points] = [picture, null];
-      if (state.embedder === null) return this.wait("Waiting for a model");
-      await (this.ready ? this.fit() : this.place());
-    });
+    if (blob) await guarded(() => this.use(blob));
+  }
+
+  /** A new picture: taken as it is where it has the model's size, else onto the bench. */
+  async use(blob) {
+    const picture = await decode(blob);
+    this.forget();
+    [this.picture, this.points] = [picture, null];
+    if (state.embedder === null) return this.wait("Waiting for a model");
+    await (this.ready ? this.fit() : this.place());
   }
 
   /** Whether the model there is now takes the picture, or the points placed on it, without a question. */
@@ -218,6 +219,7 @@ function describeModel() {
   const threshold = contract.threshold === null ? "no threshold" : `threshold ${contract.threshold.toFixed(3)}`;
   find("#model-state").textContent =
     `${modelName} · faces of ${embedder.width} × ${embedder.height} · ${embedder.size} numbers · ${threshold}`;
+  document.documentElement.style.setProperty("--face-ratio", embedder.width / embedder.height);
   find("#facts").textContent = contract.facts.join(" ");
 }
 
@@ -255,9 +257,14 @@ async function take(files, face) {
   if (find("#editor").open) return;
   const model = files.filter(({ name }) => /\.(tflite|json|keras|h5)$/.test(name ?? ""));
   if (model.length > 0) return guarded(() => chooseModel(model));
-  const others = Object.values(state.faces).filter((other) => other !== face);
-  const frames = [face, ...others];
-  for (const [index, file] of files.slice(0, frames.length).entries()) await frames[index].chosen(file);
+  const frames = [face, ...Object.values(state.faces).filter((other) => other !== face)];
+  await guarded(async () => {
+    const problems = files.length > frames.length ? [new Error("Two pictures are compared: the others were left out.")] : [];
+    for (const [index, file] of files.slice(0, frames.length).entries()) {
+      await frames[index].use(file).catch((error) => problems.push(error));
+    }
+    if (problems.length > 0) throw problems[0];
+  });
 }
 
 function acceptDrops(element, use) {

@@ -179,7 +179,4 @@ def show(console, recipe, seed, outcome):
         )
     console.print(table)
     say(console, export.as_table(outcome.reports))
-    say(
-        console,
-        f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}{os.sep}report.md and beside.",
-    )
+    say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")
