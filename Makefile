@@ -7,27 +7,32 @@ JOBS ?= 2
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
 DEMO_EXTRAS := cpu,demo,litert,plots
-TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,jax,dev
+TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,jax,onnx,dev
 TORCH_EXTRAS := torch,dev
 
 DEMO_READY := .venv/.demo-python$(PYTHON_VERSION)
 TEST_READY := .venv/.test-python$(PYTHON_VERSION)
 TORCH_READY := .venv-torch/.test-python$(PYTHON_VERSION)
+# npm writes this file last.
+WEB_READY := export/web/node_modules/.package-lock.json
 
 # The files that pass on every backend; the rest is TensorFlow's or has no Keras in it.
 PORTABLE_TESTS := $(wildcard $(addprefix tests/test_,$(addsuffix .py,numerics checks margins engines model)) \
-  tests/losses/test_*.py tests/heads/test_*.py tests/backbones/test_*.py)
+  tests/losses/test_*.py tests/heads/test_*.py tests/backbones/test_*.py \
+  tests/convert/test_parity.py)
 
 # Each worker computes on one thread, so that as many of them as there are cores do not fight over them.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-tensorflow test-jax test-torch lint format clean check-python
+.PHONY: help demo web test test-tensorflow test-jax test-torch test-web lint format clean check-python check-node
 
 help:
 	@echo 'make demo        train on the ORL faces with two replicas, measure, export  (ARGS="--steps=50" passes flags)'
+	@echo 'make web         two faces compared in the browser, on localhost:8000  (MODEL=face.tflite ARGS="--port=9000")'
 	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
+	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
 	@echo 'make lint        ruff check and format --check'
 	@echo 'make format      rewrite what a tool can: code layout, import order, BUILD'
 	@echo 'make clean       remove the environments and every cache'
@@ -35,6 +40,10 @@ help:
 
 demo: $(DEMO_READY)
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 .venv/bin/python examples/train_casia.py --replicas=2 $(ARGS)
+
+web: $(DEMO_READY) $(WEB_READY)
+	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 \
+	  .venv/bin/python export/serve_web.py $(if $(MODEL),'--model=$(MODEL)') $(ARGS)
 
 test: lint test-tensorflow test-jax
 
@@ -47,6 +56,10 @@ test-jax: $(TEST_READY)
 test-torch: $(TORCH_READY)
 	$(ONE_THREAD) KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)
 
+# What `make test` skips where it is missing, a Chromium above all, is required here.
+test-web: $(TEST_READY) $(WEB_READY)
+	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/test_web.py
+
 lint: $(TEST_READY)
 	.venv/bin/ruff check --quiet
 	.venv/bin/ruff format --check --quiet
@@ -57,7 +70,7 @@ format: $(TEST_READY)
 	.venv/bin/python tests/test_build_file.py --write
 
 clean:
-	rm -rf .venv .venv-torch build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch export/web/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # TensorFlow has wheels for these.
@@ -67,6 +80,12 @@ check-python:
 	  '') echo "Cannot run '$(PYTHON)'. Name a Python 3.10 to 3.13: make PYTHON=/path/to/python3.11 ..." >&2; exit 1 ;; \
 	  *) echo "keras-margin needs Python 3.10 to 3.13; '$(PYTHON)' is $(PYTHON_VERSION)." \
 	     "Name another: make PYTHON=python3.11 ..." >&2; exit 1 ;; \
+	esac
+
+check-node:
+	@case "$$(node --version 2>/dev/null)" in \
+	  v2[0-9].*|v[3-9][0-9].*) command -v npm >/dev/null || { echo 'npm is missing: it comes with Node.' >&2; exit 1; } ;; \
+	  *) echo "The page needs Node 20 or later and npm; found: $$(node --version 2>/dev/null || echo none)." >&2; exit 1 ;; \
 	esac
 
 # $(call install,environment,extras): make the environment if it is not there or is another Python's, then install into it.
@@ -89,3 +108,7 @@ $(TEST_READY): pyproject.toml setup.py | check-python
 # PyPI's torch for Linux brings CUDA along, some gigabytes; point pip at PyTorch's CPU index to spare them.
 $(TORCH_READY): pyproject.toml setup.py | check-python
 	$(call install,.venv-torch,$(TORCH_EXTRAS))
+
+$(WEB_READY): export/web/package.json export/web/package-lock.json | check-node
+	npm ci --prefix export/web --no-audit --no-fund --loglevel=error
+	@touch $@

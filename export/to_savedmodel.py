@@ -43,7 +43,7 @@ def main(argv):
         if argv[1:]:
             raise ValueError(f"All options are flags, such as --out=face. Received: {' '.join(argv[1:])}.")
         network = keras.saving.load_model(FLAGS.model, compile=False)
-        samples = export.images_from(FLAGS.samples, network) if FLAGS.samples else None
+        samples = export.faces_from(FLAGS.samples, network).images if FLAGS.samples else None
         report = export.to_savedmodel(network, FLAGS.out, samples=samples)
     except (ValueError, OSError, ImportError, zipfile.BadZipFile, tf.errors.OpError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")

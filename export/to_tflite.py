@@ -45,7 +45,7 @@ def main(argv):
         if argv[1:]:
             raise ValueError(f"All options are flags, such as --out=face.tflite. Received: {' '.join(argv[1:])}.")
         network = keras.saving.load_model(FLAGS.model, compile=False)
-        images = export.images_from(FLAGS.representative, network) if FLAGS.representative else None
+        images = export.faces_from(FLAGS.representative, network).images if FLAGS.representative else None
         quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
         report = export.to_tflite(network, FLAGS.out, quantize=quantize, representative=images)
     except (ValueError, OSError, ImportError, zipfile.BadZipFile, tf.errors.OpError) as error:

@@ -15,9 +15,13 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "alignment",
+    "audit",
     "backbones",
+    "contract",
+    "convert",
     "curves",
     "data",
+    "embedders",
     "evaluation",
     "experiment",
     "export",
@@ -30,6 +34,8 @@ _MODULES = (
     "optimizers",
     "pairs",
     "plots",
+    "progress",
+    "protocols",
     "recipes",
     "runtime",
     "training",

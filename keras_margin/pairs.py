@@ -1,9 +1,14 @@
-"""Verification protocols made from any labelled set, and their `.bin` files."""
+"""Verification protocols made from any labelled set, and their files: a `.bin` with the images, a `.csv` by name."""
+
+import csv
+import os
 
 import numpy as np
 
-from keras_margin import evaluation
+from keras_margin import evaluation, files
 from keras_margin.data import bin as bin_file
+
+_COLUMNS = ("fold", "same", "first", "second")
 
 
 def make_protocol(labels, num_genuine=3000, num_impostor=3000, folds=10, seed=0):
@@ -89,3 +94,104 @@ def write_protocol(path, reader, num_genuine=3000, num_impostor=3000, folds=10, 
         )
     bin_file.write_bin(path, images[rows.ravel()], is_same)
     return pairs, is_same
+
+
+def write_pairs(path, reader, num_genuine=3000, num_impostor=3000, folds=10, seed=0):
+    """Draws a protocol from a reader's images and writes it as a list: a `.csv` of fold, same, first, second.
+
+    `fold` counts from 0; `same` is 1 for one person and 0 for two; `first` and `second` are the images' names: the file
+    below the folder that all of them share, or the number of the image in a set that is no folder.
+
+    Args:
+        path: The `.csv` file.
+        reader: From `keras_margin.data.open`; pass the people that were not trained on.
+        num_genuine: Pairs of one person, a multiple of `folds`.
+        num_impostor: Pairs of two persons, a multiple of `folds`.
+        folds: Number of folds.
+        seed: Int >= 0.
+
+    Returns:
+        (pairs, is_same), as `make_protocol`.
+
+    Raises:
+        ValueError: As `make_protocol`.
+
+    Example:
+        >>> reader = keras_margin.data.open("orl")
+        >>> pairs, is_same = write_pairs("orl.csv", reader, num_genuine=300, num_impostor=300)
+    """
+    pairs, is_same = make_protocol(reader.labels, num_genuine, num_impostor, folds, seed)
+    fold_of = np.arange(len(pairs)) // max(1, len(pairs) // folds)
+    name_of = _names(reader)
+    with (
+        files.written_whole(path) as temporary,
+        # Names are bytes on most disks: those that are no characters go in and out as they are.
+        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for fold, same, (first, second) in zip(fold_of.tolist(), is_same.tolist(), pairs.tolist(), strict=True):
+            writer.writerow([fold, int(same), name_of(first), name_of(second)])
+    return pairs, is_same
+
+
+def read_pairs(path):
+    """Reads what `write_pairs` wrote.
+
+    Args:
+        path: The `.csv` file.
+
+    Returns:
+        (names, is_same, folds): list of (first, second), bool array (n,), integer array (n,) from 0;
+        `evaluation.k_fold_accuracy(..., folds=folds)` takes the last.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not such a list; gives the line.
+
+    Example:
+        >>> names, is_same, folds = read_pairs("orl.csv")
+    """
+    names, is_same, folds = [], [], []
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = csv.reader(file)
+        try:
+            if (head := next(rows, None)) != list(_COLUMNS):
+                raise ValueError(f"its first line is {head}")
+            for row in rows:
+                fold, same, first, second = row
+                if same not in ("0", "1") or not fold.isdecimal():
+                    raise ValueError(f"fold={fold!r}, same={same!r}")
+                names.append((first, second))
+                is_same.append(same == "1")
+                folds.append(int(fold))
+        except (ValueError, csv.Error) as error:
+            raise ValueError(
+                f"A list of pairs has the columns {','.join(_COLUMNS)}, same being 0 or 1. Received: {path}, line "
+                f"{max(rows.line_num, 1)}: {error}."
+            ) from None
+    return names, np.array(is_same, bool), np.array(folds, np.int64)
+
+
+def writer_for(path):
+    """`write_protocol` or `write_pairs`, by the extension of a file's name.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    extension = os.path.splitext(os.fsdecode(path))[1].lower()
+    if extension not in _WRITERS:
+        raise ValueError(f"A protocol is written as {' or '.join(_WRITERS)}. Received: {os.fsdecode(path)}.")
+    return _WRITERS[extension]
+
+
+def _names(reader):
+    """A function from the number of an image to its name."""
+    paths = getattr(reader, "paths", None)
+    if paths is None:
+        return str
+    root = os.path.commonpath([os.path.dirname(os.path.dirname(path)) for path in paths])
+    return lambda number: os.path.relpath(paths[number], root)
+
+
+_WRITERS = {".bin": write_protocol, ".csv": write_pairs}

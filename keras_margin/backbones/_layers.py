@@ -1,6 +1,7 @@
 """Layers that the networks share, with the settings their papers' code was released with."""
 
 import keras
+from keras import ops
 
 PACKAGE = "keras_margin"
 
@@ -35,20 +36,26 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
 
 
 def batch_norm(name, **kwargs):
-    """SyncBatchNormalization with the released epsilon and momentum."""
-    return SyncBatchNormalization(name=name, **BATCH_NORM, **kwargs)
+    """SyncBatchNormalization with the released epsilon and momentum, or with others."""
+    return SyncBatchNormalization(name=name, **{**BATCH_NORM, **kwargs})
 
 
-def conv(filters, kernel_size, name, strides=1):
-    """Bias-free convolution with symmetric padding.
+def he_normal(fan):
+    """Normal, variance 2 / `fan` ("fan_in" or "fan_out"), not cut off.
+
+    By "fan_out" it is MXNet's Xavier(gaussian, "out", 2), with which the papers' networks start.
+    """
+    return keras.initializers.VarianceScaling(2.0, mode=fan, distribution="untruncated_normal")
+
+
+def conv(filters, kernel_size, name, strides=1, *, initializer=None, use_bias=False):
+    """Convolution with symmetric padding, without a bias unless one is asked for.
 
     Keras's padding="same" pads only bottom and right at stride 2; the released networks pad both sides.
 
     Returns:
         Function from tensor to tensor.
     """
-    # MXNet's Xavier(gaussian, "out", 2), with which the papers' networks start.
-    initializer = keras.initializers.VarianceScaling(2.0, mode="fan_out", distribution="untruncated_normal")
     padding = kernel_size // 2
 
     def apply(x):
@@ -61,10 +68,81 @@ def conv(filters, kernel_size, name, strides=1):
             # gradient by the kernel (its issue 6035): TensorFlow on a CPU then crashes, or computes on.
             x, steps = x[:, ::strides, ::strides], 1
         return keras.layers.Conv2D(
-            filters, kernel_size, steps, mode, use_bias=False, kernel_initializer=initializer, name=name
+            filters,
+            kernel_size,
+            steps,
+            mode,
+            use_bias=use_bias,
+            kernel_initializer=initializer or he_normal("fan_out"),
+            name=name,
         )(x)
 
     return apply
+
+
+def depthwise_conv(kernel_size, name, strides=1):
+    """Bias-free convolution of each channel by itself, with symmetric padding.
+
+    Returns:
+        Function from tensor to tensor.
+    """
+
+    def apply(x):
+        mode = "same"
+        if strides > 1:
+            x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+            mode = "valid"
+        # The released fan_out counts all channels, as of a dense convolution: of a Keras depthwise kernel
+        # (height, width, channels, 1) that is fan_in.
+        return keras.layers.DepthwiseConv2D(
+            kernel_size, strides, mode, use_bias=False, depthwise_initializer=he_normal("fan_in"), name=name
+        )(x)
+
+    return apply
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class GroupedConv2D(keras.layers.Layer):
+    """Bias-free convolution of stride 1 within groups of a few channels, the size kept.
+
+    y_o = sum over i < group of K_io * x_(group * floor(o / group) + i)
+
+    As a depthwise convolution with `group` outputs a channel, whose shares are then added: TensorFlow's own grouped
+    convolution takes minutes for a gradient on a CPU.
+
+    Args:
+        group: Channels a group; divides the channels.
+        kernel_size: Side of the kernel, odd.
+        **kwargs: As in keras.layers.Layer.
+    """
+
+    def __init__(self, group, kernel_size, **kwargs):
+        super().__init__(**kwargs)
+        self.group, self.kernel_size = group, kernel_size
+
+    def build(self, input_shape):
+        """Makes the kernel, (kernel_size, kernel_size, channels, group): of each input channel, its group's outputs."""
+        shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.group)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=he_normal("fan_in"))
+
+    def call(self, x):
+        height, width, channels = x.shape[1:]
+        shares = ops.depthwise_conv(x, self.kernel, padding="same")
+        # Rows of group x group numbers, an input channel after the other: what LiteRT adds without a reduction.
+        shares = ops.reshape(shares, (-1, height, width * channels // self.group, self.group**2))
+        parts = ops.split(shares, self.group, axis=-1)
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return ops.reshape(total, (-1, height, width, channels))
+
+    def compute_output_shape(self, input_shape):
+        """The shape of the input."""
+        return input_shape
+
+    def get_config(self):
+        """Arguments that build this layer again."""
+        return {**super().get_config(), "group": self.group, "kernel_size": self.kernel_size}
 
 
 def prelu(name):
@@ -72,12 +150,32 @@ def prelu(name):
     return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)
 
 
-def image_input(image_size, channels=3):
-    """Input of RGB pixels in [0, 255], or of grey ones for one channel, and the same as (x - 127.5) / 128.
+# By name, for int8 too: there PReLU is slow today, and the others are fused with the convolution or cheap.
+ACTIVATIONS = {
+    "prelu": prelu,
+    "relu": lambda name: keras.layers.ReLU(name=name),
+    "relu6": lambda name: keras.layers.ReLU(6.0, name=name),
+    "leaky_relu": lambda name: keras.layers.LeakyReLU(0.25, name=name),
+}
+
+
+def activation(kind, name):
+    """The layer of ACTIVATIONS called `kind`.
+
+    Raises:
+        ValueError: On an unknown kind.
+    """
+    if kind not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}. Received: activation={kind!r}.")
+    return ACTIVATIONS[kind](name)
+
+
+def image_input(image_size, channels=3, scale=128.0):
+    """Input of RGB pixels in [0, 255], or of grey ones for one channel, and the same as (x - 127.5) / scale.
 
     The input is float32, so that uint8 and float pixels both fit: for a uint8 one Keras would cut floats off at the
     point.
     """
     height, width = image_size
     images = keras.Input((height, width, channels), name="image")
-    return images, keras.layers.Rescaling(1 / 128, offset=-127.5 / 128, name="normalize")(images)
+    return images, keras.layers.Rescaling(1 / scale, offset=-127.5 / scale, name="normalize")(images)

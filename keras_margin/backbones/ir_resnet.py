@@ -1,4 +1,4 @@
-"""IR-ResNet: the improved residual networks of ArcFace, 18 to 100 layers, and a small one for small data.
+"""IR-ResNet: the improved residual networks of ArcFace, 18 to 200 layers, and a small one for small data.
 
 Unit: BN - Conv3x3 - BN - PReLU - Conv3x3(stride) - BN, plus the identity, or at a stage's start Conv1x1(stride) - BN.
 Tail: BN - Dropout - Flatten - FC - BN, whose last scale is fixed at 1.
@@ -10,7 +10,7 @@ those of its released code.
 import keras
 from keras import layers
 
-from keras_margin.backbones import _layers
+from keras_margin.backbones import _layers, _tails
 
 WIDTHS = (64, 128, 256, 512)
 
@@ -24,6 +24,7 @@ def ir_resnet(
     dropout=0.4,
     squeeze_excite=False,
     stem_strides=1,
+    input_scale=128.0,
     name=None,
 ):
     """An IR-ResNet as a functional Keras model.
@@ -36,6 +37,7 @@ def ir_resnet(
         dropout: Rate before the fully connected layer, [0, 1).
         squeeze_excite: Whether each unit ends in squeeze-and-excitation, ratio 16.
         stem_strides: Stride of the first convolution; 2 for small machines.
+        input_scale: Pixels enter as (x - 127.5) / input_scale. insightface's PyTorch code has 127.5.
         name: Name of the model.
 
     Returns:
@@ -47,7 +49,7 @@ def ir_resnet(
     """
     if len(units) != len(widths):
         raise ValueError(f"An IR-ResNet needs a width for each stage. Received: units={units}, widths={widths}.")
-    images, x = _layers.image_input(image_size)
+    images, x = _layers.image_input(image_size, scale=input_scale)
     x = _layers.conv(widths[0], 3, "stem_conv", stem_strides)(x)
     x = _layers.batch_norm("stem_bn")(x)
     x = _layers.prelu("stem_prelu")(x)
@@ -55,11 +57,7 @@ def ir_resnet(
         for unit in range(1, count + 1):
             first = unit == 1
             x = _unit(x, width, 2 if first else 1, first, squeeze_excite, f"stage{stage}_unit{unit}")
-    x = _layers.batch_norm("tail_bn")(x)
-    x = layers.Dropout(dropout, name="tail_dropout")(x)
-    x = layers.Flatten(name="tail_flatten")(x)
-    x = layers.Dense(embedding_size, name="tail_fc")(x)
-    x = _layers.batch_norm("embedding", scale=False)(x)
+    x = _tails.bn_dropout_fc_bn(x, embedding_size, dropout)
     return keras.Model(images, x, name=name)
 
 
@@ -105,6 +103,11 @@ def ir_resnet50(**kwargs):
 def ir_resnet100(**kwargs):
     """IR-ResNet-100: units 3-13-30-3. Arguments as in `ir_resnet`."""
     return ir_resnet((3, 13, 30, 3), **{"name": "ir_resnet100", **kwargs})
+
+
+def ir_resnet200(**kwargs):
+    """IR-ResNet-200: units 6-26-60-6. Arguments as in `ir_resnet`."""
+    return ir_resnet((6, 26, 60, 6), **{"name": "ir_resnet200", **kwargs})
 
 
 def ir_small(**kwargs):

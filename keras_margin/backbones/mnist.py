@@ -1,6 +1,7 @@
-"""The network of the IAM loss's toy example: six convolutions from a digit to two or three numbers one can draw.
+"""The networks of the papers' toy examples: six convolutions from a digit to two or three numbers one can draw.
 
-Reference: Yang et al., Inter-class Angular Margin Loss for Face Recognition, 2020, table 1.
+Reference: Yang et al., Inter-class Angular Margin Loss for Face Recognition, 2020, table 1; Wen et al.,
+A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016, table 1.
 """
 
 import keras
@@ -60,3 +61,42 @@ def mnist_net(*, image_size=(28, 28), embedding_size=3, name="mnist_net"):
 
 def _conv(width, name):
     return layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)
+
+
+def lenet_plus_plus(*, image_size=(28, 28), embedding_size=2, name="lenet_plus_plus"):
+    """LeNets++, the MNIST network of the centre loss, as a functional Keras model.
+
+    [Conv5x5-PReLU x 2 - MaxPool2x2] of 32, 64 and 128 channels - FC, whose output is drawn. 28 pixels become 14, 7, 3.
+
+    Args:
+        image_size: (height, width) of the input, pixels, each >= 8.
+        embedding_size: Size of the output.
+        name: Name of the model.
+
+    Returns:
+        keras.Model from grey pixels (batch, height, width, 1) in [0, 255], uint8 or float, to embeddings
+        (batch, embedding_size), not normalised.
+
+    Raises:
+        ValueError: Where the image is too small for three pools.
+
+    Example:
+        >>> lenet_plus_plus().output_shape
+        (None, 2)
+
+    Reference: Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016, table 1.
+    """
+    if min(image_size) < 2 ** len(WIDTHS):
+        raise ValueError(
+            f"lenet_plus_plus needs images of at least {2 ** len(WIDTHS)} pixels a side: each of its three pools "
+            f"halves them. Received: image_size={tuple(image_size)}."
+        )
+    images, x = _layers.image_input(image_size, channels=1)
+    for block, width in enumerate(WIDTHS, 1):
+        for number in (2 * block - 1, 2 * block):
+            x = layers.Conv2D(width, 5, padding="same", kernel_initializer="he_normal", name=f"conv{number}")(x)
+            x = _layers.prelu(f"prelu{number}")(x)
+        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(embedding_size, name="embedding")(x)
+    return keras.Model(images, x, name=name)

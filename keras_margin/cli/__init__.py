@@ -14,6 +14,16 @@ from keras_margin import __version__
 _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the device."
 
 COMMANDS = {
+    "align": "find the faces of a folder of photographs and crop them onto the 112x112 template",
+    "prepare": "write any set as shuffled TFRecord shards",
+    "pairs": "draw a verification protocol from a set: a .bin, or a list of pairs",
+    "audit": "look for what is wrong with a set: damage, duplicates, swapped channels, overlap",
+    "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
+    "plot": "figures of reports, runs, heads and embeddings: ROC, DET, CMC, angles, errors, curves",
+    "backbones": "the networks by name: parameters, multiply-adds, shapes",
+    "convert": "insightface's PyTorch and ONNX weights to Keras and TFLite, and back",
+    "recipes": "the training recipes: the papers' published ones, and the demo's",
+    "train": "trains an embedding by a recipe, measures it on people it never met, and exports it",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 
@@ -25,7 +35,7 @@ def main(argv=None):
         argv: Arguments without the program's name; None for the process's own.
 
     Returns:
-        The exit status: 0, 1 for an error that the command named, 2 for arguments that make no sense.
+        The exit status: 0, 1 for an error that the command named, 2 for arguments that make no sense; `audit` has 3.
     """
     # Before anything imports TensorFlow, which otherwise speaks of itself first.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

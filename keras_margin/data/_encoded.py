@@ -2,7 +2,6 @@
 
 import abc
 import logging
-import time
 
 import numpy as np
 
@@ -156,25 +155,3 @@ def leave_out(what, names, strict, count=None):
     if strict:
         raise ValueError(f"Nothing may be left out if strict=True. Received: {message}.")
     _logger.warning("Left out %s.", message)
-
-
-class Progress:
-    """Logs how far a long look at a set has come, every ten seconds.
-
-    Args:
-        did: What is done, such as "Checked".
-        what: To what, in the plural.
-        total: How many there are.
-    """
-
-    def __init__(self, did, what, total):
-        self._words = did, what
-        self._total = total
-        self._reported = time.monotonic()
-
-    def at(self, count):
-        """Notes that `count` are done."""
-        if time.monotonic() - self._reported > 10:
-            self._reported = time.monotonic()
-            did, what = self._words
-            _logger.info("%s %s of %s %s.", did, f"{count:,}", f"{self._total:,}", what)

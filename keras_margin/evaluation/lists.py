@@ -123,10 +123,12 @@ def read_subjects(path):
 
 
 def read_ytf_splits(path):
-    """Reads YTF's `splits.txt`: lines of a split number from 1, two videos, and 1 (the same person) or 0, by commas.
+    """Reads YTF's `splits.txt`: split number, pair number, two videos, and 1 (the same person) or 0, by commas.
+
+    `splits_corrected.txt`, in which the set's authors mended labels, has the same form. Say which you used.
 
     Args:
-        path: File; a first line without a number is its header, further columns are left unread.
+        path: File; a first line without a number is its header.
 
     Returns:
         `VideoPairs`.
@@ -147,17 +149,22 @@ def read_ytf_splits(path):
             fields = [field.strip() for field in line.split(",")]
             if fields == [""] or (number == 1 and not fields[0].isdigit()):
                 continue
-            if len(fields) < 4 or not fields[0].isdigit() or fields[0] == "0" or fields[3] not in ("0", "1"):
+            if not _is_ytf_line(fields):
                 raise ValueError(
-                    f"{path}, line {number}: a line is a split number from 1, two videos, and 0 or 1, by commas. "
-                    f"Received: {line.strip()!r}."
+                    f"{path}, line {number}: a line is a split number from 1, a pair number, two videos, and 0 or 1, "
+                    f"by commas. Received: {line.strip()!r}."
                 )
             folds.append(int(fields[0]) - 1)
-            pairs.append(fields[1:3])
-            is_same.append(fields[3] == "1")
+            pairs.append(fields[2:4])
+            is_same.append(fields[4] == "1")
     if not pairs:
         raise ValueError(f"{path} must hold pairs of videos. Received: none.")
     return VideoPairs(np.array(pairs), np.array(is_same), np.array(folds))
+
+
+def _is_ytf_line(fields):
+    numbered = len(fields) == 5 and fields[0].isdigit() and fields[0] != "0" and fields[1].isdigit()
+    return numbered and all(fields[2:4]) and fields[4] in ("0", "1")
 
 
 def _names(path):

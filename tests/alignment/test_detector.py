@@ -162,6 +162,10 @@ def test_weights_planted_in_the_current_folder_are_not_loaded(detector, tmp_path
     assert len(MTCNNDetector()(photograph)[0]) == 1
 
 
+def test_the_detector_travels_between_processes_by_its_settings(detector):
+    assert detector.__reduce__() == (MTCNNDetector, (20, 0.8))
+
+
 def test_threads_share_one_detector(detector, photograph):
     alone, answers = detector(photograph)[1], []
     threads = [threading.Thread(target=lambda: answers.append(detector(photograph)[1])) for _ in range(4)]

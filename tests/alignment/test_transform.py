@@ -1,6 +1,7 @@
 """The similarity transform against linear least squares, the warp against the formula pixel by pixel."""
 
 import math
+import pathlib
 
 import numpy as np
 import pytest
@@ -215,3 +216,15 @@ def test_a_face_is_carried_so_that_its_points_lie_on_the_template():
 def test_align_points_refuses_other_than_five_points():
     with pytest.raises(ValueError, match=r"five \(x, y\) points.*\(4, 2\)"):
         align_points(random_image(4, 4), LANDMARKS_112[:4])
+
+
+OPENCV = np.load(pathlib.Path(__file__).with_name("fixtures") / "opencv.npz")
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_the_warp_is_within_one_grey_level_of_opencv_s(number):
+    name = "noise" if number < 8 else "smooth"
+    wanted = OPENCV[f"{name}{number}"]
+    found = warp(OPENCV[name], OPENCV[f"matrix{number}"], wanted.shape[:2])
+    assert wanted.any()
+    assert np.abs(found.astype(int) - wanted).max() <= 1

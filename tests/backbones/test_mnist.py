@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from network_formulas import convolved
+from network_formulas import convolved, float64_weights, pooled, prelu, with_random_weights
 
 from keras_margin import backbones
 
@@ -95,3 +95,29 @@ def test_a_saved_network_is_read_back_equal(network, tmp_path):
 def test_an_image_too_small_for_the_pools_is_refused():
     with pytest.raises(ValueError, match=r"at least 27 x 27 pixels.*Received: image_size=\(28, 26\)"):
         backbones.mnist_net(image_size=(28, 26))
+
+
+def test_lenet_plus_plus_has_the_layers_of_the_centre_loss_s_table_1():
+    """Two 5 x 5 convolutions of 32, 64 and 128 channels, each with a PReLU, and a pool of 2 x 2 behind each pair."""
+    model = backbones.build("lenet_plus_plus")
+    sides = [model.get_layer(f"pool{number}").output.shape[1:] for number in (1, 2, 3)]
+    assert sides == [(14, 14, 32), (7, 7, 64), (3, 3, 128)]
+    channels = [1, 32, 32, 64, 64, 128, 128]
+    wanted = sum((25 * before + 2) * after for before, after in zip(channels, channels[1:], strict=False))
+    assert model.count_params() == wanted + 9 * 128 * 2 + 2
+    with pytest.raises(ValueError, match=r"at least 8 pixels a side.*Received: image_size=\(28, 7\)"):
+        backbones.lenet_plus_plus(image_size=(28, 7))
+
+
+def test_lenet_plus_plus_computes_what_its_formula_says():
+    model = with_random_weights(backbones.lenet_plus_plus(image_size=(9, 12), embedding_size=3))
+    w = float64_weights(model)
+    images = np.random.default_rng(3).integers(0, 256, (2, 9, 12, 1), dtype=np.uint8)
+    x = (np.float64(images) - 127.5) / 128
+    for block in range(3):
+        for number in (2 * block + 1, 2 * block + 2):
+            x = prelu(convolved(x, w[f"conv{number}/kernel"]) + w[f"conv{number}/bias"], w[f"prelu{number}/alpha"])
+        x = pooled(x, 2, 2)
+    wanted = x.reshape(2, -1) @ w["embedding/kernel"] + w["embedding/bias"]
+    found = model.predict(images, verbose=0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())

@@ -41,7 +41,10 @@ def test_subjects_list_a_template_once(tmp_path):
 
 
 def test_ytf_splits_give_pairs_and_folds(tmp_path):
-    text = "split number, first name, second name, is same\n1, A_B/0, A_B/2, 1\n1, A_B/1, C/5, 0\n2, D/0, E/3, 0\n\n"
+    text = (
+        "split number, pair number, first name, second name, is same\n"
+        "1, 1, A_B/0, A_B/2, 1\n1, 2, A_B/1, C/5, 0\n2, 1, D/0, E/3, 0\n\n"
+    )
     videos = evaluation.read_ytf_splits(written(tmp_path, text))
     assert videos.pairs.tolist() == [["A_B/0", "A_B/2"], ["A_B/1", "C/5"], ["D/0", "E/3"]]
     assert videos.folds.tolist() == [0, 0, 1] and videos.is_same.tolist() == [True, False, False]
@@ -60,10 +63,11 @@ def test_ytf_splits_give_pairs_and_folds(tmp_path):
         ("read_subjects", "TEMPLATE_ID,SUBJECT_ID\n1,2\n1,3\n", "template 1 of [2, 3]"),
         ("read_subjects", "TEMPLATE_ID\n1\n", "must have 2 columns"),
         ("read_subjects", "TEMPLATE_ID,SUBJECT_ID\n", "there must be lines after the header"),
-        ("read_ytf_splits", "1, a, b, 1\n1, a, b\n", "line 2: a line is a split number from 1"),
-        ("read_ytf_splits", "1, a, b, yes\n", "Received: '1, a, b, yes'"),
-        ("read_ytf_splits", "0, a, b, 1\n", "a split number from 1"),
-        ("read_ytf_splits", "split, first, second, same\n", "must hold pairs of videos"),
+        ("read_ytf_splits", "1, 1, a, b, 1\n1, 2, a, b\n", "line 2: a line is a split number from 1"),
+        ("read_ytf_splits", "1, 1, a, b, yes\n", "Received: '1, 1, a, b, yes'"),
+        ("read_ytf_splits", "0, 1, a, b, 1\n", "a split number from 1"),
+        ("read_ytf_splits", "1, a, b, 1\n", "a pair number, two videos"),
+        ("read_ytf_splits", "split, pair, first, second, same\n", "must hold pairs of videos"),
     ],
 )
 def test_readers_name_the_file_and_the_line(tmp_path, reader, text, words):
@@ -81,8 +85,8 @@ def test_the_road_of_ytf_from_frames_to_ten_fold_accuracy(tmp_path):
     lines = []
     for fold in range(10):
         a, b, c, d = range(4 * fold, 4 * fold + 4)
-        lines += [f"{fold + 1}, p{a:02}/0, p{a:02}/1, 1", f"{fold + 1}, p{b:02}/1, p{c:02}/0, 0"]
-        lines += [f"{fold + 1}, p{d:02}/0, p{d:02}/1, 1", f"{fold + 1}, p{c:02}/1, p{d:02}/0, 0"]
+        lines += [f"{fold + 1}, 1, p{a:02}/0, p{a:02}/1, 1", f"{fold + 1}, 2, p{b:02}/1, p{c:02}/0, 0"]
+        lines += [f"{fold + 1}, 3, p{d:02}/0, p{d:02}/1, 1", f"{fold + 1}, 4, p{c:02}/1, p{d:02}/0, 0"]
     videos = evaluation.read_ytf_splits(written(tmp_path, "\n".join(lines)))
     unit, ids = evaluation.template_embeddings(embeddings, frames)
     scores = evaluation.template_scores(unit, ids, videos.pairs)

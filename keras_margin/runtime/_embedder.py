@@ -1,21 +1,17 @@
-"""Runs an exported face embedder on a device with NumPy and LiteRT alone: no TensorFlow, no Keras.
+"""Embedder: a TFLite face embedder through LiteRT."""
 
-Our own exports take uint8 RGB pixels and normalise inside (signature `image` -> `embedding`). Embedders from elsewhere
-run too: float or quantised, fixed or free batch, channels last or first.
-"""
-
-import math
+import hashlib
 import os
 import threading
 
 import numpy as np
 
+from keras_margin import contract
+from keras_margin.runtime import _rows, _tensors
+from keras_margin.runtime._gallery import Gallery
+
 # Most images per call of a network with a free batch: bounds the activations' memory.
 _MAX_BATCH = 32
-# Largest believable input, in values (1 GiB of float32): a damaged shape must not exhaust the memory.
-_MAX_INPUT = 2**28
-# Most probes per matrix product in `identify`: 64 x 1 million float32 scores are 256 MB.
-_PROBES_AT_ONCE = 64
 
 
 class Embedder:
@@ -30,7 +26,8 @@ class Embedder:
         other int8 or uint8, scale and zero point:       round((image - mean) / std / scale) + zero_point, clipped;
                                                          `normalization` is required
 
-    Thread-safe: one embedder may be shared, calls that run the network wait for one another.
+    Thread-safe: one embedder may be shared, calls that run the network wait for one another. To compute on several
+    cores, set `num_threads`, or give each thread an Embedder of its own.
 
     Args:
         path: A .tflite file with one image input of rank 4 and one output (of several, the signature's `embedding`).
@@ -38,11 +35,12 @@ class Embedder:
             or three numbers (R, G, B), std > 0. (127.5, 128.0) is the habit of ArcFace's code; (0.0, 1.0) feeds a
             float network raw pixels. None for a network that takes pixels.
         num_threads: Threads for LiteRT, >= 1. None leaves LiteRT's own default.
+        channels: "RGB" or "BGR", the order a foreign network wants; images are given as RGB either way.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a TFLite model, is damaged, or is no image embedder; `normalization` is missing,
-            not wanted, or out of range; `num_threads` is below 1.
+            not wanted, or out of range; `num_threads` is below 1; `channels` is neither, or not the file's own.
         TypeError: an argument has the wrong type.
         ImportError: ai-edge-litert is not installed; the message names the extra.
 
@@ -52,12 +50,15 @@ class Embedder:
         >>> embedder.verify(images[0], images[1])  # cosine in [-1, 1]
     """
 
-    def __init__(self, path, normalization=None, num_threads=None):
+    def __init__(self, path, normalization=None, num_threads=None, channels="RGB"):
         self._path = _checked_path(path)
         self._lock = threading.Lock()
         self._interpreter, self._input, self._output = _load(self._path, _checked_threads(num_threads))
-        self._batch, self._image_size, self._channels_first = _layout(self._input, self._path)
-        self._encode = _encoder(self._input, normalization, self._path)
+        self._contract = contract.read(self._path)
+        self._reverse = _checked_channels(channels, self._contract, self._path) == "BGR"
+        self._model_id = None
+        self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
+        self._encode = _tensors.encoder(self._input, normalization, self._path)
         self._allocated_batch = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
         self._embedding_size = self._run(np.zeros((1, *self._image_size, 3), np.uint8)).shape[1]
@@ -71,6 +72,28 @@ class Embedder:
     def embedding_size(self):
         """Length of one embedding."""
         return self._embedding_size
+
+    @property
+    def contract(self):
+        """What the file says of itself, a dict as keras_margin.contract.read gives it; None of a foreign file."""
+        return self._contract
+
+    @property
+    def threshold(self):
+        """The cosine from which two faces count as one person's, as shipped with the file; None where none was."""
+        shipped = (self._contract or {}).get("threshold") or {}
+        return shipped.get("cosine")
+
+    @property
+    def model_id(self):
+        """SHA-256 of the file, hexadecimal: whose embeddings these are. See `Gallery`."""
+        if self._model_id is None:
+            digest = hashlib.sha256()
+            with open(self._path, "rb") as file:
+                while piece := file.read(2**20):
+                    digest.update(piece)
+            self._model_id = digest.hexdigest()
+        return self._model_id
 
     @property
     def input_details(self):
@@ -102,7 +125,7 @@ class Embedder:
         step = self._batch or _MAX_BATCH
         with self._lock:
             rows = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
-        return _unit_rows(np.concatenate(rows), f"The network in {self._path}")
+        return _rows.unit_rows(np.concatenate(rows), f"The network in {self._path}")
 
     def verify(self, a, b):
         """How alike two faces are: the cosine of their embeddings.
@@ -125,26 +148,58 @@ class Embedder:
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
         return float(np.clip(first @ second, -1.0, 1.0))
 
-    def identify(self, images, gallery):
+    def is_same(self, a, b, threshold=None):
+        """Whether two faces are one person's: verify(a, b) >= threshold.
+
+        Args:
+            a: As for `verify`.
+            b: As for `verify`.
+            threshold: Cosine in [-1, 1]; None for the one shipped with the file.
+
+        Returns:
+            bool.
+
+        Raises:
+            TypeError, ValueError: As `verify`; and where neither the call nor the file has a threshold.
+        """
+        threshold = self.threshold if threshold is None else threshold
+        if threshold is None:
+            raise ValueError(
+                f"{self._path} ships no threshold: pass threshold=, chosen on pairs of your own, or export the model "
+                "with pairs=."
+            )
+        if not -1 <= threshold <= 1:
+            raise ValueError(f"threshold must be a cosine in [-1, 1]. Received: threshold={threshold}.")
+        return self.verify(a, b) >= threshold
+
+    def identify(self, images, gallery, threshold=None):
         """The gallery's most alike face for each image.
 
         score = max over rows g of cos(embedding, g)
 
         Args:
             images: uint8 array (n, height, width, 3) or (height, width, 3), as for `embed`.
-            gallery: Float array (m, embedding_size), m >= 1, a known face a row; rows need not be unit length.
+            gallery: `Gallery`; or a float array (m, embedding_size), m >= 1, a known face a row, of any lengths.
+            threshold: Of a Gallery, the cosine below which an image is nobody's; None for the one shipped with the
+                file, and for no threshold where there is none.
 
         Returns:
+            Of a Gallery, a list of n `Match`, None where nobody reaches the threshold. Of an array:
             indices: int64 array (n,), the best row of `gallery`; the first of equals.
             scores: float32 array (n,), its cosine in [-1, 1].
 
         Raises:
             TypeError: `images` is not uint8, or `gallery` is not floats.
-            ValueError: a shape is wrong, or a value is NaN or infinite.
+            ValueError: a shape is wrong, a value is NaN or infinite, the Gallery is of another model's embeddings, or a
+                threshold is given with an array.
 
         Example:
             >>> indices, scores = embedder.identify(probes, embedder.embed(known))
         """
+        if isinstance(gallery, Gallery):
+            return self._identify(images, gallery, self.threshold if threshold is None else threshold)
+        if threshold is not None:
+            raise ValueError("identify takes a threshold with a Gallery; of an array, compare the scores.")
         gallery = np.asarray(gallery)
         if not np.issubdtype(gallery.dtype, np.floating):
             raise TypeError(
@@ -156,14 +211,16 @@ class Embedder:
                 f"identify needs a gallery of shape (m, {self._embedding_size}), m >= 1. "
                 f"Received: shape {gallery.shape}."
             )
-        gallery, probes = _unit_rows(gallery, "The gallery"), self.embed(images)
-        indices, scores = np.empty(len(probes), np.int64), np.empty(len(probes), np.float32)
-        for start in range(0, len(probes), _PROBES_AT_ONCE):
-            part = slice(start, start + _PROBES_AT_ONCE)
-            cosines = probes[part] @ gallery.T
-            indices[part] = cosines.argmax(axis=1)
-            scores[part] = np.clip(cosines.max(axis=1), -1.0, 1.0)
-        return indices, scores
+        return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
+
+    def _identify(self, images, gallery, threshold):
+        if gallery.model is not None and gallery.model != self.model_id:
+            raise ValueError(
+                f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self._path} "
+                f"({self.model_id[:12]}...): their cosines mean nothing. Enrol its people again with this one."
+            )
+        found = gallery.search(self.embed(images), threshold=threshold)
+        return [matches[0] if matches else None for matches in found]
 
     def _checked_images(self, images, single=False):
         """`images` as a uint8 array (n, height, width, 3) of the network's size."""
@@ -188,7 +245,7 @@ class Embedder:
     def _run(self, images):
         """The network's own answer, float32 (n, d), to at most one batch of images. The caller holds the lock."""
         count = len(images)
-        pixels = self._encode(images)
+        pixels = self._encode(images[..., ::-1] if self._reverse else images)
         if self._channels_first:
             pixels = pixels.transpose(0, 3, 1, 2)
         batch = self._batch or count
@@ -207,7 +264,7 @@ class Embedder:
             answer = interpreter.get_tensor(self._output["index"])
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"LiteRT cannot run {self._path} on a batch of {batch}: {error}") from error
-        answer = _dequantize(answer, self._output, self._path)
+        answer = _tensors.dequantize(answer, self._output, self._path)
         if answer.ndim < 2 or len(answer) != batch or answer.size == 0:
             raise ValueError(
                 f"An embedder answers one row an image. Received: {self._path}, which answers shape {answer.shape} "
@@ -243,6 +300,15 @@ def _checked_threads(num_threads):
     if num_threads < 1:
         raise ValueError(f"Embedder needs num_threads >= 1. Received: num_threads={num_threads}.")
     return int(num_threads)
+
+
+def _checked_channels(channels, contract_, path):
+    if channels not in ("RGB", "BGR"):
+        raise ValueError(f'channels must be "RGB" or "BGR", what the network wants. Received: channels={channels!r}.')
+    own = ((contract_ or {}).get("image") or {}).get("channels", channels)
+    if channels != own:
+        raise ValueError(f"{path} takes {own} by its own contract. Received: channels={channels!r}. Leave it out.")
+    return channels
 
 
 def _load(path, num_threads):
@@ -281,122 +347,3 @@ def _embedding_output(interpreter, outputs):
             named = interpreter.get_signature_runner(key).get_output_details()["embedding"]
             return next((detail for detail in outputs if detail["name"] == named["name"]), None)
     return None
-
-
-def _layout(detail, path):
-    """(fixed batch or None, (height, width), channels first) of the input."""
-    # Files of old converters carry no signature of the shape, only the shape.
-    shape = tuple(detail["shape_signature"].tolist() or detail["shape"].tolist())
-    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        raise ValueError(
-            "Embedder needs an input of shape (batch, height, width, 3) or (batch, 3, height, width). "
-            f"Received: {path}, which takes {shape}."
-        )
-    if shape[1] == shape[3]:
-        raise ValueError(
-            f"Embedder cannot tell which axis holds the channels. Received: {path}, which takes {shape}. "
-            "Convert the model with channels last and more than 3 rows."
-        )
-    channels_first = shape[1] == 3
-    image_size = shape[2:] if channels_first else shape[1:3]
-    if min(image_size) < 1:
-        raise ValueError(
-            f"Embedder needs an input of fixed height and width. Received: {path}, which takes {shape} (-1 is free)."
-        )
-    if math.prod(max(size, 1) for size in shape) > _MAX_INPUT:
-        raise ValueError(f"{path} asks for an input of {shape}, more than {_MAX_INPUT} values. Is the file damaged?")
-    return (None if shape[0] < 1 else shape[0]), image_size, channels_first
-
-
-def _quantization(detail):
-    """(scale, zero_point) of a quantised tensor, or None."""
-    parameters = detail["quantization_parameters"]
-    if len(parameters["scales"]) == 0:
-        return None
-    return parameters["scales"][0], int(parameters["zero_points"][0])
-
-
-def _encoder(detail, normalization, path):
-    """A function from uint8 images (n, height, width, 3) to what the input tensor takes."""
-    dtype, quantization = np.dtype(detail["dtype"]), _quantization(detail)
-    if dtype == np.uint8 and quantization is None:
-        _refuse(normalization, path, "uint8 pixels")
-        return lambda images: images
-    if dtype == np.float32:
-        mean, std = _checked_normalization(normalization, path, "float32")
-        return lambda images: (images.astype(np.float32) - mean) / std
-    if dtype not in (np.int8, np.uint8) or quantization is None:
-        raise ValueError(
-            "Embedder needs an input of uint8, float32, or int8 or uint8 with a scale and zero point. "
-            f"Received: {path}, which takes {dtype}."
-        )
-    (scale, zero_point), limits = quantization, np.iinfo(dtype)
-    lowest, highest = scale * (limits.min - zero_point), scale * (limits.max - zero_point)
-    # The file says itself that it takes 0 to 255; a calibration that saw no pure white may stop a few levels short.
-    if abs(lowest) < 8 and abs(highest - 255) < 8:
-        _refuse(normalization, path, f"pixels from {lowest:.0f} to {highest:.0f}")
-        mean, std = np.float32(0.0), np.float32(1.0)
-    else:
-        shown = f"{dtype} standing for {lowest:.3g} to {highest:.3g}"
-        mean, std = _checked_normalization(normalization, path, shown)
-
-    def encode(images):
-        values = np.rint((images.astype(np.float32) - mean) / (std * scale)) + zero_point
-        return np.clip(values, limits.min, limits.max).astype(dtype)
-
-    return encode
-
-
-def _refuse(normalization, path, takes):
-    if normalization is not None:
-        raise ValueError(
-            f"{path} takes {takes} and normalises inside, so normalization must be left out. "
-            f"Received: normalization={normalization!r}."
-        )
-
-
-def _checked_normalization(normalization, path, takes):
-    """(mean, std) as float32 arrays that broadcast over RGB."""
-    if normalization is None:
-        raise ValueError(
-            f"{path} takes {takes}, so Embedder must be told how its pixels are normalised, (image - mean) / std: pass "
-            "for example normalization=(127.5, 128.0), or (0.0, 1.0) if it takes raw pixels."
-        )
-    try:
-        mean, std = (np.asarray(part, dtype=np.float32) for part in normalization)
-    except (TypeError, ValueError):
-        raise TypeError(
-            "normalization must be (mean, std), each a number or three numbers (R, G, B). "
-            f"Received: normalization={normalization!r}."
-        ) from None
-    if mean.shape not in ((), (3,)) or std.shape not in ((), (3,)):
-        raise ValueError(
-            "normalization must be (mean, std), each a number or three numbers (R, G, B). "
-            f"Received: normalization={normalization!r}."
-        )
-    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValueError(f"normalization must be finite, with std > 0. Received: normalization={normalization!r}.")
-    return mean, std
-
-
-def _dequantize(answer, detail, path):
-    if np.issubdtype(answer.dtype, np.floating):
-        return answer.astype(np.float32, copy=False)
-    quantization = _quantization(detail)
-    if quantization is None:
-        raise ValueError(
-            "Embedder needs an output of floats, or of integers with a scale and zero point. "
-            f"Received: {path}, which answers {answer.dtype}. Is it an embedder?"
-        )
-    scale, zero_point = quantization
-    return (answer.astype(np.float32) - zero_point) * scale
-
-
-def _unit_rows(rows, source):
-    """float32 rows over their length; a zero row stays zero."""
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(bad):
-        raise ValueError(f"{source} holds NaN or infinity in {len(bad)} of {len(rows)} rows, first in row {bad[0]}.")
-    # Squares of float32 overflow at 2e19 and vanish below 1e-23; those of float64 do neither.
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
-    return np.divide(rows, lengths, out=np.zeros(rows.shape, np.float32), where=lengths > 0, casting="same_kind")

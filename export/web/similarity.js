@@ -1,0 +1,82 @@
+// From two embeddings to a verdict: pure functions of numbers and of the JSON that a model ships.
+
+/**
+ * Cosine of two embeddings, in [-1, 1]; 0 where either is of zero length, as keras_margin.runtime has it.
+ *
+ * @param {ArrayLike<number>} first
+ * @param {ArrayLike<number>} second
+ */
+export function cosine(first, second) {
+  const [one, other] = [unit(first), unit(second)];
+  return Math.min(Math.max(one.reduce((sum, value, index) => sum + value * other[index], 0), -1), 1);
+}
+
+/** An embedding over its length, in float64; zeros stay zeros. */
+export function unit(embedding) {
+  const values = Float64Array.from(embedding);
+  const length = Math.hypot(...values);
+  return length > 0 ? values.map((value) => value / length) : values;
+}
+
+/**
+ * What a model's contract says that this page uses.
+ *
+ * @param {object|null} contract The JSON inside the file or beside it; null where there is none.
+ * @returns {{threshold: number|null, aligned: boolean, template: number[][]|null, facts: string[]}} `aligned`: whether
+ *   faces are carried by five points; `template`: where to, null for the usual places.
+ * @throws {Error} The threshold or the template is there and is no such thing.
+ */
+export function readContract(contract) {
+  const threshold = contract?.threshold?.cosine ?? null;
+  if (threshold !== null && !(threshold >= -1 && threshold <= 1)) {
+    throw new Error(`The contract's threshold must be a cosine from -1 to 1. Received: ${threshold}.`);
+  }
+  const template = contract?.alignment?.points ?? null;
+  if (template !== null && !(template.length === 5 && template.flat().length === 10 && template.flat().every(Number.isFinite))) {
+    throw new Error(`The contract's alignment must be five points. Received: ${JSON.stringify(template)}.`);
+  }
+  return { threshold, aligned: contract?.alignment !== null, template, facts: factsOf(contract ?? {}) };
+}
+
+/**
+ * The verdict in words.
+ *
+ * @param {number} similarity Cosine.
+ * @param {number|null} threshold
+ * @returns {{same: boolean|null, title: string, sentence: string}}
+ */
+export function verdict(similarity, threshold) {
+  const shown = similarity.toFixed(3);
+  if (threshold === null) {
+    return {
+      same: null,
+      title: "No verdict",
+      sentence: `Similarity ${shown}. This model ships no threshold, so the page draws no line between same and different.`,
+    };
+  }
+  const same = similarity >= threshold;
+  const where = same ? "at or above" : "below";
+  return {
+    same,
+    title: same ? "Taken for the same person" : "Taken for two people",
+    sentence: `Similarity ${shown}, ${where} the threshold of ${threshold.toFixed(3)}.`,
+  };
+}
+
+/** What was measured, in sentences; the numbers are the contract's own. */
+function factsOf({ threshold, accuracy, head, recipe, keras_margin: version }) {
+  const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
+  const facts = [];
+  if (threshold?.far !== undefined) {
+    const genuine = threshold.tar === undefined ? "" : `, and ${percent(threshold.tar)} of the genuine ones`;
+    facts.push(`At the threshold at most ${percent(threshold.far)} of the measured impostor pairs pass${genuine}.`);
+  }
+  if (accuracy?.eer !== undefined) {
+    const pairs = `${accuracy.num_genuine} genuine and ${accuracy.num_impostor} impostor pairs`;
+    facts.push(`Equal error rate ${percent(accuracy.eer)}, measured on ${pairs}.`);
+  }
+  const recipeName = typeof recipe === "string" ? recipe : recipe?.name;
+  if (head?.class) facts.push(`Trained with ${head.class}${recipeName ? `, recipe ${recipeName}` : ""}.`);
+  if (version) facts.push(`Exported by keras-margin ${version}.`);
+  return facts;
+}

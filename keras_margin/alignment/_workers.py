@@ -1,0 +1,161 @@
+"""Aligns one image file after the other, here or in processes of their own."""
+
+import concurrent.futures
+import dataclasses
+import itertools
+import multiprocessing
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from keras_margin.alignment import _journal
+from keras_margin.alignment._policies import POLICIES, checked_faces
+from keras_margin.alignment.detector import MTCNNDetector
+from keras_margin.alignment.images import ImageError, read_image, resize_image, save_image
+from keras_margin.alignment.transform import align_points
+
+# A face that matters is larger than a fiftieth of its photograph; a pyramid of more pixels takes minutes.
+DETECTION_SIDE = 2048
+
+_CHUNK = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is the same for all images.
+
+    Attributes:
+        source, out: Folders.
+        size: (height, width) of the crops.
+        policy: Key of POLICIES.
+        detector: As `alignment.align` takes it.
+    """
+
+    source: str
+    out: str
+    size: tuple[int, int]
+    policy: str
+    detector: Callable | None
+
+
+def description(detector):
+    """What the journal notes of a detector, to tell it from another."""
+    if detector is None or type(detector) is MTCNNDetector:
+        settings = (detector.min_face_size, detector.min_score) if detector else MTCNNDetector.DEFAULTS
+        return f"MTCNN, faces from {settings[0]} pixels, scores from {settings[1]}"
+    kind = detector if hasattr(detector, "__qualname__") else type(detector)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def run(job, targets, workers):
+    """Aligns images; yields an entry of the journal for each, as they are done.
+
+    Args:
+        job: Job.
+        targets: {name of an image: (name of its crop without the extension, the extension)}.
+        workers: Processes; 1 is this one.
+    """
+    if not targets:
+        return
+    if workers == 1:
+        detector = job.detector or MTCNNDetector()
+        for name, target in targets.items():
+            yield align_file(job, detector, name, target)
+        return
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    # Spawned: TensorFlow does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    items = iter(targets.items())
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _begin, (job, threads))
+    try:
+        waiting = set()
+        while True:
+            # A few chunks ahead: a future for each of ten million images would fill the memory.
+            while len(waiting) < 3 * workers and (chunk := list(itertools.islice(items, _CHUNK))):
+                waiting.add(pool.submit(_align_some, chunk))
+            if not waiting:
+                break
+            finished, waiting = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in finished:
+                yield from future.result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise OSError(
+            "A process of the alignment ended by itself, perhaps for want of memory. What is done is kept: repeat the "
+            f"call with fewer than {workers} workers."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(job, threads):
+    """Readies a process: its detector is built once."""
+    global _job, _detector
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(threads)
+    _job, _detector = job, job.detector or MTCNNDetector()
+
+
+def _align_some(chunk):
+    return [align_file(_job, _detector, name, target) for name, target in chunk]
+
+
+def align_file(job, detector, name, target):
+    """Aligns one image file and writes its crops.
+
+    Returns:
+        Dict: `image`, `stamp`, `faces`, `crops` (names below `out`), `refused` (a reason or None).
+    """
+    path = os.path.join(job.source, name)
+    entry = {"image": name, "stamp": _journal.stamp(path), "faces": 0, "crops": [], "refused": None}
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        return entry | {"refused": str(error)}
+    try:
+        boxes, points = _detected(detector, image)
+    except ImportError:
+        raise
+    except Exception as error:  # Of any detector, on any image; `align_folder` counts them.
+        return entry | {"refused": f"the detector failed: {error!r}", "detector_failed": True}
+    chosen = POLICIES[job.policy](boxes, image.shape) if len(boxes) else []
+    crops = []
+    try:
+        for place, face in enumerate(chosen):
+            stem, extension = target
+            crop = f"{stem}.face{place}{extension}" if job.policy == "all" else stem + extension
+            _write(job.out, crop, align_points(image, points[face], job.size))
+            crops.append(crop)
+    except ValueError as error:
+        return entry | {"faces": len(boxes), "crops": crops, "refused": str(error)}
+    return entry | {"faces": len(boxes), "crops": crops}
+
+
+def _detected(detector, image):
+    """(boxes, points) in an image's own pixels."""
+    scale = max(image.shape[:2]) / DETECTION_SIDE
+    if scale <= 1:
+        return checked_faces(*detector(image)[:2])
+    height, width = (max(1, round(side / scale)) for side in image.shape[:2])
+    boxes, points = checked_faces(*detector(resize_image(image, (height, width)))[:2])
+    factors = np.array([image.shape[1] / width, image.shape[0] / height])
+    # The middle of the first pixel is at 0: half a pixel of the copy is not half a pixel of the image.
+    corners = (boxes.reshape(-1, 2, 2) + 0.5) * factors - 0.5
+    return corners.reshape(-1, 4), (points + 0.5) * factors - 0.5
+
+
+def _write(out, crop, image):
+    path = os.path.join(out, crop)
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    # A link in `out` must not lead back to the photographs, or anywhere else.
+    if os.path.commonpath([os.path.realpath(folder), out]) != out:
+        raise OSError(f"{folder} leads out of {out}. Remove that link.")
+    temporary = os.path.join(folder, f".{os.getpid()}.{name}")
+    try:
+        save_image(temporary, image)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise

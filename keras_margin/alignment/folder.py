@@ -1,0 +1,191 @@
+"""Alignment of a whole folder of photographs into another: in several processes, resumed, with a report."""
+
+import dataclasses
+import json
+import logging
+import os
+
+from keras_margin import files
+from keras_margin.alignment import _journal, _workers
+from keras_margin.alignment._policies import check_policy
+from keras_margin.alignment.images import EXTENSIONS
+from keras_margin.alignment.transform import landmark_template
+from keras_margin.progress import Progress
+
+REPORT = "alignment.json"
+FORMATS = ("jpg", "png")
+
+# So many images may fail in the detector, whatever the others do, before it is the detector that is at fault.
+_FEW = 20
+
+_logger = logging.getLogger("keras_margin.alignment")
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignmentReport:
+    """What became of a folder's images.
+
+    Attributes:
+        images: How many there are.
+        crops: How many faces were written.
+        no_face: Names of the images without a face, below the folder, in order.
+        several: Name -> number of faces, of images with more than one.
+        refused: Name -> reason, of images that cannot be read or aligned.
+        resumed: How many of the images an earlier call had done.
+    """
+
+    images: int
+    crops: int
+    no_face: tuple
+    several: dict
+    refused: dict
+    resumed: int = 0
+
+
+def align_folder(source, out, size=112, policy="largest", detector=None, workers=1, image_format="jpg"):
+    """Crops the faces of all images below a folder, into the same folders below another.
+
+    `source/ann/7.png` becomes `out/ann/7.jpg`. Where two images of a folder differ in their extension alone, all of
+    that folder keep theirs: `7.png.jpg`. With the policy "all" the faces of an image are `7.face0.jpg`, `7.face1.jpg`,
+    from left to right. Nothing of `source` is written to. Hidden files and folders do not count, links are followed.
+
+    Every crop appears whole or not at all, and `out/.alignment.jsonl` notes each image that is done: the same call goes
+    on where one was killed, and later does what is new or changed. `out/alignment.json` is the report.
+
+    Faces are looked for in a copy of at most 2,048 pixels a side, and cropped out of the image itself.
+
+    Args:
+        source: A folder, of any depth.
+        out: The folder to write: new, empty, or of an earlier call with the same arguments.
+        size: Side of a square crop, or (height, width), in pixels; 112 or (112, 96).
+        policy: Which of several faces: "largest", "centre", "all", or "skip" for none; see `align`.
+        detector: See `align`; with several workers it must travel between processes (pickle). Default:
+            `MTCNNDetector()`.
+        workers: Processes, >= 1; 1 is this one. A script that starts several needs `if __name__ == "__main__":`.
+        image_format: "jpg" of quality 95 with all of its colour, or "png", which loses nothing.
+
+    Returns:
+        AlignmentReport.
+
+    Raises:
+        NotADirectoryError: If `source` is no folder.
+        ValueError: If an argument is out of range, one folder is inside the other, `source` has no images, `out` has
+            something else in it, or the detector fails on more than half of the images.
+        ImportError: If the `align` extra is not installed.
+        OSError: If something cannot be written.
+
+    Example:
+        >>> report = align_folder("photographs", "faces", workers=4)
+        >>> report.crops, len(report.no_face)  # (9812, 63)
+    """
+    check_policy(policy)
+    if workers < 1 or image_format not in FORMATS:
+        raise ValueError(
+            f"align_folder needs workers >= 1 and image_format in {FORMATS}. Received: workers={workers}, "
+            f"image_format={image_format!r}."
+        )
+    source, out = os.path.realpath(os.fsdecode(source)), os.path.realpath(os.fsdecode(out))
+    _check_folders(source, out)
+    height, width = _side_lengths(size)
+    targets = _targets(source, image_format)
+    if not targets:
+        raise ValueError(f"{source} has no image ({', '.join(EXTENSIONS)}) in it or in its folders.")
+    settings = {
+        "source": source,
+        "size": [height, width],
+        "policy": policy,
+        "image_format": image_format,
+        "detector": _workers.description(detector),
+    }
+    with _journal.opened(out, settings) as journal:
+        done = {
+            name: entry
+            for name, entry in journal.found.items()
+            if name in targets and _still_so(entry, name, out, source)
+        }
+        todo = {name: target for name, target in targets.items() if name not in done}
+        job = _workers.Job(source, out, (height, width), policy, detector)
+        entries = dict(done)
+        progress = Progress("Aligned", "images", len(targets))
+        failures = 0
+        for entry in _workers.run(job, todo, workers):
+            journal.add(entry)
+            entries[entry["image"]] = entry
+            failures += entry.get("detector_failed", False)
+            if failures > max(_FEW, (len(entries) - len(done)) / 2):
+                raise ValueError(f"The detector fails on most images, such as {entry['image']}: {entry['refused']}.")
+            progress.at(len(entries))
+    report = _report([entries[name] for name in targets], len(done))
+    with files.written_whole(os.path.join(out, REPORT)) as temporary:
+        content = {"settings": settings} | dataclasses.asdict(report)
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+    return report
+
+
+def _check_folders(source, out):
+    if not os.path.isdir(source):
+        raise NotADirectoryError(f"align_folder needs a folder of images. Received: {source}, which is none.")
+    shared = os.path.commonpath([source, out])
+    if shared in (source, out):
+        raise ValueError(
+            f"Photographs and crops need folders apart, neither inside the other. Received: {source} and {out}."
+        )
+
+
+def _side_lengths(size):
+    landmark_template(size)  # Refuses what is no size.
+    return tuple(int(side) for side in size) if isinstance(size, tuple | list) else (int(size),) * 2
+
+
+def _still_so(entry, name, out, source):
+    """Whether what the journal says of an image still holds: the image as it was, its crops there."""
+    return entry["stamp"] == _journal.stamp(os.path.join(source, name)) and all(
+        os.path.exists(os.path.join(out, crop)) for crop in entry["crops"]
+    )
+
+
+def _targets(source, image_format):
+    """{name of an image below source: (name of its crop without the extension, the extension)}, in order."""
+    found = {}
+    for folder, names in _folders_with_images(source):
+        stems = [os.path.splitext(name)[0] for name in names]
+        # Compared without case, because some disks do.
+        unique = len({stem.casefold() for stem in stems}) == len(stems)
+        for name, stem in zip(names, stems, strict=True):
+            found[os.path.join(folder, name)] = (os.path.join(folder, stem if unique else name), f".{image_format}")
+    return found
+
+
+def _folders_with_images(source):
+    """Yields (folder below source, sorted names of its images); a folder that is inside itself, once."""
+    stack = [("", frozenset())]
+    while stack:
+        folder, above = stack.pop()
+        try:
+            identity = os.stat(os.path.join(source, folder))
+            with os.scandir(os.path.join(source, folder)) as listing:
+                entries = sorted(
+                    (each for each in listing if not each.name.startswith(".")), key=lambda each: each.name
+                )
+        except OSError as error:
+            _logger.warning("Left out %s: %s.", os.path.join(source, folder), error.strerror or error)
+            continue
+        if (identity.st_dev, identity.st_ino) in above:
+            _logger.warning("Left out %s, a link to a folder that it is in.", os.path.join(source, folder))
+            continue
+        above = above | {(identity.st_dev, identity.st_ino)}
+        images = [each.name for each in entries if each.name.lower().endswith(EXTENSIONS) and not each.is_dir()]
+        if images:
+            yield folder, images
+        stack += [(os.path.join(folder, each.name), above) for each in reversed(entries) if each.is_dir()]
+
+
+def _report(entries, resumed):
+    return AlignmentReport(
+        images=len(entries),
+        crops=sum(len(entry["crops"]) for entry in entries),
+        no_face=tuple(entry["image"] for entry in entries if entry["faces"] == 0 and not entry["refused"]),
+        several={entry["image"]: entry["faces"] for entry in entries if entry["faces"] > 1},
+        refused={entry["image"]: entry["refused"] for entry in entries if entry["refused"]},
+        resumed=resumed,
+    )

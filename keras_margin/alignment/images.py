@@ -1,0 +1,104 @@
+"""Image files of any kind as upright uint8 RGB arrays, or the reason why not. Needs Pillow, of the `align` extra."""
+
+import os
+import warnings
+
+import numpy as np
+
+EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+# What a file may unpack to: a file of a few kilobytes can announce gigabytes.
+LARGEST_PIXELS = 100_000_000
+
+# Modes whose values are no shades of 8 bits, and what brings them there. Pillow's own convert() clips them.
+_DEEP = {"I;16": 8, "I;16L": 8, "I;16B": 8, "I": 8}
+
+
+class ImageError(ValueError):
+    """Says in a few words why a file is no image that can be aligned."""
+
+
+def read_image(path, largest_pixels=LARGEST_PIXELS):
+    """Reads an image file as a person would see it.
+
+    The orientation that a camera notes in EXIF is applied. Grey, palette and CMYK become RGB, of 16 bits the upper 8
+    are kept, alpha is dropped; of several frames the first counts.
+
+    Args:
+        path: A BMP, JPEG, PNG, TIFF or WebP file.
+        largest_pixels: Height times width above which a file is refused before it is decoded.
+
+    Returns:
+        uint8 array (height, width, 3), RGB.
+
+    Raises:
+        ImageError: If it cannot be read, is damaged, too large, or of values that are no shades, such as floats.
+        ImportError: If Pillow is not installed.
+
+    Example:
+        >>> read_image("photograph.jpg").shape  # (600, 512, 3)
+    """
+    Image, ImageOps = _pillow()
+    try:
+        # Pillow warns of bombs, at a size of its own, and of odd metadata, which changes no pixel.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open(path, "rb") as file, Image.open(file, formats=("BMP", "JPEG", "PNG", "TIFF", "WEBP")) as image:
+                width, height = image.size
+                if width * height > largest_pixels:
+                    raise ImageError(f"it has {height:,} x {width:,} pixels, more than {largest_pixels:,}")
+                image.load()
+                return _rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ImageError(_what_it_is(path)) from None
+    except Image.DecompressionBombError as error:  # Where Pillow's own limit is below ours.
+        raise ImageError(str(error)) from None
+    except OSError as error:
+        raise ImageError(error.strerror or str(error)) from None
+    # A damaged file makes Pillow raise almost anything: struct.error, SyntaxError, IndexError, zlib.error.
+    except Exception as error:
+        raise ImageError(f"{type(error).__name__}: {error}") from None
+
+
+def _rgb(image):
+    if image.mode in _DEEP:
+        deep = np.asarray(image).astype(np.int64)
+        if deep.min() < 0 or deep.max() >= 2**16:
+            raise ImageError(f"its values run from {deep.min()} to {deep.max()}: grey of 16 bits ends at 65,535")
+        return np.repeat((deep >> _DEEP[image.mode]).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.mode == "F":
+        raise ImageError("its pixels are floats, whose white is not known; convert it to 8 or 16 bits")
+    if image.mode in ("RGBA", "RGBX"):
+        return np.ascontiguousarray(np.asarray(image)[..., :3])
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _what_it_is(path):
+    with open(path, "rb") as file:
+        head = file.read(8)
+    return f"no readable BMP, JPEG, PNG, TIFF or WebP file; it begins with {head}" if head else "the file is empty"
+
+
+def save_image(path, image, quality=95):
+    """Writes a uint8 RGB array as the file that the extension of `path` names; JPEG with all of its colour."""
+    Image, _ = _pillow()
+    options = {} if os.fspath(path).endswith(".png") else {"quality": quality, "subsampling": 0}
+    Image.fromarray(image).save(path, **options)
+
+
+def resize_image(image, size):
+    """A uint8 RGB array made smaller, every pixel the mean of those it stands for; `size` is (height, width)."""
+    Image, _ = _pillow()
+    return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BOX))
+
+
+def _pillow():
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise ImportError(
+            f'Image files are read with Pillow: pip install "keras-margin[align]". The import failed with: {error}'
+        ) from error
+    return Image, ImageOps

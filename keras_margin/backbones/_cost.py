@@ -1,0 +1,52 @@
+"""What a network costs: parameters, and multiply-adds of an image."""
+
+import math
+
+
+def parameters(model):
+    """Numbers that a file of the network holds: weights and the moving statistics of batch normalisation.
+
+    Args:
+        model: Keras model, built.
+
+    Returns:
+        (trainable, all) as int; the state of random generators is not counted.
+    """
+
+    def count(weights):
+        return sum(math.prod(weight.shape) for weight in weights if "seed_generator" not in weight.path)
+
+    return count(model.trainable_weights), count(model.weights)
+
+
+def multiply_adds(model):
+    """Multiply-adds of one image: what papers on these networks call FLOPs. Convolutions and dense layers are counted.
+
+    Conv: out_height * out_width * out_channels * kernel_height * kernel_width * in_channels / groups; dense: in * out.
+
+    Args:
+        model: Functional or Sequential Keras model on images of one size.
+
+    Returns:
+        int.
+
+    Raises:
+        ValueError: Where the model does not know its shapes.
+    """
+    total = 0
+    for layer in model._flatten_layers(include_self=False):
+        kernel = getattr(layer, "kernel", None)
+        if kernel is None or not layer.built:
+            continue
+        try:
+            shape = layer.output.shape
+        except (AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{model.name} does not know the shape behind {layer.name}: build it on images."
+            ) from error
+        if len(shape) == 4 and None in shape[1:]:
+            raise ValueError(f"{model.name} takes images of any size: build it on one. {layer.name} gives {shape}.")
+        # A dense kernel is (in, out) and met once; a convolution's is (height, width, in / groups, out), met at each
+        # place; of a depthwise one too every number is met once at each place.
+        total += math.prod(kernel.shape) * (math.prod(shape[1:3]) if len(shape) == 4 else 1)
+    return total

@@ -1,0 +1,282 @@
+"""Measures any embedder by the protocols of the field: a table here, JSON, Markdown and arrays in files.
+
+keras-margin evaluate face.tflite lfw.bin cfp_fp.bin --require "lfw.accuracy>=0.995"
+keras-margin evaluate runs/latest unseen=faces/ --flip=sum --training=CASIA-WebFace
+keras-margin evaluate embeddings.npy lfw.bin
+
+MODEL: a Keras file, SavedModel folder, TFLite file, a run's folder; or embeddings made elsewhere, a .npy for one set
+or a folder with NAME.npy for each. DATA, perhaps as NAME=PATH: a .bin; a folder with pairs.txt or pairs.csv, of YTF,
+of IJB-B or IJB-C; a folder of identities, .rec or TFRecord; "orl"; a .npy of labels.
+
+Exit status: 0; 1 an error; 3 a requirement that is not met.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from keras_margin import data, embedders, files, protocols
+from keras_margin.evaluation.verification import FARS
+from keras_margin.protocols import checks, report
+
+NOT_MET = 3
+
+
+def add_arguments(parser):
+    """The command's flags."""
+    parser.add_argument("model", help="embedder, or embeddings in .npy")
+    parser.add_argument("data", nargs="+", help="PATH or NAME=PATH of a set")
+    parser.add_argument(
+        "--require", action="append", default=[], metavar="BOUND", help='"lfw.accuracy>=0.99"; repeatable'
+    )
+    parser.add_argument("--flip", choices=("sum", "concatenate"), help="add embeddings of mirror images")
+    parser.add_argument("--lengths", action="store_true", help="let the network's own embedding lengths weigh")
+    parser.add_argument(
+        "--normalization", type=_normalization, help="MEAN/STD of a network that takes floats: 127.5/128"
+    )
+    parser.add_argument("--channels", choices=embedders.CHANNELS, help="what the network was trained on; default: RGB")
+    parser.add_argument("--fit", choices=("crop", "resize"), help="what to do with images of another size")
+    parser.add_argument("--far", type=_numbers, default=FARS, help="wanted FARs, by commas; default: 1e-1 to 1e-6")
+    parser.add_argument("--resamples", type=int, default=None, help="of the bootstrap; 0 for no intervals")
+    parser.add_argument("--no_detector_weights", action="store_true", help="images of a template count alike")
+    parser.add_argument("--training", help="what the model was trained on, to look for the same images and people")
+    parser.add_argument("--no_checks", action="store_true", help="do not measure channels, normalisation and overlap")
+    parser.add_argument("--strict", action="store_true", help="a warning of the checks is an error, before embedding")
+    parser.add_argument("--embeddings", metavar="FOLDER", help="keep embeddings there as NAME.npy")
+    parser.add_argument("--out", help="JSON file; .md and .npz go beside it; default: MODEL.evaluation.json")
+    parser.add_argument("--batch", type=int, default=64, help="images at a time")
+    parser.add_argument("--seed", type=int, default=0, help="of drawn pairs and of the bootstrap")
+
+
+def run(arguments):
+    """Evaluates, prints and writes."""
+    console, busy = Console(), Console(stderr=True)
+    named = dict(_named(text) for text in arguments.data)
+    if len(named) < len(arguments.data):
+        raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
+    source = _Source(arguments)
+    out = _out(arguments)
+    with _progress(busy) as progress:
+        progress.add_task("Opening the sets", total=None)
+        opened = {
+            name: protocols.open(path, image_size=source.image_size, fit=arguments.fit, name=name)
+            for name, path in named.items()
+        }
+    bounds = [report.Requirement.parse(text, list(opened)) for text in arguments.require]
+    source.check_sets(opened)
+    findings = [] if arguments.no_checks else _checks(arguments, source, opened, busy)
+    _say(findings, busy)
+    if arguments.strict and any(found["level"] == "warning" for found in findings):
+        raise ValueError("The checks found something, and --strict was given. Nothing was measured.")
+    sets, arrays = {}, {}
+    for name, protocol in opened.items():
+        measured = _measure(arguments, source, protocol, busy)
+        sets[name] = {
+            "path": protocol.path,
+            "protocol": protocol.title,
+            "images": protocol.num_images,
+            "values": measured.values,
+            "unmeasurable": list(measured.unmeasurable),
+            "notes": list(measured.notes),
+        }
+        arrays |= {f"{name}/{what}": values for what, values in measured.arrays.items()}
+    judged = [_judge(bound, sets) for bound in bounds]
+    found = report.Report(
+        source.described(), sets, findings, [{"text": each[2], "met": each[0]} for each in judged], arrays
+    )
+    found.write(out)
+    _print(found, judged, out, console)
+    if any(isinstance(each[1], ValueError) for each in judged):
+        raise next(each[1] for each in judged if isinstance(each[1], ValueError))
+    return 0 if all(each[0] for each in judged) else NOT_MET
+
+
+class _Source:
+    """Where embeddings come from: an embedder, or files of embeddings."""
+
+    def __init__(self, arguments):
+        self._arguments, self.embedder, self._files = arguments, None, None
+        path = pathlib.Path(arguments.model)
+        if path.suffix.lower() == ".npy" or (path.is_dir() and any(path.glob("*.npy"))):
+            unused = [name for name in ("flip", "normalization", "channels") if getattr(arguments, name)]
+            if unused or arguments.lengths:
+                raise ValueError(
+                    f"Embeddings are evaluated as they are. Received: {path} with --{(unused or ['lengths'])[0]}."
+                )
+            self._files = path
+        else:
+            with files.hushed():
+                self.embedder = embedders.open(path, normalization=arguments.normalization, channels=arguments.channels)
+
+    @property
+    def image_size(self):
+        return None if self.embedder is None else self.embedder.image_size
+
+    def check_sets(self, opened):
+        if self._files is None or self._files.is_dir():
+            missing = [name for name in opened if self._files and not (self._files / f"{name}.npy").is_file()]
+            if missing:
+                raise ValueError(f"{self._files} must hold NAME.npy for each set. Received: no {missing[0]}.npy.")
+        elif len(opened) > 1:
+            raise ValueError(
+                f"One .npy has the embeddings of one set. Received: {self._files} and {len(opened)} sets. Pass a "
+                f"folder with {', '.join(f'{name}.npy' for name in opened)}."
+            )
+
+    def embeddings(self, protocol, progress):
+        if self._files is None:
+            return protocols.embed(
+                self.embedder,
+                protocol,
+                flip=self._arguments.flip,
+                lengths=self._arguments.lengths,
+                batch_size=self._arguments.batch,
+                progress=progress,
+            )
+        path = self._files / f"{protocol.name}.npy" if self._files.is_dir() else self._files
+        try:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise ValueError(f"{path} must hold one array of numbers, as np.save writes it. {error}") from error
+
+    def described(self):
+        if self.embedder is None:
+            return {"path": str(self._files), "kind": "embeddings"}
+        return {
+            "path": self.embedder.path,
+            "kind": self.embedder.kind,
+            "image_size": "x".join(map(str, self.embedder.image_size)),
+            "embedding_size": self.embedder.embedding_size,
+            "channels": self.embedder.channels,
+            "normalization": self.embedder.normalization,
+            "flip": self._arguments.flip,
+            "lengths": "the network's" if self._arguments.lengths else "unit",
+        }
+
+
+def _measure(arguments, source, protocol, busy):
+    settings = protocols.Settings(
+        far=tuple(arguments.far),
+        resamples=arguments.resamples,
+        seed=arguments.seed,
+        detector_weights=not arguments.no_detector_weights,
+    )
+    with _progress(busy) as progress:
+        task = progress.add_task(f"Embedding {protocol.name}", total=protocol.num_images)
+        embeddings = source.embeddings(protocol, lambda count: progress.advance(task, count))
+        if arguments.embeddings:
+            folder = pathlib.Path(arguments.embeddings)
+            with files.written_whole(folder / f"{protocol.name}.npy") as temporary:
+                np.save(temporary, embeddings)
+        progress.update(task, description=f"Measuring {protocol.name}", total=None)
+        return protocol.measure(embeddings, settings)
+
+
+def _checks(arguments, source, opened, busy):
+    """Findings as dicts, of each set and of each two."""
+    found = []
+    with _progress(busy) as progress:
+        task = progress.add_task("Checking", total=None)
+        prints = {}
+        for name, protocol in opened.items():
+            progress.update(task, description=f"Checking {name}")
+            if source.embedder is not None:
+                found += [(name, checks.check_channels(source.embedder, protocol, arguments.seed))]
+                found += [(name, checks.check_normalization(source.embedder, protocol, arguments.seed))]
+            if source.embedder is not None and (len(opened) > 1 or arguments.training):
+                prints[name] = checks.prints(protocol.batches(arguments.batch))
+        names = list(prints)
+        for at, name in enumerate(names):
+            for other in names[at + 1 :]:
+                found.append((name, checks.check_overlap(prints[name], prints[other], (name, other))))
+        if arguments.training and prints:
+            progress.update(task, description=f"Reading {arguments.training}")
+            found += _training(arguments, source, opened, prints)
+    return [{"set": name, "check": each.check, "level": each.level, "text": each.text} for name, each in found]
+
+
+def _training(arguments, source, opened, prints):
+    """Images and people that a set shares with what the model was trained on."""
+    reader = data.open(arguments.training, image_size=source.image_size)
+    trained = checks.prints(images for images, _ in reader.dataset(arguments.batch).as_numpy_iterator())
+    for name, protocol in opened.items():
+        yield name, checks.check_overlap(prints[name], trained, (name, arguments.training))
+        yield name, checks.check_people(protocol.people, reader.label_names, (name, arguments.training))
+
+
+def _judge(bound, sets):
+    """(whether it holds, its error or None, sentence)."""
+    found = sets[bound.set_name]
+    try:
+        holds, said = bound.judge(found["values"], found["unmeasurable"])
+    except ValueError as error:
+        return False, error, bound.text
+    return holds, None, said
+
+
+def _print(found, judged, out, console):
+    header, rows = found.table()
+    table = Table(title=str(found.model["path"]), caption="± over folds; [95 % interval of the bootstrap]")
+    for column in header:
+        table.add_column(column, justify="left" if column == "" else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for name, each in found.sets.items():
+        for note in each["notes"]:
+            console.print(f"{name}: {note}", markup=False, highlight=False)
+    for holds, _, said in judged:
+        console.print(said, style=None if holds else "bold red", markup=False, highlight=False)
+    console.print(f"Written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.npz')}", markup=False, soft_wrap=True)
+
+
+def _say(findings, busy):
+    styles = {"warning": "bold yellow", "unknown": "dim", "ok": "dim"}
+    for found in findings:
+        text = f"{found['set']}, {found['check']}, {found['level']}: {found['text']}"
+        busy.print(text, style=styles[found["level"]], markup=False, highlight=False, soft_wrap=True)
+
+
+def _out(arguments):
+    """Where the report goes; refused before the work where it cannot."""
+    # With the model's own suffix: face.tflite and face.keras are evaluated side by side.
+    path = pathlib.Path(arguments.out or f"{pathlib.Path(arguments.model)}.evaluation.json")
+    if path.suffix != ".json":
+        raise ValueError(f"--out names a JSON file. Received: --out={path}.")
+    with files.written_whole(path.with_suffix(".tried")) as temporary:
+        temporary.touch()
+    path.with_suffix(".tried").unlink()
+    return path
+
+
+def _named(text):
+    name, equals, path = text.partition("=")
+    if equals and "/" not in name:
+        return name, path
+    return pathlib.Path(text).stem or text, text
+
+
+def _normalization(text):
+    try:
+        mean, std = ([float(number) for number in part.split(",")] for part in text.split("/"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"MEAN/STD, such as 127.5/128, received {text}") from None
+    return tuple(part[0] if len(part) == 1 else tuple(part) for part in (mean, std))
+
+
+def _numbers(text):
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"numbers by commas, received {text}") from None
+
+
+def _progress(busy):
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=busy,
+        transient=True,
+    )  # fmt: skip

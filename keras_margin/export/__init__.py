@@ -1,0 +1,28 @@
+"""The embedding alone, as SavedModel, TFLite and ONNX, proven equal to the model before it gets its name.
+
+All formats have the signature `image` (uint8, N x height x width x 3, RGB) -> `embedding` (float32, N x size, unit
+length); the normalisation of pixels is inside. A file is written under a temporary name, reloaded, run on sample images
+and compared; only what passes is renamed into place. What it takes and gives, how it was trained and measured, and the
+threshold to use travel with it: `keras_margin.contract`.
+"""
+
+from keras_margin.export._faces import Faces, faces_from
+from keras_margin.export._options import LIMITS, Limits, Options
+from keras_margin.export._parity import Accuracy, ParityError, ParityReport
+from keras_margin.export._source import embedder_of
+from keras_margin.export.savedmodel import to_savedmodel
+from keras_margin.export.tflite import to_tflite
+
+__all__ = [
+    "LIMITS",
+    "Accuracy",
+    "Faces",
+    "Limits",
+    "Options",
+    "ParityError",
+    "ParityReport",
+    "embedder_of",
+    "faces_from",
+    "to_savedmodel",
+    "to_tflite",
+]

@@ -1,0 +1,99 @@
+"""The contract of an exported file: what it takes and gives, where it comes from, what was measured."""
+
+import dataclasses
+import json
+
+import keras
+import tensorflow as tf
+
+from keras_margin import __version__, alignment
+from keras_margin.contract import FORMAT, FORMAT_VERSION, METADATA_NAME
+from keras_margin.export import _graph
+
+_ALIGNED_SIZES = {(112, 112), (112, 96)}
+
+
+def contract_of(source, options, report):
+    """The contract, as a dict of what JSON has."""
+    height, width = source.network.input_shape[1:3]
+    contract = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "keras_margin": __version__,
+        "signature": _graph.SIGNATURE,
+        "image": {
+            "name": "image",
+            "dtype": "uint8",
+            "batch": options.batch_size,
+            "height": height,
+            "width": width,
+            "channels": "RGB",
+            "range": [0, 255],
+        },
+        "embedding": {
+            "name": "embedding",
+            "dtype": "float32",
+            "size": source.network.output_shape[-1],
+            "unit_length": True,
+            "flip_sum": options.flip_sum,
+        },
+        "alignment": _alignment(options.aligned, height, width),
+        "quantize": report.quantize,
+        "parity": {
+            "mean_cosine": report.mean_cosine,
+            "worst_cosine": report.worst_cosine,
+            "images": report.num_images,
+            "synthetic": report.synthetic,
+        },
+        "threshold": None,
+        "accuracy": None,
+        "head": source.head,
+        "recipe": source.recipe,
+        "measured": source.measured,
+        "about": options.about,
+        "made_with": {"keras": keras.__version__, "tensorflow": tf.__version__},
+    }
+    if report.accuracy is not None:
+        accuracy = dataclasses.asdict(report.accuracy)
+        contract["threshold"] = {"cosine": accuracy["threshold"], "far": accuracy["far"], "tar": accuracy["tar"]}
+        contract["accuracy"] = {name: value for name, value in accuracy.items() if name != "threshold"}
+    return contract
+
+
+def as_json(contract):
+    """The contract's text; names in any script stay as they are.
+
+    Raises:
+        ValueError: Where what the user gave has no JSON, as NaN or an array has none.
+    """
+    try:
+        return json.dumps(contract, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"The contract must hold plain JSON values (head, recipe, about): {error}.") from error
+
+
+def with_contract(content, text):
+    """A TFLite model's bytes with the contract among its metadata; weights and graph stay as they were."""
+    # What TFLite's own converter writes its metadata with.
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    buffer = schema.BufferT()
+    buffer.data = list(text.encode("utf-8"))
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _alignment(aligned, height, width):
+    """Where the five points of a face lie in the image, or None where faces are not aligned by them."""
+    if aligned is None:
+        aligned = (height, width) in _ALIGNED_SIZES
+    if not aligned:
+        return None
+    points = alignment.landmark_template((height, width)).round(4).tolist()
+    names = ["eye at smaller x", "eye at larger x", "nose tip", "mouth corner at smaller x", "mouth corner at larger x"]
+    return {"transform": "similarity", "points": points, "order": names}

@@ -1,0 +1,50 @@
+"""Images to compare on, to quantise by and to measure with, out of a data set."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_margin import data
+from keras_margin.export._source import embedder_of
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Faces:
+    """Some images of a data set.
+
+    Attributes:
+        images: uint8 array (n, height, width, 3), RGB, of the size that the model takes.
+        labels: int array (n,), whose image it is.
+        names: Tuple of str, where each image is: its file, and its place there if it is one of many.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    names: tuple
+
+
+def faces_from(path, model, most=300, whole_identities=False):
+    """Images for `representative=`, `samples=` and `pairs=`, out of a data set.
+
+    Args:
+        path: As for keras_margin.data.open: a folder of identities, a .rec, TFRecord shards, or "orl".
+        model: What is to be exported; the images get the size that it takes.
+        most: How many to read, at most, >= 1.
+        whole_identities: Whether to take the images of the first identities, so that there are pairs of one person;
+            otherwise they are spread evenly over the set.
+
+    Returns:
+        Faces.
+
+    Raises:
+        ValueError, OSError, ImportError: As keras_margin.data.open and `embedder_of`.
+    """
+    if most < 1:
+        raise ValueError(f"faces_from needs most >= 1. Received: most={most}.")
+    reader = data.open(path, image_size=embedder_of(model).input_shape[1:3])
+    if whole_identities:
+        chosen = np.sort(np.argsort(reader.labels, kind="stable")[:most])
+    else:
+        chosen = np.linspace(0, reader.num_images - 1, min(reader.num_images, most)).astype(int)
+    images, labels = reader.subset(chosen).arrays()
+    return Faces(images, np.asarray(labels), tuple(reader.name_of(int(index)) for index in chosen))

@@ -1,0 +1,62 @@
+"""The exported computation: uint8 images to unit embeddings, as TensorFlow graph and SavedModel."""
+
+import logging
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+logger = logging.getLogger("keras_margin.export")
+
+SIGNATURE = "serving_default"
+
+
+def embed(network, image, flip_sum=False):
+    """Raw embeddings of uint8 images, (n, size) float32; with `flip_sum` those of the mirror images added."""
+    if not flip_sum:
+        return network(tf.cast(image, tf.float32), training=False)
+    # One pass over both halves: the file then has each layer once.
+    both = network(tf.cast(tf.concat([image, tf.reverse(image, axis=[2])], axis=0), tf.float32), training=False)
+    return tf.reduce_sum(tf.reshape(both, (2, -1, both.shape[-1])), axis=0)
+
+
+def write_savedmodel(network, folder, options):
+    """Writes the SavedModel with the one signature: `image` -> `embedding`, of unit length."""
+    shape = (options.batch_size, *network.input_shape[1:])
+
+    def serve(image):
+        return {"embedding": tf.math.l2_normalize(embed(network, image, options.flip_sum), axis=1)}
+
+    archive = keras.export.ExportArchive()
+    archive.track(network)
+    archive.add_endpoint(SIGNATURE, serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
+    archive.write_out(str(folder), verbose=False)
+
+
+def run_in_batches(function, images, batch_size):
+    """float64 rows of function(images), called on `batch_size` images a time, the last batch filled up."""
+    rows = []
+    for start in range(0, len(images), batch_size):
+        part = images[start : start + batch_size]
+        filled = np.concatenate([part, np.repeat(part[-1:], batch_size - len(part), axis=0)])
+        rows.append(np.asarray(function(filled), np.float64)[: len(part)])
+    return np.concatenate(rows)
+
+
+def samples_of(network, samples):
+    """(uint8 images to compare on, whether they are noise)."""
+    if samples is None:
+        logger.warning("No sample images given: the exported file is compared on noise.")
+        return np.random.default_rng(0).integers(0, 256, (16, *network.input_shape[1:]), dtype=np.uint8), True
+    return checked_images(network, samples, "samples")[:64], False
+
+
+def checked_images(network, images, name):
+    """`images` as an array, once they are uint8 and of the network's size."""
+    images, shape = np.asarray(images), network.input_shape
+    if images.dtype != np.uint8 or images.shape[1:] != shape[1:] or not len(images):
+        raise ValueError(
+            f"{name} must be uint8 images (n, {', '.join(map(str, shape[1:]))}), n >= 1. "
+            f"Received: {images.dtype} {images.shape}."
+        )
+    return images

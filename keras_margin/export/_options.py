@@ -1,0 +1,82 @@
+"""What an exported file shall be, and how near to its model it has to come."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How far an exported file may be from its model; None leaves that figure free.
+
+    Attributes:
+        mean: Smallest mean cosine between the embeddings of the model and of the file, over the sample images.
+        worst: Smallest cosine of any one image.
+        eer_rise: How much higher the EER of the file may be than the model's; needs pairs.
+        tar_drop: How much lower its TAR at the target FAR may be; needs pairs.
+
+    Raises:
+        ValueError: On a limit that is no finite number.
+    """
+
+    mean: float | None = None
+    worst: float | None = None
+    eer_rise: float | None = None
+    tar_drop: float | None = None
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not (isinstance(value, (int, float, np.number)) and math.isfinite(value)):
+                raise ValueError(f"Limits.{field.name} must be a finite number or None. Received: {value!r}.")
+
+
+# Rounding moves every image alike, so the worst tells; eight bits move a few images far, and the mean tells.
+LIMITS = {
+    None: Limits(worst=1 - 1e-5),
+    "float16": Limits(worst=1 - 1e-4),
+    "dynamic": Limits(mean=0.995),
+    "int8": Limits(mean=0.98),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of an export that every format has.
+
+    Attributes:
+        batch_size: Images a call of the file takes; None for any number. Browsers and some accelerators want it fixed.
+        flip_sum: Whether the file embeds each image and its mirror image and adds the two before it makes unit length,
+            as evaluation.combine_flips does; at twice the work.
+        limits: Limits; None for LIMITS[quantize].
+        far: Target FAR in (0, 1] of the threshold that is shipped, where pairs are given.
+        about: Dict of whatever else the contract shall say, under "about": plain values that JSON has.
+        aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
+            network takes 112x112 or 112x96, the sizes that the field aligns to.
+
+    Raises:
+        ValueError: On a batch size below 1 or a FAR out of range.
+        TypeError: Where `limits` or `about` is no such thing.
+
+    Example:
+        >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1, far=1e-3))
+    """
+
+    batch_size: int | None = None
+    flip_sum: bool = False
+    limits: Limits | None = None
+    far: float = 1e-3
+    about: dict | None = None
+    aligned: bool | None = None
+
+    def __post_init__(self):
+        size = self.batch_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
+            raise ValueError(f"batch_size must be an int >= 1, or None for any. Received: batch_size={size!r}.")
+        if not 0 < self.far <= 1:
+            raise ValueError(f"far must be in (0, 1]. Received: far={self.far!r}. One per cent is 0.01.")
+        if self.limits is not None and not isinstance(self.limits, Limits):
+            raise TypeError(f"limits must be export.Limits, such as Limits(mean=0.99). Received: {self.limits!r}.")
+        if self.about is not None and not isinstance(self.about, dict):
+            raise TypeError(f"about must be a dict of what the contract shall say. Received: {self.about!r}.")

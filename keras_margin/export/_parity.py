@@ -1,0 +1,260 @@
+"""The gate in front of every export: the reloaded file beside its model, image by image and pair by pair."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_margin import evaluation
+from keras_margin.export import _graph
+from keras_margin.export._options import LIMITS, Limits
+
+_IN_WORDS = {
+    None: "float32",
+    "float16": "float16 weights",
+    "dynamic": "int8 weights, float32 activations",
+    "int8": "int8 weights and activations",
+}
+# All pairs of 3,000 images are 4.5 million; of more images, a sample of that order.
+_ALL_PAIRS_OF, _MOST_GENUINE, _MOST_IMPOSTOR = 3000, 100_000, 1_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """What the file verifies, beside what its model does, on the same pairs.
+
+    Attributes:
+        far: Target FAR.
+        threshold: The operating threshold at that FAR, by the file's own scores: accept where cosine >= threshold.
+        tar: The file's TAR there.
+        eer: The file's equal error rate.
+        model_tar: The model's TAR at the same FAR, by its own threshold.
+        model_eer: The model's equal error rate.
+        num_genuine: Pairs of one person.
+        num_impostor: Pairs of two.
+    """
+
+    far: float
+    threshold: float
+    tar: float
+    eer: float
+    model_tar: float
+    model_eer: float
+    num_genuine: int
+    num_impostor: int
+
+
+@dataclasses.dataclass(frozen=True)
+class ParityReport:
+    """How far an exported file's embeddings are from the model's.
+
+    Attributes:
+        path: The file or folder.
+        quantize: None, "float16", "dynamic" or "int8".
+        num_images: Sample images compared.
+        synthetic: Whether the samples were noise, for want of images.
+        mean_cosine: Mean cosine of the two embeddings of an image; 1 is equal.
+        worst_cosine: Smallest of them.
+        worst_images: Indices of the (up to five) worst sample images, worst first.
+        limits: What had to be kept to.
+        bytes: Size on disk.
+        accuracy: Accuracy on the pairs; None where there were none.
+    """
+
+    path: str
+    quantize: str | None
+    num_images: int
+    synthetic: bool
+    mean_cosine: float
+    worst_cosine: float
+    worst_images: tuple
+    limits: Limits
+    bytes: int
+    accuracy: Accuracy | None = None
+
+    @property
+    def failures(self):
+        """What is beyond its limit, a phrase each; empty where the file is as near as it must be."""
+        limits, found = self.limits, []
+        for name, value in (("mean", self.mean_cosine), ("worst", self.worst_cosine)):
+            least = getattr(limits, name)
+            if least is not None and not value >= least:
+                found.append(f"{name} cosine {value:.6f}, limit {least:.6f}")
+        if self.accuracy is None:
+            return found
+        rise = self.accuracy.eer - self.accuracy.model_eer
+        drop = self.accuracy.model_tar - self.accuracy.tar
+        if limits.eer_rise is not None and not rise <= limits.eer_rise:
+            found.append(f"EER {rise:+.4f} against the model's, limit {limits.eer_rise:+.4f}")
+        if limits.tar_drop is not None and not drop <= limits.tar_drop:
+            found.append(f"TAR {-drop:+.4f} against the model's, limit {-limits.tar_drop:+.4f}")
+        return found
+
+    @property
+    def passed(self):
+        """Whether the file is as near as it must be."""
+        return not self.failures
+
+    def __str__(self):
+        """The report in a few sentences, for people."""
+        images = "images of noise" if self.synthetic else "images"
+        wanted = [
+            f"the {name} had to reach {getattr(self.limits, name):g}"
+            for name in ("worst", "mean")
+            if getattr(self.limits, name) is not None
+        ]
+        text = (
+            f"{self.path}: {self.bytes / 2**20:.1f} MiB, {_IN_WORDS[self.quantize]}. Against the model on "
+            f"{self.num_images} {images}: cosine mean {self.mean_cosine:.6f}, worst {self.worst_cosine:.6f} "
+            f"(image {self.worst_images[0]}){'; ' if wanted else ''}{', '.join(wanted)}."
+        )
+        if self.accuracy is None:
+            return text
+        found = self.accuracy
+        return (
+            f"{text} On {found.num_genuine:,} genuine and {found.num_impostor:,} impostor pairs: EER {found.eer:.2%} "
+            f"(model {found.model_eer:.2%}), TAR {found.tar:.2%} (model {found.model_tar:.2%}) at FAR {found.far:g} "
+            f"with threshold {found.threshold:.4f}."
+        )
+
+
+class ParityError(ValueError):
+    """An exported file differs from its model by more than a limit; nothing was left at its path.
+
+    Attributes:
+        report: The ParityReport.
+    """
+
+    def __init__(self, report):
+        self.report = report
+        images = ", ".join(str(image) for image in report.worst_images)
+        super().__init__(
+            f"{report.path} was not written: its embeddings differ from the model's. {'; '.join(report.failures)}. "
+            f"Mean cosine {report.mean_cosine:.6f}, worst {report.worst_cosine:.6f}; worst sample images: {images}. "
+            "Check the sample images, or choose a milder quantize=."
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judge:
+    """Everything to hold an export against: made, and found sound, before anything is converted.
+
+    Attributes:
+        network: The model's embedding network.
+        options: Options.
+        samples: uint8 images.
+        synthetic: Whether they are noise.
+        verification: (uint8 images, pairs (m, 2), is_same (m,)), or None.
+    """
+
+    network: object
+    options: object
+    samples: np.ndarray
+    synthetic: bool
+    verification: tuple | None = None
+
+    @classmethod
+    def of(cls, network, options, samples, pairs):
+        """The Judge of these sample images and pairs, of which either may be None."""
+        verification = None if pairs is None else _checked_pairs(network, pairs, options.far)
+        if samples is None and verification is not None:
+            samples = verification[0]
+        return cls(network, options, *_graph.samples_of(network, samples), verification)
+
+    def judge(self, run, path, quantize, size):
+        """The ParityReport of a file that `run` runs: from uint8 images to embeddings.
+
+        Raises:
+            ParityError: Where the file is not as near to its model as it must be.
+        """
+        wanted, found = self._by_model(self.samples), run(self.samples)
+        cosines = _cosines(wanted, found)
+        worst = np.argsort(cosines, kind="stable")[:5]
+        report = ParityReport(
+            path=str(path),
+            quantize=quantize,
+            num_images=len(self.samples),
+            synthetic=self.synthetic,
+            mean_cosine=float(cosines.mean()),
+            worst_cosine=float(cosines.min()),
+            worst_images=tuple(int(index) for index in worst),
+            limits=self.options.limits or LIMITS[quantize],
+            bytes=size,
+        )
+        if not report.passed:
+            raise ParityError(report)
+        if self.verification is not None:
+            report = dataclasses.replace(report, accuracy=self._accuracy(run))
+            if not report.passed:
+                raise ParityError(report)
+        return report
+
+    def _by_model(self, images):
+        # Operation by operation: nothing is traced, and no graph optimiser stands between the model and its file.
+        def embed(part):
+            return _graph.embed(self.network, part, self.options.flip_sum)
+
+        return _graph.run_in_batches(embed, images, min(16, len(images)))
+
+    def _accuracy(self, run):
+        images, pairs, is_same = self.verification
+        far = self.options.far
+        scores = evaluation.pair_scores(run(images), pairs)
+        model_scores = evaluation.pair_scores(self._by_model(images), pairs)
+        return Accuracy(
+            far=far,
+            threshold=evaluation.threshold_at_far(scores, is_same, far),
+            tar=evaluation.tar_at_far(scores, is_same, far),
+            eer=evaluation.eer(scores, is_same),
+            model_tar=evaluation.tar_at_far(model_scores, is_same, far),
+            model_eer=evaluation.eer(model_scores, is_same),
+            num_genuine=int(is_same.sum()),
+            num_impostor=int((~is_same).sum()),
+        )
+
+
+def _cosines(wanted, found):
+    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
+    # A zero or NaN embedding is as far from the model's as can be, never passed over.
+    cosines = np.sum(wanted * found, axis=1) / np.where(lengths > 0, lengths, np.inf)
+    return np.where(np.isfinite(cosines) & (lengths > 0), cosines, -1.0)
+
+
+def _checked_pairs(network, given, far):
+    """(images, pairs, is_same) of (images, is_same), as data.load_bin has them, or of (images, labels)."""
+    try:
+        images, truth = given
+    except (TypeError, ValueError):
+        raise TypeError(
+            "pairs must be (images, is_same), image 2i beside image 2i + 1, or (images, labels) for every pair of them."
+        ) from None
+    images, truth = _graph.checked_images(network, images, "pairs' images"), np.asarray(truth)
+    if truth.dtype == bool and truth.shape == (len(images) // 2,) and len(images) % 2 == 0:
+        pairs, is_same = np.arange(len(images)).reshape(-1, 2), truth
+    elif truth.dtype != bool and truth.shape == (len(images),):
+        pairs, is_same = _pairs_of(truth)
+    else:
+        raise ValueError(
+            "pairs needs one bool for each two images, or one label an image. "
+            f"Received: {len(images)} images with {truth.dtype} {truth.shape}."
+        )
+    impostors = int((~is_same).sum())
+    if not 0 < impostors < len(is_same):
+        raise ValueError(
+            f"pairs needs pairs of one person and of two. Received: {len(is_same) - impostors} and {impostors}."
+        )
+    if far < 1 / impostors:
+        raise ValueError(
+            f"A threshold at far={far:g} cannot be measured on {impostors:,} impostor pairs, which show nothing "
+            f"below {1 / impostors:.2g}. Give more pairs, or a higher far in Options."
+        )
+    return images, pairs, is_same
+
+
+def _pairs_of(labels):
+    """(pairs, is_same): every pair of up to 3,000 images, a sample of those of more."""
+    if len(labels) <= _ALL_PAIRS_OF:
+        return evaluation.all_pairs(labels)
+    counts = np.unique(labels, return_counts=True)[1].tolist()
+    genuine = sum(count * (count - 1) // 2 for count in counts)
+    impostor = len(labels) * (len(labels) - 1) // 2 - genuine
+    return evaluation.make_pairs(labels, min(genuine, _MOST_GENUINE), min(impostor, _MOST_IMPOSTOR))

@@ -1,0 +1,123 @@
+"""Protocols on the files that they are published in: `.bin`, folders, pair lists, template lists; and checks of them.
+
+A format is a module with `recognises(path)`, which answers at a glance, and `open_protocol(path, name, image_size,
+fit)`, which returns a `Protocol`. Its row in FORMATS makes it known; the first that recognises a path opens it.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+
+from keras_margin import evaluation
+from keras_margin.protocols import bin_file, ijb, labelled, pair_list, ytf
+from keras_margin.protocols.base import FITS, Measured, Protocol, Settings
+from keras_margin.protocols.checks import (
+    Finding,
+    check_channels,
+    check_normalization,
+    check_overlap,
+    check_people,
+    prints,
+)
+from keras_margin.protocols.report import Report, Requirement
+from keras_margin.protocols.report import read as read_report
+
+__all__ = [
+    "FORMATS",
+    "Finding",
+    "Measured",
+    "Protocol",
+    "Report",
+    "Requirement",
+    "Settings",
+    "check_channels",
+    "check_normalization",
+    "check_overlap",
+    "check_people",
+    "embed",
+    "open",
+    "prints",
+    "read_report",
+]
+
+FORMATS = {"bin": bin_file, "ijb": ijb, "ytf": ytf, "pairs": pair_list, "labelled": labelled}
+
+# Sets that data.open knows by name.
+_NAMED = ("orl", "digits")
+
+FLIPS = (None, "sum", "concatenate")
+
+
+def open(path, *, image_size=None, fit=None, name=None):
+    """Opens a protocol by its files.
+
+    - `lfw.bin` and the like: verification, ten folds of consecutive pairs.
+    - A folder with `pairs.txt` (LFW's, images in `name/name_0001.jpg`) or `pairs.csv` (as `keras-margin pairs` writes
+      it): verification over those pairs.
+    - A folder with `splits.txt` or `splits_corrected.txt`: YTF, frames in `person/video/`, ten folds.
+    - A folder with `meta/*_face_tid_mid.txt`: IJB-B or IJB-C as insightface packs them, 1:1 and 1:N.
+    - Whatever `data.open` takes, a folder of identities first of all, or "orl": all pairs, ten folds of people,
+      identification with one image each enrolled.
+    - A `.npy` of labels: the same for embeddings that have no images here.
+
+    Args:
+        path: str or path-like.
+        image_size: (height, width) that the model takes; None where no image will be embedded.
+        fit: What to do with images of another size: None refuses them, "crop" cuts the middle out, "resize" stretches.
+        name: What its numbers are called; None for the file's name without its suffix.
+
+    Returns:
+        `Protocol`.
+
+    Raises:
+        FileNotFoundError: Nothing is there, or a list of a set is missing.
+        ValueError: Files of another form, images of another size; the error names file and line.
+
+    Example:
+        >>> protocol = keras_margin.protocols.open("lfw.bin", image_size=embedder.image_size)
+        >>> protocol.measure(keras_margin.protocols.embed(embedder, protocol)).values["accuracy"]
+    """
+    if fit not in FITS:
+        raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
+    path = pathlib.Path(os.fsdecode(path))
+    if not path.exists() and str(path) not in _NAMED:
+        raise FileNotFoundError(f"There is no set at {path}: nothing of that name.")
+    for module in FORMATS.values():
+        if module.recognises(path):
+            return module.open_protocol(path, name, image_size, fit)
+    raise AssertionError("labelled recognises everything")
+
+
+def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progress=None):
+    """Embeddings of all images of a protocol, in its order.
+
+    Args:
+        embedder: `embedders.FileEmbedder`, or another object with `embed(images, lengths)`.
+        protocol: `Protocol`.
+        flip: None; "sum" or "concatenate" to add those of the mirror images, as `evaluation.combine_flips`.
+        lengths: Whether embeddings keep the length that the network gave them; the published scripts of flips, of
+            templates and of SphereFace do. Exports have none left.
+        batch_size: Images at a time.
+        progress: Function that is called with the number of images done since its last call; or None.
+
+    Returns:
+        float32 array (num_images, embedding_size), twice as wide where flips are concatenated.
+
+    Raises:
+        ValueError: Another `flip`; as `embedder.embed` and the protocol's files.
+
+    Example:
+        >>> embeddings = embed(embedder, protocol, flip="sum")
+    """
+    if flip not in FLIPS:
+        raise ValueError(f'flip must be None, "sum" or "concatenate". Received: flip={flip!r}.')
+    parts, mirrored = [], []
+    for images in protocol.batches(batch_size):
+        parts.append(embedder.embed(images, lengths))
+        if flip:
+            mirrored.append(embedder.embed(np.ascontiguousarray(images[:, :, ::-1]), lengths))
+        if progress is not None:
+            progress(len(images))
+    rows = np.concatenate(parts)
+    return evaluation.combine_flips(rows, np.concatenate(mirrored), flip) if flip else rows

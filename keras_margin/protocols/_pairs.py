@@ -1,0 +1,30 @@
+"""What every protocol of image pairs measures, and a few of its pairs for quick looks."""
+
+import numpy as np
+
+from keras_margin import evaluation
+from keras_margin.protocols.base import Measured, angle_values, interval_note, noted, verification_values
+
+
+def measure_pairs(embeddings, pairs, is_same, people, folds, settings):
+    """`Measured` of verification over pairs of images, the folds given or None."""
+    with noted() as notes:
+        report = evaluation.verification_report(
+            embeddings, pairs, is_same, people, folds, settings.far, settings.bootstrap(len(pairs))
+        )
+    scores = evaluation.pair_scores(embeddings, pairs)
+    values, unmeasurable = verification_values(report)
+    return Measured(
+        values=values | angle_values(scores, is_same),
+        unmeasurable=unmeasurable,
+        notes=tuple(note for note in (*notes, interval_note(report)) if note),
+        arrays={"scores": scores, "is_same": is_same, "pairs": pairs},
+    )
+
+
+def some_of(pairs, is_same, count, seed):
+    """At most `count` of either kind, drawn without replacement, in order."""
+    generator = np.random.default_rng(seed)
+    kinds = [np.flatnonzero(is_same), np.flatnonzero(~is_same)]
+    rows = np.sort(np.concatenate([generator.choice(kind, min(count, len(kind)), replace=False) for kind in kinds]))
+    return pairs[rows], is_same[rows]

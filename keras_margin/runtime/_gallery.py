@@ -1,0 +1,314 @@
+"""The people one looks for: their embeddings, searched exactly, kept in a file that runs nothing."""
+
+import dataclasses
+import json
+import threading
+import zipfile
+
+import numpy as np
+
+from keras_margin import files
+from keras_margin.runtime import _rows
+
+_FORMAT, _FORMAT_VERSION = "keras-margin gallery", 1
+_PARTS = ("about", "embeddings", "people")
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """A person found.
+
+    Attributes:
+        name: Who.
+        score: Cosine to the nearest of their embeddings, in [-1, 1].
+    """
+
+    name: str
+    score: float
+
+
+class Gallery:
+    """Known people and their embeddings.
+
+    score(probe, person) = max over the person's rows g of cos(probe, g)
+
+    Thread-safe: calls wait for one another.
+
+    Args:
+        embedding_size: Length of an embedding, >= 1.
+        model: What made the embeddings, such as `Embedder.model_id`; kept in the file, so that embeddings of another
+            network are not searched by mistake. None where it does not matter.
+
+    Raises:
+        TypeError: On an embedding size that is no int, or a model that is no str.
+        ValueError: On an embedding size below 1.
+
+    Example:
+        >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
+        >>> gallery.enrol("Ada", embedder.embed(photographs))
+        >>> gallery.search(embedder.embed(probe), threshold=embedder.threshold)[0]
+        [Match(name='Ada', score=0.81)]
+        >>> gallery.save("people.npz")
+    """
+
+    def __init__(self, embedding_size, model=None):
+        if isinstance(embedding_size, bool) or not isinstance(embedding_size, (int, np.integer)):
+            raise TypeError(f"Gallery needs embedding_size as an int. Received: embedding_size={embedding_size!r}.")
+        if embedding_size < 1:
+            raise ValueError(f"Gallery needs embedding_size >= 1. Received: embedding_size={embedding_size}.")
+        if model is not None and not isinstance(model, str):
+            raise TypeError(f"Gallery needs model as a str or None. Received: model={model!r}.")
+        self.model = model
+        self._lock = threading.RLock()
+        # Room for more rows than are in use; what is beyond `_count` is zero.
+        self._rows = np.zeros((0, int(embedding_size)), np.float32)
+        self._people = np.zeros(0, np.int64)  # Of each row, its person's place in _names.
+        self._count = 0
+        self._names, self._places = [], {}  # By place, and the place of each.
+
+    @property
+    def embedding_size(self):
+        """Length of an embedding."""
+        return self._rows.shape[1]
+
+    @property
+    def names(self):
+        """Tuple of the people, in the order they were first enrolled."""
+        return tuple(self._names)
+
+    def __len__(self):
+        """How many embeddings there are, of all people."""
+        return self._count
+
+    def __contains__(self, name):
+        return name in self._places
+
+    def __repr__(self):
+        return f"Gallery({len(self._names):,} people, {self._count:,} embeddings of {self.embedding_size})"
+
+    def enrol(self, name, embeddings):
+        """Adds a person, or more embeddings of a person.
+
+        Args:
+            name: Who; a str that is not empty. For many people at once: a list of them, one a row.
+            embeddings: Float array (embedding_size,) or (n, embedding_size), n >= 1; of any length but zero.
+
+        Raises:
+            TypeError: A name that is no str, or embeddings that are no floats.
+            ValueError: An empty name, another shape, a zero, NaN or infinite embedding. Nothing was added then.
+
+        Example:
+            >>> gallery.enrol("Ada", embedder.embed(photographs))
+            >>> gallery.enrol(["Ada", "Grace"], embedder.embed([one, other]))
+        """
+        rows = self._checked(embeddings, "enrol")
+        if not np.any(rows, axis=1).all():
+            raise ValueError("enrol needs embeddings of some length. Received: a row of zeros, which is like nobody.")
+        names = [name] * len(rows) if isinstance(name, str) else list(name)
+        if not all(isinstance(each, str) for each in names):
+            raise TypeError(
+                f"enrol needs names as str. Received: {next(n for n in names if not isinstance(n, str))!r}."
+            )
+        if len(names) != len(rows) or not all(names):
+            raise ValueError(
+                f"enrol needs a name, not empty, for each row. Received: {len(names)} for {len(rows)} rows."
+            )
+        with self._lock:
+            end = self._count + len(rows)
+            if end > len(self._rows):
+                self._make_room(end if self._count == 0 else max(end, self._count * 3 // 2))
+            for each in names:
+                if each not in self._places:
+                    self._places[each] = len(self._names)
+                    self._names.append(each)
+            self._rows[self._count : end] = rows
+            self._people[self._count : end] = [self._places[each] for each in names]
+            self._count = end
+
+    def remove(self, name):
+        """Removes a person: their name and every embedding, from memory at once, from a file with the next `save`.
+
+        The rows are overwritten, not merely unlinked. `save` replaces the older file; what a disk or a backup keeps of
+        replaced files is beyond this library.
+
+        Args:
+            name: Who.
+
+        Returns:
+            How many embeddings were removed.
+
+        Raises:
+            KeyError: Where there is no such person.
+        """
+        with self._lock:
+            place = self._place_of(name)
+            keep = np.flatnonzero(self._people[: self._count] != place)
+            removed = self._count - len(keep)
+            # In pieces: no second copy of a large gallery, and rows only ever move towards the front.
+            for start in range(0, len(keep), 4096):
+                part = keep[start : start + 4096]
+                self._rows[start : start + len(part)] = self._rows[part]
+            people = self._people[keep]
+            self._people[: len(keep)] = people - (people > place)
+            self._rows[len(keep) : self._count] = 0
+            self._people[len(keep) : self._count] = 0
+            self._count = len(keep)
+            del self._names[place]
+            self._places = {each: number for number, each in enumerate(self._names)}
+            return removed
+
+    def embeddings_of(self, name):
+        """The unit embeddings of a person, float32 (n, embedding_size), a copy.
+
+        Raises:
+            KeyError: Where there is no such person.
+        """
+        with self._lock:
+            return self._rows[: self._count][self._people[: self._count] == self._place_of(name)]
+
+    def search(self, embeddings, k=1, threshold=None):
+        """The people most alike to each embedding: exact, every row compared.
+
+        One matrix product of the probes and the whole gallery (64 probes at a time).
+
+        Args:
+            embeddings: Float array (embedding_size,) or (n, embedding_size), of any length; a zero one is like nobody.
+            k: People a probe, at most, >= 1.
+            threshold: Cosine below which a person is left out; None for none.
+
+        Returns:
+            List of n lists of `Match`, best first; empty where nobody reaches the threshold.
+
+        Raises:
+            TypeError: Embeddings that are no floats.
+            ValueError: Another shape, NaN or infinity, or k below 1.
+        """
+        probes = self._checked(embeddings, "search")
+        if k < 1:
+            raise ValueError(f"search needs k >= 1. Received: k={k}.")
+        with self._lock:
+            if not self._count:
+                return [[] for _ in probes]
+            parts = (
+                probes[start : start + _rows.PROBES_AT_ONCE] for start in range(0, len(probes), _rows.PROBES_AT_ONCE)
+            )
+            return [
+                found for part in parts for found in self._search(part, k, -np.inf if threshold is None else threshold)
+            ]
+
+    def _search(self, probes, k, threshold):
+        people = self._people[: self._count]
+        scores = probes @ self._rows[: self._count].T
+        # Among the best k * r rows, r the most rows of one person, there are at least k people, the best k of all.
+        most = 1 if len(self._names) == self._count or k == 1 else int(np.bincount(people).max())
+        wanted = min(k * most, self._count)
+        if wanted == 1:
+            best = scores.argmax(axis=1)[:, None]
+        else:
+            best = np.argpartition(scores, self._count - wanted, axis=1)[:, self._count - wanted :]
+        for row, candidates in zip(scores, best, strict=True):
+            ordered = candidates[np.argsort(-row[candidates], kind="stable")]
+            _, first = np.unique(people[ordered], return_index=True)
+            chosen = ordered[np.sort(first)[:k]]
+            yield [
+                Match(self._names[people[index]], float(np.clip(row[index], -1.0, 1.0)))
+                for index in chosen
+                if row[index] >= threshold
+            ]
+
+    def save(self, path):
+        """Writes the gallery: an .npz of plain arrays. The file appears whole or not at all; an older one is replaced.
+
+        Args:
+            path: File to write, usually *.npz.
+
+        Raises:
+            OSError: Where it cannot be written.
+        """
+        with self._lock, files.written_whole(path) as temporary:
+            about = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "model": self.model, "names": self._names}
+            text = json.dumps(about, ensure_ascii=False).encode("utf-8")
+            with open(temporary, "wb") as file:  # NumPy would add .npz to a bare name.
+                np.savez(
+                    file,
+                    about=np.frombuffer(text, np.uint8),
+                    embeddings=self._rows[: self._count],
+                    people=self._people[: self._count],
+                )
+
+    @classmethod
+    def load(cls, path):
+        """Reads a gallery that `save` wrote. Nothing in the file is run: arrays and JSON, no pickle.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Gallery.
+
+        Raises:
+            FileNotFoundError: Where there is no such file.
+            ValueError: Where it is no gallery, or damaged.
+        """
+        try:
+            parts = _read_parts(path)
+            about = json.loads(parts["about"].tobytes())
+            names, rows, people = about["names"], parts["embeddings"], parts["people"]
+            gallery = cls(rows.shape[1], about["model"])
+            gallery._take(about, names, rows, people)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"There is no gallery at {path}.") from None
+        except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no gallery, or a damaged one: {error}.") from error
+        return gallery
+
+    def _take(self, about, names, rows, people):
+        """Takes what a file holds, once it is sound."""
+        if (about["format"], about["format_version"]) != (_FORMAT, _FORMAT_VERSION):
+            raise ValueError(
+                f"format {about['format']!r} {about['format_version']!r}, not {_FORMAT!r} {_FORMAT_VERSION}"
+            )
+        if rows.dtype != np.float32 or rows.ndim != 2 or people.dtype != np.int64 or people.shape != rows.shape[:1]:
+            raise ValueError(f"embeddings {rows.dtype} {rows.shape} with people {people.dtype} {people.shape}")
+        if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+            raise ValueError("names that are empty, twice there or no text")
+        if not np.array_equal(np.unique(people), np.arange(len(names))):
+            raise ValueError("embeddings of nobody, or people without any")
+        if not (np.abs(np.einsum("nd,nd->n", rows, rows) - 1) < 1e-3).all():
+            raise ValueError("embeddings that are not of unit length")
+        self._rows, self._people, self._count, self._names = rows, people, len(rows), list(names)
+        self._places = {name: place for place, name in enumerate(names)}
+
+    def _place_of(self, name):
+        if name not in self._places:
+            raise KeyError(f"The gallery knows nobody called {name!r}.")
+        return self._places[name]
+
+    def _checked(self, embeddings, call):
+        """Unit rows (n, embedding_size), a zero row left as it is."""
+        rows = np.asarray(embeddings)
+        if not np.issubdtype(rows.dtype, np.floating):
+            raise TypeError(f"{call} needs embeddings, floats. Received: {rows.dtype} of shape {rows.shape}.")
+        rows = rows[None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or rows.shape[1] != self.embedding_size or not len(rows):
+            raise ValueError(
+                f"{call} needs embeddings of shape (n, {self.embedding_size}) or ({self.embedding_size},), n >= 1. "
+                f"Received: shape {np.shape(embeddings)}."
+            )
+        return _rows.unit_rows(rows, "embeddings")
+
+    def _make_room(self, capacity):
+        rows, people = np.zeros((capacity, self.embedding_size), np.float32), np.zeros(capacity, np.int64)
+        rows[: self._count], people[: self._count] = self._rows[: self._count], self._people[: self._count]
+        self._rows[:] = 0  # The older copy of everybody's data does not linger.
+        self._rows, self._people = rows, people
+
+
+def _read_parts(path):
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            # As it was written; a compressed part could be a thousand times larger than its file.
+            if part.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{part.filename} is compressed, which no gallery is")
+    with np.load(path, allow_pickle=False) as parts:
+        return {name: parts[name] for name in _PARTS}

@@ -1,0 +1,117 @@
+"""What a network's input and output tensors take and give: layout, quantisation, normalisation of pixels."""
+
+import math
+
+import numpy as np
+
+# Largest believable input, in values (1 GiB of float32): a damaged shape must not exhaust the memory.
+_MAX_INPUT = 2**28
+
+
+def layout(detail, path):
+    """(fixed batch or None, (height, width), channels first) of the input."""
+    # Files of old converters carry no signature of the shape, only the shape.
+    shape = tuple(detail["shape_signature"].tolist() or detail["shape"].tolist())
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        raise ValueError(
+            "Embedder needs an input of shape (batch, height, width, 3) or (batch, 3, height, width). "
+            f"Received: {path}, which takes {shape}."
+        )
+    if shape[1] == shape[3]:
+        raise ValueError(
+            f"Embedder cannot tell which axis holds the channels. Received: {path}, which takes {shape}. "
+            "Convert the model with channels last and more than 3 rows."
+        )
+    channels_first = shape[1] == 3
+    image_size = shape[2:] if channels_first else shape[1:3]
+    if min(image_size) < 1:
+        raise ValueError(
+            f"Embedder needs an input of fixed height and width. Received: {path}, which takes {shape} (-1 is free)."
+        )
+    if math.prod(max(size, 1) for size in shape) > _MAX_INPUT:
+        raise ValueError(f"{path} asks for an input of {shape}, more than {_MAX_INPUT} values. Is the file damaged?")
+    return (None if shape[0] < 1 else shape[0]), image_size, channels_first
+
+
+def _quantization(detail):
+    """(scale, zero_point) of a quantised tensor, or None."""
+    parameters = detail["quantization_parameters"]
+    if len(parameters["scales"]) == 0:
+        return None
+    return parameters["scales"][0], int(parameters["zero_points"][0])
+
+
+def encoder(detail, normalization, path):
+    """A function from uint8 images (n, height, width, 3) to what the input tensor takes."""
+    dtype, quantization = np.dtype(detail["dtype"]), _quantization(detail)
+    if dtype == np.uint8 and quantization is None:
+        _refuse(normalization, path, "uint8 pixels")
+        return lambda images: images
+    if dtype == np.float32:
+        mean, std = _checked_normalization(normalization, path, "float32")
+        return lambda images: (images.astype(np.float32) - mean) / std
+    if dtype not in (np.int8, np.uint8) or quantization is None:
+        raise ValueError(
+            "Embedder needs an input of uint8, float32, or int8 or uint8 with a scale and zero point. "
+            f"Received: {path}, which takes {dtype}."
+        )
+    (scale, zero_point), limits = quantization, np.iinfo(dtype)
+    lowest, highest = scale * (limits.min - zero_point), scale * (limits.max - zero_point)
+    # The file says itself that it takes 0 to 255; a calibration that saw no pure white may stop a few levels short.
+    if abs(lowest) < 8 and abs(highest - 255) < 8:
+        _refuse(normalization, path, f"pixels from {lowest:.0f} to {highest:.0f}")
+        mean, std = np.float32(0.0), np.float32(1.0)
+    else:
+        shown = f"{dtype} standing for {lowest:.3g} to {highest:.3g}"
+        mean, std = _checked_normalization(normalization, path, shown)
+
+    def encode(images):
+        values = np.rint((images.astype(np.float32) - mean) / (std * scale)) + zero_point
+        return np.clip(values, limits.min, limits.max).astype(dtype)
+
+    return encode
+
+
+def _refuse(normalization, path, takes):
+    if normalization is not None:
+        raise ValueError(
+            f"{path} takes {takes} and normalises inside, so normalization must be left out. "
+            f"Received: normalization={normalization!r}."
+        )
+
+
+def _checked_normalization(normalization, path, takes):
+    """(mean, std) as float32 arrays that broadcast over RGB."""
+    if normalization is None:
+        raise ValueError(
+            f"{path} takes {takes}, so Embedder must be told how its pixels are normalised, (image - mean) / std: pass "
+            "for example normalization=(127.5, 128.0), or (0.0, 1.0) if it takes raw pixels."
+        )
+    try:
+        mean, std = (np.asarray(part, dtype=np.float32) for part in normalization)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "normalization must be (mean, std), each a number or three numbers (R, G, B). "
+            f"Received: normalization={normalization!r}."
+        ) from None
+    if mean.shape not in ((), (3,)) or std.shape not in ((), (3,)):
+        raise ValueError(
+            "normalization must be (mean, std), each a number or three numbers (R, G, B). "
+            f"Received: normalization={normalization!r}."
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError(f"normalization must be finite, with std > 0. Received: normalization={normalization!r}.")
+    return mean, std
+
+
+def dequantize(answer, detail, path):
+    if np.issubdtype(answer.dtype, np.floating):
+        return answer.astype(np.float32, copy=False)
+    quantization = _quantization(detail)
+    if quantization is None:
+        raise ValueError(
+            "Embedder needs an output of floats, or of integers with a scale and zero point. "
+            f"Received: {path}, which answers {answer.dtype}. Is it an embedder?"
+        )
+    scale, zero_point = quantization
+    return (answer.astype(np.float32) - zero_point) * scale
