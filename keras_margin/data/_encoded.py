@@ -5,7 +5,14 @@ import logging
 
 import numpy as np
 
-from keras_margin.data.reader import CHUNK_SIZE, Reader, decode_image, resize_image
+from keras_margin.data.reader import (
+    CHUNK_SIZE,
+    LARGEST_PIXELS,
+    Reader,
+    announced_size,
+    decode_image,
+    resize_image,
+)
 
 _MAX_NAMED = 20
 
@@ -128,6 +135,9 @@ def decode(contents):
 
     try:
         with tf.device("CPU:0"):
+            height, width = announced_size(contents).numpy().tolist()
+            if height * width > LARGEST_PIXELS:
+                raise UnreadableError(f"it has {height:,} x {width:,} pixels, more than {LARGEST_PIXELS:,}")
             return decode_image(contents)
     except (tf.errors.OpError, ValueError) as error:
         message = getattr(error, "message", str(error))
