@@ -38,12 +38,13 @@ class Augmentation:
         if not 0 <= self.rotate <= 180:
             raise ValueError(f"Augmentation needs rotate in [0, 180] degrees. Received: rotate={self.rotate!r}.")
 
-    def apply(self, images, seed):
+    def apply(self, images, seed, part=(0, 1)):
         """A batch of images, changed.
 
         Args:
             images: uint8 or float tensor (batch, height, width, channels), pixels in [0, 255].
             seed: Integer tensor (2,): the same seed, the same changes.
+            part: (k, n): `images` are the k-th of n equal parts of a batch, and change as they would in the whole.
 
         Returns:
             Float32 tensor shaped like `images`, in [0, 255].
@@ -51,7 +52,9 @@ class Augmentation:
         import tensorflow as tf
 
         count = tf.shape(images)[0]
-        draws = tf.random.stateless_uniform((6, count), seed, -1.0, 1.0)
+        share, shares = part
+        draws = tf.random.stateless_uniform((6, count * shares), seed, -1.0, 1.0)
+        draws = draws[:, share * count : (share + 1) * count]
         mirrored = draws[0] < 0 if self.flip else tf.zeros((count,), tf.bool)
         if self.warps:
             images = _warp(tf.cast(images, tf.float32), self, mirrored, draws[1:5])

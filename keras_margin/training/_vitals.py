@@ -102,7 +102,7 @@ def first_not_finite(network, images):
             return f"the weight {weight.path}"
     layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
     try:
-        probe = keras.Model(network.inputs, [layer.output for layer in layers])
+        probe = keras.Model(network.input, [layer.output for layer in layers])
     except (AttributeError, ValueError):
         return None  # A network that is no graph of layers.
     for layer, output in zip(layers, probe(images, training=False), strict=True):
@@ -137,10 +137,11 @@ def label_agreement(reader, seed=0, pairs=600):
     images, _ = reader.subset(numbers).arrays()
     if len(images) != len(numbers):
         return None  # Some could not be read; their places are not known.
-    grey = images.mean(axis=-1).reshape(len(images), -1).astype(np.float32)
-    grey -= grey.mean(axis=1, keepdims=True)
-    grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-12)
+    # Less what all have in common, or every cosine is near 1.
+    rows = images.reshape(len(images), -1).astype(np.float32)
+    rows -= rows.mean(axis=0)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     both = places.reshape(-1, 2)
-    scores = np.sum(grey[both[:, 0]] * grey[both[:, 1]], axis=1)
+    scores = np.sum(rows[both[:, 0]] * rows[both[:, 1]], axis=1)
     own, other = scores[: len(genuine)], np.sort(scores[len(genuine) :])
     return float(np.searchsorted(other, own).mean() / len(other))
