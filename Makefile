@@ -7,7 +7,7 @@ JOBS ?= 2
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
 DEMO_EXTRAS := cpu,demo,litert,plots
-TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,jax,dev
+TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,jax,onnx,dev
 TORCH_EXTRAS := torch,dev
 
 DEMO_READY := .venv/.demo-python$(PYTHON_VERSION)
@@ -18,7 +18,8 @@ WEB_READY := export/web/node_modules/.package-lock.json
 
 # The files that pass on every backend; the rest is TensorFlow's or has no Keras in it.
 PORTABLE_TESTS := $(wildcard $(addprefix tests/test_,$(addsuffix .py,numerics checks margins engines model)) \
-  tests/losses/test_*.py tests/heads/test_*.py tests/backbones/test_*.py)
+  tests/losses/test_*.py tests/heads/test_*.py tests/backbones/test_*.py \
+  tests/convert/test_parity.py)
 
 # Each worker computes on one thread, so that as many of them as there are cores do not fight over them.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1

@@ -34,6 +34,7 @@ flags.DEFINE_integer("threads", 2, "Threads to compute with.")
 flags.DEFINE_list("variants", None, "Names of the variants; all by default. The first is what ratios are to.")
 flags.DEFINE_bool("memory", True, "Measure peaks too, each variant in a process of its own.")
 flags.DEFINE_string("torch", None, "Python of an environment with PyTorch, to measure it in the same run.")
+flags.DEFINE_list("torch_variants", None, "Names of PyTorch's variants; all by default.")
 flags.DEFINE_string("out", None, "JSON file to write the figures to.")
 flags.DEFINE_string("memory_of", None, "Internal: the variant whose peak memory this process measures.")
 
@@ -100,6 +101,8 @@ def rows_of_torch():
     command = [FLAGS.torch, "-m", "benchmarks.head", f"--shapes={','.join(FLAGS.shapes)}", f"--out={path}"]
     command += [f"--size={FLAGS.size}", f"--repeats={FLAGS.repeats}", f"--threads={FLAGS.threads}"]
     command += [f"--memory={FLAGS.memory}"]
+    if FLAGS.torch_variants:
+        command += [f"--variants={','.join(FLAGS.torch_variants)}"]
     try:
         subprocess.run(command, env={**os.environ, "KERAS_BACKEND": "torch"}, check=True, stdout=subprocess.DEVNULL)
         with open(path) as file:

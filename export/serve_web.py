@@ -103,11 +103,9 @@ def served_model(path):
 
 def _export(path, exported):
     # TensorFlow takes seconds to import, and a .tflite file needs none.
-    import keras
+    from keras_margin import export
 
-    from keras_margin import backbones, export, model  # noqa: F401  Their layers are read from the file.
-
-    print(export.to_tflite(keras.saving.load_model(path, compile=False), exported))
+    print(export.to_tflite(path, exported, options=export.Options(batch_size=1)))
 
 
 def make_server(model, port):

@@ -18,6 +18,7 @@ _MODULES = (
     "audit",
     "backbones",
     "contract",
+    "convert",
     "curves",
     "data",
     "embedders",

@@ -40,7 +40,7 @@ def written_whole(path):
             raise type(error)(f"{given} cannot be written: {error.strerror or error}.") from error
         temporary = folder / path.name
         yield temporary
-        _put_in_place(temporary, path, folder / "replaced")
+        put_in_place(temporary, path, folder / "replaced")
     except BaseException:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -51,8 +51,14 @@ def written_whole(path):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _put_in_place(temporary, path, aside):
-    """Renames `temporary` to `path`; an older folder there is put aside first, and back if that fails."""
+def put_in_place(temporary, path, aside):
+    """Renames `temporary` to `path`; an older folder there is put aside first, and back if that fails.
+
+    Args:
+        temporary: File or folder, on the same disk.
+        path: Where it is to be.
+        aside: Where an older folder goes; there is nothing yet.
+    """
     if not path.is_dir():
         os.replace(temporary, path)
         return

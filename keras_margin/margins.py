@@ -54,7 +54,7 @@ def combined(theta, m1=1.0, m2=0.0, m3=0.0, beyond_pi="monotone"):
     Reference: Deng et al., ArcFace, CVPR 2019, eq. 3 and 4.
     """
     check_beyond_pi(beyond_pi, m1)
-    angle = theta if m1 == 1.0 else m1 * theta
+    angle = theta if isinstance(m1, (int, float)) and m1 == 1.0 else m1 * theta
     angle = angle if isinstance(m2, (int, float)) and m2 == 0 else angle + m2
     return CONTINUATIONS[beyond_pi](angle, theta, m2) - m3
 
@@ -266,7 +266,7 @@ def check_beyond_pi(beyond_pi, m1=1.0):
     if beyond_pi not in CONTINUATIONS:
         names = ", ".join(repr(name) for name in CONTINUATIONS)
         raise ValueError(f"beyond_pi must be one of {names}. Received: beyond_pi={beyond_pi!r}.")
-    if beyond_pi == "linear" and m1 != 1.0:
+    if beyond_pi == "linear" and not (isinstance(m1, (int, float)) and m1 == 1.0):
         raise ValueError(
             "beyond_pi='linear' is cos(theta) - m sin(m), defined for an added angle alone (m1 = 1). "
             f"Received: m1={m1}. Use beyond_pi='monotone' or 'none'."

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_margin import checks, heads, replicas
+from keras_margin import backbones, checks, heads, replicas
 
 PACKAGE = "keras_margin"
 
@@ -20,29 +20,43 @@ class EmbeddingModel(keras.Model):
     statistics of the global batch, so that two replicas train as one device and every copy predicts the same.
 
     Args:
-        backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones,
-            keras.applications, keras-hub, your own.
+        backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones, your own;
+            with a `tail` also one that ends in a feature map (batch, height, width, channels), such as those of
+            keras.applications with include_top=False, or keras-hub's.
         head: A MarginHead.
+        tail: How a feature map becomes an embedding: "bn-dropout-fc-bn" (ArcFace), "gdc" (MobileFaceNet) or "gap"; None
+            for a backbone that ends in embeddings.
+        embedding_size: Numbers an image that a tail gives; None for 512.
         **kwargs: As in keras.Model.
 
     Raises:
         TypeError: Where backbone or head is no such thing.
+        ValueError: Where the tail does not fit the backbone, or a size is given without a tail.
 
     Example:
         >>> model = EmbeddingModel(backbone, head=keras_margin.ArcFaceHead(num_classes))
         >>> model.compile(keras.optimizers.SGD(0.1, momentum=0.9)); model.fit(images, labels)
+
+        >>> maps = keras.applications.MobileNetV2(input_shape=(112, 112, 3), include_top=False, weights=None)
+        >>> model = EmbeddingModel(maps, tail="gdc", head=keras_margin.ArcFaceHead(num_classes))
     """
 
-    def __init__(self, backbone, head, **kwargs):
+    def __init__(self, backbone, head, tail=None, embedding_size=None, **kwargs):
         super().__init__(**kwargs)
         if not isinstance(backbone, keras.Layer):
             raise TypeError(f"EmbeddingModel needs a Keras model as backbone. Received: {backbone!r}.")
         if not isinstance(head, heads.MarginHead):
             raise TypeError(f"EmbeddingModel needs a MarginHead as head, such as ArcFaceHead(10). Received: {head!r}.")
+        if tail is not None:
+            backbone = backbones.with_tail(backbone, tail, embedding_size or 512)
+        elif embedding_size is not None:
+            raise ValueError(
+                "embedding_size is the size of what a tail gives; without a tail the backbone has its own. "
+                f"Received: embedding_size={embedding_size}, tail=None."
+            )
         self.embedder = backbone
         self.head = head
         self.accuracy_tracker = keras.metrics.Mean(name="accuracy")
-        self._objective = _PerSample(name="per_sample")
         self._class_metrics = False
         if backbone.built and len(getattr(backbone, "output_shape", ())) == 2:
             self.build(backbone.input_shape)
@@ -114,7 +128,9 @@ class EmbeddingModel(keras.Model):
         if self._class_metrics:
             # Here and not in compute_metrics, where the JAX trainer has taken the weights away.
             self._compile_metrics.update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
-        total = self._objective(per_sample, per_sample, sample_weight)
+        if sample_weight is not None:
+            per_sample = per_sample * ops.reshape(ops.cast(sample_weight, per_sample.dtype), (-1,))
+        total = replicas.batch_mean(per_sample)
         for loss in self.losses:
             total = total + self._aggregate_additional_loss(ops.cast(loss, total.dtype))
         return total
@@ -175,13 +191,3 @@ def synchronize_batch_norm(model):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
-
-
-class _PerSample(keras.losses.Loss):
-    """Hands per-sample values to Keras's own reduction, which also scales them for tf.distribute.
-
-    A scalar made by hand would escape that scaling, and two replicas would take steps twice as long as one.
-    """
-
-    def call(self, y_true, y_pred):
-        return y_pred

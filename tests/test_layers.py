@@ -7,10 +7,10 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "replicas", "notes", "contract", "progress"},
+    {"numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "progress"},
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
-    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit"},
+    {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit", "convert"},
     {"embedders", "protocols"},
     {"training", "experiment", "cli"},
 )
@@ -25,6 +25,7 @@ NEIGHBOURS = {
 }
 # Inside a package a file may use these, `base` and the `_private` ones; otherwise the files are neighbours.
 SHARED = {
+    "export": {"tflite"},
     "alignment": {"transform", "detector", "images"},
     "data": {"reader"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
@@ -43,6 +44,8 @@ PORTABLE = {
     "backbones",
     "model",
     "curves",
+    "convert",
+    "pickles",
 }
 KNOWS_NO_KERAS = {"evaluation", "alignment", "runtime", "contract"}
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}

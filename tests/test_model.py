@@ -211,3 +211,32 @@ def test_a_keras_applications_network_fits():
     images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
     loss = model.fit(images, np.arange(8) % CLASSES, verbose=0).history["loss"][0]
     assert np.isfinite(loss) and model.head.prototypes.shape == (CLASSES, 1280)
+
+
+@pytest.mark.parametrize("tail", km.backbones.TAILS)
+def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    maps = keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2)(inputs))
+    model = km.EmbeddingModel(maps, tail=tail, embedding_size=6, head=km.ArcFaceHead(3))
+    model.compile("sgd", jit_compile=False)
+    images = np.random.default_rng(0).uniform(0, 255, (6, 8, 8, 3)).astype("float32")
+    before = [ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+    model.fit(images, np.array([0, 1, 2, 0, 1, 2]), epochs=1, verbose=0)
+    moved = [
+        np.abs(ops.convert_to_numpy(weight) - old).max()
+        for weight, old in zip(model.trainable_weights, before, strict=True)
+    ]
+    # The last batch normalisation takes the bias of the fully connected layer in front of it away again.
+    assert sum(amount > 0 for amount in moved) >= len(moved) - 1
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-5)
+
+
+def test_a_size_without_a_tail_and_an_unknown_tail_are_refused():
+    inputs = keras.Input((8, 8, 3))
+    maps = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
+    with pytest.raises(ValueError, match="without a tail the backbone has its own. Received: embedding_size=6"):
+        km.EmbeddingModel(maps, head=km.ArcFaceHead(3), embedding_size=6)
+    with pytest.raises(ValueError, match="tail must be one of 'bn-dropout-fc-bn', 'gdc', 'gap'"):
+        km.EmbeddingModel(maps, head=km.ArcFaceHead(3), tail="avg")

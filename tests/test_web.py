@@ -225,9 +225,16 @@ def write_models(folder):
 
     from keras_margin import export
 
-    for name, (height, width), seed in (("square.tflite", (112, 112), 1), ("narrow.tflite", (112, 96), 2)):
-        samples = np.stack([smooth_picture(each, width, height) for each in (1, 2)])
-        export.to_tflite(small_network(height, width, seed), folder / name, samples=samples)
+    square = np.stack([smooth_picture(seed, 112, 112) for seed in (1, 2)])
+    export.to_tflite(small_network(112, 112, 1), folder / "square.tflite", samples=square)
+    # A fixed batch, and a threshold inside: three people, four pictures each, at a FAR that 54 impostor pairs can show.
+    people = np.stack([smooth_picture(seed, 96, 112) for seed in (4, 5, 6)]).repeat(4, axis=0).astype(int)
+    noise = np.random.default_rng(0).integers(-60, 61, people.shape)
+    narrow = np.clip(people + noise, 0, 255).astype(np.uint8)
+    options = export.Options(batch_size=1, far=0.1)
+    export.to_tflite(
+        small_network(112, 96, 2), folder / "narrow.tflite", pairs=(narrow, np.arange(12) // 4), options=options
+    )
     # Without a contract inside, so that the JSON beside it counts.
     bare = (folder / "square.tflite").read_bytes().replace(b"keras_margin.contract", b"keras_margin.no_thing")
     (folder / "bare.tflite").write_bytes(bare)
@@ -248,6 +255,7 @@ def write_models(folder):
 
 def expectations(folder):
     """Pictures, models and what keras_margin makes of them; written to expected.json for the browser's test."""
+    from keras_margin import contract
     from keras_margin.runtime import Embedder
 
     pictures = {name: smooth_picture(seed, 112, 112) for name, seed in (("a", 11), ("b", 12))}
@@ -275,6 +283,7 @@ def expectations(folder):
             "crop": crop.ravel().tolist(),
             "embedding": embedder.embed(a)[0].tolist(),
             "a with crop": embedder.verify(a, crop),
+            "threshold": (contract.read(folder / name)["threshold"] or {}).get("cosine"),
         }
     square = Embedder(folder / "square.tflite")
     cosine = expected["models"]["square.tflite"]["a with b"] = square.verify(pictures["a"], pictures["b"])

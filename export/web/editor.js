@@ -22,6 +22,8 @@ export class Editor {
     this.buttons = NAMES.map((name, index) => this.makePoint(name, index));
     this.find(".points").append(...this.buttons);
     this.find("#zoom").addEventListener("input", () => this.zoom());
+    // Enter would press the form's first button.
+    this.find("#zoom").addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
     this.find(".stage").addEventListener("pointerdown", (event) => this.placed(event));
     dialog.addEventListener("close", () => this.finish());
   }

@@ -13,38 +13,29 @@ const [INNER, REACH] = [66, 30];
  */
 export function drawAgreement(svg, first, second) {
   const products = first.map((value, index) => value * second[index]);
-  drawSpokes(svg, products, INNER, REACH);
-}
-
-/** Draws one embedding: spokes outwards for positive numbers, inwards for negative ones. */
-export function drawEmbedding(svg, embedding) {
-  drawSpokes(svg, embedding, 62, 34);
-}
-
-/** Only the ring itself, while there is nothing to draw. */
-export function drawEmpty(svg) {
-  svg.replaceChildren(circle(INNER));
-}
-
-function drawSpokes(svg, values, radius, reach) {
-  const largest = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const largest = products.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const paths = { agree: "", differ: "" };
-  values.forEach((value, index) => {
-    const angle = (2 * Math.PI * index) / values.length - Math.PI / 2;
+  products.forEach((value, index) => {
+    const angle = (2 * Math.PI * index) / products.length - Math.PI / 2;
     // The square root lets small products be seen: most of them are a tenth of the largest.
-    const length = largest > 0 ? Math.sqrt(Math.abs(value) / largest) * reach : 0;
-    const end = value >= 0 ? radius + length : radius - length * 0.6;
-    paths[value >= 0 ? "agree" : "differ"] += `M${at(radius, angle)}L${at(end, angle)}`;
+    const length = largest > 0 ? Math.sqrt(Math.abs(value) / largest) * REACH : 0;
+    const end = value >= 0 ? INNER + length : INNER - length * 0.6;
+    paths[value >= 0 ? "agree" : "differ"] += `M${at(INNER, angle)}L${at(end, angle)}`;
   });
-  const width = Math.min(2.4, (2 * Math.PI * radius * 0.62) / values.length).toFixed(2);
+  const width = Math.min(2.4, (2 * Math.PI * INNER * 0.62) / products.length).toFixed(2);
   svg.replaceChildren(
-    circle(radius),
+    circle(),
     ...Object.entries(paths).map(([name, d]) => element("path", { class: name, d, "stroke-width": width })),
   );
 }
 
-function circle(radius) {
-  return element("circle", { class: "base", r: radius, fill: "none" });
+/** Only the ring itself, while there is nothing to draw. */
+export function drawEmpty(svg) {
+  svg.replaceChildren(circle());
+}
+
+function circle() {
+  return element("circle", { class: "base", r: INNER, fill: "none" });
 }
 
 function at(radius, angle) {

@@ -19,6 +19,15 @@ COMMANDS = {
     "pairs": "draw a verification protocol from a set: a .bin, or a list of pairs",
     "audit": "look for what is wrong with a set: damage, duplicates, swapped channels, overlap",
     "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
+    "export": "the embedding alone as TFLite, SavedModel or ONNX, compared with its model before it gets its name",
+    "inspect": "what an exported file says of itself: input, head, accuracy, threshold",
+    "embed": "embeddings of image files by a TFLite embedder, without TensorFlow",
+    "verify": "whether two photographs show one person, by a TFLite embedder, without TensorFlow",
+    "plot": "figures of reports, runs, heads and embeddings: ROC, DET, CMC, angles, errors, curves",
+    "backbones": "the networks by name: parameters, multiply-adds, shapes",
+    "convert": "insightface's PyTorch and ONNX weights to Keras and TFLite, and back",
+    "recipes": "the training recipes: the papers' published ones, and the demo's",
+    "train": "trains an embedding by a recipe, measures it on people it never met, and exports it",
     "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
 }
 

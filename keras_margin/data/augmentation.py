@@ -78,13 +78,14 @@ class Augmentation:
             if not 0 <= value <= largest:
                 raise ValueError(f"Augmentation needs {name} in [0, {largest}], {unit}. Received: {name}={value!r}.")
 
-    def apply(self, images, seed):
+    def apply(self, images, seed, part=(0, 1)):
         """A batch of images, changed.
 
         Args:
             images: uint8 or float tensor (batch, height, width, channels), pixels in [0, 255]; of three channels where
                 colours change or JPEG is written.
             seed: Integer tensor (2,): the same seed, the same changes.
+            part: (k, n): `images` are the k-th of n equal parts of a batch, and change as they would in the whole.
 
         Returns:
             Float32 tensor shaped like `images`, in [0, 255].
@@ -92,8 +93,10 @@ class Augmentation:
         import tensorflow as tf
 
         count = tf.shape(images)[0]
-        draws = tf.random.stateless_uniform((6, count), seed, -1.0, 1.0)
-        more = self._more_draws(count, seed)
+        share, shares = part
+        own = slice(share * count, (share + 1) * count)
+        draws = tf.random.stateless_uniform((6, count * shares), seed, -1.0, 1.0)[:, own]
+        more = {name: values[own] for name, values in self._more_draws(count * shares, seed).items()}
         mirrored = draws[0] < 0 if self.flip else tf.zeros((count,), tf.bool)
         if self.warps:
             images = _warp(tf.cast(images, tf.float32), self, mirrored, draws[1:5], more)

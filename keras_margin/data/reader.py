@@ -65,6 +65,7 @@ class Reader(abc.ABC):
         drop_remainder=False,
         start=0,
         images_per_identity=None,
+        part=(0, 1),
     ):
         """A tf.data set of (image, label).
 
@@ -87,26 +88,32 @@ class Reader(abc.ABC):
             start: How many batches of an endless set to leave out: the others are the same as without, and those left
                 out are not read. A run that was interrupted after step k goes on with `start=k`.
             images_per_identity: K, a divisor of batch_size; needs `shuffle`. None for every image once an epoch.
+            part: (k, n): the k-th of n equal parts of every batch of an endless set, 0 <= k < n, for n processes that
+                share each; the others' images are not read.
 
         Returns:
             A `tf.data.Dataset` of (uint8 RGB image (height, width, 3), int32 label ()), with a leading batch axis
             if `batch_size` is given.
 
         Raises:
-            ValueError: If `batch_size`, `seed`, `start` or `images_per_identity` is out of range, `drop_remainder` is
-                set without batches, or `start` without `repeat`.
+            ValueError: If `batch_size`, `seed`, `start`, `images_per_identity` or `part` is out of range,
+                `drop_remainder` is set without batches, or `start` or `part` without `repeat`.
 
         Example:
             >>> import keras_margin.data
             >>> images, labels = next(iter(keras_margin.data.open("orl").dataset(32, shuffle=True)))
         """
         batch_size, seed, start = _check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start)
+        share, shares = _check_part(part, batch_size, repeat)
         order = self._order(batch_size, shuffle, seed, images_per_identity)
         import tensorflow as tf
 
         # A visible GPU would otherwise receive, and hand back, every constant that the input pipeline captures.
         with tf.device("CPU:0"):
             chunks = _order.chunks(order, CHUNK_SIZE, repeat, start * (batch_size or 1))
+            if shares > 1:
+                batch_size //= shares
+                chunks = chunks.unbatch().batch(batch_size).shard(shares, share)
             chunks = chunks.map(self._loader(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             # Keras shows no progress, and warns after the first epoch, where it does not know the length.
             length = tf.data.INFINITE_CARDINALITY if repeat else order.epoch_size
@@ -413,6 +420,16 @@ def check_image_size(image_size):
             f"image_size={image_size!r}. Pass for example image_size=(112, 112)."
         )
     return height, width
+
+
+def _check_part(part, batch_size, repeat):
+    share, shares = (operator.index(number) for number in part)
+    if not 0 <= share < shares or (shares > 1 and (not repeat or batch_size is None or batch_size % shares)):
+        raise ValueError(
+            "part=(k, n) needs 0 <= k < n, and for n > 1 repeat=True and a batch_size that is a multiple of n. "
+            f"Received: part={tuple(part)}, repeat={repeat}, batch_size={batch_size}."
+        )
+    return share, shares
 
 
 def _check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start):

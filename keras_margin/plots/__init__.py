@@ -6,7 +6,8 @@ there: as PNG, PDF or SVG by the suffix, complete or not at all.
 
 from keras_margin.plots.curves import loss_curves, target_logits
 from keras_margin.plots.embeddings import Embedded, embedding_map
-from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram
+from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram, worst_pairs
+from keras_margin.plots.training import training_curves
 from keras_margin.plots.verification import cmc_curve, det_curve, roc_curve
 
 __all__ = [
@@ -20,4 +21,6 @@ __all__ = [
     "roc_curve",
     "score_histogram",
     "target_logits",
+    "training_curves",
+    "worst_pairs",
 ]

@@ -233,6 +233,8 @@ def test_everything_together_is_decided_by_the_seed_inside_a_graph_too():
     np.testing.assert_array_equal(first, same)
     assert np.all(np.any(first != other, axis=(1, 2, 3)))
     assert first.shape == images.shape and first.min() >= 0 and first.max() <= 255
+    halves = [augmentation.apply(images[3 * k : 3 * k + 3], [1, 2], part=(k, 2)).numpy() for k in range(2)]
+    np.testing.assert_allclose(np.concatenate(halves), first, atol=1e-3)
     dataset = tf.data.Dataset.from_tensors(images).map(lambda batch: augmentation.apply(batch, [1, 2]))
     assert dataset.element_spec.shape == images.shape
     # Fused multiply-adds of the graph round otherwise, and JPEG quantises the difference.

@@ -207,7 +207,7 @@ test("pictures can be dropped and pasted; a dropped model is loaded", async () =
             : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
         document.querySelector(selector).dispatchEvent(event);
       },
-      [type, target, names.map((name) => [name, [...readFileSync(path(name))]])],
+      [type, target, names.map((name) => [name, [...readFileSync(path(name.replace(".txt", "")))]])],
     );
   await give("drop", "body", ["a.png", "b.png"]);
   await compared();
@@ -219,14 +219,20 @@ test("pictures can be dropped and pasted; a dropped model is loaded", async () =
   await give("paste", "body", ["a.png"]);
   await compared();
   near(await similarity(), model["a with b"], 1e-4, "pasted");
+  await give("drop", "body", ["expected.json.txt", "b.png"]);
+  await page.getByText(/expected.json.txt.* is not a picture/).waitFor();
+  await give("drop", "body", ["a.png", "b.png", "a.png"]);
+  await page.getByText("Two pictures are compared: the others were left out.").waitFor();
   await give("drop", "body", ["narrow.tflite"]);
   await page.getByText(/narrow.tflite · faces of 96 × 112/).waitFor();
   await page.locator("#sentence").getByText("The first face has no points yet: press Align.").waitFor();
 });
 
-test("a model of another shape: pictures are fitted anew", async () => {
+test("a model of another shape, with a batch of one and a threshold inside: pictures are fitted anew", async () => {
   const narrow = expected.models["narrow.tflite"];
-  await chooseModel("narrow.tflite", "narrow.tflite.json");
+  // The JSON chosen with it is another model's: what is inside the file counts.
+  await chooseModel("narrow.tflite", "absurd.json");
+  assert.match(await words("#model-state"), new RegExp(`threshold ${narrow.threshold.toFixed(3)}$`));
   for (const which of ["first", "second"]) {
     await choose(which, "photo.png");
     await placeByKeys();
@@ -238,6 +244,8 @@ test("a model of another shape: pictures are fitted anew", async () => {
   });
   assert.deepEqual(size, narrow.size);
   near(await similarity(), 1, 1e-6, "a crop with itself");
+  assert.equal(await words("#verdict"), "Taken for the same person");
+  assert.match(await words("#facts"), /at most 10 % of the measured impostor pairs/);
 });
 
 test("what cannot be used is refused in words, and the model there was stays", async () => {
@@ -262,6 +270,17 @@ test("what cannot be used is refused in words, and the model there was stays", a
   await choose("first", "expected.json");
   await page.getByText(/expected.json.* is not a picture/).waitFor();
   near(await similarity(), model["a with b"], 1e-4, "what was there stays");
+});
+
+test("without a model the page says so, keeps the pictures, and takes them up when one comes", async () => {
+  await page.goto(new URL("index.html?model=model/none.tflite", PAGE_URL).href);
+  await page.getByText("No model yet: choose a .tflite file.").waitFor();
+  await choose("first", "a.png");
+  await choose("second", "b.png");
+  await page.getByText("Waiting for a model").nth(1).waitFor();
+  await chooseModel("square.tflite");
+  await compared();
+  near(await similarity(), model["a with b"], 1e-4, "cosine");
 });
 
 test("no picture can leave: every request goes to the page's own server, and the policy stops others", async () => {
@@ -308,8 +327,21 @@ for (const [width, scheme] of [[320, "light"], [390, "dark"], [1100, "light"], [
     await page.emulateMedia({ colorScheme: scheme });
     await page.evaluate(AXE);
     const check = async (where) => {
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-      assert.ok(wide <= 0, `${where}: ${wide} pixels stick out`);
+      const wide = await page.evaluate(() => {
+        const bench = document.querySelector("#editor");
+        return [document.documentElement.scrollWidth - window.innerWidth, bench.scrollWidth - bench.clientWidth];
+      });
+      // A crop that is not square is shown whole.
+      const cut = await page.evaluate(() => {
+        const inside = (outer, inner) => inner.bottom <= outer.bottom + 1 && inner.right <= outer.right + 1;
+        const frames = [...document.querySelectorAll(".frame")];
+        return frames.filter((each) => {
+          const canvas = each.querySelector("canvas").getBoundingClientRect();
+          return canvas.width > 0 && !inside(each.getBoundingClientRect(), canvas);
+        }).length;
+      });
+      assert.equal(cut, 0, `${where}: a canvas is cut by its frame`);
+      assert.ok(Math.max(...wide) <= 0, `${where}: ${wide} pixels stick out`);
       const small = await page.evaluate(() =>
         [...document.querySelectorAll("button:not(.point), .button, summary")]
           .map((each) => [each.textContent.trim(), each.getBoundingClientRect()])

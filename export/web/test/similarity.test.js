@@ -31,13 +31,14 @@ test("a contract gives its threshold, its template and what was measured", () =>
     threshold: { cosine: 0.31, far: 0.001, tar: 0.925 },
     accuracy: { eer: 0.0123, num_genuine: 450, num_impostor: 4500 },
     alignment: { points },
-    head: { class_name: "ArcFaceHead" },
+    head: { class: "ArcFaceHead" },
+    recipe: { name: "arcface_casia_r50" },
     keras_margin: "0.1.0",
   });
   assert.equal(found.threshold, 0.31);
   assert.deepEqual([found.aligned, found.template], [true, points]);
   const facts = found.facts.join(" ");
-  for (const words of ["0.1 % of the measured impostor", "93 % of the genuine", "1.2 %, measured on 450", "ArcFaceHead", "0.1.0"]) {
+  for (const words of ["0.1 % of the measured impostor", "93 % of the genuine", "1.2 %, measured on 450", "ArcFaceHead, recipe arcface_casia_r50", "0.1.0"]) {
     assert.ok(facts.includes(words), `${words} in ${facts}`);
   }
 });

@@ -1,0 +1,182 @@
+"""Trains an embedding by a recipe, measures it on people it never met, and exports it.
+
+keras-margin train                                            the embedded ORL faces, minutes
+keras-margin train --data_dir CASIA-WebFace --out runs/casia --replicas 4
+keras-margin train --recipe orl_demo --set head.margin=0.4 --set learning_rate=1e-3
+keras-margin train --data_dir ms1m --verify lfw.bin --verify agedb_30.bin --strategy multiworker
+
+Killed at any moment, the same command goes on from the last checkpoint, in OUT.partial, which is OUT when it is done.
+"""
+
+import dataclasses
+import logging
+import os
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from keras_margin import files
+from keras_margin.cli import _flags
+
+_TIMES = "KERAS_MARGIN_TIMES_STARTED_AGAIN"
+
+
+def add_arguments(parser):
+    """The command's flags."""
+    _flags.add_to(parser)
+
+
+def run(arguments):
+    """Runs the recipe and prints what it found."""
+    logging.getLogger("keras_margin").addHandler(_handler())
+    logging.getLogger("keras_margin").propagate = False
+    with files.hushed():
+        import tensorflow as tf
+
+        from keras_margin import training
+
+        logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    try:
+        train(arguments, Console())
+    except ConnectionError as error:
+        if arguments.strategy != "multiworker":
+            raise
+        again(error)
+    except tf.errors.OpError as error:
+        raise ValueError(training.plain_message(error)) from error
+    except KeyboardInterrupt:
+        print(f"keras-margin train: {interrupted(arguments.out)}", file=sys.stderr)  # noqa: T201
+        return 130
+    return 0
+
+
+def again(error):
+    """Starts this process anew in its own place, to wait for the worker that is gone; not without end.
+
+    Raises:
+        ConnectionError: `error`, after ten times.
+    """
+    times = int(os.environ.get(_TIMES, "0"))
+    if times >= 10:
+        raise error
+    print(f"keras-margin train: {error} Waiting for it here.", file=sys.stderr, flush=True)  # noqa: T201
+    # What TensorFlow holds of the old cluster goes with the program.
+    os.execve(sys.executable, sys.orig_argv, {**os.environ, _TIMES: str(times + 1)})
+
+
+def _handler():
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    return handler
+
+
+def interrupted(out):
+    """What to say to who interrupted a run."""
+    import pathlib
+
+    from keras_margin import experiment
+
+    out = pathlib.Path(out)
+    if experiment.can_go_on(out):
+        return f"interrupted; the same command goes on from the checkpoint in {experiment.partial_of(out)}."
+    return "interrupted; nothing was written."
+
+
+def chosen_recipe(arguments):
+    """The recipe that the flags name, with what they change."""
+    import tensorflow as tf
+
+    from keras_margin import recipes
+
+    recipe = recipes.get(arguments.recipe or ("arcface_casia_r50" if arguments.data_dir else "orl_demo"))
+    settings = [
+        f"{name}={getattr(arguments, name)}"
+        for name in ("steps", "head", "backbone", "iam_beta", "batch_size")
+        if getattr(arguments, name) is not None
+    ]
+    recipe = recipes.with_settings(recipe, [*settings, *arguments.set])
+    if arguments.mixed_precision:
+        if any(setting.startswith("precision=") for setting in arguments.set):
+            raise ValueError("--mixed_precision and --set precision=... contradict each other. Pass one of them.")
+        half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
+        recipe = dataclasses.replace(recipe, precision=half)
+    return recipe
+
+
+def train(arguments, console):
+    """Runs what the flags say, prints it, and returns the experiment.Outcome.
+
+    Args:
+        arguments: Whatever has the flags of `_flags.TRAIN` as attributes.
+        console: rich Console.
+
+    Raises:
+        KeyboardInterrupt: On SIGINT and SIGTERM, after a checkpoint.
+        ValueError, OSError, ImportError, tf.errors.OpError: What cannot be.
+    """
+    from keras_margin import data, experiment, training
+
+    recipe = chosen_recipe(arguments)
+    if arguments.strategy == "multiworker":
+        # The collectives of several workers want to be there before anything else computes.
+        training.make_strategy(arguments.replicas, arguments.strategy)
+    if arguments.data_dir is None:
+        say(console, "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
+    reader = data.open(arguments.data_dir, image_size=recipe.image_size, strict=arguments.strict)
+    if arguments.data_dir is not None:
+        say(console, f"Data: {arguments.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
+    with training.interruptible():
+        outcome = experiment.run(
+            recipe,
+            reader,
+            arguments.out,
+            held_out=10 if arguments.data_dir is None and arguments.held_out is None else arguments.held_out,
+            known_people=arguments.data_dir is None,
+            seed=arguments.seed,
+            running=experiment.Running(
+                replicas=arguments.replicas,
+                strategy=arguments.strategy,
+                deterministic=arguments.deterministic,
+                checkpoint_minutes=arguments.checkpoint_minutes,
+                keep=arguments.keep,
+                verify=tuple(arguments.verify),
+                verify_every=arguments.verify_every,
+                doctor=arguments.doctor,
+                restart=arguments.restart,
+            ),
+            console=console,
+        )
+    show(console, recipe, arguments.seed, outcome)
+    return outcome
+
+
+def say(console, text):
+    """One line, not broken at the terminal's edge; brackets in a path are no markup."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def show(console, recipe, seed, outcome):
+    """The final table."""
+    from keras_margin import export
+
+    if not outcome.measures:
+        say(console, f"This worker's part is done ({outcome.seconds:.0f} s); the first one measures and exports.")
+        return
+    run = f"{recipe.steps} steps of {recipe.batch_size}, seed {seed}"
+    table = Table(title=f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}", title_justify="left")
+    for column in ("people", "embedder"):
+        table.add_column(column)
+    for column in ("rank-1", "EER", "10-fold accuracy"):
+        table.add_column(column, justify="right")
+    for measure in outcome.measures:
+        table.add_row(
+            measure.protocol,
+            measure.embedder,
+            "" if measure.rank_1 is None else f"{measure.rank_1:.3f}",
+            f"{measure.eer:.1%}",
+            "" if measure.ten_fold is None else f"{measure.ten_fold:.3f} ± {measure.ten_fold_std:.3f}",
+        )
+    console.print(table)
+    say(console, export.as_table(outcome.reports))
+    say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")

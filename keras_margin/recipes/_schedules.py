@@ -1,0 +1,100 @@
+"""Learning rates by step: a table of decays, each with or without a warm-up before it."""
+
+import keras
+from keras import ops
+
+
+def _steps(recipe):
+    rates = [recipe.learning_rate / 10**drop for drop in range(len(recipe.decay_steps) + 1)]
+    # PiecewiseConstantDecay keeps the old rate at the boundary itself; the papers' code drops it there.
+    boundaries = [step - 1 for step in recipe.decay_steps]
+    return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
+
+
+def _cosine(recipe):
+    return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, max(1, recipe.steps - recipe.warmup_steps))
+
+
+def _polynomial(recipe):
+    steps = max(1, recipe.steps - recipe.warmup_steps)
+    return keras.optimizers.schedules.PolynomialDecay(recipe.learning_rate, steps, 0.0, recipe.decay_power)
+
+
+def _constant(recipe):
+    return keras.optimizers.schedules.PiecewiseConstantDecay([recipe.steps], [recipe.learning_rate] * 2)
+
+
+# Name -> (schedule of a recipe, whether it begins after the warm-up rather than at the run's first step).
+DECAYS = {
+    "steps": (_steps, False),
+    "cosine": (_cosine, True),
+    "polynomial": (_polynomial, True),
+    "constant": (_constant, False),
+}
+
+
+def decay_of(recipe):
+    """Name of the recipe's decay, which may be left for its other keys to say."""
+    return recipe.decay or ("steps" if recipe.decay_steps else "cosine")
+
+
+def check(recipe):
+    """Raises ValueError where the schedule's keys contradict each other."""
+    name = decay_of(recipe)
+    if name not in DECAYS:
+        raise ValueError(f"A recipe's decay is one of {', '.join(DECAYS)}. Received: decay={recipe.decay!r}.")
+    if recipe.decay_steps and name != "steps":
+        raise ValueError(
+            f"decay_steps belong to decay='steps'. Received: decay={name!r}, decay_steps={recipe.decay_steps}. "
+            "Leave one of them out."
+        )
+    if name == "steps" and not recipe.decay_steps and recipe.decay:
+        raise ValueError("decay='steps' needs decay_steps. For a rate that stays, pass decay='constant'.")
+    turns = tuple(recipe.decay_steps)
+    if any(late <= early for early, late in zip(turns, turns[1:], strict=False)) or any(step < 0 for step in turns):
+        raise ValueError(f"decay_steps rise. Received: decay_steps={turns}.")
+    if name == "polynomial" and not recipe.decay_power > 0:
+        raise ValueError(f"A recipe needs decay_power > 0. Received: decay_power={recipe.decay_power!r}.")
+
+
+def of(recipe):
+    """The recipe's learning rate, a Keras schedule."""
+    make, after_warmup = DECAYS[decay_of(recipe)]
+    schedule = make(recipe)
+    if not recipe.warmup_steps:
+        return schedule
+    return WarmUp(schedule, recipe.warmup_steps, recipe.learning_rate, after_warmup)
+
+
+@keras.saving.register_keras_serializable(package="keras_margin")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate that rises linearly from zero, and then follows another schedule.
+
+    rate(step) = peak * step / warmup_steps                     step < warmup_steps
+                 schedule(step - warmup_steps), or of the step  afterwards
+
+    Args:
+        schedule: Keras schedule.
+        warmup_steps: Updates, >= 1.
+        peak: Rate at the end of the warm-up.
+        shifted: Whether `schedule` counts from the end of the warm-up.
+    """
+
+    def __init__(self, schedule, warmup_steps, peak, shifted):
+        self.schedule, self.warmup_steps, self.peak, self.shifted = schedule, warmup_steps, peak, shifted
+
+    def __call__(self, step):
+        """The rate at this step."""
+        step = ops.cast(step, "float32")
+        later = ops.maximum(step - self.warmup_steps, 0.0) if self.shifted else step
+        return ops.where(step < self.warmup_steps, self.peak * step / self.warmup_steps, self.schedule(later))
+
+    def get_config(self):
+        """Arguments that build it again."""
+        named = {"warmup_steps": self.warmup_steps, "peak": self.peak, "shifted": self.shifted}
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), **named}
+
+    @classmethod
+    def from_config(cls, config):
+        """The schedule that `get_config` described."""
+        return cls(**{**config, "schedule": keras.saving.deserialize_keras_object(config["schedule"])})

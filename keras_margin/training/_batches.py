@@ -1,0 +1,75 @@
+"""What a recipe trains on: the batches of a reader, from any step on, whole or one worker's part."""
+
+import tensorflow as tf
+
+from keras_margin.training import _strategies
+
+
+def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
+    """Endless shuffled, augmented batches: a tf.data set of (float32 images in [0, 255], int32 labels).
+
+    Reproducible by seed; the same for one replica or many, and from any step on the same as from the first.
+
+    Args:
+        recipe: recipes.Recipe.
+        reader: From keras_margin.data.open.
+        seed: Of order and augmentation.
+        start: Batches to leave out, which are not read.
+        part: (k, n): the k-th of n equal parts of every batch.
+
+    Raises:
+        ValueError: Where the reader has fewer images than one batch, or the parts are not equal.
+    """
+    check(recipe, reader, part[1])
+    data = reader.dataset(
+        recipe.batch_size,
+        shuffle=True,
+        seed=seed,
+        repeat=True,
+        drop_remainder=True,
+        start=start,
+        images_per_identity=recipe.images_per_identity,
+        part=part,
+    )
+
+    def augment(index, batch):
+        images, labels = batch
+        return recipe.augmentation.apply(images, tf.stack([index, tf.cast(seed, tf.int64)]), part), labels
+
+    data = data.enumerate(start).map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return data.prefetch(tf.data.AUTOTUNE)
+
+
+def check(recipe, reader, replicas):
+    """Raises ValueError where data and recipe do not make batches that split over the replicas."""
+    if recipe.batch_size % replicas:
+        raise ValueError(f"batch_size={recipe.batch_size} does not split evenly over {replicas} replicas.")
+    if tuple(reader.image_size) != tuple(recipe.image_size):
+        raise ValueError(
+            f"Recipe {recipe.name!r} takes images of {tuple(recipe.image_size)} pixels (height, width), the data have "
+            f"{tuple(reader.image_size)}. Pass image_size={tuple(recipe.image_size)} to keras_margin.data.open."
+        )
+    if reader.num_images < recipe.batch_size:
+        raise ValueError(
+            f"One batch takes {recipe.batch_size} images, the training data have {reader.num_images}. "
+            "Pass a smaller --batch_size."
+        )
+
+
+def distributed(recipe, reader, strategy, seed, start):
+    """Iterator over the batches from step `start` on, each split over the strategy's replicas."""
+    if not _strategies.is_multiworker(strategy):
+        data = batches(recipe, reader, seed, start)
+        return iter(data if strategy.num_replicas_in_sync == 1 else strategy.experimental_distribute_dataset(data))
+    worker, workers = _strategies.worker_of(strategy)
+    share = recipe.batch_size // strategy.num_replicas_in_sync
+
+    def own_part(_):
+        data = batches(recipe, reader, seed, start, (worker, workers))
+        # Each element is one local replica's.
+        data = data if share * workers == recipe.batch_size else data.rebatch(share, drop_remainder=True)
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return data.with_options(options)
+
+    return iter(strategy.distribute_datasets_from_function(own_part))

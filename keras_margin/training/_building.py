@@ -1,0 +1,145 @@
+"""From a recipe to a compiled model."""
+
+import fnmatch
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from keras_margin import backbones, heads, losses, optimizers
+from keras_margin.backbones import prewhitening
+from keras_margin.model import EmbeddingModel
+from keras_margin.training import _ramps
+
+
+def build_model(recipe, num_classes):
+    """The recipe's EmbeddingModel, compiled.
+
+    Args:
+        recipe: recipes.Recipe.
+        num_classes: Classes of the training data, >= 2.
+
+    Returns:
+        EmbeddingModel.
+
+    Raises:
+        ValueError: Where the recipe names a backbone, head, loss or optimiser that there is not, freezes layers that
+            the backbone has not, or ramps what the head has not.
+    """
+    check_recipe(recipe, num_classes)
+    head = heads.get(recipe.head)(num_classes, regularizer=_regularizer(recipe), **dict(recipe.head_options))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision if recipe.precision != "float32" else before)
+    try:
+        backbone = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
+        if recipe.prewhiten:
+            backbone = prewhitening.prewhitened(backbone)
+        if recipe.weights:
+            load_backbone(backbone, recipe.weights)
+        freeze(backbone, recipe.freeze)
+        model = EmbeddingModel(backbone, head=head)
+        # On CPUs XLA compiles small convolutions for minutes and runs them slower than oneDNN does.
+        jit_compile = "auto" if tf.config.list_physical_devices("GPU") else False
+        model.compile(OPTIMIZERS[recipe.optimizer](recipe), jit_compile=jit_compile)
+    finally:
+        keras.config.set_dtype_policy(before)
+    return model
+
+
+def check_recipe(recipe, num_classes):
+    """Raises what `build_model` would for names and numbers, without building a network.
+
+    Raises:
+        ValueError: As `build_model`.
+        FileNotFoundError: Where the recipe's `weights` are not there.
+    """
+    if recipe.optimizer not in OPTIMIZERS:
+        raise ValueError(f"Unknown optimizer {recipe.optimizer!r}. Known optimizers: {', '.join(sorted(OPTIMIZERS))}.")
+    head = heads.get(recipe.head)(num_classes, regularizer=_regularizer(recipe), **dict(recipe.head_options))
+    _ramps.check(recipe, head)
+    head.check_optimizer(OPTIMIZERS[recipe.optimizer](recipe))
+    if recipe.backbone not in backbones.BACKBONES:
+        names = ", ".join(sorted(backbones.BACKBONES))
+        raise ValueError(f"Unknown backbone {recipe.backbone!r}. Known backbones: {names}.")
+    if recipe.weights:
+        _weights_file(recipe.weights)
+
+
+def _regularizer(recipe):
+    """The sum of what the recipe adds to the head's loss, or None."""
+    added = [losses.IAM(recipe.iam_beta)] if recipe.iam_beta else []
+    for name, options in recipe.regularizers:
+        if name not in losses.LOSSES:
+            raise ValueError(f"Unknown regularizer {name!r}. Known ones: {', '.join(sorted(losses.LOSSES))}.")
+        added.append(losses.LOSSES[name](**dict(options)))
+    total = None
+    for term in added:
+        total = term if total is None else total + term
+    return total
+
+
+def _sgd(recipe):
+    return optimizers.SGDWithL2(
+        recipe.schedule(), momentum=recipe.momentum, l2=recipe.weight_decay, exclude=recipe.decay_exclude
+    )
+
+
+def _adamw(recipe):
+    optimizer = keras.optimizers.AdamW(recipe.schedule(), weight_decay=recipe.weight_decay)
+    # Decay pulls a prototype's length, which the loss does not see, and batch norm's scale, which it should not pull.
+    optimizer.exclude_from_weight_decay(var_names=["prototypes", *recipe.decay_exclude])
+    return optimizer
+
+
+OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
+
+
+def freeze(backbone, patterns):
+    """Makes the layers whose names match one of `patterns` keep their weights; batch norm then its statistics too.
+
+    Raises:
+        ValueError: Where a pattern matches no layer.
+    """
+    for pattern in patterns:
+        layers = list(backbone._flatten_layers(include_self=False))
+        found = [layer for layer in layers if fnmatch.fnmatchcase(layer.name, pattern)]
+        if not found:
+            names = ", ".join(layer.name for layer in layers if layer.weights)
+            raise ValueError(f"freeze={pattern!r} matches no layer. The backbone's layers with weights: {names}.")
+        for layer in found:
+            layer.trainable = False
+
+
+def _weights_file(path):
+    path = pathlib.Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.exists():
+        raise FileNotFoundError(f"weights={str(path)!r}: there is no {file}.")
+    return file
+
+
+def load_backbone(backbone, path):
+    """Gives the backbone the weights of another of the same shapes, out of a .keras file or a run's folder.
+
+    Raises:
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If it is no Keras model, or its backbone's weights have other shapes.
+    """
+    file = _weights_file(path)
+    try:
+        given = keras.saving.load_model(file, compile=False)
+    except Exception as error:
+        raise ValueError(f"weights={str(path)!r} is no Keras model that can be read: {error}") from error
+    given = getattr(given, "embedder", given)
+    for ours, theirs in zip(backbone.weights, given.weights, strict=False):
+        if tuple(ours.shape) != tuple(theirs.shape):
+            raise ValueError(
+                f"weights={str(path)!r} are of another network: {ours.path} has the shape {tuple(ours.shape)}, there "
+                f"it is {theirs.path}, {tuple(theirs.shape)}."
+            )
+    if len(backbone.weights) != len(given.weights):
+        raise ValueError(
+            f"weights={str(path)!r} are of another network: {len(given.weights)} weights for {len(backbone.weights)}."
+        )
+    for ours, theirs in zip(backbone.weights, given.weights, strict=True):
+        ours.assign(keras.ops.convert_to_numpy(theirs))

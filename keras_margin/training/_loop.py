@@ -1,0 +1,198 @@
+"""`fit`: a recipe's updates, one by one, from wherever an earlier process was stopped."""
+
+import dataclasses
+import time
+import zlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_margin import recipes
+from keras_margin.model import EmbeddingModel
+from keras_margin.training import _batches, _state, _step, _stop, _strategies
+from keras_margin.training._building import build_model
+from keras_margin.training._errors import lost_workers, plain_errors
+from keras_margin.training._logbook import Logbook
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What `fit` returns.
+
+    Attributes:
+        model: The trained EmbeddingModel, built under the strategy; with the recipe's `ema` its backbone has the means.
+        history: Pairs (step, logs): loss and accuracy, averaged since the pair before.
+        seconds: Time spent in fitting, before an interruption too.
+    """
+
+    model: EmbeddingModel
+    history: tuple
+    seconds: float
+
+
+def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, checkpoints=None):
+    """Trains the recipe on what the reader reads.
+
+    With `checkpoints` the same call goes on from the newest one, with the same batches, optimiser, annealing and random
+    numbers: losses and weights are then those of a run that was never stopped.
+
+    Args:
+        recipe: recipes.Recipe.
+        reader: From keras_margin.data.open, with images of the recipe's size.
+        strategy: From make_strategy; None for one device.
+        seed: Of weights, order and augmentation.
+        callbacks: Keras callbacks. An "epoch" is a `reports`-th of the steps. One with `state()` and `restore(state)`
+            is kept in the checkpoints.
+        reports: How often, at most, loss and accuracy are noted in the history: the largest such divisor of the steps.
+        checkpoints: Checkpoints, or None.
+
+    Returns:
+        Trained.
+
+    Raises:
+        ValueError: Where a batch does not split evenly over the replicas, images and recipe differ in size, a label is
+            out of range, the network puts out NaN, a strict reader meets an image that it cannot read, or the
+            checkpoints are of another run.
+        KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
+    """
+    strategy = strategy or tf.distribute.get_strategy()
+    _batches.check(recipe, reader, strategy.num_replicas_in_sync)
+    keras.utils.set_random_seed(seed)
+    with strategy.scope():
+        model = build_model(recipe, reader.num_classes)
+        model.optimizer.build(model.trainable_variables)
+        averages = _step.Averages(model.embedder, recipe.ema, strategy) if recipe.ema else None
+    run = _Run(recipe, reader, strategy, seed, model, averages)
+    # An "epoch" is an equal share of the updates, so that none is lost.
+    run.interval = recipe.steps // max(count for count in range(1, reports + 1) if recipe.steps % count == 0)
+    run.callbacks, run.checkpoints = list(callbacks), checkpoints
+    with plain_errors(), lost_workers(_strategies.is_multiworker(strategy)):
+        run.resume()
+        run.train()
+    if averages is not None:
+        averages.swap()
+    return Trained(model=model, history=tuple(run.history), seconds=run.seconds)
+
+
+class _Run:
+    """A run's state, and what is done with it."""
+
+    def __init__(self, recipe, reader, strategy, seed, model, averages):
+        self.recipe, self.reader, self.strategy, self.seed = recipe, reader, strategy, seed
+        self.model, self.averages = model, averages
+        self.step, self.history, self.seconds = 0, [], 0.0
+        self.logs = Logbook(model, recipe.schedule())
+        self.identity = {
+            "recipe": recipes.to_json(recipe),
+            "seed": seed,
+            "classes": reader.num_classes,
+            "images": reader.num_images,
+            "labels": zlib.crc32(np.ascontiguousarray(reader.labels, np.int32)),
+        }
+
+    # --- Checkpoints ----------------------------------------------------------------------------------------------
+
+    def resume(self):
+        """Goes on from the newest checkpoint, if there is one; under several workers, from the chief's."""
+        found = None
+        if self.checkpoints is not None and _strategies.is_chief(self.strategy):
+            found = self.checkpoints.newest()
+        step = 0 if found is None else found[1]["step"]
+        if _strategies.is_multiworker(self.strategy):
+            step = int(_state.from_chief(np.int64(step), self.strategy))
+        if step:
+            if found is not None:
+                check_same(found[1]["identity"], self.identity, self.checkpoints.folder)
+            _state.put({} if found is None else found[0], self.model, self.averages, self.strategy)
+        self.step = step
+        if found is not None:
+            state = found[1]
+            self.history = [(row, dict(logs)) for row, logs in state["history"]]
+            self.seconds = state["seconds"]
+            self.logs.restore(step, state["logs"])
+            for name, callback in self._with_state():
+                if name in state["callbacks"]:
+                    callback.restore(state["callbacks"][name])
+
+    def save(self, best=False):
+        """Writes a checkpoint of the present moment, where this process is the one that writes."""
+        if self.checkpoints is None or not _strategies.is_chief(self.strategy):
+            return
+        state = {
+            "identity": self.identity,
+            "history": self.history,
+            "logs": self.logs.state(),
+            "seconds": self.seconds + time.monotonic() - self.start,
+            "callbacks": {name: callback.state() for name, callback in self._with_state()},
+        }
+        self.checkpoints.save(self.step, _state.arrays_of(self.model, self.averages), state, best)
+
+    def _with_state(self):
+        for number, callback in enumerate(self.callbacks):
+            if hasattr(callback, "state") and hasattr(callback, "restore"):
+                yield f"{number} {type(callback).__name__}", callback
+
+    # --- Training -------------------------------------------------------------------------------------------------
+
+    def train(self):
+        """The updates that are left."""
+        for callback in self.callbacks:
+            callback.set_model(self.model)
+            callback.set_params({"steps": self.recipe.steps, "run": self})
+        self.model.stop_training = False
+        self.start = time.monotonic()
+        self._tell("on_train_begin")
+        try:
+            if self.step < self.recipe.steps:
+                self._updates()
+        except BaseException as error:
+            self._tell("on_failure", error)
+            raise
+        self.seconds += time.monotonic() - self.start
+        self._tell("on_train_end")
+
+    def _updates(self):
+        update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
+        data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
+        while self.step < self.recipe.steps and not self.model.stop_training:
+            # Kept for whoever looks at what went in and came out: a doctor.
+            self.batch = next(data)
+            numbers, self.embeddings = update(*self.batch)
+            self.step += 1
+            self.logs.note(self.step, numbers)
+            self._tell("on_train_batch_end", self.step - 1, self.logs)
+            if self.step % self.interval == 0:
+                row = {name: self.logs[name] for name in ("loss", "accuracy")}
+                self.history.append((self.step, row))
+                self._tell("on_epoch_end", self.step // self.interval - 1, row)
+                self.logs.clear()
+            ends = _stop.asked()
+            if self.checkpoints is not None and (
+                ends or self.step == self.recipe.steps or self.checkpoints.due(self.step)
+            ):
+                self.save()
+            if ends:
+                raise KeyboardInterrupt
+
+    def _tell(self, what, *arguments):
+        for callback in self.callbacks:
+            if hasattr(callback, what):
+                getattr(callback, what)(*arguments)
+
+
+def check_same(theirs, ours, folder):
+    """Raises ValueError, with the first difference, unless two runs' identities are the same."""
+    for path, was, now in _differences(theirs, ours):
+        raise ValueError(
+            f"{folder} has checkpoints of another run: {path} was {was!r} there and is {now!r} here. Choose another "
+            "folder, or delete that one to begin anew."
+        )
+
+
+def _differences(theirs, ours, path=""):
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in ours:
+            yield from _differences(theirs.get(name), ours[name], f"{path}.{name}" if path else name)
+    elif theirs != ours:
+        yield path, theirs, ours

@@ -1,0 +1,78 @@
+"""ProgressBar: one line for the whole run."""
+
+import time
+
+import keras
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One line for the whole run: updates done, loss, accuracy, images a second, learning rate, lambda, time left.
+
+    As a context it also ends the line where the training raises: `with ProgressBar(...) as bar: fit(callbacks=[bar])`.
+
+    Args:
+        total: Optimiser updates of the run.
+        batch_size: Images an update.
+        description: What is being trained.
+        console: rich Console to draw on; None for standard output.
+    """
+
+    # Looking at the numbers makes the host wait for the device: not at every update.
+    SECONDS = 0.25
+
+    def __init__(self, total, batch_size, description="training", console=None):
+        super().__init__()
+        from rich import progress
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=20),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[numbers]}"),
+            progress.TimeRemainingColumn(compact=True),
+        )
+        self.total, self.batch_size = total, batch_size
+        self.done = self.first = 0
+        self._bar = progress.Progress(*columns, console=console, refresh_per_second=4)
+        self._task = self._bar.add_task(description, total=total, numbers="")
+        self._shown = False
+        self._drawn = float("-inf")
+
+    def on_train_begin(self, logs=None):
+        """Shows the line."""
+        self.start = time.monotonic()
+        self._bar.start()
+        self._shown = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Moves the line on."""
+        if not self.done:
+            self.first = batch
+        self.done = batch + 1
+        now = time.monotonic()
+        if now - self._drawn < self.SECONDS and self.done < self.total:
+            return
+        self._drawn = now
+        speed = (self.done - self.first) * self.batch_size / max(1e-9, now - self.start)
+        self._bar.update(self._task, completed=self.done, numbers=f"{_words(logs or {})}  {speed:.0f} images/s")
+
+    def on_train_end(self, logs=None):
+        """Leaves the line standing."""
+        if self._shown:
+            self._bar.stop()
+        self._shown = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.on_train_end()
+
+
+def _words(logs):
+    numbers = [f"loss {logs.get('loss', 0.0):.3f}", f"accuracy {logs.get('accuracy', 0.0):.3f}"]
+    if "learning_rate" in logs:
+        numbers.append(f"lr {logs['learning_rate']:.2g}")
+    if "lambda" in logs:
+        numbers.append(f"lambda {logs['lambda']:.3g}")
+    return "  ".join(numbers)

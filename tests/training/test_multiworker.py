@@ -1,0 +1,105 @@
+"""Two processes over loopback train as one does, and go on as one does where one of them was killed."""
+
+import multiprocessing
+import os
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+import training_runs  # noqa: E402
+
+from keras_margin import training  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+@pytest.fixture(scope="module")
+def processes():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras_margin.training", "keras_margin.data", "keras_margin.recipes"])
+    return context
+
+
+def configs():
+    """TF_CONFIG of each of two workers, on ports that are free now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
+
+
+# Without dropout, whose masks are each process's own; with batch norm, whose statistics are everybody's.
+CHANGES = {"steps": 40, "decay_steps": (20,), "backbone_options": (("dropout", 0.0),)}
+
+
+def start(processes, tmp_path, every=5):
+    """The two workers, each with checkpoints of its own: the first one's count."""
+    started = []
+    for index, config in enumerate(configs()):
+        result = str(tmp_path / f"result{index}.npz")
+        arguments = (tmp_path / f"checkpoints{index}", CHANGES, every, result, config)
+        started.append(processes.Process(target=training_runs.train, args=arguments))
+        started[-1].start()
+    return started
+
+
+@pytest.mark.slow
+def test_two_workers_take_the_steps_of_one_process_and_go_on_where_one_was_killed(processes, tmp_path):
+    one = processes.Process(
+        target=training_runs.train, args=(tmp_path / "one", CHANGES, 100, str(tmp_path / "one.npz"))
+    )
+    one.start()
+    one.join(300)
+    weights, history = training_runs.read(tmp_path / "one.npz")
+
+    # The second worker is killed when the first has a checkpoint.
+    workers = start(processes, tmp_path)
+    end = time.monotonic() + 300
+    while not training.Checkpoints(tmp_path / "checkpoints0").paths() and time.monotonic() < end:
+        time.sleep(0.02)
+    os.kill(workers[1].pid, signal.SIGKILL)
+    for worker in workers:
+        worker.join(120)
+    assert workers[0].exitcode != 0 and workers[1].exitcode == -signal.SIGKILL
+    assert not (tmp_path / "result0.npz").exists()
+    began = int(training.Checkpoints(tmp_path / "checkpoints0").paths()[0].stem[5:])
+    assert 0 < began < 40 and not (tmp_path / "checkpoints1").exists()
+
+    workers = start(processes, tmp_path)
+    for worker in workers:
+        worker.join(300)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    for index in range(2):
+        found, same = training_runs.read(tmp_path / f"result{index}.npz")
+        assert [step for step, _ in same] == [step for step, _ in history if index == 0 or step > began]
+        wanted = dict(map(tuple, history))
+        for step, logs in same:
+            assert logs["loss"] == pytest.approx(wanted[step]["loss"], rel=1e-4)
+            assert logs["accuracy"] == pytest.approx(wanted[step]["accuracy"], abs=1e-6)
+        for name in weights:
+            np.testing.assert_allclose(found[name], weights[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "TF_CONFIG, which is not set. Set it on every machine"),
+        ("nonsense", "TF_CONFIG looks like .* Received: nonsense"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "none of its workers"),
+        ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}', "none of its workers"),
+        ('{"cluster": {}}', "TF_CONFIG looks like"),
+    ],
+)
+def test_a_tf_config_that_makes_no_sense_is_refused(text, message, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match=message):
+        training.make_strategy(1, "multiworker")
+    with pytest.raises(ValueError, match="A strategy is one of mirrored, multiworker. Received: 'ring'"):
+        training.make_strategy(1, "ring")

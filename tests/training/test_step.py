@@ -1,0 +1,221 @@
+"""What a recipe's keys do to an update: each against its formula in float64, and two replicas against one device."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+import training_runs  # noqa: E402
+
+from keras_margin import heads, losses, model, training  # noqa: E402
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+def recipe_of(**changes):
+    """An ArcFace on `small`, plain but for the changes."""
+    plain = {"head": "arcface", "steps": 8, "decay_steps": (), "decay": "constant", "weight_decay": 0.0}
+    return training_runs.recipe_of(**{**plain, "backbone_options": (("dropout", 0.0),), **changes})
+
+
+class Watch(keras.callbacks.Callback):
+    """Notes every update: loss, embeddings, labels, and the weights after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses, self.embeddings, self.labels, self.weights = [], [], [], []
+        self.before = [0, 0.0, 0.0]
+
+    def on_train_begin(self, logs=None):
+        self.weights.append([weight.numpy() for weight in self.model.embedder.weights])
+
+    def on_train_batch_end(self, batch, logs=None):
+        run = self.params["run"]
+        self.losses.append(logs.totals()[1] - self.before[1])
+        self.before = logs.totals()
+        self.embeddings.append(run.embeddings.numpy())
+        self.labels.append(run.batch[1].numpy())
+        self.weights.append([weight.numpy() for weight in self.model.embedder.weights])
+
+
+def watched(**changes):
+    watch = Watch()
+    trained = training.fit(recipe_of(**changes), training_runs.reader_of(), seed=3, callbacks=[watch])
+    return trained, watch
+
+
+def arcface_loss(embeddings, labels, prototypes, margin, scale):
+    """-log of the softmax at scale cos(theta + margin), where theta + margin < pi; float64."""
+    x, w = np.float64(embeddings), np.float64(prototypes)
+    x, w = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, w))
+    theta = np.arccos(x @ w.T)
+    rows = np.arange(len(x))
+    assert (theta[rows, labels] + margin < np.pi).all()
+    theta[rows, labels] += margin
+    logits = scale * np.cos(theta)
+    return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[rows, labels])
+
+
+def test_margin_and_scale_rise_in_a_line_and_stay():
+    numbers = {"head_options": (("margin", 0.4), ("scale", 16.0)), "learning_rate": 1e-12}
+    trained, watch = watched(margin_warmup_steps=4, scale_warmup_steps=5, scale_start=2.0, **numbers)
+    prototypes = trained.model.head.prototypes.numpy()
+    for step, (loss, embeddings, labels) in enumerate(zip(watch.losses, watch.embeddings, watch.labels, strict=True)):
+        margin, scale = 0.4 * min(1, step / 4), 2.0 + 14.0 * min(1, step / 5)
+        wanted = arcface_loss(embeddings, labels, prototypes, margin, scale)
+        assert loss == pytest.approx(wanted, rel=1e-5), step
+    # The head is as it was: it is saved with its own numbers.
+    assert (trained.model.head.margin, trained.model.head.scale) == (0.4, 16.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head": "sphereface", "margin_warmup_steps": 2}, "head='sphereface'; it anneals by its own lambda"),
+        ({"head": "combined", "margin_warmup_steps": 2}, "ramps the margin of arcface, .*head='combined'"),
+        ({"head": "qamface", "head_options": (), "scale_warmup_steps": 2}, "scale_warmup_steps needs.*'qamface'"),
+        ({"regularizers": (("intre", ()),)}, "Unknown regularizer 'intre'. Known ones: .*inter, intra"),
+        ({"freeze": ("stem*",)}, r"freeze='stem\*' matches no layer. .*: first, norm, slope, last"),
+    ],
+)
+def test_what_a_head_or_backbone_has_not_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        training.build_model(recipe_of(**changes), 4)
+
+
+def test_the_ramp_reaches_every_head_that_it_names():
+    from keras_margin.training import _ramps
+
+    embeddings = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    for name, none in _ramps.NO_MARGIN.items():
+        head = heads.get(name)(6)
+        recipe = recipe_of(head=name, head_options=(), margin_warmup_steps=4)
+        assert _ramps.now(recipe, head, 0)[0] == none and _ramps.now(recipe, head, 9)[0] == head.margin
+        half = heads.get(name)(6, margin=none + (head.margin - none) / 2)
+        for each in (head, half):
+            each.build((None, 4))
+        half.prototypes.assign(head.prototypes)
+
+        @tf.function(autograph=False)
+        def loss(head=head, recipe=recipe):
+            with _ramps.in_place(recipe, head, tf.constant(2.0)):
+                return head.compute_loss(embeddings, np.arange(5))
+
+        np.testing.assert_allclose(loss(), half.compute_loss(embeddings, np.arange(5)), rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are_not(replicas):
+    """w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head."""
+    steps = []
+    for limit in (0.0, 0.05):
+        recipe = recipe_of(clip_norm=limit, momentum=0.0, steps=1, learning_rate=0.5)
+        strategy = training.make_strategy(replicas)
+        keras.utils.set_random_seed(3)
+        with strategy.scope():
+            before = [weight.numpy() for weight in training.build_model(recipe, 6).trainable_variables]
+        trained = training.fit(recipe, training_runs.reader_of(), seed=3, strategy=strategy)
+        after = [weight.numpy() for weight in trained.model.trainable_variables]
+        steps.append([np.float64(new) - old for new, old in zip(after, before, strict=True)])
+    free, limited = steps
+    *backbone, head = free
+    norm = np.sqrt(sum(np.sum((step / 0.5) ** 2) for step in backbone))
+    assert norm > 0.1
+    for found, wanted in zip(limited, [*(step * 0.05 / norm for step in backbone), head], strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-7)
+
+
+def test_the_running_mean_follows_its_formula_and_is_what_comes_out():
+    """mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included."""
+    trained, watch = watched(ema=0.8)
+    mean = [np.float64(weight) for weight in watch.weights[0]]
+    for step, weights in enumerate(watch.weights[1:], 1):
+        momentum = min(0.8, (1 + step - 1) / (10 + step - 1))
+        mean = [momentum * old + (1 - momentum) * new for old, new in zip(mean, weights, strict=True)]
+    for found, wanted in zip(trained.model.embedder.weights, mean, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5, err_msg=found.path)
+
+
+def test_frozen_layers_keep_weights_and_statistics(tmp_path):
+    trained, watch = watched(freeze=("first", "no*"))
+    moved = {
+        weight.path: not np.array_equal(old, weight.numpy())
+        for old, weight in zip(watch.weights[0], trained.model.embedder.weights, strict=True)
+    }
+    frozen = [path for path in moved if path.startswith(("first", "norm"))]
+    assert len(frozen) == 6 and not any(moved[path] for path in frozen)
+    assert all(moved[path] for path in moved if path not in frozen)
+    # Fine-tuning begins with the weights of another run.
+    trained.model.save(tmp_path / "model.keras")
+    recipe = recipe_of(weights=str(tmp_path), head="cosface")
+    again = training.build_model(recipe, 9)
+    for one, other in zip(again.embedder.weights, trained.model.embedder.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    with pytest.raises(ValueError, match="weights=.* are of another network: .* has the shape"):
+        training.build_model(dataclasses.replace(recipe, image_size=(6, 6)), 9)
+    with pytest.raises(FileNotFoundError, match="weights='/nowhere': there is no /nowhere"):
+        training.build_model(dataclasses.replace(recipe, weights="/nowhere"), 9)
+
+
+@pytest.mark.parametrize(
+    ("exclude", "decaying"),
+    [(("alpha", "beta", "bias", "gamma"), {"kernel"}), (("bias",), {"kernel", "alpha", "beta", "gamma"})],
+)
+def test_a_recipe_s_decay_is_added_to_the_gradient_of_the_weights_it_names(exclude, decaying):
+    """Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too."""
+    network = training.build_model(recipe_of(weight_decay=0.2, learning_rate=0.5, decay_exclude=exclude), 4)
+    for weight in network.trainable_variables:
+        weight.assign(weight + 1.0)
+    before = [np.float64(weight.numpy()) for weight in network.trainable_variables]
+    network.optimizer.build(network.trainable_variables)
+    for _ in range(2):
+        network.optimizer.apply([tf.zeros(weight.shape) for weight in network.trainable_variables])
+    assert {weight.name for weight in network.trainable_variables} == {"kernel", "bias", "gamma", "beta", "alpha"} | {
+        "prototypes"
+    }
+    for weight, w in zip(network.trainable_variables, before, strict=True):
+        first = -0.5 * 0.2 * w
+        second = 0.9 * first - 0.5 * 0.2 * (w + first)
+        wanted = w + first + second if weight.name in {*decaying, "prototypes"} else w
+        np.testing.assert_allclose(weight.numpy(), wanted, rtol=1e-6, err_msg=weight.path)
+
+
+def test_the_program_is_traced_once():
+    from keras_margin.training import _step
+
+    traces = []
+
+    class Counted(_step.Step):
+        def __call__(self, images, labels):
+            found = super().__call__(images, labels)
+            traces.append(self.traces)
+            return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_step, "Step", Counted)
+        training.fit(recipe_of(head="sphereface", ema=0.9, clip_norm=1.0), training_runs.reader_of(), seed=3)
+    assert traces == [1] * 8
+
+
+def test_batches_that_are_short_count_by_their_samples():
+    """Two replicas, batches of 8, of 7, and of 1, which leaves a replica none: loss, accuracy, weights, lambda."""
+    found = []
+    images, labels = training_runs.reader_of(16).arrays()
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    batches = data.take(8).batch(8).concatenate(data.skip(8).take(7).batch(8)).concatenate(data.skip(15).batch(8))
+    for replicas in (1, 2):
+        keras.utils.set_random_seed(5)
+        with training.make_strategy(replicas).scope():
+            head = heads.SphereFaceHead(6, scale=16.0, regularizer=losses.IAM(0.1))
+            network = model.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
+            network.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
+        history = network.fit(batches, epochs=2, shuffle=False, verbose=0).history
+        found.append((history, [weight.numpy() for weight in network.weights], head.annealing_lambda))
+    (one, weights, annealing), (two, others, same) = found
+    assert annealing == same == pytest.approx(1000 / (1 + 0.12 * 6))
+    for name in one:
+        np.testing.assert_allclose(two[name], one[name], rtol=0, atol=2e-5, err_msg=name)
+    for wanted, other in zip(weights, others, strict=True):
+        np.testing.assert_allclose(other, wanted, rtol=1e-5, atol=2e-5)
