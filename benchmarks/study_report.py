@@ -173,7 +173,7 @@ def draw(report, path, measure="eer"):
         panels[0][0].plot([], [], "o-", color=_figure.COLOURS[place], markersize=4, label=family)[0]
         for family, place in COLOURS.items()
     ]
-    figure.legend(handles=handles, **_figure.ABOVE)
+    _figure.legend_above(figure, handles, list(COLOURS))
     return _figure.finish(figure, path)
 
 
