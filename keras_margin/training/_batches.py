@@ -29,14 +29,12 @@ def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
         drop_remainder=True,
         start=start,
         images_per_identity=recipe.images_per_identity,
+        part=part,
     )
-    share, workers = part
 
     def augment(index, batch):
         images, labels = batch
-        images = recipe.augmentation.apply(images, tf.stack([index, tf.cast(seed, tf.int64)]))
-        size = recipe.batch_size // workers
-        return images[share * size : (share + 1) * size], labels[share * size : (share + 1) * size]
+        return recipe.augmentation.apply(images, tf.stack([index, tf.cast(seed, tf.int64)]), part), labels
 
     data = data.enumerate(start).map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE)
