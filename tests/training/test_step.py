@@ -198,21 +198,17 @@ def test_a_recipe_s_decay_is_added_to_the_gradient_of_the_weights_it_names(exclu
         np.testing.assert_allclose(weight.numpy(), wanted, rtol=1e-6, err_msg=weight.path)
 
 
-def test_half_precision_learns_what_float32_does_and_leaves_the_head_in_float32():
-    """float16 with loss scaling, bfloat16 without; three runs of the same seed, 40 updates."""
-    found = {}
-    for precision in ("float32", "mixed_bfloat16", "mixed_float16"):
-        trained = training.fit(recipe_of(precision=precision, steps=40), training_runs.reader_of(), seed=3, reports=4)
-        found[precision] = [logs for _, logs in trained.history]
-        assert trained.model.embedder.layers[-1].compute_dtype == precision.removeprefix("mixed_")
-        assert trained.model.head.prototypes.dtype == "float32"
-        assert all(np.isfinite(weight.numpy()).all() for weight in trained.model.weights)
-        assert hasattr(trained.model.optimizer, "dynamic_scale") == (precision == "mixed_float16")
-    for half in ("mixed_bfloat16", "mixed_float16"):
-        for one, other in zip(found[half], found["float32"], strict=True):
-            assert one["accuracy"] == pytest.approx(other["accuracy"], abs=0.08)
-            assert one["loss"] == pytest.approx(other["loss"], rel=0.1)
-    assert found["float32"][-1]["loss"] < 0.5 * found["float32"][0]["loss"]
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_learns_and_leaves_the_head_in_float32(precision):
+    """float16 with loss scaling, bfloat16 without: 40 updates halve the loss, and nothing is NaN."""
+    recipe = recipe_of(precision=precision, steps=40)
+    trained = training.fit(recipe, training_runs.reader_of(), seed=3, reports=4)
+    losses = [logs["loss"] for _, logs in trained.history]
+    assert np.isfinite(losses).all() and losses[-1] < 0.5 * losses[0]
+    assert trained.model.embedder.layers[-1].compute_dtype == precision.removeprefix("mixed_")
+    assert trained.model.head.prototypes.dtype == "float32"
+    assert all(np.isfinite(weight.numpy()).all() for weight in trained.model.weights)
+    assert hasattr(trained.model.optimizer, "dynamic_scale") == (precision == "mixed_float16")
 
 
 def test_batches_that_are_short_count_by_their_samples():
