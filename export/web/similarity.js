@@ -68,8 +68,8 @@ function factsOf({ threshold, accuracy, head, recipe, keras_margin: version }) {
   const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
   const facts = [];
   if (threshold?.far !== undefined) {
-    const accepted = threshold.tar === undefined ? "" : ` and ${percent(threshold.tar)} of the genuine pairs`;
-    facts.push(`The threshold lets at most ${percent(threshold.far)} of the measured impostor pairs pass${accepted}.`);
+    const genuine = threshold.tar === undefined ? "" : `, and ${percent(threshold.tar)} of the genuine ones`;
+    facts.push(`At the threshold at most ${percent(threshold.far)} of the measured impostor pairs pass${genuine}.`);
   }
   if (accuracy?.eer !== undefined) {
     const pairs = `${accuracy.num_genuine} genuine and ${accuracy.num_impostor} impostor pairs`;

@@ -158,6 +158,8 @@ def say(console, text):
 
 def show(console, recipe, seed, outcome):
     """The final table."""
+    from keras_margin import export
+
     if not outcome.measures:
         say(console, f"This worker's part is done ({outcome.seconds:.0f} s); the first one measures and exports.")
         return
@@ -176,13 +178,5 @@ def show(console, recipe, seed, outcome):
             "" if measure.ten_fold is None else f"{measure.ten_fold:.3f} ± {measure.ten_fold_std:.3f}",
         )
     console.print(table)
-    for report in outcome.reports:
-        say(
-            console,
-            f"{report.path}: {report.bytes / 2**20:.1f} MiB, cosine to the model on {report.num_images} unseen faces: "
-            f"worst {report.worst_cosine:.6f}, mean {report.mean_cosine:.6f}",
-        )
-    say(
-        console,
-        f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}{os.sep}report.md and beside.",
-    )
+    say(console, export.as_table(outcome.reports))
+    say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")

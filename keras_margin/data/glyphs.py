@@ -144,15 +144,14 @@ def load(designs=DESIGNS, characters=None, cache=None) -> Glyphs:
     """Renders the glyphs, or reads what an earlier call rendered.
 
     A character that a design lacks, and an image that an earlier design of the same character has pixel by pixel, are
-    left out and counted. The first call takes a minute or so and writes 195 MB into the cache; later ones map that
-    into memory. The same fonts, Pillow and FreeType give the same pixels.
+    left out and counted. The first call takes about half a minute of one core and writes 195 MB into the cache; later
+    ones map that into memory. The same fonts, Pillow and FreeType give the same pixels.
 
     Args:
         designs: Sequence of Design, with different names. The default is what `data.open("glyphs")` reads; results
             on other designs are results on another set.
         characters: Str or sequence of str, single characters; None for those of JIS level 1.
-        cache: Folder to keep the renderings in; None is keras-margin in the user's cache folder ($XDG_CACHE_HOME, or
-            ~/.cache).
+        cache: Folder to keep the renderings in; None is `cache_folder()`.
 
     Returns:
         Glyphs.
@@ -173,7 +172,7 @@ def load(designs=DESIGNS, characters=None, cache=None) -> Glyphs:
     stamps = [(design.name, str(path), path.stat().st_size, path.stat().st_mtime_ns) for design, path in paths.items()]
     made_with = [_VERSION, features.version("pil"), features.version("freetype2"), *stamps, "".join(characters)]
     key = hashlib.sha256(json.dumps(made_with).encode()).hexdigest()[:16]
-    folder = pathlib.Path(cache or _user_cache()) / f"glyphs-{key}"
+    folder = pathlib.Path(cache or cache_folder()) / f"glyphs-{key}"
     glyphs = _read(folder)
     if glyphs is None:
         glyphs = _render(paths, characters)
@@ -262,7 +261,12 @@ def _find_all(designs):
     return paths
 
 
-def _user_cache():
+def cache_folder():
+    """Where renderings are kept: keras-margin in the user's cache folder, $XDG_CACHE_HOME or ~/.cache.
+
+    Returns:
+        pathlib.Path, which need not be there.
+    """
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "keras-margin"
 
 

@@ -8,6 +8,7 @@ tensorboard/. It is `NAME.partial` until everything is there; a killed run goes 
 import dataclasses
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 
 from keras_margin import data, evaluation, export, training
@@ -17,6 +18,10 @@ from keras_margin.experiment._folder import can_go_on, partial_of
 from keras_margin.experiment._measures import Measure
 
 __all__ = ["Measure", "Outcome", "Running", "can_go_on", "partial_of", "run"]
+
+
+# What a run writes for devices.
+PRECISIONS = export.PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +122,7 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
             if purpose == "known people":
                 work.found.measures += _measures.compare_embedders(recipe, model, reader, probes, indices)
         work.measure(model, learn, test, folder)
-        work.found.reports = _export(model, reader.subset(test[:64]), folder, out)
+        work.found.reports = _export(model, recipe, reader, (learn, test), work.found.measures, folder, out)
         _report.write(folder, out.name, recipe, seed, running, work.found)
     found = work.found
     return Outcome(tuple(found.measures), found.reports, found.seconds, out, found.warnings)
@@ -225,21 +230,41 @@ def _save_best(recipe, model, checkpoints, path):
     alone.save(path)
 
 
-def _export(model, samples, folder, out):
+def _export(model, recipe, reader, parts, measures, folder, out):
     """The embedding alone in files for devices and servers, each compared with the model.
 
     Args:
         model: EmbeddingModel.
-        samples: Reader of images that the model never met.
+        recipe: What it was trained by.
+        reader: All images.
+        parts: (images trained on, images of people it never met): int8's ranges come from the one, what a file
+            verifies from the other.
+        measures: What was measured; the files carry it.
         folder: Where the run is.
         out: Where it will be: a report names that.
 
     Returns:
-        Tuple of export.ParityReport.
+        Tuple of export.ParityReport. A quantised file that is too far from the model is left out, and says so.
     """
-    images, _ = samples.arrays()
+    learn, test = parts
+    representative, _ = reader.subset(learn[np.linspace(0, len(learn) - 1, min(len(learn), 300)).astype(int)]).arrays()
+    # Whole people, so that there are pairs of one person among them.
+    test = test[np.argsort(reader.labels[test], kind="stable")][:1000]
+    images, labels = reader.subset(test).arrays()
+    genuine, impostors = _measures.pairs_there_are(labels)
+    about = {"recipe": dataclasses.asdict(recipe), "measured": [dataclasses.asdict(each) for each in measures]}
+    options = export.Options(far=max(1e-3, 1 / max(1, impostors)), about=about)
+    pairs = (images, labels) if genuine and impostors else None
     reports = (
-        export.to_tflite(model, folder / "embedder.tflite", samples=images),
-        export.to_savedmodel(model, folder / "savedmodel", samples=images),
+        *export.to_precisions(
+            model,
+            folder,
+            representative=representative,
+            quantize=PRECISIONS,
+            pairs=pairs,
+            options=options,
+            strict=False,
+        ),
+        export.to_savedmodel(model, folder / "savedmodel", samples=images, options=options),
     )
     return tuple(dataclasses.replace(report, path=str(out / pathlib.Path(report.path).name)) for report in reports)

@@ -10,19 +10,25 @@ from keras_margin.export._faces import Faces, faces_from
 from keras_margin.export._options import LIMITS, Limits, Options
 from keras_margin.export._parity import Accuracy, ParityError, ParityReport
 from keras_margin.export._source import embedder_of
+from keras_margin.export.onnx import to_onnx
+from keras_margin.export.precisions import PRECISIONS, as_table, to_precisions
 from keras_margin.export.savedmodel import to_savedmodel
 from keras_margin.export.tflite import to_tflite
 
 __all__ = [
     "LIMITS",
+    "PRECISIONS",
     "Accuracy",
     "Faces",
     "Limits",
     "Options",
     "ParityError",
     "ParityReport",
+    "as_table",
     "embedder_of",
     "faces_from",
+    "to_onnx",
+    "to_precisions",
     "to_savedmodel",
     "to_tflite",
 ]

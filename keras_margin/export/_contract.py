@@ -16,6 +16,8 @@ _ALIGNED_SIZES = {(112, 112), (112, 96)}
 def contract_of(source, options, report):
     """The contract, as a dict of what JSON has."""
     height, width = source.network.input_shape[1:3]
+    about = dict(options.about or {})
+    recipe, measured = about.pop("recipe", source.recipe), about.pop("measured", source.measured)
     contract = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -48,9 +50,9 @@ def contract_of(source, options, report):
         "threshold": None,
         "accuracy": None,
         "head": source.head,
-        "recipe": source.recipe,
-        "measured": source.measured,
-        "about": options.about,
+        "recipe": recipe,
+        "measured": measured,
+        "about": about or None,
         "made_with": {"keras": keras.__version__, "tensorflow": tf.__version__},
     }
     if report.accuracy is not None:

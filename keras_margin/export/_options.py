@@ -51,9 +51,12 @@ class Options:
             as evaluation.combine_flips does; at twice the work.
         limits: Limits; None for LIMITS[quantize].
         far: Target FAR in (0, 1] of the threshold that is shipped, where pairs are given.
-        about: Dict of whatever else the contract shall say, under "about": plain values that JSON has.
+        about: Dict of whatever else the contract shall say, under "about": plain values that JSON has. "recipe" and
+            "measured" go to the contract's own places, where the model is no run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
+        integer_only: Whether "int8" keeps PReLU in integers too, as accelerators without floats want it; on a CPU that
+            is slow, so that by default PReLU computes in float32 between int8 layers.
 
     Raises:
         ValueError: On a batch size below 1 or a FAR out of range.
@@ -69,6 +72,7 @@ class Options:
     far: float = 1e-3
     about: dict | None = None
     aligned: bool | None = None
+    integer_only: bool = False
 
     def __post_init__(self):
         size = self.batch_size

@@ -121,17 +121,23 @@ class ParityError(ValueError):
     """An exported file differs from its model by more than a limit; nothing was left at its path.
 
     Attributes:
-        report: The ParityReport.
+        report: The ParityReport, or None.
     """
 
-    def __init__(self, report):
+    def __init__(self, message, report=None):
+        super().__init__(message)
         self.report = report
+
+    @classmethod
+    def of(cls, report):
+        """The error that a report which did not pass comes to."""
         images = ", ".join(str(image) for image in report.worst_images)
-        super().__init__(
+        message = (
             f"{report.path} was not written: its embeddings differ from the model's. {'; '.join(report.failures)}. "
             f"Mean cosine {report.mean_cosine:.6f}, worst {report.worst_cosine:.6f}; worst sample images: {images}. "
             "Check the sample images, or choose a milder quantize=."
         )
+        return cls(message, report)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,6 +157,8 @@ class Judge:
     samples: np.ndarray
     synthetic: bool
     verification: tuple | None = None
+    # What the model answers, by the images' name: one Judge may judge several files.
+    _answers: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, network, options, samples, pairs):
@@ -166,7 +174,7 @@ class Judge:
         Raises:
             ParityError: Where the file is not as near to its model as it must be.
         """
-        wanted, found = self._by_model(self.samples), run(self.samples)
+        wanted, found = self._by_model("samples", self.samples), run(self.samples)
         cosines = _cosines(wanted, found)
         worst = np.argsort(cosines, kind="stable")[:5]
         report = ParityReport(
@@ -181,25 +189,27 @@ class Judge:
             bytes=size,
         )
         if not report.passed:
-            raise ParityError(report)
+            raise ParityError.of(report)
         if self.verification is not None:
             report = dataclasses.replace(report, accuracy=self._accuracy(run))
             if not report.passed:
-                raise ParityError(report)
+                raise ParityError.of(report)
         return report
 
-    def _by_model(self, images):
+    def _by_model(self, name, images):
         # Operation by operation: nothing is traced, and no graph optimiser stands between the model and its file.
         def embed(part):
             return _graph.embed(self.network, part, self.options.flip_sum)
 
-        return _graph.run_in_batches(embed, images, min(16, len(images)))
+        if name not in self._answers:
+            self._answers[name] = _graph.run_in_batches(embed, images, min(16, len(images)))
+        return self._answers[name]
 
     def _accuracy(self, run):
         images, pairs, is_same = self.verification
         far = self.options.far
         scores = evaluation.pair_scores(run(images), pairs)
-        model_scores = evaluation.pair_scores(self._by_model(images), pairs)
+        model_scores = evaluation.pair_scores(self._by_model("pairs", images), pairs)
         return Accuracy(
             far=far,
             threshold=evaluation.threshold_at_far(scores, is_same, far),

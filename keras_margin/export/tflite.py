@@ -1,9 +1,12 @@
 """TFLite: one file for a phone, a browser or a small board, in four precisions."""
 
 import dataclasses
+import logging
 import pathlib
 import tempfile
+import warnings
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,6 +15,8 @@ from keras_margin.export import _contract, _graph
 from keras_margin.export._options import LIMITS, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
+
+logger = logging.getLogger("keras_margin.export")
 
 # Images that set int8's ranges; more change little and take long.
 _MOST_REPRESENTATIVE = 300
@@ -51,17 +56,23 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
         raise ValueError("quantize='int8' sets its ranges by real faces: pass representative=, uint8 (n, h, w, 3).")
     if quantize != "int8" and representative is not None and (samples is not None or pairs is not None):
         raise ValueError(f"representative= sets the ranges of 'int8'. Received: quantize={quantize!r}. Leave it out.")
-    path, options = pathlib.Path(path), options or Options()
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder: nothing was written. Name a file, such as {path / 'face.tflite'}.")
+    path, options = _checked_path(path), options or Options()
     source = open_source(model)
     if representative is not None:
         representative = _graph.checked_images(source.network, representative, "representative")
         samples = representative if samples is None and pairs is None else samples
     judge = Judge.of(source.network, options, samples, pairs)
+    with tempfile.TemporaryDirectory() as folder:
+        _graph.write_savedmodel(source.network, folder, options)
+        return write(source, judge, path, quantize, representative, folder)
+
+
+def write(source, judge, path, quantize, representative, savedmodel):
+    """Converts a SavedModel, judges the file and puts it in place; `to_tflite` once everything was checked."""
+    options = judge.options
     json_path = path.with_name(f"{path.name}.json")
     with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
-        content = _convert(source.network, quantize, representative, options)
+        content = _convert(source.network, savedmodel, quantize, representative, options)
         run = _runner(content, options)
         report = judge.judge(run, path, quantize, len(content))
         text = _contract.as_json(_contract.contract_of(source, options, report))
@@ -72,19 +83,50 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
     return report
 
 
-def _convert(network, quantize, representative, options):
+def _checked_path(path):
+    path = pathlib.Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: nothing was written. Name a file, such as {path / 'face.tflite'}.")
+    return path
+
+
+def _convert(network, savedmodel, quantize, representative, options):
+    """The TFLite model's bytes."""
     # From a SavedModel: the converter's from_concrete_functions leaves a Keras 3 model's variables unread.
-    with tempfile.TemporaryDirectory() as folder:
-        _graph.write_savedmodel(network, folder, options)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        if quantize is not None:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantize == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if quantize == "int8":
-            converter.representative_dataset = lambda: _in_batches(representative, options.batch_size or 1)
-        with files.hushed():
-            return converter.convert()
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(savedmodel))
+    if quantize is not None:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if quantize == "int8":
+        converter.representative_dataset = lambda: _in_batches(representative, options.batch_size or 1)
+    has_prelu = any(isinstance(layer, keras.layers.PReLU) for layer in network._flatten_layers())
+    with files.hushed():
+        if quantize == "int8" and has_prelu:
+            if not options.integer_only:
+                return _with_float_prelu(converter)
+            logger.warning(
+                "PReLU in int8 is slow on CPUs: several times float32's time. Leave integer_only out, or train with "
+                "activation='relu' or 'leaky_relu'."
+            )
+        return converter.convert()
+
+
+def _with_float_prelu(converter):
+    """An int8 model whose PReLUs compute in float32.
+
+    LiteRT's int8 PReLU is no kernel of XNNPACK's: each one ends a delegated part and runs by itself, and the network
+    takes four times float32's time. Between a DEQUANTIZE and a QUANTIZE all three are XNNPACK's, and the slopes keep
+    their precision.
+    """
+    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["PRELU"])
+    with warnings.catch_warnings():
+        # The debugger opens TensorFlow's own interpreter, which warns that it has moved to LiteRT.
+        warnings.simplefilter("ignore")
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
+        )
+    return debugger.get_nondebug_quantized_model()
 
 
 def _in_batches(images, size):

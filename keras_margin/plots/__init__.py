@@ -6,7 +6,7 @@ there: as PNG, PDF or SVG by the suffix, complete or not at all.
 
 from keras_margin.plots.curves import loss_curves, target_logits
 from keras_margin.plots.embeddings import Embedded, embedding_map
-from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram
+from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram, worst_pairs
 from keras_margin.plots.training import training_curves
 from keras_margin.plots.verification import cmc_curve, det_curve, roc_curve
 
@@ -22,4 +22,5 @@ __all__ = [
     "score_histogram",
     "target_logits",
     "training_curves",
+    "worst_pairs",
 ]

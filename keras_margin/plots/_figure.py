@@ -11,7 +11,7 @@ DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
 INK = "#333333"
 FAINT = "#D9D9D9"
 SUFFIXES = (".pdf", ".png", ".svg")
-ABOVE = {"loc": "outside upper center", "ncols": 4, "fontsize": 9, "labelcolor": INK, "frameon": False}
+_MOST_IN_A_LINE = 4
 
 
 def check_results(results, what="curve"):
@@ -79,6 +79,13 @@ def percent_axis(axes, lowest):
 def legend(axes, place):
     """Names of the curves, inside the axes."""
     axes.legend(loc=place, fontsize=9, labelcolor=INK, frameon=True, framealpha=0.9, edgecolor="none")
+
+
+def legend_above(figure, handles, labels):
+    """Names of the curves of all panels, above them, in lines of even length."""
+    lines = -(-len(labels) // _MOST_IN_A_LINE)
+    style = {"fontsize": 9, "labelcolor": INK, "frameon": False}
+    figure.legend(handles, labels, loc="outside upper center", ncols=-(-len(labels) // max(lines, 1)), **style)
 
 
 def finish(figure, path):

@@ -1,8 +1,13 @@
 """Figures of what a head does over the angle: its target logit, the gradient of that, its loss."""
 
+import itertools
+
 import numpy as np
 
 from keras_margin.plots import _figure
+
+# Where the highest loss is so many times the middle one, the axis is logarithmic, over so large a range.
+_STEEP, _DECADES = 20, 1e4
 
 
 def target_logits(curves, path=None):
@@ -33,12 +38,14 @@ def target_logits(curves, path=None):
     figure, panels = _figure.new(path, panels=2)
     for axes, what, label in zip(panels, ("logit", "gradient"), ("Target logit", "Gradient per radian"), strict=True):
         _over_angle(axes, curves, what, label)
-    figure.legend(*panels[0].get_legend_handles_labels(), **_figure.ABOVE)
+    _figure.legend_above(figure, *panels[0].get_legend_handles_labels())
     return _figure.finish(figure, path)
 
 
 def loss_curves(curves, path=None):
     """Losses over the angle to the own prototype, the other class standing at a fixed angle from it.
+
+    Losses that differ by much, as of a loss that is low but for a steep end, are drawn on a logarithmic axis.
 
     Args:
         curves: As for `target_logits`; made with one gap.
@@ -61,16 +68,29 @@ def loss_curves(curves, path=None):
     _check_curves("loss_curves", curves)
     figure, axes = _figure.new(path)
     _over_angle(axes, curves, "loss", "Loss")
-    axes.set_ylim(bottom=0)
-    figure.legend(*axes.get_legend_handles_labels(), **_figure.ABOVE)
+    every = np.concatenate([np.asarray(curve.loss) for curve in curves.values()])
+    if every.max() > _STEEP * max(np.median(every), np.finfo(np.float64).tiny):
+        axes.set_yscale("log")
+        axes.set_ylim(max(every.max() / _DECADES, every.min()), 1.5 * every.max())
+        axes.yaxis.set_major_formatter("{x:g}")
+    else:
+        axes.set_ylim(bottom=0)
+    _figure.legend_above(figure, *axes.get_legend_handles_labels())
     return _figure.finish(figure, path)
 
 
 def _over_angle(axes, curves, what, label):
     from matplotlib.ticker import MultipleLocator
 
-    for (name, curve), style in zip(curves.items(), _figure.styles(), strict=False):
-        axes.plot(np.degrees(curve.angles), getattr(curve, what), label=name, **style)
+    dashes = itertools.cycle(_figure.DASHES)
+    for place, ((name, curve), style, dash) in enumerate(zip(curves.items(), _figure.styles(), dashes, strict=False)):
+        # Two curves may coincide, as the gradients of CosFace and softmax do: one shows through the other's gaps.
+        axes.plot(
+            np.degrees(curve.angles),
+            getattr(curve, what),
+            label=name,
+            **(style | {"linestyle": dash, "zorder": 3 - place / 100}),
+        )
     every = np.degrees(np.concatenate([curve.angles for curve in curves.values()]))
     axes.set_xlim(every.min(), every.max())
     axes.xaxis.set_major_locator(MultipleLocator(30))

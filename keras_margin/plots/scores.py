@@ -94,7 +94,7 @@ def angle_histogram(sets, path=None):
         handles, kinds = axes.get_legend_handles_labels()
         legends |= dict(zip(kinds, handles, strict=True))
         axes.set_visible(bool(handles))
-    figure.legend(list(legends.values()), list(legends), **_figure.ABOVE)
+    _figure.legend_above(figure, list(legends.values()), list(legends))
     return _figure.finish(figure, path)
 
 
@@ -136,11 +136,11 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
     if count < 1:
         raise ValueError(f"count must be >= 1. Received: count={count}.")
     kinds = {"Genuine, least alike": (is_same, 1), "Impostor, most alike": (~is_same, -1)}
-    figure, panels = _figure.panels(path, 2, min(count, len(scores)), (1.5, 1.3))
+    # As high as two of the images side by side, and a line of text.
+    height = 1.5 * images.shape[1] / (2.05 * images.shape[2]) + 0.35
+    figure, panels = _figure.panels(path, 2, min(count, len(scores)), (1.5, height))
     for row, (title, (chosen, sign)) in zip(panels, kinds.items(), strict=True):
-        worst = np.flatnonzero(chosen)
-        worst = worst[np.argsort(sign * scores[worst], kind="stable")][: len(row)]
-        for axes, pair in zip(row, worst, strict=False):
+        for axes, pair in zip(row, _lowest(sign * scores, chosen, len(row)), strict=False):
             first, second = images[pairs[pair]]
             gap = np.full_like(first[:, : max(1, first.shape[1] // 20)], 255)
             axes.imshow(np.concatenate([first, gap, second], axis=1), cmap="gray", vmin=0, vmax=255)
@@ -151,6 +151,33 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
             title, (0, 1), (0, 16), "axes fraction", textcoords="offset points", fontsize=10, color=_figure.INK
         )
     return _figure.finish(figure, path)
+
+
+def worst_pairs(scores, is_same, count):
+    """The pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
+
+    Args:
+        scores: Real array (m,), finite; higher is more alike.
+        is_same: Bool array (m,); True is a genuine pair.
+        count: How many of each kind, >= 1; all there are, if fewer.
+
+    Returns:
+        Integer array of pairs' numbers, worst first within each kind.
+
+    Raises:
+        ValueError: Lengths that differ, scores that are not finite, one kind of pair alone.
+
+    Example:
+        >>> worst_pairs([0.9, 0.2, 0.4, 0.1], [True, True, False, False], 1).tolist()
+        [1, 2]
+    """
+    scores, is_same = _check_scores(scores, is_same)
+    return np.concatenate([_lowest(scores, is_same, count), _lowest(-scores, ~is_same, count)])
+
+
+def _lowest(scores, chosen, count):
+    rows = np.flatnonzero(chosen)
+    return rows[np.argsort(scores[rows], kind="stable")][:count]
 
 
 def _mark_threshold(axes, scores, is_same, threshold):

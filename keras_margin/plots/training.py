@@ -1,39 +1,96 @@
-"""Figures of a training run: a number over the updates."""
+"""Figures of a training run: what went down, what went up, step by step."""
+
+import numbers
+
+import numpy as np
 
 from keras_margin.plots import _figure
 
+# Drawn first and in this order where they are there; the rest follows in the order of the rows.
+_FIRST = ("loss", "accuracy")
+# Where a row stands, and the clock, are no results.
+_PLACES = ("step", "epoch", "seconds")
+_AXES = {"loss": "Loss", "accuracy": "Accuracy (%)", "learning_rate": "Learning rate", "lr": "Learning rate"}
+_SHARES = ("accuracy", "tar", "rank")
+# More panels side by side are too small to read at the width of a README.
+_COLUMNS = 2
+# What falls by more is a line at zero on a linear axis.
+_LOGARITHMIC = 50
 
-def training_curves(sets, what, path=None):
-    """A number over the updates of one run or several.
+
+def training_curves(histories, values=None, path=None):
+    """What a run logged over its steps, a panel a value, a curve a run.
 
     Args:
-        sets: Dict from a curve's name to its rows, each a mapping with `step` and the number, as of `log.csv`.
-        what: Name of the number, "loss" or "accuracy" or another column.
+        histories: Dict from a run's name to its rows: dicts with "step" (or "epoch") and named numbers, such as the
+            "history" of a run's report.json or the rows of its log.csv. A row need not have every value.
+        values: Name of the value to draw, or a list of them; None for all that any run has, loss and accuracy first.
         path: As for `roc_curve`.
 
     Returns:
-        matplotlib Figure.
+        matplotlib Figure. Shares in [0, 1] are drawn in per cent; what falls to less than a fiftieth is on a
+        logarithmic axis.
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: No curve, one without a row, or another suffix.
+        ValueError: No run, a row without a step, a value that no run has, another suffix.
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
-        >>> rows = [{"step": 1, "loss": 9.0}, {"step": 2, "loss": 7.5}]
-        >>> figure = training_curves({"run": rows}, "loss")
+        >>> rows = [{"step": 1, "loss": 9.2, "accuracy": 0.0}, {"step": 2, "loss": 8.1, "accuracy": 0.1}]
+        >>> figure = training_curves({"ArcFace": rows})
     """
-    _figure.check_results(sets)
-    for name, rows in sets.items():
-        if not rows:
-            raise ValueError(f"A curve needs at least one row. Received: none for {name!r}.")
-    figure, axes = _figure.new(path)
-    for (name, rows), style in zip(sets.items(), _figure.styles(), strict=False):
-        marker = "o" if len(rows) < 30 else None
-        axes.plot([row["step"] for row in rows], [row[what] for row in rows], label=name, marker=marker, ms=3, **style)
-    axes.set_xlabel("Updates")
-    axes.set_ylabel(what.capitalize())
-    if what == "accuracy":
-        axes.set_ylim(top=1.02)
-    figure.legend(*axes.get_legend_handles_labels(), **_figure.ABOVE)
+    _figure.check_results(histories, "run")
+    values = [values] if isinstance(values, str) else values
+    logged = {name: _columns(name, rows) for name, rows in histories.items()}
+    every = list(dict.fromkeys([*_FIRST, *(value for columns in logged.values() for value in columns)]))
+    every = [value for value in every if any(value in columns for columns in logged.values())]
+    if unknown := set(values or ()) - set(every):
+        raise ValueError(f"The runs logged {', '.join(every)}. Received: values with {', '.join(sorted(unknown))}.")
+    chosen = list(values or every)
+    _figure.check_results(chosen, "value beside the step")
+    columns = min(_COLUMNS, len(chosen))
+    size = (5.6, 3.4) if columns == 1 else (4.3, 3.0)
+    figure, panels = _figure.panels(path, -(-len(chosen) // columns), columns, size)
+    for axes, value in zip(panels.ravel(), chosen, strict=False):
+        _draw(axes, value, logged)
+    for axes in panels.ravel()[len(chosen) :]:
+        axes.set_visible(False)
+    handles = {}
+    for axes in panels.ravel()[: len(chosen)]:
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    _figure.legend_above(figure, list(handles.values()), list(handles))
     return _figure.finish(figure, path)
+
+
+def _draw(axes, value, logged):
+    share = any(part in value for part in _SHARES)
+    drawn = []
+    for (name, columns), style in zip(logged.items(), _figure.styles(), strict=False):
+        if value in columns:
+            steps, found = columns[value]
+            drawn.append(100 * found if share else found)
+            # Few rows, as of a run verified now and then, are points: a line alone would hide how few.
+            few = {"marker": "o", "markersize": 4} if len(steps) <= 12 else {}
+            axes.plot(steps, drawn[-1], label=name, **style, **few)
+    every = np.concatenate(drawn)
+    every = every[np.isfinite(every)]
+    if not share and len(every) and every.min() > 0 and every.max() / every.min() > _LOGARITHMIC:
+        axes.set_yscale("log")
+    elif share and len(every):
+        axes.set_ylim(max(-2.0, every.min() - 5), min(102.0, every.max() + 5))
+    axes.set_xlabel("Step")
+    axes.set_ylabel(_AXES.get(value, value.replace("_", " ").capitalize() + (" (%)" if share else "")))
+
+
+def _columns(name, rows):
+    """Dict from a value to its (steps, numbers), of a run's rows."""
+    columns = {}
+    for number, row in enumerate(rows):
+        step = row.get("step", row.get("epoch"))
+        if not isinstance(step, numbers.Real):
+            raise ValueError(f'A row needs "step" or "epoch", a number. Received: row {number} of {name!r}, {row!r}.')
+        for value, found in row.items():
+            if value not in _PLACES and isinstance(found, numbers.Real) and not isinstance(found, bool):
+                columns.setdefault(value, []).append((step, found))
+    return {value: tuple(np.array(column, np.float64).T) for value, column in columns.items()}

@@ -6,6 +6,8 @@ from keras_margin.evaluation import Roc
 from keras_margin.plots import _figure
 
 _ROC_POINTS = 2000  # more than a figure has pixels
+# A DET plot goes down to the FRR at this FAR; beyond, every curve falls to nothing and takes the room from the rest.
+_WORTH_SEEING = 0.2
 
 
 def roc_curve(results, path=None, reports=None):
@@ -37,10 +39,10 @@ def roc_curve(results, path=None, reports=None):
     figure, axes = _figure.new(path)
     lowest = 10.0 ** np.floor(np.log10(min(1 / result.num_impostor for result in results.values())))
     bottom = 100.0
-    for (name, result), style in zip(results.items(), _figure.styles(), strict=False):
+    for place, ((name, result), style) in enumerate(zip(results.items(), _figure.styles(), strict=False)):
         far, tar = _thinned(result)
         axes.plot(far, 100 * tar, drawstyle="steps-post", label=name, **style)
-        intervals = _intervals(reports, name)
+        intervals = _intervals(reports, name, place, len(results))
         _error_bars(axes, intervals, 100 * intervals[:, 1:], style)
         bottom = min(bottom, 100 * tar[0], *(100 * intervals[:, 2]))
     axes.set_xscale("log")
@@ -77,12 +79,15 @@ def det_curve(results, path=None, reports=None):
     """
     _check_rocs("det_curve", results, reports)
     figure, axes = _figure.new(path)
-    for (name, result), style in zip(results.items(), _figure.styles(), strict=False):
+    lowest_rate = 1.0
+    for place, ((name, result), style) in enumerate(zip(results.items(), _figure.styles(), strict=False)):
         far, tar = _thinned(result)
         floor = 0.5 / result.num_genuine
+        shown = tar[far <= _WORTH_SEEING] if far[0] <= _WORTH_SEEING else tar
+        lowest_rate = min(lowest_rate, max(1 - shown.max(), floor))
         far, tar = (values[: np.searchsorted(tar, 1) + 1] for values in (far, tar))
         axes.plot(far, 100 * np.maximum(1 - tar, floor), drawstyle="steps-post", label=name, **style)
-        intervals = _intervals(reports, name)
+        intervals = _intervals(reports, name, place, len(results))
         intervals = intervals[intervals[:, 2] < 1]  # Where even the lower end of TAR is 1 there is no error to see.
         misses = np.maximum(1 - intervals[:, [1, 3, 2]], floor)
         _error_bars(axes, intervals, 100 * misses, style)
@@ -90,7 +95,7 @@ def det_curve(results, path=None, reports=None):
     axes.set_yscale("log")
     lowest = 10.0 ** np.floor(np.log10(min(1 / result.num_impostor for result in results.values())))
     axes.set_xlim(min(lowest, 0.1), 1)
-    axes.set_ylim(top=100)
+    axes.set_ylim(100 * lowest_rate / 2, 100)
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("False accept rate (FAR)")
     axes.set_ylabel("False reject rate (%)")
@@ -155,10 +160,14 @@ def _thinned(result):
     return far, result.tar[np.searchsorted(result.far, far, side="right") - 1]
 
 
-def _intervals(reports, name):
-    """Rows (far, tar, low, high) of a report's intervals, (k, 4); none where there is no report or no bootstrap."""
+def _intervals(reports, name, place, count):
+    """Rows (far, tar, low, high) of a report's intervals, (k, 4); none where there is no report or no bootstrap.
+
+    Those of several curves stand side by side, a twelfth apart, or they would hide each other.
+    """
+    beside = 1.085 ** (place - (count - 1) / 2)
     rows = reports[name].tar_at_far if reports and name in reports else ()
-    rows = [(row.far, row.tar, row.low, row.high) for row in rows if row.low is not None and row.measurable]
+    rows = [(row.far * beside, row.tar, row.low, row.high) for row in rows if row.low is not None and row.measurable]
     return np.array(rows).reshape(-1, 4)
 
 

@@ -92,7 +92,12 @@ class LabelledProtocol(Protocol):
             said.append(f"A sample of {len(chosen):,} pairs, seed {settings.seed}.")
         scores = evaluation.pair_scores(embeddings, chosen)
         return Measured(
-            values=accuracy | values | identified | angles,
+            # How many pairs first, then accuracy, as of sets that come with their pairs.
+            values={name: values[name] for name in ("num_genuine", "num_impostor")}
+            | accuracy
+            | values
+            | identified
+            | angles,
             unmeasurable=unmeasurable,
             notes=tuple(note for note in (*notes, interval_note(report), *said) if note),
             arrays={"scores": scores, "is_same": is_same, "pairs": chosen, "cmc": cmc},

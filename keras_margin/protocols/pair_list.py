@@ -1,9 +1,8 @@
-"""A folder of images and a list of pairs: LFW as its authors ship it, or any `pairs.csv`."""
-
-import csv
+"""A folder of images and a list of pairs: LFW as its authors ship it, or what `keras-margin pairs` draws."""
 
 import numpy as np
 
+from keras_margin import pairs
 from keras_margin.protocols._images import SUFFIXES, ImageFiles
 from keras_margin.protocols._pairs import measure_pairs, some_of
 from keras_margin.protocols.base import Protocol
@@ -97,22 +96,11 @@ def _suffix(root, who, image, known):
 
 
 def _read_csv(path):
-    """pairs.csv: columns first, second (paths in the folder), same (0 or 1), and perhaps fold (from 0)."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not {"first", "second", "same"} <= set(rows[0]):
-        raise ValueError(
-            f"{path} needs a header with first, second and same, and lines below. Received: "
-            f"{', '.join(map(str, rows[0])) if rows else 'nothing'}."
-        )
-    for number, row in enumerate(rows, 2):
-        wrong = row["same"] not in ("0", "1") or not row["first"] or not row["second"]
-        if wrong or not (row.get("fold") or "0").isdigit():
-            raise ValueError(f"{path}, line {number}: two paths, 0 or 1, and a fold from 0. Received: {dict(row)}.")
-    files = np.array([[row["first"], row["second"]] for row in rows])
-    is_same = np.array([row["same"] == "1" for row in rows])
-    folds = np.array([int(row["fold"]) for row in rows]) if rows[0].get("fold") else 10
+    """pairs.csv, as `keras-margin pairs` writes it: fold from 0, same 0 or 1, first and second in the folder."""
+    names, is_same, folds = pairs.read_pairs(path)
+    if not names:
+        raise ValueError(f"{path} must hold pairs. Received: none.")
     # Folders are people where that agrees with every pair; else nobody knows who is who.
-    folders = np.array([[name.rpartition("/")[0] for name in pair] for pair in files.tolist()])
+    folders = np.array([[name.rpartition("/")[0] for name in pair] for pair in names])
     people = folders if ((folders[:, 0] == folders[:, 1]) == is_same).all() else None
-    return files, is_same, folds, people
+    return np.array(names), is_same, folds, people

@@ -25,6 +25,7 @@ _SHOWN = (
     (r"tpir_at_fpir_(.+)", "TPIR@FPIR={}", "{:.2%}"),
     (r"rank_(\d+)", "rank-{}", "{:.2%}"),
     (r"(.+)_angle", "{} angle, degrees", "{:.2f}"),
+    (r"angular_fisher_score", "angular Fisher score", "{:.4f}"),
     (r"(.+)", "{}", "{:.4g}"),
 )
 _HIDDEN = "too few impostors"

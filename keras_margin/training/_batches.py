@@ -29,14 +29,12 @@ def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
         drop_remainder=True,
         start=start,
         images_per_identity=recipe.images_per_identity,
+        part=part,
     )
-    share, workers = part
 
     def augment(index, batch):
         images, labels = batch
-        images = recipe.augmentation.apply(images, tf.stack([index, tf.cast(seed, tf.int64)]))
-        size = recipe.batch_size // workers
-        return images[share * size : (share + 1) * size], labels[share * size : (share + 1) * size]
+        return recipe.augmentation.apply(images, tf.stack([index, tf.cast(seed, tf.int64)]), part), labels
 
     data = data.enumerate(start).map(augment, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return data.prefetch(tf.data.AUTOTUNE)
@@ -69,9 +67,6 @@ def distributed(recipe, reader, strategy, seed, start):
     def own_part(_):
         data = batches(recipe, reader, seed, start, (worker, workers))
         # Each element is one local replica's.
-        data = data if share * workers == recipe.batch_size else data.rebatch(share, drop_remainder=True)
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return data.with_options(options)
+        return data if share * workers == recipe.batch_size else data.rebatch(share, drop_remainder=True)
 
     return iter(strategy.distribute_datasets_from_function(own_part))

@@ -68,7 +68,8 @@ class Doctor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the batch where it is due."""
-        if (batch + 1) % self.every:
+        # The first batch too: what comes later is compared with it.
+        if batch and (batch + 1) % self.every:
             return
         run = self.params["run"]
         count, loss, accuracy = logs.totals()
@@ -155,6 +156,8 @@ def _margin_too_large(doctor, run, step, accuracy):
     if not has_margin or not _stalls(doctor, run, step, accuracy) or "shuffled labels" in doctor._said:
         return None
     now = doctor.vitals[-1]
+    if "exploding length" in doctor._said and now.past_pi < 0.5:
+        return None
     margins = f"{head.m1}, {head.m2}, {head.m3}" if hasattr(head, "m1") else f"{head.margin:g}"
     return (
         f"The margin ({margins}) is too large to start from scratch with: after {step} updates {accuracy:.1%} of the "
@@ -166,7 +169,9 @@ def _margin_too_large(doctor, run, step, accuracy):
 
 def _exploding(doctor, run, step, accuracy):
     lengths = [each.length for each in doctor.vitals]
-    if len(lengths) < 2 or lengths[-1] < 10 * lengths[0] or lengths[-1] < 100:
+    # The length of a scaled embedding drifts up without harm; where it is the scale itself, it is every logit's.
+    most = 10 if run.model.head.scale is None else 1000
+    if lengths[-1] < most * max(lengths[0], 10):
         return None
     return (
         f"The embeddings' length explodes: from {lengths[0]:.3g} to {lengths[-1]:.3g} by step {step}. Try a lower "
@@ -210,8 +215,8 @@ def _collapsed(doctor, run, step, accuracy):
 FINDINGS = {
     "shuffled labels": _shuffled,
     "stalled sphereface": _stalled_sphereface,
-    "margin too large": _margin_too_large,
     "exploding length": _exploding,
+    "margin too large": _margin_too_large,
     "saturated": _saturated,
     "dead dimensions": _dead,
     "collapsed": _collapsed,

@@ -8,6 +8,8 @@ import numpy as np
 
 # Samples measured at a time: enough for a mean, few enough for a million classes.
 _SAMPLES = 128
+# Classes measured against, at most: of more, a sample of this many, beside which the nearest other is a little farther.
+_CLASSES = 20_000
 # e^-30 is below what float32 sees beside 1: such a softmax is 0 or 1, and its gradient nothing or all.
 _SATURATED = 30.0
 
@@ -43,11 +45,13 @@ def measure(head, embeddings, labels):
         embeddings: Float array (batch, embedding_size).
         labels: Int array (batch,).
     """
-    x = np.asarray(embeddings[:_SAMPLES], np.float32)
+    # float64: of a run that is about to end in inf, the squares would get there first.
+    x = np.asarray(embeddings[:_SAMPLES], np.float64)
     labels = np.asarray(labels[:_SAMPLES]).reshape(-1)
     lengths = np.linalg.norm(x, axis=1)
     unit = x / np.maximum(lengths, 1e-12)[:, None]
-    prototypes = np.asarray(head.prototypes, np.float32)
+    met, labels = _met(head.num_classes, labels)
+    prototypes = keras.ops.convert_to_numpy(keras.ops.take(head.prototypes, met, axis=0)).astype(np.float64)
     prototypes = prototypes if prototypes.ndim == 3 else prototypes[:, None]
     norms = np.maximum(np.linalg.norm(prototypes, axis=-1), 1e-12)
     cosines = np.einsum("nd,ckd->nck", unit, prototypes, optimize=True) / norms
@@ -77,6 +81,14 @@ def measure(head, embeddings, labels):
     )
 
 
+def _met(num_classes, labels):
+    """(classes, the labels' places among them): all of them, or of very many the labels' own and a sample of others."""
+    met = np.arange(num_classes)
+    if num_classes > _CLASSES:
+        met = np.union1d(labels, np.random.default_rng(0).choice(num_classes, _CLASSES, replace=False))
+    return met, np.searchsorted(met, labels)
+
+
 def _bent_angle(head, theta):
     """The angle that the margin makes of theta, of the heads whose margin is one."""
     factor, added = 1.0, 0.0
@@ -102,7 +114,7 @@ def first_not_finite(network, images):
             return f"the weight {weight.path}"
     layers = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
     try:
-        probe = keras.Model(network.inputs, [layer.output for layer in layers])
+        probe = keras.Model(network.input, [layer.output for layer in layers])
     except (AttributeError, ValueError):
         return None  # A network that is no graph of layers.
     for layer, output in zip(layers, probe(images, training=False), strict=True):
@@ -137,10 +149,11 @@ def label_agreement(reader, seed=0, pairs=600):
     images, _ = reader.subset(numbers).arrays()
     if len(images) != len(numbers):
         return None  # Some could not be read; their places are not known.
-    grey = images.mean(axis=-1).reshape(len(images), -1).astype(np.float32)
-    grey -= grey.mean(axis=1, keepdims=True)
-    grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-12)
+    # Less what all have in common, or every cosine is near 1.
+    rows = images.reshape(len(images), -1).astype(np.float32)
+    rows -= rows.mean(axis=0)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     both = places.reshape(-1, 2)
-    scores = np.sum(grey[both[:, 0]] * grey[both[:, 1]], axis=1)
+    scores = np.sum(rows[both[:, 0]] * rows[both[:, 1]], axis=1)
     own, other = scores[: len(genuine)], np.sort(scores[len(genuine) :])
     return float(np.searchsorted(other, own).mean() / len(other))

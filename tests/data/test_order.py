@@ -7,6 +7,7 @@ from records import jpeg, payload, write_records
 
 import keras_margin.data
 from keras_margin.data import ArrayReader
+from keras_margin.data.augmentation import Augmentation
 
 COUNTS = [1, 2, 3, 5, 8, 13]  # Images of each of six identities.
 LABELS = np.random.default_rng(5).permutation(np.repeat(np.arange(6), COUNTS))
@@ -126,3 +127,27 @@ def test_an_identity_without_images_is_never_drawn():
 def test_an_order_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         numbered_reader().dataset(**{"batch_size": 8} | arguments)
+
+
+@pytest.mark.parametrize("images_per_identity", [None, 2])
+def test_the_parts_of_every_batch_are_the_batch_and_are_augmented_as_in_it(images_per_identity):
+    """Three processes that share each batch; from any step on."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 3), dtype=np.uint8)
+    reader = ArrayReader(pixels, np.arange(20) % 7, list("abcdefg"))
+    changes = Augmentation(flip=True, shift=0.1, contrast=0.3)
+    options = {"shuffle": True, "seed": 3, "repeat": True, "start": 2, "images_per_identity": images_per_identity}
+    whole = list(reader.dataset(12, **options).take(4))
+    parts = [list(reader.dataset(12, part=(k, 3), **options).take(4)) for k in range(3)]
+    for step, (images, labels) in enumerate(whole):
+        np.testing.assert_array_equal(np.concatenate([part[step][1] for part in parts]), labels)
+        found = [changes.apply(part[step][0], [step, 5], (k, 3)) for k, part in enumerate(parts)]
+        np.testing.assert_array_equal(np.concatenate(found), changes.apply(images, [step, 5]))
+
+
+@pytest.mark.parametrize("arguments", [{"part": (2, 2)}, {"part": (-1, 2)}, {"part": (0, 5)}, {"part": (0, 0)}])
+def test_parts_that_cannot_be_are_refused(arguments):
+    reader = ArrayReader(np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2, "ab")
+    with pytest.raises(ValueError, match=r"part=\(k, n\) needs 0 <= k < n"):
+        reader.dataset(12, repeat=True, **arguments)
+    with pytest.raises(ValueError, match="repeat=False"):
+        reader.dataset(12, part=(0, 2))

@@ -52,6 +52,8 @@ def test_a_bin_is_ten_folds_of_consecutive_pairs(tmp_path):
     assert measured.values["accuracy"] == evaluation.k_fold_accuracy(scores, is_same, 10).mean
     assert measured.values["genuine_angle"] == pytest.approx(np.degrees(np.arccos(scores[is_same])).mean())
     assert any("draw pairs" in note for note in measured.notes)
+    halves = protocol.measure(embeddings, protocols.Settings(far=(0.1,), resamples=0, folds=2)).values["accuracy"]
+    assert halves == evaluation.k_fold_accuracy(scores, is_same, 2).mean
 
 
 def test_images_of_another_size_are_refused_cut_or_stretched(tmp_path):
@@ -98,8 +100,8 @@ def test_lfws_own_list_gives_its_folds_and_its_people(tmp_path):
 def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
     for name, value in (("a/1", 1), ("a/2", 2), ("b/1", 3), ("b/2", 4)):
         picture(tmp_path / f"{name}.png", value)
-    lines = ["first,second,same,fold", "a/1.png,a/2.png,1,0", "a/1.png,b/1.png,0,0", "b/1.png,b/2.png,1,1"]
-    lines.append("a/2.png,b/2.png,0,1")
+    lines = ["fold,same,first,second", "0,1,a/1.png,a/2.png", "0,0,a/1.png,b/1.png", "1,1,b/1.png,b/2.png"]
+    lines.append("1,0,a/2.png,b/2.png")
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
     protocol = protocols.open(tmp_path, name="mine")
     assert protocol.people.tolist() == ["a", "a", "b", "b"] and protocol.name == "mine"
@@ -107,7 +109,7 @@ def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
         np.array([[1.0, 0.1], [1, 0], [0, 1], [0.1, 1]]), protocols.Settings(far=(0.5,), resamples=0)
     )
     assert measured.values["accuracy"] == 1.0
-    (tmp_path / "pairs.csv").write_text("\n".join([lines[0], "a/1.png,b/1.png,1,0", *lines[2:]]))
+    (tmp_path / "pairs.csv").write_text("\n".join([lines[0], "0,1,a/1.png,b/1.png", *lines[2:]]))
     assert protocols.open(tmp_path).people is None
 
 
@@ -119,8 +121,9 @@ def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
         ("pairs.txt", "1\nP0_a 1 2\nP0_a 1 2\n", "line 3: a fold is"),
         ("pairs.txt", "1\nP0_a one 2\nP0_a 1 P0_b 2\n", "line 2: a fold is"),
         ("pairs.txt", "1\nP0_z 1 2\nP0_a 1 P0_b 2\n", "an image that is not there"),
-        ("pairs.csv", "one,two\n", "header with first, second and same"),
-        ("pairs.csv", "first,second,same\na,b,yes\n", "line 2: two paths, 0 or 1"),
+        ("pairs.csv", "one,two\n", "columns fold,same,first,second"),
+        ("pairs.csv", "fold,same,first,second\n0,yes,a,b\n", "line 2: fold='0', same='yes'"),
+        ("pairs.csv", "fold,same,first,second\n", "must hold pairs. Received: none."),
     ],
 )
 def test_lists_of_pairs_of_another_form_are_named(tmp_path, name, text, words):

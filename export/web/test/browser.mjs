@@ -207,7 +207,7 @@ test("pictures can be dropped and pasted; a dropped model is loaded", async () =
             : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
         document.querySelector(selector).dispatchEvent(event);
       },
-      [type, target, names.map((name) => [name, [...readFileSync(path(name))]])],
+      [type, target, names.map((name) => [name, [...readFileSync(path(name.replace(".txt", "")))]])],
     );
   await give("drop", "body", ["a.png", "b.png"]);
   await compared();
@@ -219,6 +219,10 @@ test("pictures can be dropped and pasted; a dropped model is loaded", async () =
   await give("paste", "body", ["a.png"]);
   await compared();
   near(await similarity(), model["a with b"], 1e-4, "pasted");
+  await give("drop", "body", ["expected.json.txt", "b.png"]);
+  await page.getByText(/expected.json.txt.* is not a picture/).waitFor();
+  await give("drop", "body", ["a.png", "b.png", "a.png"]);
+  await page.getByText("Two pictures are compared: the others were left out.").waitFor();
   await give("drop", "body", ["narrow.tflite"]);
   await page.getByText(/narrow.tflite · faces of 96 × 112/).waitFor();
   await page.locator("#sentence").getByText("The first face has no points yet: press Align.").waitFor();
@@ -327,6 +331,16 @@ for (const [width, scheme] of [[320, "light"], [390, "dark"], [1100, "light"], [
         const bench = document.querySelector("#editor");
         return [document.documentElement.scrollWidth - window.innerWidth, bench.scrollWidth - bench.clientWidth];
       });
+      // A crop that is not square is shown whole.
+      const cut = await page.evaluate(() => {
+        const inside = (outer, inner) => inner.bottom <= outer.bottom + 1 && inner.right <= outer.right + 1;
+        const frames = [...document.querySelectorAll(".frame")];
+        return frames.filter((each) => {
+          const canvas = each.querySelector("canvas").getBoundingClientRect();
+          return canvas.width > 0 && !inside(each.getBoundingClientRect(), canvas);
+        }).length;
+      });
+      assert.equal(cut, 0, `${where}: a canvas is cut by its frame`);
       assert.ok(Math.max(...wide) <= 0, `${where}: ${wide} pixels stick out`);
       const small = await page.evaluate(() =>
         [...document.querySelectorAll("button:not(.point), .button, summary")]

@@ -1,0 +1,101 @@
+"""What an exported file says of itself. Needs neither TensorFlow nor LiteRT.
+
+keras-margin inspect face.tflite
+keras-margin inspect savedmodel/ --json
+"""
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from keras_margin import contract
+from keras_margin.cli import _words
+
+
+def add_arguments(parser):
+    """The command's flags."""
+    parser.add_argument("file", help=".tflite or .onnx file, or SavedModel folder")
+    parser.add_argument("--json", action="store_true", help="the whole contract as JSON")
+
+
+def run(arguments):
+    """Prints the contract."""
+    found = contract.read(arguments.file)
+    if found is None:
+        raise ValueError(
+            f"{arguments.file} carries no contract: it was not made by keras-margin, or lost its metadata on the way."
+        )
+    console = Console()
+    if arguments.json:
+        text = json.dumps(found, indent=2, ensure_ascii=False)
+        console.print(_words.printable(text), markup=False, highlight=False, soft_wrap=True)
+        return
+    table = Table("", "", title=_words.printable(arguments.file), title_justify="left", show_header=False)
+    for name, text in rows(found):
+        table.add_row(name, _words.printable(text))
+    console.print(table, markup=False)
+
+
+def rows(found):
+    """(name, text) of each line; what the file does not say is left out."""
+    lines = [(name, words(found[name])) for name, words in _WORDS.items() if found.get(name) is not None]
+    return [line for line in lines if line[1]]
+
+
+def _image(image):
+    batch = "any batch" if image.get("batch") is None else f"batch {image['batch']}"
+    return f"{image['dtype']} {image['channels']} {image['height']} x {image['width']}, {batch}"
+
+
+def _embedding(embedding):
+    flip = ", mirror image added" if embedding.get("flip_sum") else ""
+    return f"{embedding['dtype']} x {embedding['size']}, unit length{flip}"
+
+
+def _alignment(alignment):
+    return "five points at " + " ".join(f"({x:g}, {y:g})" for x, y in alignment["points"])
+
+
+def _pairs_of(values, separator=", "):
+    return separator.join(f"{name}={_plain(value)}" for name, value in values.items() if value is not None)
+
+
+def _plain(value):
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False).strip('"')
+
+
+def _head(head):
+    return f"{head['class']}({_pairs_of({name: value for name, value in head.items() if name != 'class'})})"
+
+
+def _threshold(threshold):
+    return f"cosine >= {threshold['cosine']:.4f} for FAR {threshold['far']:g} (TAR {threshold['tar']:.2%})"
+
+
+def _accuracy(found):
+    pairs = f"{found['num_genuine']:,} genuine, {found['num_impostor']:,} impostor pairs"
+    tar = f"TAR {found['tar']:.2%} (model {found['model_tar']:.2%}) at FAR {found['far']:g}"
+    return f"EER {found['eer']:.2%} (model {found['model_eer']:.2%}), {tar}; {pairs}"
+
+
+def _parity(parity):
+    images = f"{parity['images']} images{' of noise' if parity.get('synthetic') else ''}"
+    return f"cosine mean {parity['mean_cosine']:.6f}, worst {parity['worst_cosine']:.6f} on {images}"
+
+
+_WORDS = {
+    "image": _image,
+    "embedding": _embedding,
+    "alignment": _alignment,
+    "quantize": str,
+    "threshold": _threshold,
+    "accuracy": _accuracy,
+    "parity": _parity,
+    "head": _head,
+    "recipe": _pairs_of,
+    "measured": lambda measured: "\n".join(_pairs_of(each) for each in measured),
+    "about": _pairs_of,
+    "made_with": _pairs_of,
+    "keras_margin": str,
+}

@@ -1,0 +1,96 @@
+"""ONNX: for ONNX Runtime, TensorRT, OpenVINO and whatever else reads it. An extra."""
+
+import pathlib
+import warnings
+
+import tensorflow as tf
+
+from keras_margin import files
+from keras_margin.contract import METADATA_NAME
+from keras_margin.export import _contract, _graph
+from keras_margin.export._options import Options
+from keras_margin.export._parity import Judge
+from keras_margin.export._source import open_source
+
+_OPSET = 17  # What tf2onnx writes well and ONNX Runtime has read since 2022.
+
+
+def to_onnx(model, path, *, samples=None, pairs=None, options=None):
+    """Writes the embedding network as an ONNX file in float32, its contract inside and as JSON beside it.
+
+    Inside, the contract is the metadata property `keras_margin.contract`.
+
+    Args:
+        model: As for `to_tflite`.
+        path: File to write, usually *.onnx.
+        samples: uint8 images to compare on; see `to_tflite`.
+        pairs: See `to_tflite`.
+        options: Options.
+
+    Returns:
+        ParityReport.
+
+    Raises:
+        ImportError: Where tf2onnx or onnxruntime is not installed; the message names the extra.
+        TypeError, ValueError, ParityError, OSError: As `to_tflite`.
+
+    Example:
+        >>> to_onnx("runs/latest", "face.onnx", samples=images)
+    """
+    path, options = pathlib.Path(path), options or Options()
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: nothing was written. Name a file, such as {path / 'face.onnx'}.")
+    source = open_source(model)
+    judge = Judge.of(source.network, options, samples, pairs)
+    json_path = path.with_name(f"{path.name}.json")
+    with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
+        converted = _convert(source.network, options)
+        content = converted.SerializeToString()
+        report = judge.judge(_runner(content, options), path, None, len(content))
+        text = _contract.as_json(_contract.contract_of(source, options, report))
+        converted.metadata_props.add(key=METADATA_NAME, value=text)
+        temporary.write_bytes(converted.SerializeToString())
+        _runner(str(temporary), options)(judge.samples[:1])
+        temporary_json.write_text(text, encoding="utf-8")
+    return report
+
+
+def _convert(network, options):
+    """The network as an onnx.ModelProto."""
+    try:
+        with warnings.catch_warnings(), files.hushed():
+            warnings.simplefilter("ignore")
+            import tf2onnx
+    except ImportError as error:
+        raise ImportError(
+            f'ONNX is an extra: pip install "keras-margin[onnx]". The import failed with: {error}'
+        ) from error
+    shape = (options.batch_size, *network.input_shape[1:])
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
+    def serve(image):
+        return {"embedding": tf.math.l2_normalize(_graph.embed(network, image, options.flip_sum), axis=1)}
+
+    with warnings.catch_warnings(), files.hushed():
+        warnings.simplefilter("ignore")  # tf2onnx's own, of NumPy and protobuf.
+        converted, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=_OPSET)
+    return converted
+
+
+def _runner(model, options):
+    """Function from uint8 images to the embeddings of a model: bytes, or a path."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            f'ONNX is an extra: pip install "keras-margin[onnx]". The import failed with: {error}'
+        ) from error
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+    def run(images):
+        def embed(part):
+            return session.run(["embedding"], {"image": part})[0]
+
+        return _graph.run_in_batches(embed, images, options.batch_size or min(16, len(images)))
+
+    return run

@@ -1,0 +1,78 @@
+"""keras-margin recipes and keras-margin train: what they print, and that they refuse before they work."""
+
+import re
+
+import pytest
+
+pytest.importorskip("tensorflow")
+from keras_margin import cli, recipes
+from keras_margin.cli import _flags, train
+from keras_margin.cli import recipes as command
+
+pytestmark = pytest.mark.tensorflow_only
+
+
+def test_recipes_lists_every_recipe(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["recipes"]) == 0
+    shown = capsys.readouterr().out
+    assert all(re.search(rf"\b{name}\b", shown) for name in recipes.RECIPES)
+    row = next(line for line in shown.splitlines() if " arcface_casia_r50 " in line)
+    assert "512" in row and "32,000" in row and "/10 at 20,000, 28,000" in row
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_a_recipe_is_shown_as_set_takes_it(name):
+    """Every line that --set can change gives back the same recipe."""
+    recipe = recipes.get(name)
+    settings = [re.sub(r" *= *", "=", line, count=1) for line in command.lines(recipe)]
+    settings = [each for each in settings if not each.startswith(("name=", "source=", "steps="))]
+    blank = recipes.Recipe(name=recipe.name, source=recipe.source, steps=recipe.steps)
+    assert recipes.with_settings(blank, settings) == recipe
+
+
+def test_one_recipe_with_settings(capsys):
+    assert cli.main(["recipes", "orl_demo", "--set", "head.margin=0.4", "--set", "steps=100"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^head.margin += 0.4$", shown, re.M) and re.search(r"^warmup_steps += 10$", shown, re.M)
+    assert cli.main(["recipes", "--set", "steps=100"]) == 1
+    assert "--set changes one recipe. Name it" in capsys.readouterr().err
+
+
+class Given:
+    """Flags as a command line without any gives them, and some changes."""
+
+    def __init__(self, **changes):
+        values = {flag.name: list(flag.default) if flag.kind is list else flag.default for flag in _flags.TRAIN}
+        vars(self).update({**values, **changes})
+
+
+def test_flags_change_the_recipe():
+    assert train.chosen_recipe(Given()) == recipes.get("orl_demo")
+    assert train.chosen_recipe(Given(data_dir="x")) == recipes.get("arcface_casia_r50")
+    recipe = train.chosen_recipe(Given(steps=50, head="cosface", iam_beta=0.1, set=["head.margin=0.2", "ema=0.9"]))
+    assert (recipe.steps, recipe.warmup_steps, recipe.head, recipe.iam_beta) == (50, 5, "cosface", 0.1)
+    assert recipe.head_options == (("margin", 0.2),) and recipe.ema == 0.9
+    assert train.chosen_recipe(Given(mixed_precision=True)).precision.startswith("mixed_")
+    with pytest.raises(ValueError, match="--mixed_precision and --set precision=... contradict"):
+        train.chosen_recipe(Given(mixed_precision=True, set=["precision=float32"]))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--recipe=arcface"], "Unknown recipe 'arcface'"),
+        (["--set", "margin=0.4"], "no key 'margin' to set"),
+        (["--set", "head.margn=0.4"], "margn"),
+        (["--set", "freeze=stem"], "matches no layer"),
+        (["--verify=/nowhere.bin"], "nowhere.bin"),
+        (["--strategy=ring"], "one of mirrored, multiworker"),
+        (["--batch_size=512"], "One batch takes 512 images"),
+        (["--set", "weights=/nowhere"], "there is no /nowhere"),
+    ],
+)
+def test_train_refuses_before_it_works(flags, message, tmp_path, capsys):
+    assert cli.main(["train", f"--out={tmp_path / 'run'}", *flags]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keras-margin train: ") and message in error
+    assert list(tmp_path.iterdir()) == []
