@@ -2,20 +2,24 @@
 
     python -m benchmarks.input                         4,096 JPEGs of 112x112, minutes
     python -m benchmarks.input --images=20000 --threads=8 --out=input.json
+    python -m benchmarks.input --torch=.venv-torch/bin/python    and PyTorch's DataLoader in the same turns
 
 The ORL faces, resized to 112x112 and cut and mirrored anew for every image, are written as JPEGs of quality 95 into a
 folder of identities, a .rec file and TFRecord shards. Each format gives shuffled, decoded batches, and the same flipped
 at random, as training takes them; they take turns with `tf.io.decode_jpeg` alone over the same bytes in memory, in
 parallel, in no order. A figure is bare decoding's time over the format's, so that 1 is the speed of bare decoding:
 by the clock (median of the turns), and by the processor time of all threads, which others on the machine do not change.
-All files are in the page cache: the disk is not measured.
+All files are in the page cache: the disk is not measured. PyTorch's DataLoader decodes with Pillow in as many worker
+processes as there are threads, flips single images and puts out uint8; its processor time is not measured.
 """
 
+import functools
 import json
 import os
 import pathlib
 import statistics
 import struct
+import subprocess
 import tempfile
 import time
 
@@ -29,6 +33,7 @@ flags.DEFINE_integer("identities", 64, "Identities, that is folders.")
 flags.DEFINE_integer("batch_size", 128, "Images per batch.")
 flags.DEFINE_integer("repeats", 7, "Turns of each variant.")
 flags.DEFINE_integer("threads", 2, "Threads of tf.data.")
+flags.DEFINE_string("torch", None, "Python of an environment with PyTorch and Pillow, to measure it in the same run.")
 flags.DEFINE_string("out", None, "JSON file to write the figures to.")
 
 
@@ -113,6 +118,25 @@ def variants(folder):
     return found, sum(map(len, images)) / len(images)
 
 
+class Torch:
+    """PyTorch's DataLoader in a process of its own, which waits between its turns."""
+
+    def __init__(self, folder):
+        command = [FLAGS.torch, "-m", "benchmarks.input_torch", folder, str(FLAGS.batch_size), str(FLAGS.threads)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if self._process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{' '.join(command)} did not start.")
+
+    def seconds_of(self, name):
+        self._process.stdin.write(f"{name}\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline()), float("nan")
+
+    def stop(self):
+        self._process.stdin.close()
+        self._process.wait()
+
+
 def main(_):
     import tensorflow as tf
 
@@ -121,12 +145,18 @@ def main(_):
     options.threading.private_threadpool_size = FLAGS.threads
     with tempfile.TemporaryDirectory() as folder:
         datasets, size = variants(pathlib.Path(folder))
-        seconds = {name: [] for name in datasets}
+        measures = {name: functools.partial(seconds_of, dataset, options) for name, dataset in datasets.items()}
+        torch = Torch(folder) if FLAGS.torch else None
+        if torch:
+            measures |= {f"{name}, DataLoader": functools.partial(torch.seconds_of, name) for name in ("folder", "rec")}
+        seconds = {name: [] for name in measures}
         for turn in range(FLAGS.repeats + 1):
-            for name, dataset in datasets.items():
-                measured = seconds_of(dataset, options)
+            for name, measure in measures.items():
+                measured = measure()
                 if turn:  # The first warms up.
                     seconds[name].append(measured)
+        if torch:
+            torch.stop()
     clocks, processors = (
         {name: statistics.median(pair[part] for pair in pairs) for name, pairs in seconds.items()} for part in (0, 1)
     )
@@ -137,7 +167,7 @@ def main(_):
             "speed_by_processor": processors["bare decode_jpeg"] / processors[name],
             "images_per_second": FLAGS.images / clocks[name],
         }
-        for name in datasets
+        for name in measures
     ]
     print(f"{FLAGS.images} JPEGs of {size:,.0f} bytes, {FLAGS.threads} threads")
     print(f"{'variant':<24} {'bare / it, clock':>17} {'bare / it, cpu':>15} {'images/s':>9}")

@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
-from keras_margin import runtime
+from keras_margin import contract, runtime
 
 CHANNELS = ("RGB", "BGR")
 
@@ -31,7 +30,7 @@ class FileEmbedder:
         keeps_length: Whether `embed(lengths=True)` is possible. Our exports end in unit length.
         channels: "RGB" or "BGR", what the network is fed. Images are given in RGB all the same.
         normalization: (mean, std) applied to pixels first, or None for none.
-        contract: What the export wrote beside the file, a dict; or None.
+        contract: What the export wrote into the file, as `keras_margin.contract.read` gives it; or None.
     """
 
     path: str
@@ -128,14 +127,15 @@ def open(path, *, normalization=None, channels=None):
     if channels not in (None, *CHANNELS):
         raise ValueError(f'channels must be "RGB" or "BGR". Received: channels={channels!r}.')
     kind, name = _kind_of(name)
-    contract = _contract_of(name, kind)
+    # A Keras file has none; what lies beside it belongs to another.
+    written = None if kind == "keras" else contract.read(name)
     opened = _OPENERS[kind](name, normalization)
     found = FileEmbedder(
         path=name,
         kind=kind,
-        channels=_channels(channels, contract, name),
+        channels=_channels(channels, written, name),
         normalization=normalization,
-        contract=contract,
+        contract=written,
         **opened,
     )
     _check_contract(found)
@@ -164,20 +164,8 @@ def _kind_of(name):
     )
 
 
-def _contract_of(name, kind):
-    """The JSON that the export wrote; None where there is none."""
-    path = pathlib.Path(name) / "contract.json" if kind == "savedmodel" else pathlib.Path(f"{name}.json")
-    if kind == "keras" or not path.exists():
-        return None
-    try:
-        contract = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} should be the contract of {name}, in JSON. {error}") from error
-    return contract if isinstance(contract, dict) else None
-
-
-def _channels(given, contract, name):
-    written = ((contract or {}).get("image") or {}).get("channels")
+def _channels(given, own, name):
+    written = ((own or {}).get("image") or {}).get("channels")
     if written not in (None, *CHANNELS):
         raise ValueError(f'The contract of {name} must say channels "RGB" or "BGR". Received: {written!r}.')
     if given and written and given != written:
@@ -200,18 +188,13 @@ def _check_contract(embedder):
 
 
 def _open_keras(name, normalization):
-    import keras
     import tensorflow as tf
 
-    from keras_margin import backbones, export, heads, losses, model, optimizers  # noqa: F401  Their classes register.
+    from keras_margin import export
 
     if normalization is not None:
         _mean_and_std(normalization)
-    try:
-        loaded = keras.saving.load_model(name, compile=False)
-    except (TypeError, ValueError, KeyError, OSError) as error:
-        raise ValueError(f"Keras cannot load {name}: {_in_short(error)}") from error
-    network = export.embedder_of(loaded)
+    network = export.embedder_of(name)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)])
     def run(images):
@@ -284,13 +267,20 @@ def _signature(loaded, name):
 
 
 def _open_tflite(name, normalization):
+    own = ((contract.read(name) or {}).get("image") or {}).get("channels", "RGB")
+
     @functools.cache
     def interpreter(normalization):
-        return runtime.Embedder(name, normalization)
+        return runtime.Embedder(name, normalization, channels=own)
+
+    def run(images, normalization):
+        # The runtime turns channels round by itself where the file's contract says so: it is given them turned back.
+        images = np.ascontiguousarray(images[..., ::-1]) if own == "BGR" else images
+        return interpreter(_hashable(normalization)).embed(images)
 
     first = interpreter(_hashable(normalization))
     return {
-        "network": lambda images, normalization: interpreter(_hashable(normalization)).embed(images),
+        "network": run,
         "image_size": tuple(int(side) for side in first.image_size),
         "embedding_size": first.embedding_size,
         "takes_pixels": normalization is None,

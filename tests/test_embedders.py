@@ -87,13 +87,13 @@ def test_a_network_that_takes_floats_is_fed_what_is_declared(folder, name):
 
 
 def test_a_contract_is_held_against_the_file(folder, tmp_path):
-    path = tmp_path / "face.tflite"
-    shutil.copy(folder / "embedder.tflite", path)
-    contract = json.loads((folder / "embedder.tflite.json").read_text())
+    path = tmp_path / "savedmodel"
+    shutil.copytree(folder / "savedmodel", path)
+    contract = json.loads((path / "contract.json").read_text())
 
     def opened(changes, **options):
         written = {**contract, **{name: {**contract[name], **values} for name, values in changes.items()}}
-        path.with_name("face.tflite.json").write_text(json.dumps(written))
+        (path / "contract.json").write_text(json.dumps(written))
         return embedders.open(path, **options)
 
     assert opened({"image": {"channels": "BGR"}}).channels == "BGR"
@@ -103,6 +103,16 @@ def test_a_contract_is_held_against_the_file(folder, tmp_path):
         opened({}, channels="BGR")
     with pytest.raises(ValueError, match="Received: 'GBR'"):
         opened({"image": {"channels": "GBR"}})
+
+
+def test_channels_are_turned_once_whoever_turns_them(folder, tmp_path):
+    content = (folder / "embedder.tflite").read_bytes()
+    assert content.count(b'"channels": "RGB"') == 1
+    (tmp_path / "bgr.tflite").write_bytes(content.replace(b'"channels": "RGB"', b'"channels": "BGR"'))
+    embedder = embedders.open(tmp_path / "bgr.tflite")
+    assert embedder.channels == "BGR"
+    np.testing.assert_allclose(embedder.embed(PIXELS), unit(by_hand(PIXELS[..., ::-1])), atol=1e-5)
+    np.testing.assert_allclose(embedder.varied(channels="RGB").embed(PIXELS), unit(by_hand(PIXELS)), atol=1e-5)
 
 
 def test_a_row_of_zeros_stays_zero_and_nan_is_an_error(folder):
@@ -134,7 +144,7 @@ def test_files_that_are_no_embedders_are_named(folder, tmp_path):
     for path, options, error, words in [
         ("gone.keras", {}, FileNotFoundError, "There is no embedder at"),
         ("notes.txt", {}, ValueError, "is no embedder: a Keras file"),
-        ("torn.keras", {}, ValueError, "Keras cannot load"),
+        ("torn.keras", {}, ValueError, "cannot be read as a Keras model"),
         ("empty", {}, ValueError, "a folder without an embedder"),
         (folder / "foreign", {}, ValueError, "must be told how pixels are normalised"),
         (folder / "savedmodel", {"normalization": (0, 1)}, ValueError, "normalises inside"),

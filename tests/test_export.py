@@ -178,12 +178,88 @@ def test_a_smaller_file_keeps_to_its_limit(quantize, least, exported, images, tm
     assert report.mean_cosine == pytest.approx(drift.mean(), abs=1e-6)
     assert report.worst_cosine == pytest.approx(drift.min(), abs=1e-6)
     assert report.worst_images == tuple(np.argsort(drift, kind="stable")[:5])
+    # LiteRT's PReLU is slow in integers: it stays in floats.
+    assert prelu_types(tmp_path / "face.tflite") == [np.float32]
 
 
-def test_int8_takes_its_ranges_from_the_representative_images(images, tmp_path):
-    black = np.zeros_like(images)
+def test_int8_takes_its_ranges_from_the_representative_images_and_warns_of_prelu_in_integers(images, tmp_path, caplog):
+    given = {"quantize": "int8", "representative": np.zeros_like(images), "samples": images}
     with pytest.raises(export.ParityError, match="Check the sample images"):
-        export.to_tflite(network(), tmp_path / "face.tflite", quantize="int8", representative=black, samples=images)
+        export.to_tflite(network(), tmp_path / "face.tflite", options=export.Options(integer_only=True), **given)
+    assert "PReLU in int8 is slow on CPUs" in caplog.text
+
+
+def prelu_types(path):
+    """The types that the PRELU operators of a file compute in."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    types = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
+    operators = [each for each in interpreter._get_ops_details() if each["op_name"] == "PRELU"]
+    return [types[operator["inputs"][0]] for operator in operators]
+
+
+def test_pairs_hold_a_file_to_the_model_s_accuracy():
+    generator = np.random.default_rng(0)
+    faces = generator.integers(0, 256, (6, SIDE, SIDE, 3))
+    images = np.clip(faces.repeat(4, axis=0) + generator.normal(0, 20, (24, SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+    labels = np.arange(6).repeat(4)
+    limits = export.Limits(eer_rise=0.01, tar_drop=0.01)
+    judge = export._parity.Judge.of(network(), export.Options(limits=limits, far=0.01), None, (images, labels))
+    wanted = np.float64(network().predict(images, verbose=0))
+
+    def shuffled(given):
+        """A file that mixes people up."""
+        return wanted[np.random.default_rng(1).permutation(24)][: len(given)]
+
+    first, second = np.triu_indices(24, 1)
+    same = labels[first] == labels[second]
+    scores = np.sum(unit(wanted)[first] * unit(wanted)[second], axis=1)
+    refused = np.sort(scores[~same])[-(int(0.01 * (~same).sum()) + 1)]
+    report = judge.judge(lambda given: wanted[: len(given)], "face.tflite", None, 1)
+    assert report.accuracy.model_tar == report.accuracy.tar == pytest.approx(np.mean(scores[same] > refused))
+    assert report.accuracy.threshold == pytest.approx(scores[scores > refused].min(), abs=1e-6)
+    assert "36 genuine and 240 impostor pairs" in str(report)
+    with pytest.raises(
+        export.ParityError, match=r"EER \+0\.\d+ against the model's, limit \+0.0100; TAR -0\.\d+"
+    ) as caught:
+        judge.judge(shuffled, "face.tflite", None, 1)
+    assert caught.value.report.accuracy.eer > report.accuracy.eer + 0.01
+    with pytest.raises(ValueError, match="far=0.001 cannot be measured on 240 impostor pairs"):
+        export._parity.Judge.of(network(), export.Options(), None, (images, labels))
+    with pytest.raises(ValueError, match=r"one bool for each two images.*24 images with int64 \(23,\)"):
+        export._parity.Judge.of(network(), export.Options(), None, (images, labels[1:]))
+
+
+def test_a_precision_that_is_too_far_is_left_out_of_the_table_s_files(images, tmp_path):
+    given = {"representative": images, "quantize": (None, "dynamic")}
+    options = export.Options(limits=export.Limits(worst=1 - 1e-7))
+    reports = export.to_precisions(network(), tmp_path, options=options, strict=False, **given)
+    assert [report.passed for report in reports] == [True, False]
+    assert left_in(tmp_path) == ["embedder.tflite", "embedder.tflite.json"]
+    lines = export.as_table(reports).splitlines()
+    assert lines[2].startswith("| embedder.tflite | float32 |")
+    assert lines[3].startswith("| refused, not written | dynamic |")
+
+
+def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_contract(images, tmp_path):
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    path = tmp_path / "顔 x.onnx"
+    report = export.to_onnx(network(), path, samples=images)
+    session = onnxruntime.InferenceSession(path.read_bytes())
+    found = session.run(["embedding"], {"image": images})[0]
+    assert cosines(found, network().predict(images, verbose=0)).min() >= 1 - 1e-5 and report.passed
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+    inside = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert json.loads(inside["keras_margin.contract"]) == km.contract.read(path)
+
+
+def test_heads_on_different_embeddings_are_refused():
+    images = keras.Input((SIDE, SIDE, 3))
+    one, other = keras.layers.Dense(4)(network()(images)), keras.layers.Dense(4)(network()(images))
+    model = keras.Model(images, [km.ArcFaceHead(5)(one), km.ArcFaceHead(5)(other)], name="two")
+    with pytest.raises(ValueError, match="two has heads on different embeddings: arc_face_head.*, arc_face_head"):
+        export.embedder_of(model)
 
 
 # --- The report and the contract ------------------------------------------------------------------------------------
@@ -342,7 +418,7 @@ def inner_head():
     [
         (lambda: "no.keras", FileNotFoundError, "no model at no.keras: name a .keras file"),
         (lambda: 3, TypeError, "a Keras model, or the path of a .keras file or of a run. Received: 3"),
-        (lambda: keras.layers.Dense(3), TypeError, "a Keras model. Received: <Dense"),
+        (lambda: keras.layers.Dense(3), TypeError, "a Keras model, or the path .* Received: <Dense"),
         (lambda: keras.Sequential([keras.layers.Flatten()], name="raw"), ValueError, "knows its input shape.*raw"),
         (lambda: keras.Sequential([km.ArcFaceHead(5)], name="raw"), ValueError, "knows its input shape.*raw"),
         (lambda: Subclassed(name="own"), ValueError, "functional or Sequential.*own"),

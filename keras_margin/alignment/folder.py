@@ -174,10 +174,18 @@ def _folders_with_images(source):
             _logger.warning("Left out %s, a link to a folder that it is in.", os.path.join(source, folder))
             continue
         above = above | {(identity.st_dev, identity.st_ino)}
-        images = [each.name for each in entries if each.name.lower().endswith(EXTENSIONS) and not each.is_dir()]
+        folders = [each.name for each in entries if _is_folder(each)]
+        images = [each.name for each in entries if each.name.lower().endswith(EXTENSIONS) and each.name not in folders]
         if images:
             yield folder, images
-        stack += [(os.path.join(folder, each.name), above) for each in reversed(entries) if each.is_dir()]
+        stack += [(os.path.join(folder, name), above) for name in reversed(folders)]
+
+
+def _is_folder(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself.
+        return False
 
 
 def _report(entries, resumed):

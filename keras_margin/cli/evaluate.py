@@ -42,6 +42,7 @@ def add_arguments(parser):
     parser.add_argument("--fit", choices=("crop", "resize"), help="what to do with images of another size")
     parser.add_argument("--far", type=_numbers, default=FARS, help="wanted FARs, by commas; default: 1e-1 to 1e-6")
     parser.add_argument("--resamples", type=int, default=None, help="of the bootstrap; 0 for no intervals")
+    parser.add_argument("--folds", type=int, default=10, help="of a .bin: runs of consecutive pairs; default: 10")
     parser.add_argument("--no_detector_weights", action="store_true", help="images of a template count alike")
     parser.add_argument("--training", help="what the model was trained on, to look for the same images and people")
     parser.add_argument("--no_checks", action="store_true", help="do not measure channels, normalisation and overlap")
@@ -111,6 +112,9 @@ class _Source:
         else:
             with files.hushed():
                 self.embedder = embedders.open(path, normalization=arguments.normalization, channels=arguments.channels)
+            own = (self.embedder.contract or {}).get("embedding") or {}
+            if arguments.flip and own.get("flip_sum"):
+                raise ValueError(f"{path} adds the mirror image by itself: leave --flip={arguments.flip} out.")
 
     @property
     def image_size(self):
@@ -163,6 +167,7 @@ def _measure(arguments, source, protocol, busy):
         far=tuple(arguments.far),
         resamples=arguments.resamples,
         seed=arguments.seed,
+        folds=arguments.folds,
         detector_weights=not arguments.no_detector_weights,
     )
     with _progress(busy) as progress:

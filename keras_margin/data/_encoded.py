@@ -1,11 +1,20 @@
 """Readers of encoded images, and what they all do about damage: leave out, replace, or refuse, and always say so."""
 
 import abc
+import functools
 import logging
 
 import numpy as np
 
-from keras_margin.data.reader import CHUNK_SIZE, Reader, decode_image, resize_image
+from keras_margin.data._decoding import (
+    LARGEST_PIXELS,
+    LOOKED_AT,
+    announced_size,
+    decode_image,
+    decode_small,
+    resize_image,
+)
+from keras_margin.data.reader import CHUNK_SIZE, Reader
 
 _MAX_NAMED = 20
 
@@ -57,24 +66,45 @@ class EncodedReader(Reader):
         def load(handle):
             return resize_image(decode_image(self._contents(handle)), self.image_size)
 
+        def load_small(handle):
+            return decode_small(self._contents(handle), self.image_size)
+
         def load_carefully(numbers):
             images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
             return tf.ensure_shape(images, (None, *self.image_size, 3)), tf.ensure_shape(numbers, (None,))
 
-        def load_chunk(numbers):
+        def loaded(files, load):
             # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
-            files = tf.data.Dataset.from_tensor_slices(handles(numbers))
             nothing = tf.data.Dataset.from_tensors(tf.zeros((0, *self.image_size, 3), tf.uint8))
             images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
-            images = images.get_single_element()
-            images, numbers = tf.cond(
-                tf.equal(tf.shape(images)[0], tf.size(numbers)),
-                lambda: (images, numbers),
-                lambda: load_carefully(numbers),
-            )
-            return images, tf.gather(labels, numbers)
+            return images.get_single_element()
 
+        def load_chunk(numbers):
+            files = tf.data.Dataset.from_tensor_slices(handles(numbers))
+            # One after the other, until all are there: each takes more images than the one before, and is slower.
+            ways = [lambda: (loaded(files, load), numbers), lambda: load_carefully(numbers)]
+            if most_are_small:
+                ways.insert(0, lambda: (loaded(files, load_small), numbers))
+            images, found = ways[0]()
+            for way in ways[1:]:
+                complete = tf.equal(tf.shape(images)[0], tf.size(numbers))
+                images, found = tf.cond(complete, functools.partial(_as_it_is, images, found), way)
+            return images, tf.gather(labels, found)
+
+        most_are_small = self._starts_small()
         return load_chunk
+
+    def _starts_small(self):
+        """Whether the first image is of those that `decode_small` takes, so that most others are too."""
+        import tensorflow as tf
+
+        try:
+            contents = self.encoded(0)
+            with tf.init_scope():
+                size = tuple(announced_size(contents).numpy().tolist())
+        except (UnreadableError, tf.errors.OpError):
+            return False
+        return size == tuple(self.image_size) and len(contents) <= LOOKED_AT // 2
 
     def _load_carefully(self, numbers):
         """Loads a chunk that has unreadable images; returns (images, the numbers of the images that they are)."""
@@ -112,6 +142,10 @@ class EncodedReader(Reader):
         return np.setdiff1d(np.arange(self.num_images), list(self._replaced))
 
 
+def _as_it_is(*values):
+    return values
+
+
 def decode(contents):
     """Decodes an image outside a graph.
 
@@ -128,6 +162,9 @@ def decode(contents):
 
     try:
         with tf.device("CPU:0"):
+            height, width = announced_size(contents).numpy().tolist()
+            if height * width > LARGEST_PIXELS:
+                raise UnreadableError(f"it has {height:,} x {width:,} pixels, more than {LARGEST_PIXELS:,}")
             return decode_image(contents)
     except (tf.errors.OpError, ValueError) as error:
         message = getattr(error, "message", str(error))

@@ -121,25 +121,30 @@ def scan(file):
         (offsets, damaged): int64 arrays, of the records, and of the frames that do not end where they say.
     """
     candidates = np.concatenate([np.empty(0, np.int64), *_candidates(file)])
-    heads = file.words[np.minimum(candidates // 4 + 1, max(len(file.words) - 1, 0))] if len(candidates) else candidates
-    file.forget()
-    cflags, ends = heads >> _LENGTH_BITS, frame_ends(candidates, heads & (2**_LENGTH_BITS - 1))
-    following = np.append(candidates[1:], file.size)
     keep = np.ones(len(candidates), bool)
     damaged = []
-    # Only where the chain breaks does Python look: in a sound file nowhere.
     skip_to = 0
-    for place in np.flatnonzero(ends != following):
-        if place < skip_to:
-            continue
-        target = np.searchsorted(candidates, ends[place])
-        if ends[place] == (candidates[target] if target < len(candidates) else file.size):
-            keep[place + 1 : target] = False
-            skip_to = target
-        else:
-            keep[place] = False
-            damaged.append(candidates[place])
-    return candidates[keep & np.isin(cflags, (0, 1))], np.array(damaged, np.int64)
+    # In parts: whole columns of 17 million, and the pages that the frames are on, would take gigabytes.
+    for start in range(0, len(candidates), _BLOCK):
+        some, following = candidates[start : start + _BLOCK], candidates[start + 1 : start + _BLOCK + 1]
+        heads = file.words[np.minimum(some // 4 + 1, len(file.words) - 1)]
+        file.forget()
+        keep[start : start + _BLOCK] &= (heads >> _LENGTH_BITS) <= 1
+        ends = frame_ends(some, heads & (2**_LENGTH_BITS - 1))
+        broken = ends != (following if len(following) == len(some) else np.append(following, file.size))
+        # Only where the chain breaks does Python look: in a sound file nowhere.
+        for place in start + np.flatnonzero(broken):
+            if place < skip_to:
+                continue
+            end = ends[place - start]
+            target = np.searchsorted(candidates, end)
+            if end == (candidates[target] if target < len(candidates) else file.size):
+                keep[place + 1 : target] = False
+                skip_to = target
+            else:
+                keep[place] = False
+                damaged.append(candidates[place])
+    return candidates if keep.all() else candidates[keep], np.array(damaged, np.int64)
 
 
 def _candidates(file):

@@ -1,6 +1,7 @@
 """Which images an MXNet RecordIO file holds, where, and of which classes: from its .idx, and from every header."""
 
 import dataclasses
+import hashlib
 import logging
 import os
 import zipfile
@@ -46,8 +47,9 @@ def read(rec_path, idx_path):
     """Reads the headers of all records, or what an earlier call kept of them.
 
     A large set's headers are spread over all of its bytes: reading them takes as long as the disk takes for the
-    whole file. So they are kept in a file `.headers.npz` beside it, which is used while both files have the size and
-    time that it notes.
+    whole file. So they are kept in a file `.headers.npz` beside it, or where that cannot be written in the folder
+    KERAS_MARGIN_CACHE, by default `~/.cache/keras-margin`. It is used while both files have the size and time that it
+    notes, and may be removed at any time.
 
     Args:
         rec_path: The .rec file.
@@ -57,13 +59,23 @@ def read(rec_path, idx_path):
         RecordIndex.
     """
     stamp = _stamp(rec_path, idx_path)
-    cache = os.path.splitext(rec_path)[0] + ".headers.npz"
-    index = _kept(cache, stamp)
+    caches = _caches(rec_path)
+    index = next(filter(None, (_kept(cache, stamp) for cache in caches)), None)
     if index is None:
         index = _read(rec_path, idx_path)
         if len(index.ids) >= _WORTH_KEEPING and not index.damaged and not index.unused[1]:
-            _keep(cache, stamp, index)
+            any(_keep(cache, stamp, index) for cache in caches)
     return index
+
+
+def _caches(rec_path):
+    """Where headers may be kept, the best place first."""
+    real = os.path.realpath(rec_path)
+    beside = os.path.splitext(rec_path)[0] + ".headers.npz"
+    # Two sets of one name must not share a file: the whole path is in it.
+    name = f"{hashlib.sha256(os.fsencode(real)).hexdigest()[:32]}.headers.npz"
+    elsewhere = os.environ.get("KERAS_MARGIN_CACHE") or os.path.expanduser("~/.cache/keras-margin")
+    return beside, os.path.join(elsewhere, name)
 
 
 def _read(rec_path, idx_path):
@@ -181,13 +193,16 @@ def _stamp(rec_path, idx_path):
 
 
 def _keep(cache, stamp, index):
+    """Writes what `_kept` reads; returns whether that was possible."""
     try:
         with files.written_whole(cache) as temporary, open(temporary, "wb") as file:
             announced = -1 if index.announced is None else index.announced
             np.savez(file, stamp=stamp, ranges=index.ranges, ids=index.ids, announced=announced)
-        _logger.info("Kept the headers in %s.", cache)
     except OSError as error:
-        _logger.info("The headers will be read again next time: %s", error)
+        _logger.info("The headers are not kept there: %s", error)
+        return False
+    _logger.info("Kept the headers in %s.", cache)
+    return True
 
 
 def _kept(cache, stamp):

@@ -178,7 +178,9 @@ def _index(reader, seed, notes, num_skipped):
 
 def _write_json(path, value):
     temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(
-        json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="surrogateescape"
-    )
+    try:
+        data = json.dumps(value, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # A name holds bytes that are no characters, which JSON has an escape for.
+        data = json.dumps(value, indent=1).encode()
+    temporary.write_bytes(data + b"\n")
     os.replace(temporary, path)

@@ -106,15 +106,20 @@ def _list_identities(root):
     """Returns ({identity: [path]}, [path of an image directly in root]), by name; hidden entries do not count."""
     directories, stray = [], []
     for entry in _entries(root):
-        if entry.is_dir():
+        if _is_directory(entry):
             directories.append(entry)
         elif _is_image(entry.name):
             stray.append(entry.path)
     identities, others = {}, collections.Counter()
     for directory in directories:
         identities[directory.name] = files = []
-        for entry in _entries(directory.path):
-            if _is_image(entry.name) and not entry.is_dir():
+        try:
+            entries = _entries(directory.path)
+        except OSError as error:  # It went while its neighbours were listed, or may not be looked into.
+            _logger.warning("%s cannot be listed: %s.", directory.path, error.strerror or error)
+            continue
+        for entry in entries:
+            if _is_image(entry.name) and not _is_directory(entry):
                 files.append(entry.path)
             else:
                 others[os.path.splitext(entry.name)[1].lower() or "no extension"] += 1
@@ -127,6 +132,13 @@ def _list_identities(root):
 def _entries(directory):
     with os.scandir(directory) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _is_directory(entry):
+    try:
+        return entry.is_dir()
+    except OSError:  # A link that leads to itself.
+        return False
 
 
 def _is_image(name):

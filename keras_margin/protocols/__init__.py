@@ -44,7 +44,7 @@ __all__ = [
 FORMATS = {"bin": bin_file, "ijb": ijb, "ytf": ytf, "pairs": pair_list, "labelled": labelled}
 
 # Sets that data.open knows by name.
-_NAMED = ("orl", "digits")
+_NAMED = ("orl", "digits", "glyphs")
 
 FLIPS = (None, "sum", "concatenate")
 

@@ -26,12 +26,14 @@ class Settings:
         far: Wanted FARs.
         resamples: Of the bootstrap; 0 for no intervals, None for 1,000 or as many, at least 100, as take a minute.
         seed: Of pairs that are drawn and of the bootstrap.
+        folds: Of a `.bin`, which are runs of consecutive pairs; 10 of the published ones.
         detector_weights: Whether the detector's scores weigh the images of a template, where a list has them.
     """
 
     far: tuple[float, ...] = FARS
     resamples: int | None = None
     seed: int = 0
+    folds: int = 10
     detector_weights: bool = True
 
     def bootstrap(self, num_pairs):

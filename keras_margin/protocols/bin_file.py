@@ -25,7 +25,7 @@ class BinProtocol(Protocol):
     def __init__(self, path, name=None, image_size=None, fit=None):
         images, self._is_same = data.load_bin(path)
         self._images = fitted(images, image_size, fit, str(path))
-        super().__init__(name or pathlib.Path(path).stem, path, "verification, ten folds", len(images))
+        super().__init__(name or pathlib.Path(path).stem, path, "verification, folds of consecutive pairs", len(images))
         self._pairs = np.arange(len(images)).reshape(-1, 2)
 
     def batches(self, batch_size):
@@ -39,4 +39,4 @@ class BinProtocol(Protocol):
         return some_of(self._pairs, self._is_same, count, seed)
 
     def _measure(self, embeddings, settings):
-        return measure_pairs(embeddings, self._pairs, self._is_same, None, 10, settings)
+        return measure_pairs(embeddings, self._pairs, self._is_same, None, settings.folds, settings)

@@ -67,9 +67,6 @@ def distributed(recipe, reader, strategy, seed, start):
     def own_part(_):
         data = batches(recipe, reader, seed, start, (worker, workers))
         # Each element is one local replica's.
-        data = data if share * workers == recipe.batch_size else data.rebatch(share, drop_remainder=True)
-        options = tf.data.Options()
-        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-        return data.with_options(options)
+        return data if share * workers == recipe.batch_size else data.rebatch(share, drop_remainder=True)
 
     return iter(strategy.distribute_datasets_from_function(own_part))

@@ -145,7 +145,8 @@ class _Run:
         self._tell("on_train_begin")
         try:
             if self.step < self.recipe.steps:
-                self._updates()
+                with _stop.updates():
+                    self._updates()
         except BaseException as error:
             self._tell("on_failure", error)
             raise
@@ -156,6 +157,9 @@ class _Run:
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
         while self.step < self.recipe.steps and not self.model.stop_training:
+            if self.step % self.interval == 0:
+                self._tell("on_epoch_begin", self.step // self.interval, {})
+            self._tell("on_train_batch_begin", self.step, {})
             # Kept for whoever looks at what went in and came out: a doctor.
             self.batch = next(data)
             numbers, self.embeddings = update(*self.batch)

@@ -5,20 +5,22 @@ import signal
 import threading
 
 _asked = threading.Event()
+_updating = threading.Event()
 
 
 @contextlib.contextmanager
 def interruptible():
     """Context in which SIGINT and SIGTERM let `fit` finish its update, save a checkpoint, and raise KeyboardInterrupt.
 
-    A second one raises at once. In the main thread alone, which is the one that gets signals.
+    A second one, and one that comes while nothing trains, raises at once. In the main thread alone, which is the one
+    that gets signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ask(number, frame):
-        if _asked.is_set():
+        if _asked.is_set() or not _updating.is_set():
             raise KeyboardInterrupt
         _asked.set()
 
@@ -30,6 +32,16 @@ def interruptible():
         for number, handler in before.items():
             signal.signal(number, handler)
         _asked.clear()
+
+
+@contextlib.contextmanager
+def updates():
+    """Context of a loop that looks at `asked` behind every update."""
+    _updating.set()
+    try:
+        yield
+    finally:
+        _updating.clear()
 
 
 def asked():

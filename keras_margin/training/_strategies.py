@@ -13,8 +13,8 @@ def make_strategy(replicas=1, kind="mirrored"):
     """tf.distribute strategy over devices of this machine, or over processes on several.
 
     Args:
-        replicas: Devices that share each batch, >= 1: GPUs, or logical CPUs where there is no GPU. Of "multiworker":
-            devices of each worker; where there is no GPU a worker is one.
+        replicas: Devices that share each batch, >= 1: GPUs, or logical CPUs where there is no GPU. 1 with
+            "multiworker", where each worker takes all its GPUs, or its CPU.
         kind: "mirrored", or "multiworker": MultiWorkerMirroredStrategy over the processes that the environment
             variable TF_CONFIG names.
 
@@ -30,6 +30,11 @@ def make_strategy(replicas=1, kind="mirrored"):
     if replicas < 1:
         raise ValueError(f"Training needs at least one replica. Received: replicas={replicas}.")
     if kind == "multiworker":
+        if replicas != 1:
+            raise ValueError(
+                "multiworker takes all GPUs of each worker, or its CPU; CUDA_VISIBLE_DEVICES takes some away. "
+                f"Received: replicas={replicas}."
+            )
         check_tf_config()
         return _multiworker()
     if replicas == 1:

@@ -8,6 +8,8 @@ import numpy as np
 
 # Samples measured at a time: enough for a mean, few enough for a million classes.
 _SAMPLES = 128
+# Classes measured against, at most: of more, a sample of this many, beside which the nearest other is a little farther.
+_CLASSES = 20_000
 # e^-30 is below what float32 sees beside 1: such a softmax is 0 or 1, and its gradient nothing or all.
 _SATURATED = 30.0
 
@@ -43,11 +45,13 @@ def measure(head, embeddings, labels):
         embeddings: Float array (batch, embedding_size).
         labels: Int array (batch,).
     """
-    x = np.asarray(embeddings[:_SAMPLES], np.float32)
+    # float64: of a run that is about to end in inf, the squares would get there first.
+    x = np.asarray(embeddings[:_SAMPLES], np.float64)
     labels = np.asarray(labels[:_SAMPLES]).reshape(-1)
     lengths = np.linalg.norm(x, axis=1)
     unit = x / np.maximum(lengths, 1e-12)[:, None]
-    prototypes = np.asarray(head.prototypes, np.float32)
+    met, labels = _met(head.num_classes, labels)
+    prototypes = keras.ops.convert_to_numpy(keras.ops.take(head.prototypes, met, axis=0)).astype(np.float64)
     prototypes = prototypes if prototypes.ndim == 3 else prototypes[:, None]
     norms = np.maximum(np.linalg.norm(prototypes, axis=-1), 1e-12)
     cosines = np.einsum("nd,ckd->nck", unit, prototypes, optimize=True) / norms
@@ -75,6 +79,14 @@ def measure(head, embeddings, labels):
         dead=float(np.mean(deviation <= 1e-6 * max(1e-12, deviation.max()))),
         spread=float(np.degrees(angles.mean())),
     )
+
+
+def _met(num_classes, labels):
+    """(classes, the labels' places among them): all of them, or of very many the labels' own and a sample of others."""
+    met = np.arange(num_classes)
+    if num_classes > _CLASSES:
+        met = np.union1d(labels, np.random.default_rng(0).choice(num_classes, _CLASSES, replace=False))
+    return met, np.searchsorted(met, labels)
 
 
 def _bent_angle(head, theta):

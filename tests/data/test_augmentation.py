@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_margin.data import _changes
 from keras_margin.data.augmentation import Augmentation
 
 HEIGHT, WIDTH = 12, 16
@@ -175,6 +176,12 @@ def test_draws_fill_the_range_that_is_asked_for():
         ({"zoom": -0.1}, r"zoom in \[0, 1\), a share. Received: zoom=-0.1"),
         ({"contrast": 20}, "contrast=20"),
         ({"shift": float("nan")}, "shift=nan"),
+        ({"crop": 1.0}, "crop=1.0"),
+        ({"cutout": 50}, "cutout=50"),
+        ({"hue": 181}, r"hue in \[0, 180\] degrees"),
+        ({"grey": 1.1}, r"grey in \[0, 1\], a share. Received: grey=1.1"),
+        ({"blur": -1}, r"blur in \[0, 50\], pixels"),
+        ({"jpeg": 100}, r"jpeg in \[0, 99\], 100 - quality"),
         ({"rotate": 181.0}, r"rotate in \[0, 180\] degrees. Received: rotate=181.0"),
         ({"rotate": -5}, "rotate=-5"),
     ],
@@ -182,3 +189,153 @@ def test_draws_fill_the_range_that_is_asked_for():
 def test_a_number_out_of_range_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(**changes)
+
+
+EVERYTHING = {
+    "flip": True,
+    "crop": 0.4,
+    "shift": 0.1,
+    "zoom": 0.1,
+    "rotate": 10.0,
+    "contrast": 0.3,
+    "brightness": 0.3,
+    "saturation": 0.5,
+    "hue": 20.0,
+    "grey": 0.2,
+    "blur": 1.5,
+    "jpeg": 70.0,
+    "cutout": 0.4,
+}
+LATER = ("crop", "brightness", "saturation", "hue", "grey", "blur", "jpeg", "cutout")
+
+
+@pytest.fixture
+def chosen(monkeypatch, drawn):
+    """Function that fixes the draws of the later changes, each in [0, 1); the others are in the middle."""
+
+    def fix(**draws):
+        drawn()
+        names = ("crop", "crop_x", "crop_y", "brightness", "saturation", "hue", "grey", "blur", "jpeg", "cutout")
+        values = dict.fromkeys((*names, "cutout_x", "cutout_y"), 0.5) | draws
+        constants = {name: tf.constant([value], tf.float32) for name, value in values.items()}
+        monkeypatch.setattr(Augmentation, "_more_draws", lambda self, count, seed: constants)
+
+    return fix
+
+
+def test_the_default_is_the_papers_flip_and_nothing_else():
+    assert {name for name in EVERYTHING if getattr(Augmentation(), name)} == {"flip"}
+
+
+def test_everything_together_is_decided_by_the_seed_inside_a_graph_too():
+    augmentation, images = Augmentation(**EVERYTHING), noise(6)
+    first, same, other = (augmentation.apply(images, seed).numpy() for seed in ([1, 2], [1, 2], [2, 2]))
+    np.testing.assert_array_equal(first, same)
+    assert np.all(np.any(first != other, axis=(1, 2, 3)))
+    assert first.shape == images.shape and first.min() >= 0 and first.max() <= 255
+    halves = [augmentation.apply(images[3 * k : 3 * k + 3], [1, 2], part=(k, 2)).numpy() for k in range(2)]
+    np.testing.assert_allclose(np.concatenate(halves), first, atol=1e-3)
+    dataset = tf.data.Dataset.from_tensors(images).map(lambda batch: augmentation.apply(batch, [1, 2]))
+    assert dataset.element_spec.shape == images.shape
+    # Fused multiply-adds of the graph round otherwise, and JPEG quantises the difference.
+    assert np.abs(next(dataset.as_numpy_iterator()) - first).mean() < 0.5
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_each_change_alone_changes_images_and_leaves_the_flip_as_it_was(name):
+    images = np.repeat(noise(1), 40, axis=0)
+    found = Augmentation(flip=True, **{name: EVERYTHING[name]}).apply(images, SEED).numpy()
+    plain = Augmentation(flip=True).apply(images, SEED).numpy()
+    differs = (np.abs(found - plain) > 0.5).any(axis=(1, 2, 3))
+    # Grey is for a fifth of them; a square may miss every pixel's middle.
+    assert differs.sum() >= (1 if name == "grey" else 20) and len({image.tobytes() for image in found}) > 2
+
+
+@pytest.mark.parametrize(("draw_x", "draw_y"), [(0.0, 0.0), (0.5, 0.5), (1.0, 0.25)])
+def test_a_crop_is_a_part_of_the_same_shape_stretched_to_the_whole(chosen, draw_x, draw_y):
+    chosen(crop=1.0, crop_x=draw_x, crop_y=draw_y)
+    # Three quarters of the area gone: half of each side is left, from the left edge to half way along.
+    found = Augmentation(flip=False, crop=0.75).apply(ramps(), SEED).numpy()[0]
+    left, top = 8 * draw_x, 6 * draw_y
+    wanted_x, wanted_y = (left + (np.arange(16) + 0.5) / 2 - 0.5), (top + (np.arange(12) + 0.5) / 2 - 0.5)
+    np.testing.assert_allclose(found[4, :, 0], wanted_x.clip(0, 15), atol=1e-4)
+    np.testing.assert_allclose(found[:, 4, 1], wanted_y.clip(0, 11), atol=1e-4)
+
+
+def rotation_about_grey(angle):
+    """Rodrigues: cos I + sin [k]x + (1 - cos) k k^T, k = (1, 1, 1) / sqrt(3)."""
+    k = np.ones(3) / math.sqrt(3)
+    cross = np.array([[0, -k[2], k[1]], [k[2], 0, -k[0]], [-k[1], k[0], 0]])
+    return math.cos(angle) * np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * np.outer(k, k)
+
+
+@pytest.mark.parametrize(
+    ("name", "largest", "draw"), [("brightness", 0.4, 0.9), ("saturation", 0.6, 0.1), ("hue", 40.0, 0.8)]
+)
+def test_colours_go_through_the_matrix_of_the_formula(chosen, name, largest, draw):
+    chosen(**{name: draw})
+    images = 90 + noise(dtype="float64") / 4
+    found = Augmentation(flip=False, **{name: largest}).apply(images.astype("float32"), SEED).numpy()
+    change = largest * (2 * draw - 1)
+    luma = np.array([0.299, 0.587, 0.114])
+    to_grey = np.outer(np.ones(3), luma)
+    rest = np.eye(3) - to_grey
+    matrix = {
+        "brightness": (1 + change) * np.eye(3),
+        "saturation": to_grey + (1 + change) * rest,
+        "hue": to_grey + rest @ rotation_about_grey(math.radians(change)) @ rest,
+    }[name]
+    np.testing.assert_allclose(found, images @ matrix.T, rtol=1e-5)
+    if name != "brightness":
+        np.testing.assert_allclose(found @ luma, images @ luma, rtol=1e-5)
+        grey = np.full((1, 2, 2, 3), 77.0, "float32")
+        np.testing.assert_allclose(Augmentation(flip=False, **{name: largest}).apply(grey, SEED), grey, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("draw", "loses"), [(0.29, True), (0.31, False)])
+def test_a_share_of_the_images_becomes_grey_by_luma(chosen, draw, loses):
+    chosen(grey=draw)
+    images = noise(dtype="float64")
+    found = Augmentation(flip=False, grey=0.3).apply(images.astype("float32"), SEED).numpy()
+    wanted = np.repeat((images @ [0.299, 0.587, 0.114])[..., None], 3, axis=-1) if loses else images
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 6.0])
+def test_a_blur_is_a_gaussian_whose_weights_inside_the_image_sum_to_one(sigma):
+    images = noise(dtype="float64")
+
+    def weights(side):
+        away = np.subtract.outer(np.arange(side), np.arange(side)) ** 2
+        gauss = np.exp(-away / (2 * sigma**2)) if sigma else (away == 0).astype(float)
+        return gauss / gauss.sum(axis=1, keepdims=True)
+
+    wanted = np.einsum("ij,njkc,lk->nilc", weights(HEIGHT), images, weights(WIDTH))
+    found = _changes.blur(tf.constant(images, tf.float32), tf.constant([sigma], tf.float32)).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_jpeg_writes_the_quality_that_is_drawn_for_each_image():
+    images = np.repeat(noise(1), 3, axis=0)
+    found = _changes.jpeg(tf.constant(images, tf.float32), tf.constant([100.0, 50.0, 30.0])).numpy()
+    for image, quality in zip(found, (100, 50, 30), strict=True):
+        encoded = tf.io.encode_jpeg(images[0], quality=quality)
+        np.testing.assert_array_equal(image, tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE"))
+
+
+def test_the_worst_quality_is_100_minus_jpeg(chosen, monkeypatch):
+    chosen(jpeg=0.75)
+    asked = []
+    monkeypatch.setattr(_changes, "jpeg", lambda images, qualities: asked.append(qualities.numpy()) or images)
+    Augmentation(flip=False, jpeg=80).apply(noise(), SEED)
+    np.testing.assert_allclose(asked, [[40.0]])
+
+
+def test_cutout_greys_a_square_of_its_share_about_its_middle_and_no_more(chosen):
+    chosen(cutout=0.5, cutout_x=0.25, cutout_y=1.0)
+    images = noise(dtype="float32")
+    found = Augmentation(flip=False, cutout=0.5).apply(images, SEED).numpy()
+    # A quarter of 16 x 12 is 4 x 3 pixels; about x = 4 and the lower edge, which leaves one and a half of its rows.
+    wanted = images.copy()
+    wanted[:, 11:, 2:6] = 127.5
+    np.testing.assert_array_equal(found, wanted)

@@ -11,7 +11,9 @@ import logging
 import os
 import resource
 import shutil
+import struct
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -19,7 +21,10 @@ from PIL import Image
 from records import MAGIC, jpeg, payload, write_records
 
 import keras_margin.data
+from keras_margin.data import folder as folder_format
 from keras_margin.data import write_bin
+from keras_margin.data._decoding import LARGEST_PIXELS, announced_size
+from keras_margin.data._encoded import UnreadableError, decode
 
 MUTATIONS = int(os.environ.get("KERAS_MARGIN_MUTATIONS", "40"))
 SECONDS = 10
@@ -152,3 +157,102 @@ def test_whatever_happened_to_a_file_ends_in_words(tmp_path, name):
     print(f"{name}: {outcomes}, {grown:.0f} MiB more at the peak")
     assert grown < MEBIBYTES
     assert set(outcomes) != {"read"}  # Mutations that never matter would test nothing.
+
+
+def bomb(kind, height, width):
+    """A small file that announces height x width pixels and whose header is in order."""
+    data = bytearray(encoded(3, kind))
+    if kind == "JPEG":
+        place = data.index(b"\xff\xc0") + 5
+        data[place : place + 4] = struct.pack(">HH", height, width)
+    elif kind == "PNG":
+        data[16:24] = struct.pack(">II", width, height)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    else:
+        data[18:26] = struct.pack("<ii", width, height)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "height", "width"),
+    [("JPEG", 65_500, 65_500), ("JPEG", 20_000, 20_000), ("PNG", 20_000, 20_000), ("BMP", 20_000, -20_000)],
+)
+def test_a_bomb_is_left_unread_wherever_it_is_and_takes_no_memory(tmp_path, kind, height, width):
+    data = bomb(kind, height, width)
+    write_records(tmp_path, [payload(n % 2, jpeg(n), n) for n in range(5)] + [payload(1, data, 5)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UnreadableError, match=rf"it has {height:,} x {abs(width):,} pixels, more than 67,108,864"):
+        decode(data)
+    reader = keras_margin.data.open(tmp_path, image_size=(24, 24))
+    images, _ = next(iter(reader.dataset(6)))
+    assert images.shape == (6, 24, 24, 3) and len(reader.replaced) == 1
+    write_bin(tmp_path / "a.bin", [jpeg(0), data], [True])
+    with pytest.raises(ValueError, match=rf"a\.bin, image 1 \(it has {height:,} x"):
+        keras_margin.data.load_bin(tmp_path / "a.bin")
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
+
+
+def test_a_bomb_that_holds_what_it_announces_is_left_unread(tmp_path):
+    packer, rows = zlib.compressobj(9), bytes(9000 + 1)
+    body = b"".join([*(packer.compress(rows) for _ in range(9000)), packer.flush()])
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    assert len(data) < 100_000  # 81 million pixels.
+    write_records(tmp_path, [payload(n % 2, jpeg(n), n) for n in range(5)] + [payload(1, data, 5)])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    reader = keras_margin.data.open(tmp_path, image_size=(24, 24))
+    assert len(list(reader.dataset(6))) == 1 and len(reader.replaced) == 1
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
+
+
+def test_the_largest_image_that_is_read_is_one_of_8192_pixels_a_side():
+    for sides, fits in (((8192, 8192), True), ((8192, 8193), False)):
+        size = announced_size(bomb("PNG", *sides)).numpy().tolist()
+        assert size == list(sides) and (size[0] * size[1] <= LARGEST_PIXELS) == fits
+
+
+def test_links_that_lead_nowhere_or_to_themselves_and_folders_that_go_are_survived(tmp_path, monkeypatch, caplog):
+    identities(tmp_path)
+    (tmp_path / "self").symlink_to(tmp_path / "self")
+    (tmp_path / "0" / "self.jpg").symlink_to(tmp_path / "0" / "self.jpg")
+    (tmp_path / "0" / "up").symlink_to(tmp_path)
+    (tmp_path / "up").symlink_to(tmp_path)
+    (tmp_path / "gone").mkdir()
+    listed = folder_format._entries
+
+    def entries(directory):
+        if directory.endswith("gone"):
+            os.rmdir(directory)
+        return listed(directory)
+
+    monkeypatch.setattr(folder_format, "_entries", entries)
+    reader = keras_margin.data.open(tmp_path)
+    assert reader.label_names == ("0", "1", "2") and reader.num_images == 9
+    assert reader.unreadable == (str(tmp_path / "0" / "self.jpg"),)
+    assert "gone cannot be listed: No such file" in caplog.text
+
+
+NAMES = ["Ünïcödé", "彼女 の 写真", "Ольга", "إيمان", "a\tb", "quote\"'", "100% {x}", "-rf", "~", "🙂"]
+
+
+@pytest.mark.parametrize("made", ["folder", "shards"])
+def test_names_in_any_script_come_through(tmp_path, made):
+    names = [*NAMES, os.fsdecode(b"\xff\xfe latin-1 \xe9")]
+    for number, name in enumerate(names):
+        (tmp_path / "faces" / name).mkdir(parents=True)
+        (tmp_path / "faces" / name / f"{name} {number}.jpg").write_bytes(jpeg(number))
+    root = tmp_path / "faces"
+    if made == "shards":
+        keras_margin.data.prepare(root, tmp_path / "shards", shards=2)
+        root = tmp_path / "shards"
+    reader = keras_margin.data.open(root, image_size=(24, 24))
+    assert sorted(reader.label_names) == sorted(names)
+    images, labels = reader.arrays()
+    assert not reader.replaced
+    for image, label in zip(images, labels, strict=True):
+        wanted = decode(jpeg(names.index(reader.label_names[label])))
+        np.testing.assert_array_equal(image, wanted)

@@ -317,7 +317,35 @@ def test_headers_of_a_large_set_are_kept_until_a_file_changes(copy, monkeypatch,
     assert encoded(keras_margin.data.open(folder)) == [images[0], images[3]]
 
 
-def test_headers_of_a_folder_that_cannot_be_written_are_read_each_time(copy, monkeypatch, caplog):
+def test_headers_of_a_folder_that_cannot_be_written_are_kept_in_the_cache(copy, tmp_path, monkeypatch):
+    folder, images, _ = copy
+    monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
+    monkeypatch.setenv("KERAS_MARGIN_CACHE", str(tmp_path / "cache"))
+    reads = []
+    monkeypatch.setattr(
+        _record_index, "_read", lambda *paths, read=_record_index._read: reads.append(1) or read(*paths)
+    )
+    written_whole = _record_index.files.written_whole
+
+    def refuse(path):
+        if str(path).startswith(str(folder)):
+            raise PermissionError(f"{path} cannot be written")
+        return written_whole(path)
+
+    monkeypatch.setattr(_record_index.files, "written_whole", refuse)
+    before = sorted(folder.iterdir())
+    for _ in range(3):
+        assert encoded(keras_margin.data.open(folder)) == images
+    assert len(reads) == 1 and sorted(folder.iterdir()) == before
+    (kept,) = (tmp_path / "cache").iterdir()
+    other = shutil.copytree(folder, tmp_path / "other")  # Another set of the same name has headers of its own.
+    monkeypatch.setattr(_record_index.files, "written_whole", written_whole)
+    assert encoded(keras_margin.data.open(other)) == images
+    assert len(reads) == 2 and [path.name for path in (tmp_path / "cache").iterdir()] == [kept.name]
+    assert (other / "train.headers.npz").exists()
+
+
+def test_headers_that_can_be_kept_nowhere_are_read_each_time(copy, monkeypatch, caplog):
     folder, images, _ = copy
     monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
 
@@ -327,4 +355,4 @@ def test_headers_of_a_folder_that_cannot_be_written_are_read_each_time(copy, mon
     monkeypatch.setattr(_record_index.files, "written_whole", refuse)
     with caplog.at_level(logging.INFO):
         assert encoded(keras_margin.data.open(folder)) == images
-    assert "will be read again next time" in caplog.text
+    assert caplog.text.count("The headers are not kept there") == 2

@@ -52,6 +52,8 @@ def test_a_bin_is_ten_folds_of_consecutive_pairs(tmp_path):
     assert measured.values["accuracy"] == evaluation.k_fold_accuracy(scores, is_same, 10).mean
     assert measured.values["genuine_angle"] == pytest.approx(np.degrees(np.arccos(scores[is_same])).mean())
     assert any("draw pairs" in note for note in measured.notes)
+    halves = protocol.measure(embeddings, protocols.Settings(far=(0.1,), resamples=0, folds=2)).values["accuracy"]
+    assert halves == evaluation.k_fold_accuracy(scores, is_same, 2).mean
 
 
 def test_images_of_another_size_are_refused_cut_or_stretched(tmp_path):

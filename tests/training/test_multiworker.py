@@ -101,5 +101,7 @@ def test_a_tf_config_that_makes_no_sense_is_refused(text, message, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match=message):
         training.make_strategy(1, "multiworker")
+    with pytest.raises(ValueError, match="all GPUs of each worker.* replicas=2"):
+        training.make_strategy(2, "multiworker")
     with pytest.raises(ValueError, match="A strategy is one of mirrored, multiworker. Received: 'ring'"):
         training.make_strategy(1, "ring")

@@ -88,20 +88,31 @@ def test_what_a_head_or_backbone_has_not_is_refused(changes, message):
 def test_the_ramp_reaches_every_head_that_it_names():
     from keras_margin.training import _ramps
 
+    embeddings = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     for name, none in _ramps.NO_MARGIN.items():
-        options = (("scale", 6.0),) if name == "qamface" else (("scale", 16.0),)
-        recipe = recipe_of(head=name, head_options=options, margin_warmup_steps=3, steps=4)
-        head = training.build_model(recipe, 4).head
-        assert _ramps.now(recipe, head, 0)[0] == none and _ramps.now(recipe, head, 3)[0] == head.margin
-        trained = training.fit(recipe, training_runs.reader_of(), seed=3)
-        assert np.isfinite(trained.history[-1][1]["loss"])
+        head = heads.get(name)(6)
+        recipe = recipe_of(head=name, head_options=(), margin_warmup_steps=4)
+        assert _ramps.now(recipe, head, 0)[0] == none and _ramps.now(recipe, head, 9)[0] == head.margin
+        half = heads.get(name)(6, margin=none + (head.margin - none) / 2)
+        for each in (head, half):
+            each.build((None, 4))
+        half.prototypes.assign(head.prototypes)
+
+        @tf.function(autograph=False)
+        def loss(head=head, recipe=recipe):
+            with _ramps.in_place(recipe, head, tf.constant(2.0)):
+                return head.compute_loss(embeddings, np.arange(5))
+
+        np.testing.assert_allclose(loss(), half.compute_loss(embeddings, np.arange(5)), rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are_not(replicas):
-    """w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head."""
+def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are_not():
+    """w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head.
+
+    Of the whole batch: two replicas as one device.
+    """
     steps = []
-    for limit in (0.0, 0.05):
+    for limit, replicas in ((0.0, 1), (0.05, 1), (0.05, 2)):
         recipe = recipe_of(clip_norm=limit, momentum=0.0, steps=1, learning_rate=0.5)
         strategy = training.make_strategy(replicas)
         keras.utils.set_random_seed(3)
@@ -110,17 +121,31 @@ def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are
         trained = training.fit(recipe, training_runs.reader_of(), seed=3, strategy=strategy)
         after = [weight.numpy() for weight in trained.model.trainable_variables]
         steps.append([np.float64(new) - old for new, old in zip(after, before, strict=True)])
-    free, limited = steps
+    free, *both = steps
     *backbone, head = free
     norm = np.sqrt(sum(np.sum((step / 0.5) ** 2) for step in backbone))
     assert norm > 0.1
-    for found, wanted in zip(limited, [*(step * 0.05 / norm for step in backbone), head], strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-7)
+    for limited in both:
+        for found, wanted in zip(limited, [*(step * 0.05 / norm for step in backbone), head], strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-7)
 
 
-def test_the_running_mean_follows_its_formula_and_is_what_comes_out():
+def test_the_running_mean_follows_its_formula_and_is_what_comes_out(monkeypatch):
     """mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included."""
+    from keras_margin.training import _step
+
+    traces = []
+
+    class Counted(_step.Step):
+        def __call__(self, images, labels):
+            found = super().__call__(images, labels)
+            traces.append(self.traces)
+            return found
+
+    monkeypatch.setattr(_step, "Step", Counted)
     trained, watch = watched(ema=0.8)
+    # And all of it is one program, traced at the first update.
+    assert traces == [1] * 8
     mean = [np.float64(weight) for weight in watch.weights[0]]
     for step, weights in enumerate(watch.weights[1:], 1):
         momentum = min(0.8, (1 + step - 1) / (10 + step - 1))
@@ -173,38 +198,35 @@ def test_a_recipe_s_decay_is_added_to_the_gradient_of_the_weights_it_names(exclu
         np.testing.assert_allclose(weight.numpy(), wanted, rtol=1e-6, err_msg=weight.path)
 
 
-def test_the_program_is_traced_once():
-    from keras_margin.training import _step
-
-    traces = []
-
-    class Counted(_step.Step):
-        def __call__(self, images, labels):
-            found = super().__call__(images, labels)
-            traces.append(self.traces)
-            return found
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_step, "Step", Counted)
-        training.fit(recipe_of(head="sphereface", ema=0.9, clip_norm=1.0), training_runs.reader_of(), seed=3)
-    assert traces == [1] * 8
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_half_precision_learns_and_leaves_the_head_in_float32(precision):
+    """float16 with loss scaling, bfloat16 without: 40 updates halve the loss, and nothing is NaN."""
+    recipe = recipe_of(precision=precision, steps=40)
+    trained = training.fit(recipe, training_runs.reader_of(), seed=3, reports=4)
+    losses = [logs["loss"] for _, logs in trained.history]
+    assert np.isfinite(losses).all() and losses[-1] < 0.5 * losses[0]
+    assert trained.model.embedder.layers[-1].compute_dtype == precision.removeprefix("mixed_")
+    assert trained.model.head.prototypes.dtype == "float32"
+    assert all(np.isfinite(weight.numpy()).all() for weight in trained.model.weights)
+    assert hasattr(trained.model.optimizer, "dynamic_scale") == (precision == "mixed_float16")
 
 
-@pytest.mark.parametrize("samples", [15, 17])
-def test_last_batches_that_are_short_count_by_their_samples(samples):
-    """Two replicas, batches of 8 and then 7, or 1, which leaves the other replica none: loss, accuracy, weights."""
+def test_batches_that_are_short_count_by_their_samples():
+    """Two replicas, batches of 8, of 7, and of 1, which leaves a replica none: loss, accuracy, weights, lambda."""
     found = []
-    images, labels = training_runs.reader_of(samples).arrays()
+    images, labels = training_runs.reader_of(16).arrays()
+    data = tf.data.Dataset.from_tensor_slices((images, labels))
+    batches = data.take(8).batch(8).concatenate(data.skip(8).take(7).batch(8)).concatenate(data.skip(15).batch(8))
     for replicas in (1, 2):
         keras.utils.set_random_seed(5)
         with training.make_strategy(replicas).scope():
             head = heads.SphereFaceHead(6, scale=16.0, regularizer=losses.IAM(0.1))
             network = model.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
             network.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
-        history = network.fit(images, labels, batch_size=8, epochs=2, shuffle=False, verbose=0).history
+        history = network.fit(batches, epochs=2, shuffle=False, verbose=0).history
         found.append((history, [weight.numpy() for weight in network.weights], head.annealing_lambda))
     (one, weights, annealing), (two, others, same) = found
-    assert annealing == same
+    assert annealing == same == pytest.approx(1000 / (1 + 0.12 * 6))
     for name in one:
         np.testing.assert_allclose(two[name], one[name], rtol=0, atol=2e-5, err_msg=name)
     for wanted, other in zip(weights, others, strict=True):
