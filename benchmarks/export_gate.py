@@ -4,7 +4,7 @@
     python -m benchmarks.export_gate --networks=mobilefacenet --steps=400 --side=112
 
 Trains on 30 people, compares on all pairs of photographs of the other 10, and prints the table of each network. A
-network whose file is too far from its model ends the run with the error. Each is trained for minutes, not to be good.
+file that is too far from its model is refused, and its row says so. Each is trained for minutes, not to be good.
 """
 
 import tempfile
@@ -55,6 +55,7 @@ def main(_):
                 quantize=(None, "float16", "dynamic", "int8"),
                 representative=np.random.default_rng(FLAGS.seed).permutation(representative)[:100],
                 pairs=reader.subset(test).arrays(),
+                strict=False,
             )
         size = f"{FLAGS.side}x{FLAGS.side}"
         print(f"\n{name}, {size}, {FLAGS.steps} steps in {seconds:.0f} s, accuracy in training {accuracy:.2f}")

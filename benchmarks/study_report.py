@@ -153,8 +153,9 @@ def write_page(page, report, runs):
 
 def draw(report, path, measure="eer"):
     """A panel a task: each seed's EER and their mean, methods in the order of the first panel."""
-    order = sorted(METHODS, key=lambda name: _place(report, name, measure), reverse=True)
-    figure, panels = _figure.panels(path, 1, len(report), (3.6, 6.4))
+    made = {method for rows in report.values() for method in rows}
+    order = sorted(made, key=lambda name: (_place(report, name, measure), name), reverse=True)
+    figure, panels = _figure.panels(path, 1, len(report), (3.6, 1 + 0.23 * max(len(order), 6)))
     for axes, (task, rows) in zip(panels[0], report.items(), strict=True):
         for height, method in enumerate(order):
             if method not in rows:
@@ -179,7 +180,5 @@ def draw(report, path, measure="eer"):
 
 def _place(report, method, measure):
     """The mean in the first task that has the method."""
-    for rows in report.values():
-        if method in rows:
-            return statistics.fmean(rows[method]["values"][measure])
-    return float("inf")
+    rows = next(rows for rows in report.values() if method in rows)
+    return statistics.fmean(rows[method]["values"][measure])

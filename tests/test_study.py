@@ -143,7 +143,7 @@ def test_an_order_holds_where_all_seeds_agree():
 
 
 def test_the_page_is_what_the_committed_runs_give(tmp_path):
-    """No number in docs/study.md is written by hand."""
+    """No figure in the tables of docs/study.md is written by hand."""
     docs = pathlib.Path(__file__).parents[1] / "docs"
     runs = list(study.Runs(docs / "study.jsonl").runs.values())
     page = tmp_path / "study.md"

@@ -6,16 +6,15 @@ import logging
 
 import numpy as np
 
-from keras_margin.data.reader import (
-    CHUNK_SIZE,
+from keras_margin.data._decoding import (
     LARGEST_PIXELS,
     LOOKED_AT,
-    Reader,
     announced_size,
     decode_image,
     decode_small,
     resize_image,
 )
+from keras_margin.data.reader import CHUNK_SIZE, Reader
 
 _MAX_NAMED = 20
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from keras_margin import files
 from keras_margin.data import _pickle
+from keras_margin.data._decoding import resize_image
 from keras_margin.data._encoded import UnreadableError, decode
-from keras_margin.data.reader import check_image_size, resize_image
+from keras_margin.data.reader import check_image_size
 
 # A file this many times smaller than its pixels names its images again and again, or lies about their sizes.
 _LARGEST_RATIO = 300

@@ -73,11 +73,9 @@ def as_table(reports):
     measured = next((report.accuracy for report in reports if report.accuracy is not None), None)
     if measured is not None:
         columns |= {
-            f"EER (model {measured.model_eer:.2%})": lambda report: f"{report.accuracy.eer:.2%}",
-            f"TAR at FAR {measured.far:g} (model {measured.model_tar:.2%})": lambda report: (
-                f"{report.accuracy.tar:.2%}"
-            ),
-            "threshold": lambda report: f"{report.accuracy.threshold:.4f}",
+            f"EER (model {measured.model_eer:.2%})": _of_accuracy("eer", ".2%"),
+            f"TAR at FAR {measured.far:g} (model {measured.model_tar:.2%})": _of_accuracy("tar", ".2%"),
+            "threshold": _of_accuracy("threshold", ".4f"),
         }
     rows = [[cell(report) for cell in columns.values()] for report in reports]
     lines = [list(columns), ["---"] * len(columns), *rows]

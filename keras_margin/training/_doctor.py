@@ -23,8 +23,8 @@ class Doctor(keras.callbacks.Callback):
 
     Args:
         every: Updates between two looks; None for a two-hundredth of the run, at least 10.
-        patience: Updates after which a run should have got off the ground; None for two epochs, at least 150 and at
-            most half of the run.
+        patience: Updates after which a run should have got off the ground; None for two epochs, at least 150, or
+            half of a shorter run, at least 100.
     """
 
     def __init__(self, every=None, patience=None):
@@ -56,7 +56,7 @@ class Doctor(keras.callbacks.Callback):
         run = self.params["run"]
         steps, epoch = run.recipe.steps, run.reader.num_images / run.recipe.batch_size
         self.every = self.every or max(10, steps // 200)
-        self.patience = self.patience or int(min(max(150, 2 * epoch), steps / 2))
+        self.patience = self.patience or int(max(100, min(max(150, 2 * epoch), steps / 2)))
         counts = np.bincount(run.reader.labels, minlength=run.reader.num_classes)[: run.reader.num_classes]
         empty = np.flatnonzero(counts == 0)
         if len(empty):
@@ -117,7 +117,7 @@ def _first(local, run):
 def _stalls(doctor, run, step, accuracy):
     """Whether the run has not got off the ground in time."""
     chance = 1 / run.reader.num_classes
-    return step >= doctor.patience and max(accuracy, doctor._best) < max(5 * chance, 0.05) + 0.15 * (1 - 5 * chance)
+    return step >= doctor.patience and max(accuracy, doctor._best) < chance + 0.15 * (1 - chance)
 
 
 def _shuffled(doctor, run, step, accuracy):

@@ -23,8 +23,8 @@ from records import MAGIC, jpeg, payload, write_records
 import keras_margin.data
 from keras_margin.data import folder as folder_format
 from keras_margin.data import write_bin
+from keras_margin.data._decoding import LARGEST_PIXELS, announced_size
 from keras_margin.data._encoded import UnreadableError, decode
-from keras_margin.data.reader import LARGEST_PIXELS, announced_size
 
 MUTATIONS = int(os.environ.get("KERAS_MARGIN_MUTATIONS", "40"))
 SECONDS = 10
