@@ -134,9 +134,11 @@ class MarginHead(LossSteps, keras.layers.Layer):
 
     def observe(self, target):
         """Updates running statistics by a training batch, before its margin is taken."""
+        return None  # AutoGraph cannot read a function that is a docstring alone, and warns of it.
 
     def advance(self):
         """Moves on what the head anneals, after a training batch."""
+        return None
 
     def engine_for(self, batch_size=None):
         """Name of the engine that `compute_loss` runs on a batch of this size in each replica.
