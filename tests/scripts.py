@@ -1,9 +1,12 @@
 """Runs a script's `main` for many command lines in one process: importing TensorFlow is most of a script's time."""
 
+import contextlib
 import json
 import pathlib
 import subprocess
 import sys
+
+from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -26,6 +29,25 @@ for arguments in json.loads(sys.argv[2]):
             code = ending.code
     print(json.dumps([code, out.getvalue()]))
 """
+
+
+@contextlib.contextmanager
+def own_flags():
+    """Context for a script that is imported beside others: absl has one table of flags, and refuses a name twice."""
+    others = {
+        flag.name: flag
+        for module, defined in flags.FLAGS.flags_by_module_dict().items()
+        if module.startswith("benchmarks")
+        for flag in defined
+    }
+    flags.FLAGS.remove_flag_values(others)
+    before = set(flags.FLAGS)
+    try:
+        yield
+    finally:
+        flags.FLAGS.remove_flag_values(set(flags.FLAGS) - before)
+        for name, flag in others.items():
+            flags.FLAGS[name] = flag
 
 
 def run_main(script, *command_lines):

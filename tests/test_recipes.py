@@ -207,7 +207,7 @@ def test_another_head_drops_the_old_one_s_numbers_and_steps_stretch_the_schedule
     ("setting", "message"),
     [
         ("margin=0.4", "no key 'margin' to set. It has: head, .*head.ARGUMENT"),
-        ("augmentation.blur=1", "no key 'augmentation.blur'.*augmentation.flip"),
+        ("augmentation.swirl=1", "no key 'augmentation.swirl'.*augmentation.flip"),
         ("steps", "key=value.*Received: 'steps'"),
         ("batch_size=64.5", "batch_size needs a value of kind int. Received: batch_size=64.5"),
         ("learning_rate=high", "learning_rate needs a value of kind float"),

@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import scripts
 from rich.console import Console
 
 pytest.importorskip("tensorflow")
@@ -21,11 +22,11 @@ def toy():
     """The script as a module, among whose digits are the first 24 of each."""
     spec = importlib.util.spec_from_file_location("toy_embeddings", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    known = module.digits.load()
-    some = np.flatnonzero(np.arange(5000) % 500 < 24)
-    few = module.digits.Digits(known.images[some], known.labels[some])
-    with pytest.MonkeyPatch.context() as patch:
+    with scripts.own_flags(), pytest.MonkeyPatch.context() as patch:
+        spec.loader.exec_module(module)
+        known = module.digits.load()
+        some = np.flatnonzero(np.arange(5000) % 500 < 24)
+        few = module.digits.Digits(known.images[some], known.labels[some])
         patch.setattr(module.digits, "load", lambda: few)
         yield module
 

@@ -58,4 +58,4 @@ def test_help_names_every_command(capsys):
         cli.main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert all(re.search(rf"^ +{name} ", text, re.M) for name in cli.COMMANDS)
+    assert all(re.search(rf"^ +{name}\s", text, re.M) for name in cli.COMMANDS)
