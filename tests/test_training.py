@@ -80,8 +80,8 @@ def trained():
     # SphereFace, for it counts its steps; to scale, for its own scale makes the ten steps wild.
     head = {"head": "sphereface", "head_options": (("scale", 16.0),)}
     recipe = recipe_of(backbone="tiny", backbone_options=(("dropout", 0.0),), **head)
-    # Rounding grows a hundredfold over these steps. Of the seeds 7 to 10, 7 carries it, from 2e-7 after the first step to
-    # 4e-5, over the bound in one of eight variances; the other three end at a third of the bound or less.
+    # Rounding grows a hundredfold over these steps. Of the seeds 7 to 10, 7 carries it, from 2e-7 after the first step
+    # to 4e-5, over the bound in one of eight variances; the other three end at a third of the bound or less.
     keras.utils.set_random_seed(8)
     before = weights_of(tiny((SIDE, SIDE)))
     options = {"seed": 8, "reports": 10}
