@@ -58,8 +58,10 @@ class Rematerialized(keras.layers.Layer):
             )
             return outputs, *updates
 
-        weights = [*self.part.trainable_variables, *moving]
-        outputs, *updates = keras.remat(compute)(x, *[ops.convert_to_tensor(weight) for weight in weights])
+        weights = [ops.convert_to_tensor(weight) for weight in self.part.trainable_variables]
+        # Copies: PyTorch assigns in place, and would find its saved arguments changed when it computes again.
+        statistics = [ops.copy(ops.convert_to_tensor(weight)) for weight in moving]
+        outputs, *updates = keras.remat(compute)(x, *weights, *statistics)
         for weight, value in zip(moving, updates, strict=True):
             weight.assign(ops.stop_gradient(value))
         return outputs
