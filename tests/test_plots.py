@@ -329,3 +329,10 @@ def test_error_gallery_shows_the_worst_of_each_kind_first():
 def test_error_gallery_refuses(arguments, error, words):
     with pytest.raises(error, match=re.escape(words)):
         plots.error_gallery(*arguments)
+
+
+def test_a_kind_of_angle_has_one_colour_in_all_panels_and_shares_it_with_none():
+    sets = {"training": {"own": [20.0, 25.0]}, "test": {"impostor": [80.0, 91.0], "genuine": [30.0, 42.0]}}
+    figure = plots.angle_histogram(sets)
+    handles = figure.legends[0].legend_handles
+    assert len({tuple(handle.get_facecolor()) for handle in handles}) == 3

@@ -77,8 +77,12 @@ def angle_histogram(sets, path=None):
     figure, panels = _figure.panels(path, -(-len(angles) // columns), columns, (3.4 if columns > 1 else 5.6, 2.9))
     highest = max(theta.max() for kinds in angles.values() for theta in kinds.values())
     edges = np.arange(0, min(180, 30 * np.ceil(max(highest, 1) / 30)) + 1, 2.0)
+    # A kind has one colour in all panels, and no other kind has it: there is one legend.
+    names = list(dict.fromkeys(kind for kinds in angles.values() for kind in kinds))
+    styles = dict(zip(names, _figure.styles(), strict=False))
     for axes, (title, kinds) in zip(panels.ravel(), angles.items(), strict=False):
-        for (kind, theta), style in zip(kinds.items(), _figure.styles(), strict=False):
+        for kind, theta in kinds.items():
+            style = styles[kind]
             share = 100 * np.histogram(theta, edges)[0] / len(theta)
             axes.stairs(share, edges, color=style["color"], linewidth=1.5, zorder=3)
             axes.stairs(share, edges, color=style["color"], alpha=0.3, fill=True, zorder=2, label=kind)
