@@ -102,9 +102,6 @@ def variants(folder):
     def decode_accurately(image):
         return tf.io.decode_jpeg(image, channels=3, dct_method="INTEGER_ACCURATE")
 
-    def flip(step, batch):
-        return Augmentation(flip=True).apply(batch[0], tf.stack([step, 0])), batch[1]
-
     memory = tf.data.Dataset.from_tensor_slices(images)
     found = {
         "bare decode_jpeg": memory.map(decode, tf.data.AUTOTUNE, deterministic=False),
@@ -112,9 +109,8 @@ def variants(folder):
     }
     for name in ("folder", "rec", "tfrecord"):
         reader = data.open(folder / name, image_size=(112, 112))
-        batches = reader.dataset(FLAGS.batch_size, shuffle=True)
-        found[name] = batches
-        found[f"{name}, flipped"] = batches.enumerate().map(flip, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        found[name] = reader.dataset(FLAGS.batch_size, shuffle=True)
+        found[f"{name}, flipped"] = reader.dataset(FLAGS.batch_size, shuffle=True, augmentation=Augmentation(flip=True))
     return found, sum(map(len, images)) / len(images)
 
 
