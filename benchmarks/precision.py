@@ -42,7 +42,10 @@ def trained(recipe, precision, seed):
     seconds = time.process_time() - start
     images, labels = reader.subset(test).arrays()
     pairs, is_same = evaluation.all_pairs(labels)
-    scores = evaluation.pair_scores(training.embedder_of(found.model.embedder)(images), pairs)
+    embeddings = training.embedder_of(found.model.embedder)(images)
+    scores = evaluation.pair_scores(embeddings, pairs)
+    # As many pairs of either kind, in an order that gives each fold of both.
+    balanced, same = evaluation.make_pairs(labels, int(is_same.sum()), int(is_same.sum()), seed)
     losses = [logs["loss"] for _, logs in found.history]
     scale = getattr(found.model.optimizer, "dynamic_scale", None)
     return {
@@ -52,19 +55,10 @@ def trained(recipe, precision, seed):
         "finite": bool(np.isfinite(losses).all() and all(np.isfinite(w.numpy()).all() for w in found.model.weights)),
         "accuracy": found.history[-1][1]["accuracy"],
         "eer": evaluation.eer(scores, is_same),
-        "ten_fold": evaluation.k_fold_accuracy(*_balanced(scores, is_same, seed), folds=10).mean,
+        "ten_fold": evaluation.k_fold_accuracy(evaluation.pair_scores(embeddings, balanced), same, folds=10).mean,
         "processor_seconds": seconds,
         "loss_scale": None if scale is None else float(scale.numpy()),
     }
-
-
-def _balanced(scores, is_same, seed):
-    """As many impostor pairs as genuine ones."""
-    import numpy as np
-
-    impostor = np.random.default_rng(seed).permutation(np.flatnonzero(~is_same))[: is_same.sum()]
-    chosen = np.concatenate([np.flatnonzero(is_same), impostor])
-    return scores[chosen], is_same[chosen]
 
 
 def main(_):

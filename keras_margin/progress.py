@@ -30,19 +30,23 @@ class Progress:
 
     def at(self, count):
         """Notes that `count` are done; the total ends it."""
-        if _bars is not None:
+        if _bars is not None and _bars.console.is_terminal:
             _bars.show(self, count)
         elif time.monotonic() - self._reported > 10:
             self._reported = time.monotonic()
             did, what = self.words
-            _logger.info("%s %s of %s %s.", did, f"{count:,}", f"{self.total:,}", what)
+            line = f"{did} {count:,} of {self.total:,} {what}."
+            if _bars is None:
+                _logger.info(line)
+            else:
+                _bars.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 @contextlib.contextmanager
 def bars(console=None):
     """Context in which what takes over two seconds shows a bar with the time that is left.
 
-    Where the console is no terminal, nothing moves: lines appear at the end of each.
+    Where the console is no terminal, such as a log file, a line is written every ten seconds instead.
 
     Args:
         console: rich Console; None is one on standard error.
@@ -62,7 +66,11 @@ def bars(console=None):
 
 class _Bars:
     def __init__(self, console):
-        self._console = console
+        if console is None:
+            import rich.console
+
+            console = rich.console.Console(stderr=True)
+        self.console = console
         self._display = None
         self._tasks = {}
 
@@ -80,7 +88,7 @@ class _Bars:
 
     def _started(self):
         if self._display is None:
-            from rich import console, progress
+            from rich import progress
 
             columns = (
                 progress.TextColumn("{task.description}"),
@@ -88,8 +96,7 @@ class _Bars:
                 progress.MofNCompleteColumn(),
                 progress.TimeRemainingColumn(),
             )
-            target = self._console or console.Console(stderr=True)
-            self._display = progress.Progress(*columns, console=target, refresh_per_second=4)
+            self._display = progress.Progress(*columns, console=self.console, refresh_per_second=4)
             self._display.start()
         return self._display
 

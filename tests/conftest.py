@@ -33,6 +33,8 @@ def pytest_configure(config):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(2)
         cpu = tf.config.list_physical_devices("CPU")[0]
+        # As make_strategy does: two replicas ask the system for the same pages again and again otherwise.
+        os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 

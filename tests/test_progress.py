@@ -42,6 +42,16 @@ def test_a_bar_appears_after_two_seconds_and_goes_with_the_last_count(clock):
     assert "Checked" not in written.getvalue()
 
 
+def test_where_there_is_no_terminal_a_line_is_written_every_ten_seconds(clock):
+    written = io.StringIO()
+    with progress.bars(Console(file=written, force_terminal=False, width=20)):
+        counter = progress.Progress("Checked", "[images]", 4000)
+        for seconds, count in ((109.9, 1000), (110.5, 2000), (112, 2500), (121, 4000)):
+            clock[0] = seconds
+            counter.at(count)
+    assert written.getvalue() == "Checked 2,000 of 4,000 [images].\nChecked 4,000 of 4,000 [images].\n"
+
+
 def test_an_error_takes_the_bars_away(clock):
     console = Console(file=io.StringIO(), force_terminal=True)
     with pytest.raises(KeyError), progress.bars(console):

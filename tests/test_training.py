@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import re
 
 import keras
 import numpy as np
@@ -174,8 +175,8 @@ def test_a_foreign_network_with_plain_batch_norm_is_synchronised_too(monkeypatch
 # --- Steps, seeds, optimisers ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("steps", "reports", "noted"), [(7, 3, [7]), (6, 4, [2, 4, 6])])
-def test_all_steps_are_run_and_noted_at_equal_distances(steps, reports, noted):
+@pytest.mark.parametrize(("steps", "reports", "noted"), [(7, 3, [2, 4, 7]), (6, 4, [1, 3, 4, 6]), (2, 20, [1, 2])])
+def test_all_steps_are_run_and_noted_as_evenly_as_can_be(steps, reports, noted):
     trained = training.fit(recipe_of(steps=steps), reader_of(), reports=reports)
     assert int(trained.model.optimizer.iterations) == steps
     assert [step for step, _ in trained.history] == noted
@@ -252,6 +253,18 @@ def test_the_progress_bar_runs_to_its_total():
     shown = console.file.getvalue()
     assert shown.startswith("learning") and "7/7" in shown and "images/s" in shown
     assert bar.done == 7
+
+
+def test_without_a_terminal_the_progress_is_written_line_by_line(monkeypatch):
+    monkeypatch.setattr(training.ProgressBar, "SECONDS", 0.0)
+    monkeypatch.setattr(training.ProgressBar, "LINE_SECONDS", 0.0)
+    console = Console(file=io.StringIO(), width=40, force_terminal=False)
+    training.fit(recipe_of(steps=3), reader_of(), callbacks=[training.ProgressBar(3, 16, "[learning]  ", console)])
+    lines = console.file.getvalue().splitlines()
+    assert [line.split("  ")[:2] for line in lines] == [["[learning]", f"{step}/3"] for step in (1, 2, 3)]
+    # No line is broken at the edge, whatever width a log is said to have.
+    assert all(re.search(r"  loss \S+  accuracy \S+  lr \S+  \d+ images/s", line) for line in lines)
+    assert lines[1].endswith(" left") and not lines[2].endswith(" left")
 
 
 # --- Errors ---------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import pathlib
 
 import keras
 import numpy as np
@@ -54,7 +55,10 @@ def recipe_of(**changes):
 
 
 def train(folder, changes=None, every=5, result=None, worker=None):
-    """Trains from wherever the folder's checkpoints are; writes the result's weights and history as `result`."""
+    """Trains from wherever the folder's checkpoints are; writes the result's weights and history as `result`.
+
+    What the run refuses with stands in `result`.refused.
+    """
     if worker is not None:
         os.environ["TF_CONFIG"] = json.dumps(worker)
     import tensorflow as tf
@@ -67,9 +71,13 @@ def train(folder, changes=None, every=5, result=None, worker=None):
     strategy = training.make_strategy(1, "mirrored" if worker is None else "multiworker")
     tf.config.experimental.enable_op_determinism()
     checkpoints = training.Checkpoints(folder, every=every)
-    trained = training.fit(
-        recipe_of(**(changes or {})), reader_of(), strategy=strategy, seed=3, reports=40, checkpoints=checkpoints
-    )
+    try:
+        trained = training.fit(
+            recipe_of(**(changes or {})), reader_of(), strategy=strategy, seed=3, reports=40, checkpoints=checkpoints
+        )
+    except ValueError as error:
+        pathlib.Path(f"{result}.refused").write_text(str(error), encoding="utf-8")
+        raise
     if result is not None:
         arrays = {f"{number:03d}": variable.numpy() for number, variable in enumerate(trained.model.variables)}
         history = json.dumps(trained.history)

@@ -1,5 +1,6 @@
 """`fit`: a recipe's updates, one by one, from wherever an earlier process was stopped."""
 
+import bisect
 import dataclasses
 import time
 import zlib
@@ -44,7 +45,8 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         seed: Of weights, order and augmentation.
         callbacks: Keras callbacks. An "epoch" is a `reports`-th of the steps. One with `state()` and `restore(state)`
             is kept in the checkpoints.
-        reports: How often, at most, loss and accuracy are noted in the history: the largest such divisor of the steps.
+        reports: How often loss and accuracy are noted in the history, at most at every step; the shares of the steps
+            differ by one where they do not divide evenly.
         checkpoints: Checkpoints, or None.
 
     Returns:
@@ -64,8 +66,8 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         model.optimizer.build(model.trainable_variables)
         averages = _step.Averages(model.embedder, recipe.ema, strategy) if recipe.ema else None
     run = _Run(recipe, reader, strategy, seed, model, averages)
-    # An "epoch" is an equal share of the updates, so that none is lost.
-    run.interval = recipe.steps // max(count for count in range(1, reports + 1) if recipe.steps % count == 0)
+    epochs = min(reports, recipe.steps)
+    run.ends = [(epoch + 1) * recipe.steps // epochs for epoch in range(epochs)]
     run.callbacks, run.checkpoints = list(callbacks), checkpoints
     with plain_errors(), lost_workers(_strategies.is_multiworker(strategy)):
         run.resume()
@@ -95,15 +97,17 @@ class _Run:
 
     def resume(self):
         """Goes on from the newest checkpoint, if there is one; under several workers, from the chief's."""
-        found = None
+        found = refusal = None
         if self.checkpoints is not None and _strategies.is_chief(self.strategy):
             found = self.checkpoints.newest()
-        step = 0 if found is None else found[1]["step"]
+        if found is not None:
+            refusal = _why_not(found[1]["identity"], self.identity, self.checkpoints.folder)
+        step = -1 if refusal else 0 if found is None else found[1]["step"]
         if _strategies.is_multiworker(self.strategy):
             step = int(_state.from_chief(np.int64(step), self.strategy))
+        if step < 0:
+            raise ValueError(refusal or "The first worker refuses to go on from its checkpoint; its message says why.")
         if step:
-            if found is not None:
-                check_same(found[1]["identity"], self.identity, self.checkpoints.folder)
             _state.put({} if found is None else found[0], self.model, self.averages, self.strategy)
         self.step = step
         if found is not None:
@@ -157,8 +161,9 @@ class _Run:
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
         while self.step < self.recipe.steps and not self.model.stop_training:
-            if self.step % self.interval == 0:
-                self._tell("on_epoch_begin", self.step // self.interval, {})
+            epoch = bisect.bisect_right(self.ends, self.step)
+            if self.step == (self.ends[epoch - 1] if epoch else 0):
+                self._tell("on_epoch_begin", epoch, {})
             self._tell("on_train_batch_begin", self.step, {})
             # Kept for whoever looks at what went in and came out: a doctor.
             self.batch = next(data)
@@ -166,10 +171,10 @@ class _Run:
             self.step += 1
             self.logs.note(self.step, numbers)
             self._tell("on_train_batch_end", self.step - 1, self.logs)
-            if self.step % self.interval == 0:
+            if self.step == self.ends[epoch]:
                 row = {name: self.logs[name] for name in ("loss", "accuracy")}
                 self.history.append((self.step, row))
-                self._tell("on_epoch_end", self.step // self.interval - 1, row)
+                self._tell("on_epoch_end", epoch, row)
                 self.logs.clear()
             ends = _stop.asked()
             if self.checkpoints is not None and (
@@ -185,13 +190,14 @@ class _Run:
                 getattr(callback, what)(*arguments)
 
 
-def check_same(theirs, ours, folder):
-    """Raises ValueError, with the first difference, unless two runs' identities are the same."""
+def _why_not(theirs, ours, folder):
+    """The first difference of two runs' identities, in a sentence; None where they are the same."""
     for path, was, now in _differences(theirs, ours):
-        raise ValueError(
+        return (
             f"{folder} has checkpoints of another run: {path} was {was!r} there and is {now!r} here. Choose another "
             "folder, or delete that one to begin anew."
         )
+    return None
 
 
 def _differences(theirs, ours, path=""):

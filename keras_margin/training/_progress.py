@@ -1,5 +1,6 @@
 """ProgressBar: one line for the whole run."""
 
+import datetime
 import time
 
 import keras
@@ -9,6 +10,7 @@ class ProgressBar(keras.callbacks.Callback):
     """One line for the whole run: updates done, loss, accuracy, images a second, learning rate, lambda, time left.
 
     As a context it also ends the line where the training raises: `with ProgressBar(...) as bar: fit(callbacks=[bar])`.
+    Where the console is no terminal, such as a log file, a line is written every `LINE_SECONDS` and at the end instead.
 
     Args:
         total: Optimiser updates of the run.
@@ -19,6 +21,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     # Looking at the numbers makes the host wait for the device: not at every update.
     SECONDS = 0.25
+    LINE_SECONDS = 30.0
 
     def __init__(self, total, batch_size, description="training", console=None):
         super().__init__()
@@ -34,13 +37,15 @@ class ProgressBar(keras.callbacks.Callback):
         self.total, self.batch_size = total, batch_size
         self.done = self.first = 0
         self._bar = progress.Progress(*columns, console=console, refresh_per_second=4)
+        self._bar.disable = not self._bar.console.is_terminal
         self._task = self._bar.add_task(description, total=total, numbers="")
         self._shown = False
         self._drawn = float("-inf")
+        self._described = description.strip()
 
     def on_train_begin(self, logs=None):
         """Shows the line."""
-        self.start = time.monotonic()
+        self.start = self._written = time.monotonic()
         self._bar.start()
         self._shown = True
 
@@ -54,7 +59,14 @@ class ProgressBar(keras.callbacks.Callback):
             return
         self._drawn = now
         speed = (self.done - self.first) * self.batch_size / max(1e-9, now - self.start)
-        self._bar.update(self._task, completed=self.done, numbers=f"{_words(logs or {})}  {speed:.0f} images/s")
+        numbers = f"{_words(logs or {})}  {speed:.0f} images/s"
+        self._bar.update(self._task, completed=self.done, numbers=numbers)
+        if self._bar.disable and (now - self._written >= self.LINE_SECONDS or self.done >= self.total):
+            self._written = now
+            left = self._bar.tasks[0].time_remaining
+            left = f"  {datetime.timedelta(seconds=round(left))} left" if left else ""
+            line = f"{self._described}  {self.done}/{self.total}  {numbers}{left}"
+            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def on_train_end(self, logs=None):
         """Leaves the line standing."""

@@ -1,4 +1,4 @@
-"""Prototypes split by class over devices: the same training on 1, 2 and 4, no gathering, files for any number."""
+"""Prototypes split by class, or batches, over devices: training as on one, no gathering, files for any number."""
 
 import os
 import pathlib
@@ -40,6 +40,13 @@ def model_of(head, path=None):
     model.compile(SGDWithL2(0.1, momentum=0.9, l2=1e-3))
     return model
 
+def with_batch_norm():
+    keras.utils.set_random_seed(0)
+    layers = [keras.Input((6,)), keras.layers.Dense(5, use_bias=False), keras.layers.BatchNormalization()]
+    model = km.EmbeddingModel(keras.Sequential(layers), km.ArcFaceHead(40, scale=8.0))
+    model.compile(SGDWithL2(0.1, momentum=0.9, l2=1e-3))
+    return model
+
 def train(model):
     history = model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0).history
     return history["loss"], [np.asarray(weight) for weight in model.get_weights()]
@@ -75,6 +82,15 @@ for head in ("arcface", "qamface"):
         if shape == (1, 4) and head == "arcface":
             model.save(folder + "/four.keras")
             more = train(model)[0]
+use(None)
+losses, weights = train(with_batch_norm())
+keras.distribution.set_distribution(keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:2]))
+model = with_batch_norm()
+found = train(model)
+assert len(model.head.prototypes.value.addressable_shards) == 2
+np.testing.assert_allclose(found[0], losses, rtol=1e-5)
+for got, want in zip(found[1], weights):
+    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 use((1, 2))
 two = model_of(None, folder + "/four.keras")
 assert {shard.data.shape for shard in two.head.prototypes.value.addressable_shards} == {(20, 5)}

@@ -37,12 +37,12 @@ def configs():
 CHANGES = {"steps": 40, "decay_steps": (20,), "backbone_options": (("dropout", 0.0),)}
 
 
-def start(processes, tmp_path, every=5):
+def start(processes, tmp_path, every=5, **changes):
     """The two workers, each with checkpoints of its own: the first one's count."""
     started = []
     for index, config in enumerate(configs()):
         result = str(tmp_path / f"result{index}.npz")
-        arguments = (tmp_path / f"checkpoints{index}", CHANGES, every, result, config)
+        arguments = (tmp_path / f"checkpoints{index}", CHANGES | changes, every, result, config)
         started.append(processes.Process(target=training_runs.train, args=arguments))
         started[-1].start()
     return started
@@ -83,6 +83,15 @@ def test_two_workers_take_the_steps_of_one_process_and_go_on_where_one_was_kille
             assert logs["accuracy"] == pytest.approx(wanted[step]["accuracy"], abs=1e-6)
         for name in weights:
             np.testing.assert_allclose(found[name], weights[name], rtol=1e-4, atol=1e-4)
+
+    # Another recipe is refused by both at once: none waits for the other.
+    workers = start(processes, tmp_path, learning_rate=0.5)
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [1, 1]
+    first, second = ((tmp_path / f"result{index}.npz.refused").read_text() for index in range(2))
+    assert "another run: recipe.learning_rate was" in first
+    assert second.startswith("The first worker refuses to go on from its checkpoint")
 
 
 @pytest.mark.parametrize(
