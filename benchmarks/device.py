@@ -32,6 +32,9 @@ flags.DEFINE_integer("turns", 60, "Images through each candidate.")
 flags.DEFINE_bool("integer_prelu", False, "Also int8 with PReLU in integers.")
 flags.DEFINE_string("keep", None, "Folder for the exported files; files already there are timed as they are.")
 
+# Seconds before each turn: threads of the candidate before, those of ONNX Runtime above all, wait for work awake.
+_PAUSE = 0.03
+
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
 
@@ -99,6 +102,7 @@ def latencies(candidates, image):
     spent = {name: [] for name in candidates}
     for _ in range(FLAGS.turns):
         for name, (run, _) in candidates.items():
+            time.sleep(_PAUSE)
             run(image)  # Its weights are in the cache again, as in a program that does nothing else.
             start = time.perf_counter()
             run(image)
