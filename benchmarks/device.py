@@ -5,7 +5,7 @@
 
 The networks have the weights they start with; speed does not depend on them. Turns alternate between all candidates of
 a network, so that what else the machine does meets each of them. Ratios are to float32 LiteRT on as many threads.
-int8 beats float32 only where the processor has int8 dot products (AVX512-VNNI, AVX-VNNI, Arm dotprod): the first line
+int8 gains much only where the processor has int8 dot products (AVX512-VNNI, AVX-VNNI, Arm dotprod): the first line
 says whether it has.
 """
 
