@@ -25,7 +25,8 @@ def read(path):
     """The contract of an exported file.
 
     Args:
-        path: A .tflite file; or a SavedModel folder with a contract.json; or another file with `FILE.json` beside it.
+        path: A .tflite file; or a SavedModel folder with a contract.json; or another file with `FILE.json` beside it,
+            as an .onnx file has: the same text is in its metadata too, which would take the onnx package to read.
 
     Returns:
         Dict, or None where the file is a sound TFLite file, folder or other file without a contract. Of a TFLite file

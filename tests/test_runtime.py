@@ -129,6 +129,25 @@ def test_normalization_may_differ_by_channel(fixed_batch):
     np.testing.assert_allclose(embeddings, expected(images_of(2), np.array(mean), np.array(std)), atol=1e-6)
 
 
+def test_a_bgr_network_is_fed_bgr_from_rgb_images_and_an_rgb_normalization(fixed_batch, free_batch, folder):
+    mean, std = (120.0, 110.0, 100.0), (60.0, 70.0, 80.0)
+    embedder, images = Embedder(fixed_batch, normalization=(mean, std), channels="BGR"), images_of(2)
+    # Of blue, green, red: what the kernel of this network takes for its first, second and third channel.
+    wanted = expected(images[..., ::-1], np.array(mean[::-1]), np.array(std[::-1]))
+    np.testing.assert_allclose(embedder.embed(images), wanted, atol=1e-6)
+    pixels = Embedder(free_batch, channels="BGR").embed(images)
+    np.testing.assert_allclose(pixels, expected(images[..., ::-1]), atol=1e-6)
+    first = convert(folder, "bgr_first", [2, 3, HEIGHT, WIDTH], "float32", _of_channels_first)
+    embedder = Embedder(first, normalization=(mean, std), channels="BGR")
+    np.testing.assert_allclose(embedder.embed(images), wanted, atol=1e-6)
+
+
+def _of_channels_first(image, kernel):
+    import tensorflow as tf
+
+    return project(tf.transpose(image, [0, 2, 3, 1]), kernel)
+
+
 def test_an_int8_network_is_quantised_and_dequantised_by_its_own_scales(int8):
     embedder, images = Embedder(int8, normalization=NORMALIZATION), images_of(7)
     assert embedder.input_details["dtype"] == np.int8

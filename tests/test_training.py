@@ -202,7 +202,7 @@ def test_batches_hold_every_image_once_an_epoch_each_with_its_label():
     recipe = recipe_of(batch_size=16, augmentation=Augmentation(flip=True))
     taken = list(training.batches(recipe, reader, seed=5).take(3).as_numpy_iterator())
     values = np.concatenate([images[:, 0, 0, 0] for images, _ in taken])
-    assert all(images.dtype == np.float32 and images.shape == (16, SIDE, SIDE, 3) for images, _ in taken)
+    assert all(images.dtype == np.uint8 and images.shape == (16, SIDE, SIDE, 3) for images, _ in taken)
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in taken]), values % 4)
     # 48 images are two epochs; a batch runs across the end of the first.
     assert sorted(values[:24]) == sorted(values[24:]) == list(range(24))

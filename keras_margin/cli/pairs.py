@@ -1,9 +1,10 @@
 """Draws a verification protocol from a set: folds that share nobody, as LFW's, with so many pairs of each kind.
 
 keras-margin pairs held-out held-out.bin --genuine=3000 --impostor=3000 --folds=10 --seed=0
-keras-margin pairs held-out pairs.csv
+keras-margin pairs held-out held-out/pairs.csv
 
 A .bin holds the images, as insightface's lfw.bin does. A .csv lists the pairs by name: fold, same, first, second.
+`keras-margin evaluate` reads the first anywhere, and the second in the folder of its images.
 """
 
 from rich.console import Console

@@ -6,6 +6,8 @@ import logging
 
 import numpy as np
 
+from keras_margin.data import _changes
+from keras_margin.data._batching import CHUNK_SIZE
 from keras_margin.data._decoding import (
     LARGEST_PIXELS,
     LOOKED_AT,
@@ -14,7 +16,7 @@ from keras_margin.data._decoding import (
     decode_small,
     resize_image,
 )
-from keras_margin.data.reader import CHUNK_SIZE, Reader
+from keras_margin.data.reader import Reader
 
 _MAX_NAMED = 20
 
@@ -58,20 +60,24 @@ class EncodedReader(Reader):
         return handle
 
     def _loader(self):
+        return self._mirroring_loader()
+
+    def _mirroring_loader(self):
         import tensorflow as tf
 
         handles = self._handles()
         labels = tf.constant(self.labels)
 
-        def load(handle):
-            return resize_image(decode_image(self._contents(handle)), self.image_size)
+        def load(handle, *mirrored):
+            return _changes.mirror_if(resize_image(decode_image(self._contents(handle)), self.image_size), *mirrored)
 
-        def load_small(handle):
-            return decode_small(self._contents(handle), self.image_size)
+        def load_small(handle, *mirrored):
+            return _changes.mirror_if(decode_small(self._contents(handle), self.image_size), *mirrored)
 
-        def load_carefully(numbers):
+        def load_carefully(numbers, *mirrored):
             images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
-            return tf.ensure_shape(images, (None, *self.image_size, 3)), tf.ensure_shape(numbers, (None,))
+            images = _changes.mirror_some(tf.ensure_shape(images, (None, *self.image_size, 3)), *mirrored)
+            return images, tf.ensure_shape(numbers, (None,))
 
         def loaded(files, load):
             # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
@@ -79,10 +85,10 @@ class EncodedReader(Reader):
             images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
             return images.get_single_element()
 
-        def load_chunk(numbers):
-            files = tf.data.Dataset.from_tensor_slices(handles(numbers))
+        def load_chunk(numbers, *mirrored):
+            files = tf.data.Dataset.from_tensor_slices((handles(numbers), *mirrored))
             # One after the other, until all are there: each takes more images than the one before, and is slower.
-            ways = [lambda: (loaded(files, load), numbers), lambda: load_carefully(numbers)]
+            ways = [lambda: (loaded(files, load), numbers), lambda: load_carefully(numbers, *mirrored)]
             if most_are_small:
                 ways.insert(0, lambda: (loaded(files, load_small), numbers))
             images, found = ways[0]()

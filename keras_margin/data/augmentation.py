@@ -64,6 +64,11 @@ class Augmentation:
         """Whether colours are changed, but for contrast."""
         return bool(self.brightness or self.saturation or self.hue or self.grey)
 
+    @property
+    def changes(self):
+        """Whether anything is done to an image."""
+        return any(vars(self).values())
+
     def __post_init__(self):
         for name in ("shift", "zoom", "contrast", "crop", "brightness", "saturation", "cutout"):
             value = getattr(self, name)
@@ -93,23 +98,33 @@ class Augmentation:
         import tensorflow as tf
 
         count = tf.shape(images)[0]
-        share, shares = part
-        own = slice(share * count, (share + 1) * count)
-        draws = tf.random.stateless_uniform((6, count * shares), seed, -1.0, 1.0)[:, own]
-        more = {name: values[own] for name, values in self._more_draws(count * shares, seed).items()}
+        own = slice(part[0] * count, (part[0] + 1) * count)
+        draws = _draws(count, seed, part)
+        more = {name: values[own] for name, values in self._more_draws(count * part[1], seed).items()}
         mirrored = draws[0] < 0 if self.flip else tf.zeros((count,), tf.bool)
         if self.warps:
             images = _warp(tf.cast(images, tf.float32), self, mirrored, draws[1:5], more)
         elif self.flip:
-            # Reversing is slow: only what is mirrored is reversed. tf.where with a broadcast condition is slower yet.
-            changed, kept = tf.where(mirrored)[:, 0], tf.where(~mirrored)[:, 0]
-            parts = [tf.gather(images, kept), _mirror(tf.gather(images, changed))]
-            both = tf.dynamic_stitch([tf.cast(kept, tf.int32), tf.cast(changed, tf.int32)], parts)
-            images = tf.ensure_shape(both, images.shape)
+            images = _changes.mirror_some(images, mirrored)
         images = tf.cast(images, tf.float32)
         if self.contrast:
             images = _changes.contrast(images, self.contrast, draws[5])
         return self._change(images, more)
+
+    def mirrored(self, count, seed, part=(0, 1)):
+        """Which images `apply` mirrors.
+
+        Args:
+            count: How many images there are, an integer or its tensor.
+            seed: See `apply`.
+            part: See `apply`.
+
+        Returns:
+            Bool tensor (count,).
+        """
+        import tensorflow as tf
+
+        return _draws(count, seed, part)[0] < 0 if self.flip else tf.zeros((count,), tf.bool)
 
     def _more_draws(self, count, seed):
         """{name: (count,) in [0, 1)} for the changes that the class had not from the beginning."""
@@ -142,13 +157,12 @@ class Augmentation:
         return images
 
 
-def _mirror(images):
-    """A batch of images, left and right exchanged."""
+def _draws(count, seed, part):
+    """(6, count) in [-1, 1), what the first changes draw for the images of a part."""
     import tensorflow as tf
 
-    # As one tall image: of rank 3 and three channels TensorFlow has a kernel of its own, four times as fast.
-    shape = tf.shape(images)
-    return tf.reshape(tf.reverse(tf.reshape(images, (-1, shape[2], shape[3])), axis=[1]), shape)
+    share, shares = part
+    return tf.random.stateless_uniform((6, count * shares), seed, -1.0, 1.0)[:, share * count : (share + 1) * count]
 
 
 def _warp(images, limits, mirrored, draws, more):

@@ -6,12 +6,8 @@ import operator
 
 import numpy as np
 
-from keras_margin.data import _order
+from keras_margin.data import _batching, _changes, _order
 from keras_margin.data._decoding import LARGEST_SIDE, resize_image
-
-# Images are loaded so many at a time: enough to make what is done once for all of them cheap, few enough to keep a
-# chunk for every processor core in memory.
-CHUNK_SIZE = 32
 
 
 class Reader(abc.ABC):
@@ -59,6 +55,7 @@ class Reader(abc.ABC):
         start=0,
         images_per_identity=None,
         part=(0, 1),
+        augmentation=None,
     ):
         """A tf.data set of (image, label).
 
@@ -83,14 +80,18 @@ class Reader(abc.ABC):
             images_per_identity: K, a divisor of batch_size; needs `shuffle`. None for every image once an epoch.
             part: (k, n): the k-th of n equal parts of every batch of an endless set, 0 <= k < n, for n processes that
                 share each; the others' images are not read.
+            augmentation: Augmentation of the batches, or None. Batch k of a pass, those left out by `start` counted,
+                changes as by `augmentation.apply(images, [k, seed], part)`. Mirroring is done image by image, as they
+                are decoded, where nothing else moves pixels.
 
         Returns:
-            A `tf.data.Dataset` of (uint8 RGB image (height, width, 3), int32 label ()), with a leading batch axis
-            if `batch_size` is given.
+            A `tf.data.Dataset` of (RGB image (height, width, 3), int32 label ()), with a leading batch axis if
+            `batch_size` is given. Images are uint8, or, where the augmentation does more than mirror, float32 in
+            [0, 255].
 
         Raises:
             ValueError: If `batch_size`, `seed`, `start`, `images_per_identity` or `part` is out of range,
-                `drop_remainder` is set without batches, or `start` or `part` without `repeat`.
+                `drop_remainder` or `augmentation` is set without batches, or `start` or `part` without `repeat`.
 
         Example:
             >>> import keras_margin.data
@@ -98,25 +99,38 @@ class Reader(abc.ABC):
         """
         batch_size, seed, start = _check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start)
         share, shares = _check_part(part, batch_size, repeat)
+        if augmentation is not None and batch_size is None:
+            raise ValueError("augmentation changes batches. Received: an augmentation without a batch_size.")
         order = self._order(batch_size, shuffle, seed, images_per_identity)
         import tensorflow as tf
 
+        mirrors, rest = _batching.split(augmentation)
+        draw = _batching.Draw(seed, start, (share, shares))
         # A visible GPU would otherwise receive, and hand back, every constant that the input pipeline captures.
         with tf.device("CPU:0"):
-            chunks = _order.chunks(order, CHUNK_SIZE, repeat, start * (batch_size or 1))
-            if shares > 1:
+            # A mirrored image is drawn by its place in the batch.
+            size = batch_size if mirrors or shares > 1 else _batching.CHUNK_SIZE
+            numbers = _order.chunks(order, size, repeat, start * (batch_size or 1))
+            if mirrors or shares > 1:
                 batch_size //= shares
-                chunks = chunks.unbatch().batch(batch_size).shard(shares, share)
-            chunks = chunks.map(self._loader(), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-            # Keras shows no progress, and warns after the first epoch, where it does not know the length.
+                if repeat:  # The end of an epoch is not that of a batch.
+                    numbers = numbers.unbatch().batch(batch_size).shard(shares, share)
+                numbers = _batching.coded(numbers, augmentation if mirrors else None, draw)
+            chunks = numbers.map(self._chunk_loader(mirrors), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
             length = tf.data.INFINITE_CARDINALITY if repeat else order.epoch_size
-            dataset = chunks.unbatch().apply(tf.data.experimental.assert_cardinality(length))
-            if batch_size is not None:
-                dataset = dataset.batch(batch_size, drop_remainder=drop_remainder)
+            dataset = _batching.batched(chunks, batch_size, drop_remainder, length)
+            if rest is not None:
+                dataset = _batching.changed(dataset, rest, draw)
             options = tf.data.Options()
             # There are no file names in the pipeline to shard by, and looking for them logs a warning in every fit.
             options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
             return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
+
+    def _chunk_loader(self, mirrors):
+        if not mirrors:
+            return self._loader()
+        load = self._mirroring_loader()
+        return lambda codes: load(*_batching.decoded(codes))
 
     def _order(self, batch_size, shuffle, seed, images_per_identity):
         if images_per_identity is None:
@@ -208,6 +222,16 @@ class Reader(abc.ABC):
     @abc.abstractmethod
     def _loader(self):
         """A function for a TensorFlow graph: int64 image numbers (n,) -> (uint8 images, int32 labels), n of each."""
+
+    def _mirroring_loader(self):
+        """As `_loader`, of (numbers, bools (n,)): the images that are to be mirrored are."""
+        load = self._loader()
+
+        def load_mirrored(numbers, mirrored):
+            images, labels = load(numbers)
+            return _changes.mirror_some(images, mirrored), labels
+
+        return load_mirrored
 
     def _keep(self):
         """The numbers of the images that were loaded, where others had to take some places; None for all."""

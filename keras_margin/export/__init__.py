@@ -6,6 +6,7 @@ and compared; only what passes is renamed into place. What it takes and gives, h
 threshold to use travel with it: `keras_margin.contract`.
 """
 
+from keras_margin.export._activation import with_activation
 from keras_margin.export._faces import Faces, faces_from
 from keras_margin.export._options import LIMITS, Limits, Options
 from keras_margin.export._parity import Accuracy, ParityError, ParityReport
@@ -31,4 +32,5 @@ __all__ = [
     "to_precisions",
     "to_savedmodel",
     "to_tflite",
+    "with_activation",
 ]

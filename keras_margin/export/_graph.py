@@ -10,6 +10,15 @@ logger = logging.getLogger("keras_margin.export")
 
 SIGNATURE = "serving_default"
 
+# What TensorFlow raises where a file system refuses it: a full disk, a limit, a folder that may not be written.
+_OF_THE_DISK = (
+    tf.errors.ResourceExhaustedError,
+    tf.errors.OutOfRangeError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.DataLossError,
+    tf.errors.UnavailableError,
+)
+
 
 def embed(network, image, flip_sum=False):
     """Raw embeddings of uint8 images, (n, size) float32; with `flip_sum` those of the mirror images added."""
@@ -21,7 +30,11 @@ def embed(network, image, flip_sum=False):
 
 
 def write_savedmodel(network, folder, options):
-    """Writes the SavedModel with the one signature: `image` -> `embedding`, of unit length."""
+    """Writes the SavedModel with the one signature: `image` -> `embedding`, of unit length.
+
+    Raises:
+        OSError: Where the disk refuses it.
+    """
     shape = (options.batch_size, *network.input_shape[1:])
 
     def serve(image):
@@ -30,7 +43,10 @@ def write_savedmodel(network, folder, options):
     archive = keras.export.ExportArchive()
     archive.track(network)
     archive.add_endpoint(SIGNATURE, serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except _OF_THE_DISK as error:
+        raise OSError(f"The SavedModel cannot be written to {folder}. Is the disk full? {error.message}") from error
 
 
 def run_in_batches(function, images, batch_size):

@@ -4,14 +4,12 @@ import dataclasses
 import logging
 import pathlib
 import tempfile
-import warnings
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_margin import contract, files
-from keras_margin.export import _contract, _graph
+from keras_margin.export import _contract, _graph, _int8
 from keras_margin.export._options import LIMITS, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
@@ -72,7 +70,7 @@ def write(source, judge, path, quantize, representative, savedmodel):
     options = judge.options
     json_path = path.with_name(f"{path.name}.json")
     with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
-        content = _convert(source.network, savedmodel, quantize, representative, options)
+        content = _convert(savedmodel, quantize, representative, options)
         run = _runner(content, options)
         report = judge.judge(run, path, quantize, len(content))
         text = _contract.as_json(_contract.contract_of(source, options, report))
@@ -90,7 +88,7 @@ def _checked_path(path):
     return path
 
 
-def _convert(network, savedmodel, quantize, representative, options):
+def _convert(savedmodel, quantize, representative, options):
     """The TFLite model's bytes."""
     # From a SavedModel: the converter's from_concrete_functions leaves a Keras 3 model's variables unread.
     converter = tf.lite.TFLiteConverter.from_saved_model(str(savedmodel))
@@ -98,35 +96,29 @@ def _convert(network, savedmodel, quantize, representative, options):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantize == "int8":
-        converter.representative_dataset = lambda: _in_batches(representative, options.batch_size or 1)
-    has_prelu = any(isinstance(layer, keras.layers.PReLU) for layer in network._flatten_layers())
     with files.hushed():
-        if quantize == "int8" and has_prelu:
-            if not options.integer_only:
-                return _with_float_prelu(converter)
-            logger.warning(
-                "PReLU in int8 is slow on CPUs: several times float32's time. Leave integer_only out, or train with "
-                "activation='relu' or 'leaky_relu'."
-            )
-        return converter.convert()
-
-
-def _with_float_prelu(converter):
-    """An int8 model whose PReLUs compute in float32.
-
-    LiteRT's int8 PReLU is no kernel of XNNPACK's: each one ends a delegated part and runs by itself, and the network
-    takes four times float32's time. Between a DEQUANTIZE and a QUANTIZE all three are XNNPACK's, and the slopes keep
-    their precision.
-    """
-    options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["PRELU"])
-    with warnings.catch_warnings():
-        # The debugger opens TensorFlow's own interpreter, which warns that it has moved to LiteRT.
-        warnings.simplefilter("ignore")
-        debugger = tf.lite.experimental.QuantizationDebugger(
-            converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
+        if quantize != "int8":
+            return converter.convert()
+        content, prelus = _int8.quantized(
+            converter, lambda: _in_batches(representative, options.batch_size or 1), options.integer_only
         )
-    return debugger.get_nondebug_quantized_model()
+    if prelus:
+        logger.warning(_OF_PRELU[options.integer_only], prelus)
+    return content
+
+
+# By integer_only.
+_OF_PRELU = {
+    False: (
+        "%d PReLUs compute in float32 between int8 convolutions, slower than ReLU or LeakyReLU in int8 where the "
+        "processor has int8 dot products. export.with_activation(network, 'leaky_relu') and a short fine-tuning make "
+        "a network without them."
+    ),
+    True: (
+        "%d PReLUs in int8 are slow on CPUs, several times float32's time. Leave integer_only out, or take "
+        "export.with_activation(network, 'leaky_relu') and a short fine-tuning."
+    ),
+}
 
 
 def _in_batches(images, size):

@@ -53,8 +53,8 @@ def open(path, *, image_size=None, fit=None, name=None):
     """Opens a protocol by its files.
 
     - `lfw.bin` and the like: verification, ten folds of consecutive pairs.
-    - A folder with `pairs.txt` (LFW's, images in `name/name_0001.jpg`) or `pairs.csv` (as `keras-margin pairs` writes
-      it): verification over those pairs.
+    - A `.csv` as `keras-margin pairs` writes it, beside the folders of its images, or a folder with `pairs.csv` or
+      `pairs.txt` (LFW's, images in `name/name_0001.jpg`): verification over those pairs.
     - A folder with `splits.txt` or `splits_corrected.txt`: YTF, frames in `person/video/`, ten folds.
     - A folder with `meta/*_face_tid_mid.txt`: IJB-B or IJB-C as insightface packs them, 1:1 and 1:N.
     - Whatever `data.open` takes, a folder of identities first of all, or "orl": all pairs, ten folds of people,

@@ -11,8 +11,8 @@ LISTS = ("pairs.txt", "pairs.csv")
 
 
 def recognises(path):
-    """Whether this is a folder with `pairs.txt` or `pairs.csv`."""
-    return any((path / name).is_file() for name in LISTS)
+    """Whether this is a `.csv` of pairs, or a folder with `pairs.txt` or `pairs.csv`."""
+    return any((path / name).is_file() for name in LISTS) or (path.suffix == ".csv" and path.is_file())
 
 
 def open_protocol(path, name, image_size, fit):
@@ -24,17 +24,23 @@ class PairListProtocol(Protocol):
     """Verification over listed pairs, in the list's folds."""
 
     def __init__(self, path, name=None, image_size=None, fit=None):
-        listing = next(path / each for each in LISTS if (path / each).is_file())
+        listing = path if path.is_file() else next(path / each for each in LISTS if (path / each).is_file())
         read = {".txt": _read_lfw, ".csv": _read_csv}[listing.suffix]
         files, self._is_same, self._folds, people = read(listing)
         names, index = np.unique(files, return_inverse=True)
         self._pairs = index.reshape(-1, 2)
-        self._files = ImageFiles([path / each for each in names.tolist()], image_size, fit)
+        self._files = ImageFiles([listing.parent / each for each in names.tolist()], image_size, fit)
         who = None
         if people is not None:
             who = np.empty(len(names), np.asarray(people).dtype)
             who[self._pairs] = people
-        super().__init__(name or path.name, path, f"verification, folds of {listing.name}", len(names), who)
+        super().__init__(
+            name or (path.stem if path == listing else path.name),
+            path,
+            f"verification, folds of {listing.name}",
+            len(names),
+            who,
+        )
 
     def batches(self, batch_size):
         return self._files.batches(batch_size)

@@ -35,7 +35,8 @@ class Embedder:
             or three numbers (R, G, B), std > 0. (127.5, 128.0) is the habit of ArcFace's code; (0.0, 1.0) feeds a
             float network raw pixels. None for a network that takes pixels.
         num_threads: Threads for LiteRT, >= 1. None leaves LiteRT's own default.
-        channels: "RGB" or "BGR", the order a foreign network wants; images are given as RGB either way.
+        channels: "RGB" or "BGR", the order a foreign network wants; images, and the three numbers of a
+            normalization, are given as RGB either way.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -245,7 +246,10 @@ class Embedder:
     def _run(self, images):
         """The network's own answer, float32 (n, d), to at most one batch of images. The caller holds the lock."""
         count = len(images)
-        pixels = self._encode(images[..., ::-1] if self._reverse else images)
+        pixels = self._encode(images)
+        if self._reverse:
+            # Behind the normalisation, whose three numbers are in the order of the images.
+            pixels = pixels[..., ::-1]
         if self._channels_first:
             pixels = pixels.transpose(0, 3, 1, 2)
         batch = self._batch or count

@@ -40,6 +40,8 @@ class Step:
     @tf.autograph.experimental.do_not_convert
     def _replica(self, images, labels):
         model, optimizer = self.model, self.model.optimizer
+        # uint8 comes to the device as it is, a quarter of the bytes; float32 has every value of it.
+        images = tf.cast(images, tf.float32)
         with tf.GradientTape() as tape:
             embeddings = model(images, training=True)
             per_sample, hits = model.head.loss_and_hits(embeddings, labels, training=True)

@@ -106,7 +106,7 @@ def first_not_finite(network, images):
 
     The images, then the weights, then what the layers make of the images, in the network's order.
     """
-    images = np.asarray(images)
+    images = np.asarray(images, np.float32)
     if not np.isfinite(images).all():
         return "the images themselves"
     for weight in network.weights:

@@ -151,3 +151,46 @@ def test_parts_that_cannot_be_are_refused(arguments):
         reader.dataset(12, repeat=True, **arguments)
     with pytest.raises(ValueError, match="repeat=False"):
         reader.dataset(12, part=(0, 2))
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """Images that are no mirror images of themselves: in memory, and in a .rec file with one that is damaged."""
+    root = tmp_path_factory.mktemp("noisy")
+    images = np.random.default_rng(1).integers(0, 256, (90, 6, 8, 3), np.uint8)
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    place = files[40].index(b"IDAT") + 6
+    files[40] = files[40][:place] + b"\xff\xff" + files[40][place + 2 :]
+    write_records(root, [payload(n % 9, file) for n, file in enumerate(files)])
+    return keras_margin.data.open(root, image_size=(6, 8)), ArrayReader(images, np.arange(90) % 9, list("abcdefghi"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        ({"batch_size": 13}, {}),
+        ({"batch_size": 64, "repeat": True, "start": 3}, {}),
+        ({"batch_size": 80, "repeat": True, "part": (1, 2)}, {"contrast": 0.2}),
+        ({"batch_size": 32}, {"rotate": 5.0}),
+    ],
+)
+def test_an_augmentation_of_a_set_changes_its_batches_as_apply_does(noisy, arguments, changes):
+    augmentation, part, start = Augmentation(**changes), arguments.get("part", (0, 1)), arguments.get("start", 0)
+    for reader in noisy:
+        plain = reader.dataset(**arguments, shuffle=True, seed=5)
+        changed = reader.dataset(**arguments, shuffle=True, seed=5, augmentation=augmentation)
+        assert changed.cardinality() == plain.cardinality()
+        pairs = zip(plain.take(3).as_numpy_iterator(), changed.take(3).as_numpy_iterator(), strict=True)
+        for number, ((images, labels), (found, found_labels)) in enumerate(pairs, start):
+            wanted = augmentation.apply(images, [number, 5], part).numpy()
+            np.testing.assert_array_equal(found_labels, labels)
+            only_mirrors = not {"contrast", "rotate"} & set(changes)
+            assert found.dtype == (np.uint8 if only_mirrors else np.float32)
+            np.testing.assert_allclose(found, wanted, atol=0 if only_mirrors else 1e-3)
+
+
+def test_an_augmentation_needs_batches():
+    with pytest.raises(
+        ValueError, match="augmentation changes batches. Received: an augmentation without a batch_size"
+    ):
+        numbered_reader().dataset(augmentation=Augmentation())

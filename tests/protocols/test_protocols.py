@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("tensorflow")
 from PIL import Image
 
-from keras_margin import data, evaluation, protocols
+from keras_margin import data, evaluation, pairs, protocols
 from keras_margin.protocols import base
 
 pytestmark = pytest.mark.tensorflow_only
@@ -111,6 +111,23 @@ def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
     assert measured.values["accuracy"] == 1.0
     (tmp_path / "pairs.csv").write_text("\n".join([lines[0], "0,1,a/1.png,b/1.png", *lines[2:]]))
     assert protocols.open(tmp_path).people is None
+
+
+def test_what_keras_margin_pairs_draws_is_read_by_the_file_and_by_its_folder(tmp_path):
+    for person in "abcdef":
+        for image in range(4):
+            picture(tmp_path / "set" / person / f"{image}.png", 10 * "abcdef".index(person) + image)
+    reader = data.open(tmp_path / "set", image_size=(4, 4))
+    drawn, is_same = pairs.write_pairs(tmp_path / "set" / "pairs.csv", reader, 6, 6, folds=3, seed=1)
+    for path in (tmp_path / "set" / "pairs.csv", tmp_path / "set"):
+        protocol = protocols.open(path)
+        assert protocol.name == path.stem
+        found = np.array(levels(protocol))
+        # An embedding that is the person alone, one direction each: every pair is told right.
+        measured = protocol.measure(np.eye(6)[found // 10], QUICK)
+        assert measured.values["accuracy"] == 1.0 and measured.arrays["scores"].tolist() == is_same.tolist()
+        used = np.unique(drawn)
+        assert sorted(found) == (10 * reader.labels[used] + used % 4).tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,56 @@
+"""A network without PReLU out of one with it, for int8 on a device."""
+
+import keras
+
+from keras_margin.export._source import embedder_of
+
+# As keras_margin.backbones calls them; 0.25 is also what their PReLUs start from.
+_LAYERS = {
+    "relu": keras.layers.ReLU,
+    "leaky_relu": lambda **options: keras.layers.LeakyReLU(0.25, **options),
+}
+
+
+def with_activation(model, activation):
+    """The embedding network with another activation in the place of each PReLU, all other weights kept.
+
+    It is another function than the network was: fine-tune it before it is used, by a recipe whose `weights` is the
+    saved result, or by an EmbeddingModel around it. docs/export.md has both, and what they reached.
+
+    Args:
+        model: As for `embedder_of`: a model of any kind that can be exported, a .keras file or a run's folder.
+        activation: "relu", or "leaky_relu" of slope 0.25.
+
+    Returns:
+        Keras model in float32; its weights are its own, in the order of a backbone built with `activation=`.
+
+    Raises:
+        TypeError, FileNotFoundError: As `embedder_of`.
+        ValueError: As `embedder_of`; on an unknown activation; where the network has no PReLU.
+
+    Example:
+        >>> network = with_activation("runs/latest", "leaky_relu")
+        >>> network.save("leaky.keras")
+    """
+    if activation not in _LAYERS:
+        raise ValueError(
+            f"activation must be one of {', '.join(map(repr, _LAYERS))}. Received: activation={activation!r}."
+        )
+    network = embedder_of(model)
+    if not any(isinstance(layer, keras.layers.PReLU) for layer in network._flatten_layers()):
+        raise ValueError(f"{network.name} has no PReLU, so there is nothing to replace.")
+
+    def clone(layer):
+        if isinstance(layer, keras.layers.PReLU):
+            return _LAYERS[activation](name=layer.name, dtype=layer.dtype_policy)
+        return type(layer).from_config(layer.get_config())
+
+    changed = keras.models.clone_model(network, clone_function=clone, recursive=True)
+    slopes = {
+        id(slope)
+        for layer in network._flatten_layers()
+        if isinstance(layer, keras.layers.PReLU)
+        for slope in layer.weights
+    }
+    changed.set_weights([weight.numpy() for weight in network.weights if id(weight) not in slopes])
+    return changed
