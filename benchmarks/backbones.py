@@ -27,6 +27,7 @@ flags.DEFINE_integer("threads", 1, "threads inside an operator")
 flags.DEFINE_integer("turns", 2, "how often the two take turns")
 flags.DEFINE_float("seconds", 4, "least time of each measurement")
 flags.DEFINE_bool("xla", False, "compile with XLA on the Keras side")
+flags.DEFINE_enum("onednn", "1", ["0", "1", "default"], "TensorFlow with oneDNN, without, or as it chooses by the CPU")
 flags.DEFINE_string("measure", "", "used by the script itself: what to measure in this process")
 
 
@@ -49,11 +50,14 @@ def main(_):
 
 def in_a_process(python, side, network, kind):
     """Images a second, measured in a fresh process: threads are set once a process."""
-    options = ("batch_size", "threads", "seconds", "xla")
+    options = ("batch_size", "threads", "seconds", "xla", "onednn")
     command = [python, "-m", "benchmarks.backbones", f"--measure={side}:{network}:{kind}"]
     command += [f"--{name}={FLAGS[name].value}" for name in options]
+    settings = {} if FLAGS.onednn == "default" else {"TF_ENABLE_ONEDNN_OPTS": FLAGS.onednn}
     environment = {
         **os.environ,
+        **settings,
+        "TF_CPU_ALLOCATOR_USE_BFC": "1",
         "OMP_NUM_THREADS": str(FLAGS.threads),
         "TF_NUM_INTRAOP_THREADS": str(FLAGS.threads),
         "TF_NUM_INTEROP_THREADS": "1",

@@ -19,6 +19,9 @@ from absl import logging as absl_logging
 from rich.console import Console
 
 from keras_margin import files
+from keras_margin.cli import _cpu
+
+_cpu.choose_onednn(sys.argv)
 
 with files.hushed():
     import tensorflow as tf

@@ -205,12 +205,16 @@ def test_weights_survive_save_weights(data, tmp_path):
 
 @pytest.mark.tensorflow_only
 def test_a_keras_applications_network_fits():
-    network = keras.applications.MobileNetV2((32, 32, 3), alpha=0.35, include_top=False, weights=None, pooling="avg")
-    model = km.EmbeddingModel(network, km.ArcFaceHead(CLASSES))
+    network = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, include_top=False, weights=None)
+    model = km.EmbeddingModel(network, km.ArcFaceHead(CLASSES), tail="gdc", embedding_size=16)
     model.compile(keras.optimizers.SGD(0.01), jit_compile=JIT)
-    images = np.random.default_rng(0).normal(size=(8, 32, 32, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(size=(8, 64, 64, 3)).astype("float32")
+    before = ops.convert_to_numpy(network.get_layer("Conv1").kernel)
     loss = model.fit(images, np.arange(8) % CLASSES, verbose=0).history["loss"][0]
-    assert np.isfinite(loss) and model.head.prototypes.shape == (CLASSES, 1280)
+    assert np.isfinite(loss) and model.head.prototypes.shape == (CLASSES, 16)
+    # The gradient came through the tail to the network's first layer; its maps are 2 x 2.
+    assert (before != ops.convert_to_numpy(network.get_layer("Conv1").kernel)).any()
+    assert model.embedder.get_layer("tail_gdc").kernel.shape[:2] == (2, 2)
 
 
 @pytest.mark.parametrize("tail", km.backbones.TAILS)

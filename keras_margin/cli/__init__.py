@@ -44,7 +44,8 @@ def main(argv=None):
     # Before anything imports TensorFlow, which otherwise speaks of itself first.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     parser = argparse.ArgumentParser(prog="keras-margin", description=_DESCRIPTION)
-    parser.add_argument("--version", action="version", version=f"keras-margin {__version__}")
+    # The short name also gives argparse the room to keep each command and its help on one line.
+    parser.add_argument("-V", "--version", action="version", version=f"keras-margin {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     argv = sys.argv[1:] if argv is None else list(argv)
     for name, summary in COMMANDS.items():

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_margin import files
-from keras_margin.cli import _flags
+from keras_margin.cli import _cpu, _flags
 
 _TIMES = "KERAS_MARGIN_TIMES_STARTED_AGAIN"
 
@@ -31,6 +31,7 @@ def run(arguments):
     """Runs the recipe and prints what it found."""
     logging.getLogger("keras_margin").addHandler(_handler())
     logging.getLogger("keras_margin").propagate = False
+    _cpu.choose_onednn([arguments.backbone or "", arguments.recipe or "", *arguments.set])
     with files.hushed():
         import tensorflow as tf
 

@@ -1,12 +1,13 @@
 """keras-margin recipes and keras-margin train: what they print, and that they refuse before they work."""
 
+import os
 import re
 
 import pytest
 
 pytest.importorskip("tensorflow")
 from keras_margin import cli, recipes
-from keras_margin.cli import _flags, train
+from keras_margin.cli import _cpu, _flags, train
 from keras_margin.cli import recipes as command
 
 pytestmark = pytest.mark.tensorflow_only
@@ -76,3 +77,20 @@ def test_train_refuses_before_it_works(flags, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("keras-margin train: ") and message in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "wanted"),
+    [
+        (None, ["--backbone=ir_resnet50"], "1"),
+        (None, [], "1"),
+        (None, ["steps=3", "backbone=mobilefacenet_x2"], None),
+        ("0", ["--backbone=ir_resnet50"], "0"),
+    ],
+)
+def test_onednn_is_asked_for_where_it_is_faster_and_nobody_said_otherwise(given, words, wanted, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given or "")  # What is there now comes back afterwards.
+    if given is None:
+        del os.environ["TF_ENABLE_ONEDNN_OPTS"]
+    _cpu.choose_onednn(words)
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == wanted
