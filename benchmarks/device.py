@@ -5,7 +5,7 @@
 
 The networks have the weights they start with; speed does not depend on them. Turns alternate between all candidates of
 a network, so that what else the machine does meets each of them. Ratios are to float32 LiteRT on as many threads.
-int8 beats float32 only where the processor has int8 dot products (AVX512-VNNI, AVX-VNNI, Arm dotprod): the first line
+int8 gains much only where the processor has int8 dot products (AVX512-VNNI, AVX-VNNI, Arm dotprod): the first line
 says whether it has.
 """
 
@@ -31,6 +31,9 @@ flags.DEFINE_list("threads", ["1", "2"], "Threads of LiteRT and of ONNX Runtime.
 flags.DEFINE_integer("turns", 60, "Images through each candidate.")
 flags.DEFINE_bool("integer_prelu", False, "Also int8 with PReLU in integers.")
 flags.DEFINE_string("keep", None, "Folder for the exported files; files already there are timed as they are.")
+
+# Seconds before each turn: threads of the candidate before, those of ONNX Runtime above all, wait for work awake.
+_PAUSE = 0.03
 
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
@@ -99,6 +102,7 @@ def latencies(candidates, image):
     spent = {name: [] for name in candidates}
     for _ in range(FLAGS.turns):
         for name, (run, _) in candidates.items():
+            time.sleep(_PAUSE)
             run(image)  # Its weights are in the cache again, as in a program that does nothing else.
             start = time.perf_counter()
             run(image)

@@ -446,10 +446,10 @@ def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
     environment = {**os.environ, "COLUMNS": "100"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    # Nothing of what TensorFlow, absl and the converter say; our own warning, with the count and the name.
+    # Nothing of what TensorFlow, absl and the converter say; our own warnings, one with the count and the name.
     bad = root / "p1" / "2.jpg"
     assert done.stderr.startswith(f"WARNING: Left out 1 images that cannot be read: {bad} (not a JPEG, PNG or BMP file")
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 2 and "PReLUs compute in float32" in done.stderr.splitlines()[1]
     lines = done.stdout.splitlines()
     assert lines[0] == f"Data: {root}, 6 identities, 23 images."
     assert "2/2" in lines[1]
