@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 
 import pytest
 
@@ -93,4 +94,8 @@ def test_onednn_is_asked_for_where_it_is_faster_and_nobody_said_otherwise(given,
     if given is None:
         del os.environ["TF_ENABLE_ONEDNN_OPTS"]
     _cpu.choose_onednn(words)
+    assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == given  # TensorFlow is there already.
+    with monkeypatch.context() as before:
+        before.delitem(sys.modules, "tensorflow")
+        _cpu.choose_onednn(words)
     assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == wanted
