@@ -81,7 +81,7 @@ class Rematerialized(keras.layers.Layer):
 
 
 def rematerialized(model):
-    """The same network, its residual units keeping their inputs alone during training (gradient checkpointing).
+    """The same network, stem and residual units keeping their inputs alone in training (gradient checkpointing).
 
     Memory for activations falls to the units' inputs and one unit's inside; a step computes forward twice. Layers are
     shared: training one trains the other, and `model` is what to save and export.
@@ -97,7 +97,9 @@ def rematerialized(model):
         ValueError: Where there are no such units.
     """
     ends = [layer.output for layer in model.layers if layer.name.endswith("_add")]
-    if not ends:
+    # The first images are the largest: the stem is a part of its own, not one with the first unit.
+    ends = [layer.output for layer in model.layers if layer.name.startswith("stem")][-1:] + ends
+    if len(ends) < 2:
         raise ValueError(f"{model.name} has no residual units: none of its layers is called ..._add.")
     x = inside = model.input
     for number, end in enumerate(ends):
