@@ -51,8 +51,12 @@ test-tensorflow: $(TEST_READY)
 	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q -n $(JOBS)
 
 # Many small programs, each run a few times: XLA's optimiser took a third of the processor time and changed no answer.
+# Many are the same: what is compiled is kept beside pytest's own notes, and found by what it is made of.
+JAX_FOR_TESTS := XLA_FLAGS=--xla_backend_optimization_level=0 JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax \
+  JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
+
 test-jax: $(TEST_READY)
-	$(ONE_THREAD) XLA_FLAGS=--xla_backend_optimization_level=0 KERAS_BACKEND=jax .venv/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)
+	$(ONE_THREAD) $(JAX_FOR_TESTS) KERAS_BACKEND=jax .venv/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)
 
 test-torch: $(TORCH_READY)
 	$(ONE_THREAD) KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)

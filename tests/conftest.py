@@ -3,6 +3,7 @@
 Run as a script, `python tests/conftest.py tests/test_x.py`, it is the entry point of the Bazel tests.
 """
 
+import gc
 import os
 import random
 import sys
@@ -11,6 +12,10 @@ import sys
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# What is imported stays, and each full collection would look through the millions of objects of it: a tenth of the
+# suite's time. See pytest_collection_finish.
+gc.disable()
 
 import hypothesis
 import numpy as np
@@ -36,6 +41,13 @@ def pytest_configure(config):
         # As make_strategy does: two replicas ask the system for the same pages again and again otherwise.
         os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_finish():
+    """From here on rubbish is collected again, a little later than Python would, and what is imported is left out."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 10)
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items):

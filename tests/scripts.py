@@ -1,45 +1,26 @@
-"""Runs a script's `main` for many command lines in one process: importing TensorFlow is most of a script's time."""
+"""Runs a script's `main` for many command lines in the tests' own process: importing TensorFlow is most of its time."""
 
 import contextlib
-import json
+import importlib.util
+import io
+import logging
+import os
 import pathlib
-import subprocess
 import sys
+import tempfile
 
 from absl import flags
+from absl import logging as absl_logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-
-_DRIVER = """
-import contextlib, importlib.util, io, json, sys
-from absl import flags, logging
-logging.use_absl_handler()
-spec = importlib.util.spec_from_file_location("script", sys.argv[1])
-script = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(script)
-for arguments in json.loads(sys.argv[2]):
-    flags.FLAGS.unparse_flags()
-    for name in flags.FLAGS:
-        flags.FLAGS[name].unparse()
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out):
-        try:
-            code = script.main(flags.FLAGS(["script", *arguments])) or 0
-        except SystemExit as ending:
-            code = ending.code
-    print(json.dumps([code, out.getvalue()]))
-"""
 
 
 @contextlib.contextmanager
 def own_flags():
     """Context for a script that is imported beside others: absl has one table of flags, and refuses a name twice."""
-    others = {
-        flag.name: flag
-        for module, defined in flags.FLAGS.flags_by_module_dict().items()
-        if module.startswith("benchmarks")
-        for flag in defined
-    }
+    by_module = flags.FLAGS.flags_by_module_dict()
+    own = {flag.name for module, defined in by_module.items() if module.startswith("absl.") for flag in defined}
+    others = {name: flags.FLAGS[name] for name in flags.FLAGS if flags.FLAGS[name].name not in own}
     flags.FLAGS.remove_flag_values(others)
     before = set(flags.FLAGS)
     try:
@@ -50,15 +31,72 @@ def own_flags():
             flags.FLAGS[name] = flag
 
 
+def unparsed():
+    """Makes absl forget the command line that it has read."""
+    flags.FLAGS.unparse_flags()
+    for name in flags.FLAGS:
+        flags.FLAGS[name].unparse()
+
+
+@contextlib.contextmanager
+def standard_error():
+    """Context that yields a function: all that was written to standard error since, by Python or by C++."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile("w+", buffering=1, encoding="utf-8") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            with contextlib.redirect_stderr(file):
+
+                def said():
+                    file.flush()
+                    return pathlib.Path(f"/dev/fd/{file.fileno()}").read_text(encoding="utf-8")
+
+                yield said
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+@contextlib.contextmanager
+def absl_speaks():
+    """Context in which Python's loggers speak through absl's handler, as under absl's app.run."""
+    handler, loggers = absl_logging.get_absl_handler(), [logging.getLogger(name) for name in (None, "tensorflow")]
+    absl_logging.use_absl_handler()
+    levels, formatter = [logger.level for logger in loggers], handler.python_handler.formatter
+    stream = handler.python_handler.setStream(sys.stderr)
+    verbosity = absl_logging.get_verbosity()
+    try:
+        yield
+    finally:
+        absl_logging.set_verbosity(verbosity)
+        handler.python_handler.setStream(stream)
+        handler.setFormatter(formatter)
+        logging.root.removeHandler(handler)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
 def run_main(script, *command_lines):
     """What absl's app.run would do with each command line.
 
     Returns:
         ([(exit code, or the text that sys.exit was given; standard output)], standard error of all of them).
     """
-    command_lines = json.dumps([[str(argument) for argument in line] for line in command_lines])
-    command = [sys.executable, "-c", _DRIVER, str(ROOT / script), command_lines]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise AssertionError(f"{script} ended in a traceback:\n{run.stderr}")
-    return [tuple(json.loads(line)) for line in run.stdout.splitlines()], run.stderr
+    found = []
+    with own_flags(), standard_error() as said, absl_speaks():
+        spec = importlib.util.spec_from_file_location("script", ROOT / script)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for line in command_lines:
+            unparsed()
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                try:
+                    code = module.main(flags.FLAGS(["script", *map(str, line)])) or 0
+                except SystemExit as ending:
+                    code = ending.code
+            found.append((code, out.getvalue()))
+        unparsed()
+        errors = said()
+    return found, errors

@@ -424,14 +424,19 @@ def test_an_embedder_embeds_every_image_whatever_the_batch():
 
 SCRIPT = "examples/train_casia.py"
 
-# The script as `python examples/train_casia.py` runs it, but that its small network has one unit and not four.
-RUN_WITH_ONE_UNIT = """
+# The script as `python examples/train_casia.py` runs it, but that its small network is two products and a PReLU.
+RUN_SMALL = """
 import os, runpy, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 from keras_margin import files
 with files.hushed():
+    import keras
     from keras_margin import backbones
-backbones.BACKBONES["ir_small"] = lambda **options: backbones.ir_resnet((1,), widths=(8,), **options)
+def small(image_size, **options):
+    inputs = keras.Input((*image_size, 3))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 128, -1)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(8)(keras.layers.PReLU()(keras.layers.Dense(16)(x))))
+backbones.BACKBONES["ir_small"] = small
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -442,7 +447,7 @@ def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
     root = folder_of(tmp_path / "faces", bad=b"404 Not Found\n")
     out = tmp_path / "runs" / "run"
     flags = [f"--data_dir={root}", "--recipe=orl_demo", "--steps=2", "--batch_size=8", f"--out={out}", "--replicas=2"]
-    command = [sys.executable, "-c", RUN_WITH_ONE_UNIT, SCRIPT, *flags]
+    command = [sys.executable, "-c", RUN_SMALL, SCRIPT, *flags]
     environment = {**os.environ, "COLUMNS": "100"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -487,7 +492,7 @@ def test_the_script_says_in_one_line_what_it_cannot_do(tmp_path):
         f"strict=True. Received: 1 images that cannot be read: {holed}/p1/2.jpg": [f"--data_dir={holed}", "--strict"],
         "Known recipes: arcface_casia_r50, ": ["--recipe=arcface"],
         "arcface, ": ["--head=arcfase"],
-        "Known backbones: inception_resnet_v1, ": ["--backbone=resnet50"],
+        "inception_resnet_v1, ir_resnet100, ": ["--backbone=resnet50"],
         "--out must be a folder": [f"--out={tmp_path / 'file'}"],
         "file/run cannot be written": [f"--out={tmp_path / 'file' / 'run'}"],
         "not an earlier run": [f"--out={faces}"],
