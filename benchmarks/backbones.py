@@ -2,16 +2,19 @@
 
     python -m benchmarks.backbones --networks=mobilefacenet_x2,ir_resnet18 --torch=.venv-torch/bin/python
 
-Each network is timed in a process of its own, the two frameworks in turn, `--turns` times; the least time counts. A
-training step is forward, backward and SGD with momentum on the squares of the embeddings: no head, no data. The PyTorch
-networks are those of tests/torch_networks.py, in channels_last.
+Each framework has a process of its own; the two take turns of `--seconds`, one waits while the other computes. A turn's
+two figures lie moments apart, so what the machine does meanwhile meets both: the ratio is the median of the turns'
+ratios, with their quartiles; images a second are each side's median. A training step is forward, backward and SGD with
+momentum on the squares of the embeddings: no head, no data. The PyTorch networks are those of tests/torch_networks.py,
+in channels_last.
 """
 
-import json
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -24,8 +27,8 @@ flags.DEFINE_list("networks", ["mobilefacenet_x2", "ir_resnet18", "ir_resnet50"]
 flags.DEFINE_string("torch", "", "Python of an environment with PyTorch; default: Keras alone")
 flags.DEFINE_integer("batch_size", 8, "images a step")
 flags.DEFINE_integer("threads", 1, "threads inside an operator")
-flags.DEFINE_integer("turns", 2, "how often the two take turns")
-flags.DEFINE_float("seconds", 4, "least time of each measurement")
+flags.DEFINE_integer("turns", 15, "how often the two take turns")
+flags.DEFINE_float("seconds", 1, "least time of a turn; one step at least")
 flags.DEFINE_bool("xla", False, "compile with XLA on the Keras side")
 flags.DEFINE_enum("onednn", "1", ["0", "1", "default"], "TensorFlow with oneDNN, without, or as it chooses by the CPU")
 flags.DEFINE_string("measure", "", "used by the script itself: what to measure in this process")
@@ -33,49 +36,90 @@ flags.DEFINE_string("measure", "", "used by the script itself: what to measure i
 
 def main(_):
     if FLAGS.measure:
-        side, network, kind = FLAGS.measure.split(":")
-        print(json.dumps(MEASURES[side](network, kind)))
+        take_turns(*FLAGS.measure.split(":"))
         return
     sides = {"keras": sys.executable} | ({"torch": FLAGS.torch} if FLAGS.torch else {})
-    print(f"{'network':20} {'':8} {'Keras':>9} {'PyTorch':>9} images/s   ratio")
+    print(f"{'network':20} {'':8} {'Keras':>9} {'PyTorch':>9} images/s   ratio (quartiles)")
     for network in FLAGS.networks:
         for kind in ("forward", "training"):
-            best = dict.fromkeys(sides, 0.0)
-            for _ in range(FLAGS.turns):
-                for side, python in sides.items():
-                    best[side] = max(best[side], in_a_process(python, side, network, kind))
-            ratio = f"{best['keras'] / best['torch']:.2f}" if "torch" in best else ""
-            print(f"{network:20} {kind:8} {best['keras']:9.1f} {best.get('torch', 0):9.1f} {'':10} {ratio}", flush=True)
+            found = {side: [] for side in sides}
+            with contextlib.ExitStack() as stack:
+                workers = {side: stack.enter_context(Worker(sides[side], side, network, kind)) for side in sides}
+                for _ in range(FLAGS.turns):
+                    for side, worker in workers.items():
+                        found[side].append(worker.turn())
+            speeds = {side: np.median(values) for side, values in found.items()}
+            ratio = ""
+            if "torch" in found:
+                low, middle, high = np.percentile(np.divide(found["keras"], found["torch"]), [25, 50, 75])
+                ratio = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+            print(
+                f"{network:20} {kind:8} {speeds['keras']:9.1f} {speeds.get('torch', 0):9.1f} {'':10} {ratio}",
+                flush=True,
+            )
 
 
-def in_a_process(python, side, network, kind):
-    """Images a second, measured in a fresh process: threads are set once a process."""
-    options = ("batch_size", "threads", "seconds", "xla", "onednn")
-    command = [python, "-m", "benchmarks.backbones", f"--measure={side}:{network}:{kind}"]
-    command += [f"--{name}={FLAGS[name].value}" for name in options]
-    settings = {} if FLAGS.onednn == "default" else {"TF_ENABLE_ONEDNN_OPTS": FLAGS.onednn}
-    environment = {
-        **os.environ,
-        **settings,
-        "TF_CPU_ALLOCATOR_USE_BFC": "1",
-        "OMP_NUM_THREADS": str(FLAGS.threads),
-        "TF_NUM_INTRAOP_THREADS": str(FLAGS.threads),
-        "TF_NUM_INTEROP_THREADS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "KERAS_BACKEND": "tensorflow",
-    }
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise SystemExit(f"error: {' '.join(command)}\n{run.stderr[-2000:]}")
-    return json.loads(run.stdout.splitlines()[-1])
+class Worker:
+    """A process that prepares a network, and does a turn when asked: threads are set once a process."""
+
+    def __init__(self, python, side, network, kind):
+        options = ("batch_size", "threads", "seconds", "xla", "onednn")
+        self._command = [python, "-m", "benchmarks.backbones", f"--measure={side}:{network}:{kind}"]
+        self._command += [f"--{name}={FLAGS[name].value}" for name in options]
+        settings = {} if FLAGS.onednn == "default" else {"TF_ENABLE_ONEDNN_OPTS": FLAGS.onednn}
+        environment = {
+            **os.environ,
+            **settings,
+            "TF_CPU_ALLOCATOR_USE_BFC": "1",
+            "OMP_NUM_THREADS": str(FLAGS.threads),
+            "TF_NUM_INTRAOP_THREADS": str(FLAGS.threads),
+            "TF_NUM_INTEROP_THREADS": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "KERAS_BACKEND": "tensorflow",
+        }
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - __exit__ closes it.
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            self._command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
+        )
+        self._read()  # It says "ready" once it has compiled.
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def turn(self):
+        """Images a second of one turn."""
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def _read(self):
+        line = self._process.stdout.readline()
+        if not line:
+            self._errors.seek(0)
+            raise SystemExit(f"error: {' '.join(self._command)}\n{self._errors.read()[-2000:]}")
+        return line
+
+
+def take_turns(side, network, kind):
+    """The worker's side: prepares, says so, and answers each line on its input with images a second."""
+    step = STEPS[side](network, kind)
+    step()
+    step()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        print(images_a_second(step), flush=True)
 
 
 def images_a_second(step):
-    """Of a function that does one batch; the first two calls, which compile and allocate, do not count."""
-    step()
-    step()
+    """Of a function that does one batch."""
     count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < FLAGS.seconds or count < 3:
+    while time.perf_counter() - start < FLAGS.seconds:
         step()
         count += 1
     return FLAGS.batch_size * count / (time.perf_counter() - start)
@@ -139,10 +183,7 @@ def torch_step(network, kind):
     return train
 
 
-MEASURES = {
-    "keras": lambda network, kind: images_a_second(keras_step(network, kind)),
-    "torch": lambda network, kind: images_a_second(torch_step(network, kind)),
-}
+STEPS = {"keras": keras_step, "torch": torch_step}
 
 
 if __name__ == "__main__":

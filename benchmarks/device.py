@@ -4,13 +4,17 @@
     python -m benchmarks.device --networks=mobilefacenet,ir_resnet18,ir_resnet50 --threads=1,2
 
 The networks have the weights they start with; speed does not depend on them. Turns alternate between all candidates of
-a network, so that what else the machine does meets each of them. Ratios are to float32 LiteRT on as many threads.
+a network, so that what else the machine does meets each of them. A turn is a rest, the first image after it, some that
+are not timed, and a few in a row. Two figures come of it: images in a row, as a folder of photographs gives them, and
+the first after a rest, as a camera does, whose price is that of waking the threads. Ratios are to float32 LiteRT on as
+many threads.
 int8 gains much only where the processor has int8 dot products (AVX512-VNNI, AVX-VNNI, Arm dotprod): the first line
 says whether it has.
 """
 
 import pathlib
 import platform
+import random
 import re
 import tempfile
 import time
@@ -28,12 +32,15 @@ flags.DEFINE_list(
     "Names in keras_margin.BACKBONES, perhaps with :activation.",
 )
 flags.DEFINE_list("threads", ["1", "2"], "Threads of LiteRT and of ONNX Runtime.")
-flags.DEFINE_integer("turns", 60, "Images through each candidate.")
+flags.DEFINE_integer("turns", 30, "Turns of each candidate.")
+flags.DEFINE_integer("in_a_row", 8, "Timed images of a turn.")
 flags.DEFINE_bool("integer_prelu", False, "Also int8 with PReLU in integers.")
 flags.DEFINE_string("keep", None, "Folder for the exported files; files already there are timed as they are.")
 
 # Seconds before each turn: threads of the candidate before, those of ONNX Runtime above all, wait for work awake.
-_PAUSE = 0.03
+_REST = 0.03
+# Seconds of images that are not timed, after the first: a processor that rested is slow for longer than one of them.
+_WARM_UP = 0.1
 
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
 
@@ -95,19 +102,29 @@ def candidates_of(network, found, threads):
 
 
 def latencies(candidates, image):
-    """Milliseconds of each turn, by name."""
+    """Milliseconds by name: of every image in a row, and of the first after each rest."""
+    in_a_row = {name: [] for name in candidates}
+    first = {name: [] for name in candidates}
     for run, _ in candidates.values():
-        for _ in range(3):
-            run(image)
-    spent = {name: [] for name in candidates}
+        run(image)
+    order = random.Random(0)
     for _ in range(FLAGS.turns):
-        for name, (run, _) in candidates.items():
-            time.sleep(_PAUSE)
-            run(image)  # Its weights are in the cache again, as in a program that does nothing else.
-            start = time.perf_counter()
-            run(image)
-            spent[name].append(1e3 * (time.perf_counter() - start))
-    return spent
+        # A new order each turn: the one whose turn comes after the largest finds the caches emptiest.
+        for name, (run, _) in order.sample(sorted(candidates.items()), len(candidates)):
+            time.sleep(_REST)
+            first[name].append(milliseconds(run, image))
+            warm = time.perf_counter() + _WARM_UP
+            while time.perf_counter() < warm:
+                run(image)
+            in_a_row[name] += [milliseconds(run, image) for _ in range(FLAGS.in_a_row)]
+    return in_a_row, first
+
+
+def milliseconds(run, image):
+    """By the clock, of one call."""
+    start = time.perf_counter()
+    run(image)
+    return 1e3 * (time.perf_counter() - start)
 
 
 def main(_):
@@ -123,14 +140,15 @@ def main(_):
             network, found = files_of(name, folder, images)
             for threads in map(int, FLAGS.threads):
                 candidates = candidates_of(network, found, threads)
-                spent = latencies(candidates, images[:1])
-                base = np.median(spent["LiteRT float32"])
+                in_a_row, first = latencies(candidates, images[:1])
+                base = np.median(in_a_row["LiteRT float32"])
                 print(f"{name}, {threads} thread{'s' if threads > 1 else ''}")
                 for candidate, (_, path) in candidates.items():
-                    p50, p95 = np.percentile(spent[candidate], [50, 95])
+                    p50, p95 = np.percentile(in_a_row[candidate], [50, 95])
                     size = f"{path.stat().st_size / 2**20:6.1f} MiB" if path else " " * 10
                     times = f"p50 {p50:7.2f} ms  p95 {p95:7.2f} ms  ratio {p50 / base:5.2f}"
-                    print(f"  {candidate:24} {size}  {times}", flush=True)
+                    rested = f"after a rest p50 {np.median(first[candidate]):7.2f} ms"
+                    print(f"  {candidate:24} {size}  {times}  {rested}", flush=True)
 
 
 if __name__ == "__main__":

@@ -163,3 +163,29 @@ def test_with_activation_refuses_what_it_cannot_do(network):
         export.with_activation(network, "prelu")
     with pytest.raises(ValueError, match="bottleneck has no PReLU"):
         export.with_activation(export.with_activation(network, "relu"), "relu")
+
+
+def test_dynamic_rounds_weights_but_not_those_of_depthwise_convolutions(tmp_path, images):
+    from ai_edge_litert.interpreter import Interpreter
+
+    keras.utils.set_random_seed(1)
+    sizes = {"image_size": (SIDE, SIDE), "embedding_size": 8, "blocks": (1, 1, 1, 1)}
+    network = backbones.build("mobilefacenet", activation="relu", **sizes)
+
+    def weights(quantize):
+        """{kind: [weights of each such operator]} of the file."""
+        path = tmp_path / f"{quantize}.tflite"
+        export.to_tflite(network, path, quantize=quantize, samples=images, options=export.Options(batch_size=1))
+        interpreter = Interpreter(str(path))
+        interpreter.allocate_tensors()
+        found = {}
+        for each in interpreter._get_ops_details():
+            if each["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+                found.setdefault(each["op_name"], []).append(interpreter.get_tensor(each["inputs"][1]))
+        return found
+
+    plain, dynamic = weights(None), weights("dynamic")
+    assert sum(each.size > 1024 for each in plain["DEPTHWISE_CONV_2D"]) > 3  # Smaller ones the converter leaves alone.
+    for ours, theirs in zip(dynamic["DEPTHWISE_CONV_2D"], plain["DEPTHWISE_CONV_2D"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert {each.dtype for each in dynamic["CONV_2D"] if each.size > 1024} == {np.dtype(np.int8)}

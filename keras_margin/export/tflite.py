@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_margin import contract, files
-from keras_margin.export import _contract, _graph, _int8
+from keras_margin.export import _contract, _dynamic, _graph, _int8
 from keras_margin.export._options import LIMITS, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
@@ -92,11 +92,13 @@ def _convert(savedmodel, quantize, representative, options):
     """The TFLite model's bytes."""
     # From a SavedModel: the converter's from_concrete_functions leaves a Keras 3 model's variables unread.
     converter = tf.lite.TFLiteConverter.from_saved_model(str(savedmodel))
-    if quantize is not None:
+    if quantize in ("float16", "int8"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     with files.hushed():
+        if quantize == "dynamic":
+            return _dynamic.quantized(converter)
         if quantize != "int8":
             return converter.convert()
         content, prelus = _int8.quantized(

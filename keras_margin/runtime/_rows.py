@@ -8,11 +8,14 @@ PROBES_AT_ONCE = 64
 
 def unit_rows(rows, source):
     """float32 rows over their length; a zero row stays zero."""
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if len(bad):
-        raise ValueError(f"{source} holds NaN or infinity in {len(bad)} of {len(rows)} rows, first in row {bad[0]}.")
     # Squares of float32 overflow at 2e19 and vanish below 1e-23; those of float64 do neither.
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
+    if not np.isfinite(lengths).all():  # One look at n numbers instead of n x d.
+        bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"{source} holds NaN or infinity in {len(bad)} of {len(rows)} rows, first in row {bad[0]}."
+            )
     return np.divide(rows, lengths, out=np.zeros(rows.shape, np.float32), where=lengths > 0, casting="same_kind")
 
 

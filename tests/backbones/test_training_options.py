@@ -3,10 +3,12 @@
 import keras
 import numpy as np
 import pytest
+from gradients import value_and_gradients
 from keras import ops
 
 import keras_margin as km
 from keras_margin import backbones
+from keras_margin.backbones import _layers
 
 LABELS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 
@@ -31,6 +33,60 @@ def trained(network, steps=2, side=12):
 
 def numbers(network):
     return {weight.path: ops.convert_to_numpy(weight) for weight in network.weights if "seed" not in weight.path}
+
+
+def batch_normalized(x, gamma, beta, upstream, epsilon):
+    """(y, mean, variance, dx, dgamma, dbeta) in float64: y = gamma h + beta, h = (x - mean) / sqrt(variance + epsilon).
+
+    dx = gamma / sqrt(variance + epsilon) * (dy - mean(dy) - h mean(dy h)), means over all but the channels.
+    """
+    axes = (0, 1, 2)
+    mean, variance = x.mean(axes), x.var(axes)
+    h = (x - mean) / np.sqrt(variance + epsilon)
+    centred = upstream - upstream.mean(axes) - h * (upstream * h).mean(axes)
+    dx = gamma / np.sqrt(variance + epsilon) * centred
+    return gamma * h + beta, mean, variance, dx, (upstream * h).sum(axes), upstream.sum(axes)
+
+
+@pytest.mark.parametrize("shape", [(8, 5, 7, 6), (2, 1, 1, 6)])
+def test_batch_normalisation_is_its_formula(shape):
+    generator = np.random.default_rng(3)
+    x, upstream = generator.normal(0.7, 2.0, (2, *shape))
+    gamma, beta = generator.normal(size=(2, shape[-1]))
+    layer = _layers.batch_norm("bn", momentum=0.7)
+    layer.build(shape)
+    layer.moving_mean.assign(np.full(shape[-1], 0.5))
+
+    def energy(x, gamma, beta):
+        with keras.StatelessScope(state_mapping=[(layer.gamma, gamma), (layer.beta, beta)]):
+            return layer(x, training=True) * ops.cast(upstream, "float32")
+
+    found, gradients = value_and_gradients(energy, x, gamma, beta)
+    y, mean, variance, *wanted = batch_normalized(x, gamma, beta, upstream, 1e-5)
+    np.testing.assert_allclose(found, y * upstream, rtol=1e-4, atol=1e-4)
+    for gradient, value in zip(gradients, wanted, strict=True):
+        np.testing.assert_allclose(gradient, value, rtol=1e-3, atol=1e-4)
+    layer(ops.cast(x, "float32"), training=True)
+    moved = (ops.convert_to_numpy(each) for each in (layer.moving_mean, layer.moving_variance))
+    for statistic, value in zip(moved, (0.7 * 0.5 + 0.3 * mean, 0.7 + 0.3 * variance), strict=True):
+        np.testing.assert_allclose(statistic, value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.tensorflow_only
+def test_batch_normalisation_takes_the_fused_kernel_where_it_trains_alone():
+    import tensorflow as tf
+
+    layer = _layers.batch_norm("bn")
+    layer.build((4, 3, 3, 2))
+
+    def operators(**how):
+        graph = tf.function(lambda x: layer(x, **how)).get_concrete_function(tf.zeros((4, 3, 3, 2))).graph
+        return {each.type for each in graph.get_operations()}
+
+    assert "FusedBatchNormV3" in operators(training=True)
+    assert "FusedBatchNormV3" not in operators(training=False)
+    layer.trainable = False
+    assert "FusedBatchNormV3" not in operators(training=True)
 
 
 def test_computing_activations_twice_changes_no_number():
