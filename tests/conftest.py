@@ -13,13 +13,13 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# What is imported stays, and each full collection would look through the millions of objects of it: a tenth of the
-# suite's time. See pytest_collection_finish.
-gc.disable()
-
 import hypothesis
 import numpy as np
 import pytest
+
+# What is imported stays, and each full collection would look through the millions of objects of it: a tenth of the
+# suite's time. See pytest_collection_finish.
+gc.disable()
 
 SEED = 20180801
 BACKEND = os.environ["KERAS_BACKEND"]
