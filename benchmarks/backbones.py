@@ -24,6 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("networks", ["mobilefacenet_x2", "ir_resnet18", "ir_resnet50"], "networks that both sides have")
+flags.DEFINE_list("kinds", ["forward", "training"], "what to time")
 flags.DEFINE_string("torch", "", "Python of an environment with PyTorch; default: Keras alone")
 flags.DEFINE_integer("batch_size", 8, "images a step")
 flags.DEFINE_integer("threads", 1, "threads inside an operator")
@@ -41,7 +42,7 @@ def main(_):
     sides = {"keras": sys.executable} | ({"torch": FLAGS.torch} if FLAGS.torch else {})
     print(f"{'network':20} {'':8} {'Keras':>9} {'PyTorch':>9} images/s   ratio (quartiles)")
     for network in FLAGS.networks:
-        for kind in ("forward", "training"):
+        for kind in FLAGS.kinds:
             found = {side: [] for side in sides}
             with contextlib.ExitStack() as stack:
                 workers = {side: stack.enter_context(Worker(sides[side], side, network, kind)) for side in sides}

@@ -168,12 +168,15 @@ def test_half_precision_trains_near_to_float32(family, policy):
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("family", ["spherenet", "mobilefacenet_x2"])
+@pytest.mark.parametrize("family", ["spherenet", "mobilefacenet_x2", "inception_resnet_v1"])
 def test_two_replicas_take_the_step_of_one(family):
     import tensorflow as tf
 
     from keras_margin import training
 
+    # From some first weights a maximum or a ReLU of Inception's stem lies so near to its turn that noise of 1e-7 on the
+    # pixels moves the stem's kernel by 4e-4 on one device too; from these it takes ten times the noise.
+    keras.utils.set_random_seed(1)
     alone = FAMILIES[family]()
     weights, side = alone.get_weights(), alone.input_shape[1]
     _, wanted = trained(alone, 1, side)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
     os.environ.get("KERAS_BACKEND") != "torch", reason="compares with PyTorch, which is in no other environment"
 )
 
-# ir_resnet200 and the two below differ from these by numbers of units alone, and take long: see docs/convert.md.
+# ir_resnet200 and the two below differ from these by numbers of units alone, and take long: see docs/networks.md.
 NAMES = ("ir_resnet18", "ir_resnet50", "mobilefacenet_x2", "mobilefacenet_large")
 
 
