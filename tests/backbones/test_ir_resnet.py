@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from network_formulas import convolved
+from network_formulas import convolved, inferred
 
 from keras_margin import backbones
 from keras_margin.backbones import _layers
@@ -167,7 +167,7 @@ def test_the_network_computes_what_its_formula_says(images, squeeze_excite, stem
     )
     with_random_weights(model)
     wanted = ByHand(model)(np.float64(images), (2, 1), stem_strides)
-    found = model.predict(images.astype("float32"), verbose=0)
+    found = inferred(model, images.astype("float32"))
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
@@ -176,7 +176,7 @@ def test_a_stride_of_two_pads_both_sides_alike():
     inputs = keras.Input((4, 4, 1))
     model = keras.Model(inputs, _layers.conv(1, 3, "conv", strides=2)(inputs))
     model.get_layer("conv").set_weights([np.ones((3, 3, 1, 1))])
-    found = model.predict(np.ones((1, 4, 4, 1), "float32"), verbose=0)
+    found = inferred(model, np.ones((1, 4, 4, 1), "float32"))
     np.testing.assert_allclose(found[0, :, :, 0], [[4, 6], [6, 9]])
 
 
@@ -188,7 +188,7 @@ def test_a_strided_shortcut_looks_at_every_other_pixel_and_of_few_channels_befor
     assert model.get_layer("shortcut").strides == strides
     x = np.random.default_rng(0).normal(size=(2, 5, 4, channels))
     kernel = np.float64(ops.convert_to_numpy(model.get_layer("shortcut").kernel))[0, 0]
-    found = model.predict(x.astype("float32"), verbose=0)
+    found = inferred(model, x.astype("float32"))
     np.testing.assert_allclose(found, x[:, ::2, ::2] @ kernel, rtol=1e-4, atol=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_pixels_of_any_type_are_normalised_inside(dtype):
     halves = backbones.ir_resnet((1,), widths=(4,), image_size=(8, 8), embedding_size=2, input_scale=127.5)
     assert halves.get_layer("normalize").scale * 127.5 == pytest.approx(1)
     np.testing.assert_allclose(ops.convert_to_numpy(inside(pixels)), wanted, atol=1e-6)
-    np.testing.assert_allclose(inside.predict(pixels, verbose=0), wanted, atol=1e-6)
+    np.testing.assert_allclose(inferred(inside, pixels), wanted, atol=1e-6)
 
 
 def test_the_last_scale_is_fixed_and_slopes_start_at_a_quarter(released):
@@ -238,7 +238,7 @@ def test_a_saved_network_is_read_back_equal_and_names_no_backend(images, tmp_pat
     model = with_random_weights(backbones.ir_resnet((1,), image_size=(12, 10), **options))
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.predict(images, verbose=0), model.predict(images, verbose=0), rtol=1e-6)
+    np.testing.assert_allclose(inferred(again, images), inferred(model, images), rtol=1e-6)
     layer = again.get_layer("embedding")
     assert type(layer) is _layers.SyncBatchNormalization
     # Keras refuses synchronized=True elsewhere than on TensorFlow: the file must not say it, the layer must have it.
