@@ -169,8 +169,13 @@ def test_dynamic_rounds_weights_but_not_those_of_depthwise_convolutions(tmp_path
     from ai_edge_litert.interpreter import Interpreter
 
     keras.utils.set_random_seed(1)
-    sizes = {"image_size": (SIDE, SIDE), "embedding_size": 8, "blocks": (1, 1, 1, 1)}
-    network = backbones.build("mobilefacenet", activation="relu", **sizes)
+    pixels = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.Rescaling(1 / 128, offset=-127.5 / 128)(pixels)
+    x = keras.layers.Conv2D(128, 3, strides=4, activation="relu")(x)
+    for _ in range(4):  # Of 128 channels: depthwise kernels of 1,152 weights.
+        x = keras.layers.DepthwiseConv2D(3, padding="same", activation="relu")(x)
+        x = keras.layers.Conv2D(128, 1, activation="relu")(x)
+    network = keras.Model(pixels, keras.layers.Dense(8)(keras.layers.GlobalAveragePooling2D()(x)))
 
     def weights(quantize):
         """{kind: [weights of each such operator]} of the file."""

@@ -224,7 +224,7 @@ def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
     inputs = keras.Input((8, 8, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2)(inputs))
     model = km.EmbeddingModel(maps, tail=tail, embedding_size=6, head=km.ArcFaceHead(3))
-    model.compile("sgd", jit_compile=False)
+    model.compile("sgd", jit_compile=JIT)
     images = np.random.default_rng(0).uniform(0, 255, (6, 8, 8, 3)).astype("float32")
     before = [ops.convert_to_numpy(weight) for weight in model.trainable_weights]
     model.fit(images, np.array([0, 1, 2, 0, 1, 2]), epochs=1, verbose=0)

@@ -29,6 +29,7 @@ def parameters(units, widths, places):
     return total + (places * before + 1) * 512
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
 def test_the_names_count_the_convolutions_and_parameters_are_the_table_s(name):
     widths = WIDTHS if name in ("spherenet4", "spherenet10") else (8, 16, 32, 64)  # The wide ones take long to draw.
@@ -42,6 +43,7 @@ def test_the_names_count_the_convolutions_and_parameters_are_the_table_s(name):
     assert model.output_shape == (None, 512)
 
 
+@pytest.mark.once
 def test_the_wide_ones_have_these_millions():
     """What the table's rows come to: 12.6, 15.2, 22.7, 32.8 and 48.2 million."""
     millions = [parameters(units, WIDTHS, 42) / 1e6 for units in UNITS.values()]

@@ -113,6 +113,7 @@ PEAKS = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("engine", "batch_size", "classes", "size", "measured"), PEAKS)
 def test_the_estimate_of_memory_is_within_15_percent_of_what_was_measured(engine, batch_size, classes, size, measured):
     memory = km.ArcFaceHead(classes).memory(batch_size, size, engine=engine)
