@@ -21,7 +21,9 @@ PORTABLE_TESTS := $(wildcard $(addprefix tests/test_,$(addsuffix .py,numerics ch
   tests/losses/test_*.py tests/heads/test_*.py tests/backbones/test_*.py \
   tests/convert/test_parity.py)
 
-# Each worker computes on one thread, so that as many of them as there are cores do not fight over them.
+# Each worker gets a part of the files in one piece, so that what a file's tests share is made once, and takes from the
+# other's end when it is through. It computes on one thread: as many as there are cores do not fight over them.
+SPREAD := -n $(JOBS) --dist=worksteal
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 .DELETE_ON_ERROR:
@@ -48,7 +50,7 @@ web: $(DEMO_READY) $(WEB_READY)
 test: lint test-tensorflow test-jax
 
 test-tensorflow: $(TEST_READY)
-	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q -n $(JOBS)
+	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q $(SPREAD)
 
 # Many small programs, each run a few times: XLA's optimiser took a third of the processor time and changed no answer.
 # Many are the same: what is compiled is kept beside pytest's own notes, and found by what it is made of.
@@ -56,10 +58,10 @@ JAX_FOR_TESTS := XLA_FLAGS=--xla_backend_optimization_level=0 JAX_COMPILATION_CA
   JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
 test-jax: $(TEST_READY)
-	$(ONE_THREAD) $(JAX_FOR_TESTS) KERAS_BACKEND=jax .venv/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)
+	$(ONE_THREAD) $(JAX_FOR_TESTS) KERAS_BACKEND=jax .venv/bin/python -m pytest -q $(SPREAD) $(PORTABLE_TESTS)
 
 test-torch: $(TORCH_READY)
-	$(ONE_THREAD) KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -q -n $(JOBS) $(PORTABLE_TESTS)
+	$(ONE_THREAD) KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -q $(SPREAD) $(PORTABLE_TESTS)
 
 # What `make test` skips where it is missing, a Chromium above all, is required here.
 test-web: $(TEST_READY) $(WEB_READY)

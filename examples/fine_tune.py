@@ -136,9 +136,11 @@ def tuned(changes, weights, sets, seed):
         network, seconds = trained.model.embedder, trained.seconds
         trainable = backbones.parameters(network)[0]
 
+    embed = training.embedder_of(network)
+
     def embedded(part):
         images, labels = part.arrays()
-        return network.predict(images.astype("float32"), verbose=0), labels
+        return embed(images), labels
 
     gallery, probe, unseen = (embedded(part) for part in (enrolled, asked, others))
     rank_1 = evaluation.rank_k(*probe, *gallery)

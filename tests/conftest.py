@@ -53,10 +53,14 @@ def pytest_collection_finish():
 def pytest_collection_modifyitems(items):
     if BACKEND == "tensorflow":
         return
-    skip = pytest.mark.skip(reason=f"TensorFlow's part; this run is on {BACKEND}")
+    reasons = {
+        "tensorflow_only": f"TensorFlow's part; this run is on {BACKEND}",
+        "once": "the same on every backend: run on TensorFlow alone",
+    }
     for item in items:
-        if item.get_closest_marker("tensorflow_only"):
-            item.add_marker(skip)
+        for name, reason in reasons.items():
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

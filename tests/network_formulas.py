@@ -55,6 +55,19 @@ def float64_weights(model):
     return {weight.path: np.float64(ops.convert_to_numpy(weight)) for weight in model.weights}
 
 
+def inferred(model, images):
+    """What the model gives at inference, as NumPy.
+
+    One program on JAX, which compiles operation by operation otherwise. Called plainly elsewhere: `predict` of a model
+    that was never compiled goes through XLA on TensorFlow, seconds for a network that runs once.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        return model.predict(images, verbose=0)
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
 def with_random_weights(model):
     """Every weight drawn, so that none hides behind a 0 or a 1; variances and PReLU slopes positive."""
     generator = np.random.default_rng(1)

@@ -35,7 +35,8 @@ def embedding_model(head="arcface", optimizer=None, **options):
     return model
 
 
-@pytest.mark.parametrize("head", ["arcface", "sphereface", "qamface"])
+# A head with state and one whose other logits are no cosines; ArcFace is in the tests below.
+@pytest.mark.parametrize("head", ["sphereface", "qamface"])
 def test_the_recommended_road_trains_saves_and_goes_on(head, data, tmp_path):
     images, labels = data
     model = embedding_model(head, regularizer=IAM(0.1))
@@ -43,6 +44,7 @@ def test_the_recommended_road_trains_saves_and_goes_on(head, data, tmp_path):
     assert history["loss"][-1] < history["loss"][0]
     assert history["accuracy"][-1] > 0.5
     embeddings = model.predict(images, verbose=0)
+    model.embedder.compile(jit_compile=JIT)
     np.testing.assert_allclose(embeddings, model.embedder.predict(images, verbose=0), rtol=1e-6)
     scores = model.evaluate(images, labels, verbose=0, return_dict=True)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -207,7 +209,7 @@ def test_weights_survive_save_weights(data, tmp_path):
 def test_a_keras_applications_network_fits():
     network = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, include_top=False, weights=None)
     model = km.EmbeddingModel(network, km.ArcFaceHead(CLASSES), tail="gdc", embedding_size=16)
-    model.compile(keras.optimizers.SGD(0.01), jit_compile=JIT)
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)  # One step: tracing it takes longer.
     images = np.random.default_rng(0).normal(size=(8, 64, 64, 3)).astype("float32")
     before = ops.convert_to_numpy(network.get_layer("Conv1").kernel)
     loss = model.fit(images, np.arange(8) % CLASSES, verbose=0).history["loss"][0]
@@ -222,7 +224,7 @@ def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
     inputs = keras.Input((8, 8, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2)(inputs))
     model = km.EmbeddingModel(maps, tail=tail, embedding_size=6, head=km.ArcFaceHead(3))
-    model.compile("sgd", jit_compile=False)
+    model.compile("sgd", jit_compile=JIT)
     images = np.random.default_rng(0).uniform(0, 255, (6, 8, 8, 3)).astype("float32")
     before = [ops.convert_to_numpy(weight) for weight in model.trainable_weights]
     model.fit(images, np.array([0, 1, 2, 0, 1, 2]), epochs=1, verbose=0)

@@ -19,13 +19,13 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "examples" / "toy_embeddi
 
 @pytest.fixture(scope="module")
 def toy():
-    """The script as a module, among whose digits are the first 24 of each."""
+    """The script as a module, among whose digits are the first 10 of each."""
     spec = importlib.util.spec_from_file_location("toy_embeddings", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     with scripts.own_flags(), pytest.MonkeyPatch.context() as patch:
         spec.loader.exec_module(module)
         known = module.digits.load()
-        some = np.flatnonzero(np.arange(5000) % 500 < 24)
+        some = np.flatnonzero(np.arange(5000) % 500 < 10)
         few = module.digits.Digits(known.images[some], known.labels[some])
         patch.setattr(module.digits, "load", lambda: few)
         yield module
@@ -36,7 +36,7 @@ def parsed(toy, *arguments):
     toy.FLAGS.unparse_flags()
     for name in toy.FLAGS:
         toy.FLAGS[name].unparse()
-    return toy.FLAGS(["toy_embeddings.py", "--training_digits=20", "--epochs=1", *map(str, arguments)])
+    return toy.FLAGS(["toy_embeddings.py", "--training_digits=6", "--epochs=1", *map(str, arguments)])
 
 
 def nothing(toy):
@@ -51,9 +51,9 @@ def task(toy):
 
 
 def test_what_the_losses_share_is_the_lower_network_s_view_of_disjoint_digits(toy, task):
-    assert [len(part) for part in (*task.train, *task.test)] == [200, 200, 40, 40]
+    assert [len(part) for part in (*task.train, *task.test)] == [60, 60, 40, 40]
     assert task.train[0].shape[1:] == (3, 3, 64)
-    for labels, count in ((task.train[1], 20), (task.test[1], 4)):
+    for labels, count in ((task.train[1], 6), (task.test[1], 4)):
         assert np.bincount(labels).tolist() == [count] * 10
     train, test = ({row.tobytes() for row in images} for images, _ in (task.train, task.test))
     assert not train & test
@@ -126,7 +126,7 @@ def test_a_run_writes_its_figure_its_report_and_its_table(toy, tmp_path, capsys)
         "losses": ["softmax", "cosface+iam"],
         "dimensions": ["3"],
         "seeds": ["5"],
-        "training_digits": 20,
+        "training_digits": 6,
         "epochs": 1,
         "whole_network": False,
     }
@@ -147,7 +147,7 @@ def test_the_whole_network_may_be_trained(toy, monkeypatch):
     seen = []
     monkeypatch.setattr(toy, "fit", lambda network, *rest: seen.append(network) or toy.EmbeddingModel(network, rest[0]))
     task = toy.prepare(0, nothing(toy))
-    assert task.train[0].shape == (200, 28, 28, 1)
+    assert task.train[0].shape == (60, 28, 28, 1)
     monkeypatch.setattr(toy.EmbeddingModel, "predict", lambda self, images, **options: toy.np.asarray(self(images)))
     assert toy.run("arcface", 2, task, nothing(toy)).shown.embeddings.shape == (40, 2)
     assert seen[1].input_shape == (None, 28, 28, 1)
@@ -161,7 +161,7 @@ def test_what_cannot_be_run_is_refused_in_one_line(toy, tmp_path):
         "Received: --losses=arcface,arcfase": ["--losses=arcface,arcfase"],
         "2 or 3 dimensions. Received: --dimensions=2,4": ["--dimensions=2,4"],
         "Seeds are integers >= 0. Received: --seeds=0,-1": ["--seeds=0,-1"],
-        "num_train in [1, 24)": ["--training_digits=24"],
+        "num_train in [1, 10)": ["--training_digits=10"],
         "File exists": [f"--out={tmp_path / 'file'}"],
     }
     cases = {words.removeprefix("softmax+iam. "): arguments for words, arguments in cases.items()}

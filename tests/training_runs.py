@@ -54,10 +54,10 @@ def recipe_of(**changes):
     return recipes.Recipe(**{**plain, **changes})
 
 
-def train(folder, changes=None, every=5, result=None, worker=None):
+def train(folder, changes=None, every=5, result=None, worker=None, then=None):
     """Trains from wherever the folder's checkpoints are; writes the result's weights and history as `result`.
 
-    What the run refuses with stands in `result`.refused.
+    `then`, changes of another run on the same checkpoints, is refused; with what, stands in `result`.refused.
     """
     if worker is not None:
         os.environ["TF_CONFIG"] = json.dumps(worker)
@@ -71,18 +71,23 @@ def train(folder, changes=None, every=5, result=None, worker=None):
     strategy = training.make_strategy(1, "mirrored" if worker is None else "multiworker")
     tf.config.experimental.enable_op_determinism()
     checkpoints = training.Checkpoints(folder, every=every)
-    try:
-        trained = training.fit(
-            recipe_of(**(changes or {})), reader_of(), strategy=strategy, seed=3, reports=40, checkpoints=checkpoints
+
+    def fit(changes):
+        return training.fit(
+            recipe_of(**changes), reader_of(), strategy=strategy, seed=3, reports=40, checkpoints=checkpoints
         )
-    except ValueError as error:
-        pathlib.Path(f"{result}.refused").write_text(str(error), encoding="utf-8")
-        raise
+
+    trained = fit(changes or {})
     if result is not None:
         arrays = {f"{number:03d}": variable.numpy() for number, variable in enumerate(trained.model.variables)}
         history = json.dumps(trained.history)
         np.savez(f"{result}.tmp.npz", history=np.array(history), **arrays)
         os.replace(f"{result}.tmp.npz", result)
+    if then is not None:
+        try:
+            fit({**(changes or {}), **then})
+        except ValueError as error:
+            pathlib.Path(f"{result}.refused").write_text(str(error), encoding="utf-8")
 
 
 def read(result):

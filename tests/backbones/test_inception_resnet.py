@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from network_formulas import convolved, float64_weights, normed, pooled, with_random_weights
+from network_formulas import convolved, float64_weights, inferred, normed, pooled, with_random_weights
 
 from keras_margin import backbones
 
@@ -12,11 +12,13 @@ def network():
     return backbones.build("inception_resnet_v1", embedding_size=128)
 
 
+@pytest.mark.once
 def test_parameters_are_the_known_ones(network):
     """facenet's 128-D network as its Keras port counts it: 22,779,312 trainable of 22,808,144."""
     assert backbones.parameters(network) == (22_779_312, 22_808_144)
 
 
+@pytest.mark.once
 def test_maps_are_those_of_the_paper_s_figure_on_facenet_s_160_pixels(network):
     """The comments of facenet's code say 149, 147, 73, 71, 35 for 299 pixels; 160 give these."""
     names = ["stem_conv1", "stem_conv2", "stem_conv3", "stem_pool", "stem_conv4", "stem_conv5", "stem_conv6"]
@@ -73,7 +75,7 @@ def test_the_network_computes_what_its_formula_says():
     with_random_weights(model)
     images = np.random.default_rng(2).integers(0, 256, (1, 75, 91, 3), dtype=np.uint8)
     wanted = ByHand(model)(np.float64(images))
-    found = model.predict(images, verbose=0)
+    found = inferred(model, images)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from network_formulas import convolved, float64_weights, pooled, prelu, with_random_weights
+from network_formulas import convolved, float64_weights, inferred, pooled, prelu, with_random_weights
 
 from keras_margin import backbones
 
@@ -73,7 +73,7 @@ def test_the_network_computes_what_its_formula_says(image_size):
     images = generator.integers(0, 256, (3, *image_size, 1), dtype=np.uint8)
     wanted = by_hand(model, images)
     assert (wanted < 0).any()  # No ReLU at the end.
-    found = model.predict(images, verbose=0)
+    found = inferred(model, images)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
@@ -89,7 +89,7 @@ def test_a_saved_network_is_read_back_equal(network, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8)
     network.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.predict(images, verbose=0), network.predict(images, verbose=0), rtol=1e-6)
+    np.testing.assert_allclose(inferred(again, images), inferred(network, images), rtol=1e-6)
 
 
 def test_an_image_too_small_for_the_pools_is_refused():
@@ -119,5 +119,5 @@ def test_lenet_plus_plus_computes_what_its_formula_says():
             x = prelu(convolved(x, w[f"conv{number}/kernel"]) + w[f"conv{number}/bias"], w[f"prelu{number}/alpha"])
         x = pooled(x, 2, 2)
     wanted = x.reshape(2, -1) @ w["embedding/kernel"] + w["embedding/bias"]
-    found = model.predict(images, verbose=0)
+    found = inferred(model, images)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())

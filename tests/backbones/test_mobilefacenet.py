@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from network_formulas import convolved, float64_weights, grouped, normed, prelu, with_random_weights
+from network_formulas import convolved, float64_weights, grouped, inferred, normed, prelu, with_random_weights
 
 from keras_margin import backbones
 from keras_margin.backbones import _layers
@@ -15,6 +15,7 @@ def network():
     return backbones.build("mobilefacenet")
 
 
+@pytest.mark.once
 def test_parameters_and_multiply_adds_are_the_paper_s(network):
     """MobileFaceNets, section 3.2 and table 1: 0.99 million parameters, 221 million multiply-adds."""
     trainable, _ = backbones.parameters(network)
@@ -24,6 +25,7 @@ def test_parameters_and_multiply_adds_are_the_paper_s(network):
     assert round(backbones.multiply_adds(network) / 1e6) == 221
 
 
+@pytest.mark.once
 def test_the_layers_are_those_of_table_1(network):
     """Input sizes in the paper's table are the output sizes here, a row later."""
     ends = ["stem_prelu", "stem_depthwise_prelu", "stage1_unit5_add", "stage2_unit1_project_bn", "stage2_unit7_add"]
@@ -47,6 +49,7 @@ def test_the_layers_are_those_of_table_1(network):
     assert expanded == [2 * 64, 2 * 64, 4 * 64, 2 * 128, 4 * 128, 2 * 128]
 
 
+@pytest.mark.once
 def test_insightface_s_wider_ones_have_their_parameters():
     """mbf, about 2 million and 0.45 GFLOPs in insightface's tables, and mbf_large."""
     twice = backbones.mobilefacenet_x2()
@@ -55,6 +58,7 @@ def test_insightface_s_wider_ones_have_their_parameters():
     assert backbones.multiply_adds(twice) / 1e9 == pytest.approx(0.45, abs=0.015)
 
 
+@pytest.mark.once
 def test_several_blocks_behind_the_stem_are_bottlenecks():
     """As of mbf_large, whose blocks are (2, 8, 12, 4); fewer of them here."""
     model = backbones.mobilefacenet_large(blocks=(2, 1, 1, 1), image_size=(32, 32), embedding_size=16)
@@ -109,7 +113,7 @@ def test_the_network_computes_what_its_formula_says(width):
     model = with_random_weights(backbones.mobilefacenet(**options))
     images = np.random.default_rng(2).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
     wanted = ByHand(model)(np.float64(images), width)
-    found = model.predict(images, verbose=0)
+    found = inferred(model, images)
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
 
 
@@ -123,7 +127,7 @@ def test_a_grouped_convolution_learns_and_is_read_back(tmp_path):
     assert np.abs(ops.convert_to_numpy(model.get_layer("grouped").kernel) - before).min() > 0
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(again.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-6)
+    np.testing.assert_allclose(inferred(again, x), inferred(model, x), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

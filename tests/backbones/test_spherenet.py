@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from keras import ops
-from network_formulas import convolved, float64_weights, prelu, with_random_weights
+from network_formulas import convolved, float64_weights, inferred, prelu, with_random_weights
 
 from keras_margin import backbones
 
@@ -29,6 +29,7 @@ def parameters(units, widths, places):
     return total + (places * before + 1) * 512
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
 def test_the_names_count_the_convolutions_and_parameters_are_the_table_s(name):
     widths = WIDTHS if name in ("spherenet4", "spherenet10") else (8, 16, 32, 64)  # The wide ones take long to draw.
@@ -42,6 +43,7 @@ def test_the_names_count_the_convolutions_and_parameters_are_the_table_s(name):
     assert model.output_shape == (None, 512)
 
 
+@pytest.mark.once
 def test_the_wide_ones_have_these_millions():
     """What the table's rows come to: 12.6, 15.2, 22.7, 32.8 and 48.2 million."""
     millions = [parameters(units, WIDTHS, 42) / 1e6 for units in UNITS.values()]
@@ -63,7 +65,7 @@ def test_the_network_computes_what_its_formula_says():
             x = x + shortcut
     wanted = x.reshape(3, -1) @ w["embedding/kernel"] + w["embedding/bias"]
     assert (wanted < 0).any()  # No ReLU at the end.
-    found = model.predict(images, verbose=0)
+    found = inferred(model, images)
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 

@@ -84,7 +84,7 @@ def test_every_engine_trains_alike_compiled_whole_and_in_two_replicas():
     wanted = trained("plain", jit_compile=False)
     for engine in ("fused", "streaming"):
         with training.make_strategy(2).scope():
-            assert_same(trained(engine), wanted)
+            assert_same(trained(engine, jit_compile=False), wanted)
     assert_same(trained("streaming", jit_compile=True), wanted)
 
 
@@ -113,6 +113,7 @@ PEAKS = [
 ]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("engine", "batch_size", "classes", "size", "measured"), PEAKS)
 def test_the_estimate_of_memory_is_within_15_percent_of_what_was_measured(engine, batch_size, classes, size, measured):
     memory = km.ArcFaceHead(classes).memory(batch_size, size, engine=engine)
