@@ -157,7 +157,8 @@ FAMILIES = {
         ("ir_resnet", "mixed_bfloat16"),
         ("spherenet", "mixed_bfloat16"),
         ("mobilefacenet", "mixed_float16"),
-        ("inception_resnet_v1", "mixed_bfloat16"),
+        # Its layers are those of the others; on JAX it takes half a minute to compile.
+        pytest.param("inception_resnet_v1", "mixed_bfloat16", marks=pytest.mark.once),
     ],
 )
 def test_half_precision_trains_near_to_float32(family, policy):
