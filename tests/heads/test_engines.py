@@ -14,14 +14,15 @@ from keras_margin.losses import IAM
 BY_HAND = [name for name in CASES if name not in ("softmax", "l2softmax", "lsoftmax", "subcenter_arcface")]
 
 
-# Of these, which bend the others' logits in each way there is, all regularisers; of the rest the one that reads what an
-# engine sums up. The others read embeddings and prototypes, whatever the head.
+# Every head has all regularisers on TensorFlow. On the other backends, whose compiling takes most of this file's time,
+# these have, which bend the others' logits in each way there is; the rest has the one that reads what an engine sums up.
 WITH_EVERYTHING = ("arcface", "qamface", "curricularface")
 
 
 def found_by(engine, name):
     """Loss, hits and the gradients of a head with its regularisers in a training batch."""
-    regularizer = everything(name) if name in WITH_EVERYTHING else IAM(0.9)
+    whole = keras.backend.backend() == "tensorflow" or name in WITH_EVERYTHING
+    regularizer = everything(name) if whole else IAM(0.9)
     head = make(name, engine=engine, regularizer=regularizer)
     embeddings, prototypes, labels = batch(head, seed=11)
     labels = ops.array(labels, "int32")
