@@ -49,7 +49,8 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
             is_training=True,
         )
         # The kernel's variance is that of a sample, over n - 1; Keras moves by that of the batch, over n.
-        count = ops.cast(ops.size(inputs) // inputs.shape[-1], "float32")
+        images, height, width, _ = ops.shape(inputs)
+        count = ops.cast(images * height * width, "float32")
         moments = ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count))
         for moving, found in moments:
             moving.assign(moving * self.momentum + found * (1 - self.momentum))
