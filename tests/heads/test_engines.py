@@ -14,8 +14,8 @@ from keras_margin.losses import IAM
 BY_HAND = [name for name in CASES if name not in ("softmax", "l2softmax", "lsoftmax", "subcenter_arcface")]
 
 
-# Every head has all regularisers on TensorFlow. On the other backends, whose compiling takes most of this file's time,
-# these have, which bend the others' logits in each way there is; the rest has the one that reads what an engine sums up.
+# Every head has all regularisers on TensorFlow. Elsewhere, where compiling takes most of this file's time, these have,
+# which bend the others' logits in each way there is; the rest has the one that reads what an engine sums up.
 WITH_EVERYTHING = ("arcface", "qamface", "curricularface")
 
 
