@@ -19,7 +19,8 @@ def with_activation(model, activation):
 
     Args:
         model: As for `embedder_of`: a model of any kind that can be exported, a .keras file or a run's folder.
-        activation: "relu", or "leaky_relu" of slope 0.25.
+        activation: "leaky_relu" of slope 0.25, which is near to a PReLU's beginning; or "relu", which throws away what
+            the slopes let pass and needs far more than a short fine-tuning.
 
     Returns:
         Keras model in float32; its weights are its own, in the order of a backbone built with `activation=`.
