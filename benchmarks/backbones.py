@@ -24,7 +24,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("networks", ["mobilefacenet_x2", "ir_resnet18", "ir_resnet50"], "networks that both sides have")
-flags.DEFINE_list("kinds", ["forward", "training"], "what to time")
+flags.DEFINE_multi_enum("kinds", ["forward", "training"], ["forward", "training"], "what to time")
 flags.DEFINE_string("torch", "", "Python of an environment with PyTorch; default: Keras alone")
 flags.DEFINE_integer("batch_size", 8, "images a step")
 flags.DEFINE_integer("threads", 1, "threads inside an operator")
