@@ -105,7 +105,7 @@ def _draw(folder, found):
         if found.angles is not None:
             own, test = found.angles
             panels = {
-                "training images": {"to the own prototype": own},
+                "training images": {"to its own prototype": own},
                 "test people": {"impostor": test.impostor, "genuine": test.genuine},
             }
             plots.angle_histogram(panels, path=folder / "angles.png")

@@ -144,7 +144,7 @@ def _stalled_sphereface(doctor, run, step, accuracy):
     course = f"fell from {doctor._best:.1%} to {accuracy:.1%}" if fell else f"is {accuracy:.1%} after {step} updates"
     return (
         f"{type(head).__name__} has stalled: accuracy {course}, lambda is down to {head.annealing_lambda:.3g}, and the "
-        f"mean angle to the own prototype is {doctor.vitals[-1].theta:.0f} degrees, where a margin of {head.margin} "
+        f"mean angle to its own prototype is {doctor.vitals[-1].theta:.0f} degrees, where a margin of {head.margin} "
         f"turns at {180 / head.margin:.0f}. Lambda falls before the network can follow: try a slower fall "
         "(head.gamma=0.01), a higher floor (head.lambda_min=10), a lower learning_rate, or head.margin=3."
     )
