@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from keras_margin import backbones, data, evaluation, export, heads, model
+from keras_margin import backbones, data, evaluation, export, layers, models
 from keras_margin.data import splits
 
 FLAGS = flags.FLAGS
@@ -48,7 +48,7 @@ def trained(name, learn, folder):
 def train(backbone, learn, steps, learning_rate):
     """Updates the backbone under a new head."""
     keras.utils.set_random_seed(FLAGS.seed)
-    network = model.EmbeddingModel(backbone, heads.ArcFaceHead(learn.num_classes, margin=0.3, scale=16.0))
+    network = models.EmbeddingModel(backbone, layers.ArcFaceHead(learn.num_classes, margin=0.3, scale=16.0))
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     # XLA compiles for minutes on a CPU.
     network.compile(keras.optimizers.AdamW(schedule, weight_decay=1e-2), jit_compile=False)

@@ -19,21 +19,21 @@ class Method:
     Attributes:
         head: Name in km.HEADS.
         grid: One dict a configuration: arguments of the head, and "rate", a factor of the learning rate.
-        regularizer: Name in km.losses.LOSSES or None; its arguments are the grid's under "regularizer".
+        auxiliary_loss: Name in km.losses.LOSSES or None; its arguments are the grid's under "auxiliary_loss".
         family: Group in tables and figures.
     """
 
     head: str
     grid: tuple[dict, ...]
-    regularizer: str | None = None
+    auxiliary_loss: str | None = None
     family: str = "margins"
 
     def build(self, configuration, num_classes, steps):
         """The head, of the configuration of that number."""
         arguments = {name: value for name, value in self.grid[configuration].items() if name != "rate"}
-        terms = arguments.pop("regularizer", None)
+        terms = arguments.pop("auxiliary_loss", None)
         if terms is not None:
-            arguments["regularizer"] = km.losses.LOSSES[self.regularizer](**terms)
+            arguments["auxiliary_loss"] = km.losses.LOSSES[self.auxiliary_loss](**terms)
         if "gamma" in arguments:
             arguments["gamma"] = arguments["gamma"] / steps
         return km.HEADS[self.head](num_classes, **arguments)
@@ -59,7 +59,8 @@ def _annealed():
 def _beside(*settings):
     """Of (scale or None, arguments of the head, arguments of the regulariser)."""
     return tuple(
-        {**({} if scale is None else {"scale": scale}), **head, "regularizer": terms} for scale, head, terms in settings
+        {**({} if scale is None else {"scale": scale}), **head, "auxiliary_loss": terms}
+        for scale, head, terms in settings
     )
 
 

@@ -82,13 +82,13 @@ def _cell(values):
 
 
 def _settings(settings):
-    flat = {**settings, **{f"its {name}": value for name, value in settings.get("regularizer", {}).items()}}
+    flat = {**settings, **{f"its {name}": value for name, value in settings.get("auxiliary_loss", {}).items()}}
     shown = {name.replace("_", " "): value for name, value in flat.items() if name not in _NOT_SHOWN}
     return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 # The same in all configurations of a method; benchmarks/study_methods.py has them.
-_NOT_SHOWN = ("regularizer", "gamma", "base", "power", "lambda_min", "lower_norm", "upper_norm")
+_NOT_SHOWN = ("auxiliary_loss", "gamma", "base", "power", "lambda_min", "lower_norm", "upper_norm")
 
 
 def tables(report):

@@ -32,7 +32,7 @@ with files.hushed():
     import keras
     import numpy as np
 
-    from keras_margin import EmbeddingModel, backbones, evaluation, heads, losses, plots, training
+    from keras_margin import EmbeddingModel, backbones, evaluation, layers, losses, plots, training
     from keras_margin.data import digits, splits
 
 NUM_CLASSES = digits.NUM_DIGITS
@@ -53,29 +53,29 @@ LAMBDA_BASE, LAMBDA_MIN = 1000.0, 0.25
 def sphereface(margin):
     """Maker of SphereFaceHead with this m; m = 1 is the paper's modified softmax."""
 
-    def make(regularizer, updates):
+    def make(auxiliary_loss, updates):
         gamma = (LAMBDA_BASE / LAMBDA_MIN - 1) / max(1, updates / 2)
         annealing = {"base": LAMBDA_BASE, "gamma": gamma, "lambda_min": LAMBDA_MIN}
-        return heads.SphereFaceHead(NUM_CLASSES, margin, regularizer=regularizer, **annealing)
+        return layers.SphereFaceHead(NUM_CLASSES, margin, auxiliary_loss=auxiliary_loss, **annealing)
 
     return make
 
 
 def head_of(kind, **options):
     """Maker of a head that anneals nothing."""
-    return lambda regularizer, updates: kind(NUM_CLASSES, regularizer=regularizer, **options)
+    return lambda auxiliary_loss, updates: kind(NUM_CLASSES, auxiliary_loss=auxiliary_loss, **options)
 
 
 # Name -> title in figures and table, maker of the head; the logits of the first grow with the embedding's length.
 BY_LENGTH = {
-    "softmax": ("softmax", head_of(heads.SoftmaxHead)),
+    "softmax": ("softmax", head_of(layers.SoftmaxHead)),
     **{f"sphereface_m{m}": (f"SphereFace m={m}", sphereface(m)) for m in (1, 2, 3, 4)},
 }
 BY_SCALE = {
-    "normsoftmax": ("scaled softmax", head_of(heads.NormSoftmaxHead, scale=SCALE)),
-    "cosface": (f"CosFace m={MARGIN}", head_of(heads.CosFaceHead, margin=MARGIN, scale=SCALE)),
-    "arcface": (f"ArcFace m={MARGIN}", head_of(heads.ArcFaceHead, margin=MARGIN, scale=SCALE)),
-    "qamface": (f"QAMFace m={MARGIN}", head_of(heads.QAMFaceHead, margin=MARGIN, scale=QAM_SCALE)),
+    "normsoftmax": ("scaled softmax", head_of(layers.NormSoftmaxHead, scale=SCALE)),
+    "cosface": (f"CosFace m={MARGIN}", head_of(layers.CosFaceHead, margin=MARGIN, scale=SCALE)),
+    "arcface": (f"ArcFace m={MARGIN}", head_of(layers.ArcFaceHead, margin=MARGIN, scale=SCALE)),
+    "qamface": (f"QAMFace m={MARGIN}", head_of(layers.QAMFaceHead, margin=MARGIN, scale=QAM_SCALE)),
 }
 LOSSES = BY_LENGTH | BY_SCALE
 WITH_IAM = "+iam"
@@ -163,7 +163,7 @@ def prepare(seed, tick):
     images, labels = known.images[..., np.newaxis].astype(np.float32), known.labels
     keras.utils.set_random_seed(seed)
     network = backbones.mnist_net(embedding_size=SHARED_SIZE)
-    fit(network, heads.SoftmaxHead(NUM_CLASSES), images[train], labels[train], tick)
+    fit(network, layers.SoftmaxHead(NUM_CLASSES), images[train], labels[train], tick)
     shared = {layer.name: layer.get_weights() for layer in network.layers if layer.name.startswith("conv")}
     if not FLAGS.whole_network:
         images = part(network, end="pool2").predict(images, batch_size=250, verbose=0)
@@ -178,15 +178,15 @@ def run(name, dimension, task, tick):
     network = backbones.mnist_net(embedding_size=dimension)
     for layer, weights in task.shared.items():
         network.get_layer(layer).set_weights(weights)
-    regularizer = losses.IAM(BETA) if name.endswith(WITH_IAM) else None
-    head = LOSSES[name.removesuffix(WITH_IAM)][1](regularizer, updates_of(task.train[0]))
+    auxiliary_loss = losses.IAM(BETA) if name.endswith(WITH_IAM) else None
+    head = LOSSES[name.removesuffix(WITH_IAM)][1](auxiliary_loss, updates_of(task.train[0]))
     model = fit(network if FLAGS.whole_network else part(network, begin="pool2"), head, *task.train, tick)
     images, labels = task.test
     embeddings = model.predict(images, batch_size=250, verbose=0)
     prototypes = keras.ops.convert_to_numpy(head.prototypes)
     angles = evaluation.angle_statistics(embeddings, labels, prototypes)
     by_logit = None
-    if isinstance(head, heads.SoftmaxHead):
+    if isinstance(head, layers.SoftmaxHead):
         by_logit = hit_rate(head(embeddings, labels), labels)
     return Result(
         dimension,

@@ -11,6 +11,8 @@ TensorFlow, and `keras_margin.evaluation` needs NumPy alone.
 
 import importlib
 
+from keras_margin import _registration
+
 __version__ = "0.1.0"
 
 _MODULES = (
@@ -25,12 +27,11 @@ _MODULES = (
     "evaluation",
     "experiment",
     "export",
-    "engines",
-    "heads",
+    "layers",
     "losses",
     "margins",
-    "model",
-    "numerics",
+    "models",
+    "ops",
     "optimizers",
     "pairs",
     "plots",
@@ -42,24 +43,24 @@ _MODULES = (
 )
 
 _HOMES = {
-    "MarginHead": "heads",
-    "NormSoftmaxHead": "heads",
-    "ArcFaceHead": "heads",
-    "CosFaceHead": "heads",
-    "SphereFaceHead": "heads",
-    "SphereFaceArccosHead": "heads",
-    "CombinedMarginHead": "heads",
-    "QAMFaceHead": "heads",
-    "AdaFaceHead": "heads",
-    "MagFaceHead": "heads",
-    "CurricularFaceHead": "heads",
-    "SubCenterArcFaceHead": "heads",
-    "SoftmaxHead": "heads",
-    "LSoftmaxHead": "heads",
-    "L2SoftmaxHead": "heads",
-    "HEADS": "heads",
+    "MarginHead": "layers",
+    "NormSoftmaxHead": "layers",
+    "ArcFaceHead": "layers",
+    "CosFaceHead": "layers",
+    "SphereFaceHead": "layers",
+    "SphereFaceArccosHead": "layers",
+    "CombinedMarginHead": "layers",
+    "QAMFaceHead": "layers",
+    "AdaFaceHead": "layers",
+    "MagFaceHead": "layers",
+    "CurricularFaceHead": "layers",
+    "SubCenterArcFaceHead": "layers",
+    "SoftmaxHead": "layers",
+    "LSoftmaxHead": "layers",
+    "L2SoftmaxHead": "layers",
+    "HEADS": "layers",
     "BACKBONES": "backbones",
-    "EmbeddingModel": "model",
+    "EmbeddingModel": "models",
 }
 
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -88,3 +89,6 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(__all__)
+
+
+_registration.register_when_keras_is_imported(__name__)

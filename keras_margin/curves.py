@@ -37,7 +37,7 @@ def target_curve(head, angles=None, *, norm=None, gap=math.pi / 6):
     cut after two digits: 0.19 and 0.24 for ArcFace, 0.23 and 0.20 for QAMFace.
 
     Prototypes have length 1, and a bias is zero. lambda and running statistics are the head's own; the loss is all of
-    the head's loss, its regulariser included, over one batch of these embeddings.
+    the head's loss, its auxiliary loss included, over one batch of these embeddings.
 
     Args:
         head: MarginHead, built or not; it is not changed.
@@ -63,7 +63,7 @@ def target_curve(head, angles=None, *, norm=None, gap=math.pi / 6):
         raise ValueError(f"target_curve needs angles (n,) in [0, pi] radians. Received: {angles!r}.{mend}")
     if not 0 < gap <= math.pi:
         raise ValueError(f"target_curve needs a gap in (0, pi] radians. Received: gap={gap!r}.")
-    if norm is None and (head.needs_norm or head.scale is None):
+    if norm is None and head.depends_on_norm:
         raise ValueError(
             f"The logits of this {type(head).__name__} depend on the embedding's length: give one, such as norm=20.0."
         )

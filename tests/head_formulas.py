@@ -176,10 +176,10 @@ OPTIONS = {
 }
 
 
-def make(case, regularizer=None, num_classes=CLASSES, size=SIZE, **options):
+def make(case, auxiliary_loss=None, num_classes=CLASSES, size=SIZE, **options):
     """The case's head, built, its state set."""
     case = case if isinstance(case, Case) else CASES[case]
-    head = km.HEADS[case.head](num_classes, regularizer=regularizer, **{**case.options, **options})
+    head = km.HEADS[case.head](num_classes, auxiliary_loss=auxiliary_loss, **{**case.options, **options})
     head.build((None, size))
     head.built = True
     for name, value in case.state.items():

@@ -37,7 +37,7 @@ def softmax_loss(embeddings, prototypes, labels):
 
 
 def head_with(term, num_classes=CLASSES, size=SIZE):
-    head = km.NormSoftmaxHead(num_classes, scale=SCALE, regularizer=term)
+    head = km.NormSoftmaxHead(num_classes, scale=SCALE, auxiliary_loss=term)
     head.build((None, size))
     return head
 

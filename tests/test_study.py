@@ -29,13 +29,13 @@ def task():
 
 def test_every_method_has_as_many_configurations_and_each_builds_its_head():
     assert set(km.HEADS) == {method.head for method in METHODS.values()}
-    used = {method.regularizer for method in METHODS.values()} - {None}
+    used = {method.auxiliary_loss for method in METHODS.values()} - {None}
     assert used == set(km.losses.LOSSES)
     for method in METHODS.values():
         assert len({json.dumps(settings) for settings in method.grid}) == CONFIGURATIONS
         for number in range(CONFIGURATIONS):
             head = method.build(number, num_classes=4, steps=100)
-            assert (head.regularizer is not None) == (method.regularizer is not None)
+            assert (head.auxiliary_loss is not None) == (method.auxiliary_loss is not None)
 
 
 @pytest.mark.parametrize("name", ["sphereface", "lsoftmax"])

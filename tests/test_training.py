@@ -239,8 +239,8 @@ def test_adamw_decays_kernels_and_leaves_prototypes_scales_and_slopes():
 
 
 def test_iam_joins_the_head_where_the_recipe_asks_for_it():
-    assert training.build_model(recipe_of(iam_beta=0.1), 4).head.regularizer.beta == 0.1
-    assert training.build_model(recipe_of(), 4).head.regularizer is None
+    assert training.build_model(recipe_of(iam_beta=0.1), 4).head.auxiliary_loss.beta == 0.1
+    assert training.build_model(recipe_of(), 4).head.auxiliary_loss is None
 
 
 # --- Progress -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_margin import replicas
+from keras_margin.ops import replicas
 
 PACKAGE = "keras_margin"
 

@@ -9,7 +9,7 @@ import math
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import engines, heads
+from keras_margin.ops import memory as estimates
 
 _GIB = 2**30
 
@@ -32,7 +32,7 @@ def run(arguments):
             f"--batch must divide by --gpus. Received: --batch={arguments.batch} --gpus={arguments.gpus}. "
             f"Take --batch={arguments.gpus * -(-arguments.batch // arguments.gpus)}."
         )
-    available = engines.device_memory() if arguments.memory is None else arguments.memory * _GIB
+    available = estimates.device_memory() if arguments.memory is None else arguments.memory * _GIB
     table = Table(title=_title(arguments, available))
     for column in ("head", "prototypes", "optimizer", "working", "total", "GFLOP", "fits"):
         table.add_column(column, justify="left" if column == "head" else "right")
@@ -51,26 +51,24 @@ def run(arguments):
 
 
 def rows(arguments):
-    """(name, engines.Memory, multiplications of a step on one device) of each way to train the head."""
+    """(name, ops.Memory, multiplications of a step on one device) of each way to train the head."""
     share = arguments.batch // arguments.gpus
-    products = {"plain": 3, "fused": 3, "streaming": 4}
+    products = {"reference": 3, "fused": 3, "streaming": 4}
 
-    def of(name, head, batch, engine):
-        memory = head.memory(batch, arguments.size, engine, arguments.slots)
-        return name, memory, products[engine] * batch * memory.classes_met * arguments.size
+    def of(name, classes, batch, implementation, used=None):
+        peak = estimates.peak_bytes if used is None else estimates.sampled_bytes
+        working = peak(implementation, batch, used or classes, arguments.size)
+        row = 4 * classes * arguments.size
+        needs = estimates.Memory(implementation, batch, used or classes, row, arguments.slots * row, working)
+        return name, needs, products[implementation] * batch * needs.classes_used * arguments.size
 
-    whole = heads.ArcFaceHead(arguments.classes)
-    found = [of(engine, whole, share, engine) for engine in engines.ENGINES]
+    found = [of(name, arguments.classes, share, name) for name in products]
     if arguments.sample_rate < 1:
-        # Memory by arithmetic, on whatever backend: the head itself would refuse to sample on another.
-        met = max(math.ceil(arguments.classes * arguments.sample_rate), min(share, arguments.classes))
-        working = engines.sampled_bytes("fused", share, met, arguments.size)
-        row = 4 * arguments.classes * arguments.size
-        memory = engines.Memory("fused", share, met, row, arguments.slots * row, working)
-        found.append((f"sampled {arguments.sample_rate:g}", memory, 3 * share * met * arguments.size))
+        used = max(math.ceil(arguments.classes * arguments.sample_rate), min(share, arguments.classes))
+        found.append(of(f"sampled {arguments.sample_rate:g}", arguments.classes, share, "fused", used))
     if arguments.gpus > 1:
-        # Each device meets the whole batch with its share of the classes.
-        part = heads.ArcFaceHead(max(2, -(-arguments.classes // arguments.gpus)))
+        # Each device computes the whole batch with its share of the classes.
+        part = max(2, -(-arguments.classes // arguments.gpus))
         found.append(of(f"sharded over {arguments.gpus}", part, arguments.batch, "fused"))
     return found
 

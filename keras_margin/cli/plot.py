@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 from rich.console import Console
 
-from keras_margin import curves, evaluation, heads, plots, protocols
+from keras_margin import curves, evaluation, layers, plots, protocols
 
 # Length of an embedding, for heads whose logits depend on it.
 _NORM = 20.0
@@ -93,13 +93,13 @@ def _draw_training(inputs, arguments):
 
 
 def _draw_heads(inputs, arguments):
-    unknown = [name for name in inputs if name not in heads.HEADS]
+    unknown = [name for name in inputs if name not in layers.HEADS]
     if unknown:
-        raise ValueError(f"Heads are drawn by their names: {', '.join(heads.HEADS)}. Received: {unknown[0]}.")
+        raise ValueError(f"Heads are drawn by their names: {', '.join(layers.HEADS)}. Received: {unknown[0]}.")
     drawn = {}
     for name in inputs:
-        head = heads.HEADS[name](2)
-        depends = head.needs_norm or head.scale is None
+        head = layers.HEADS[name](2)
+        depends = head.depends_on_norm
         drawn[f"{name}, norm {_NORM:g}" if depends else name] = curves.target_curve(head, norm=_NORM)
     {"logits": plots.target_logits, "losses": plots.loss_curves}[arguments.kind](drawn, arguments.out)
 

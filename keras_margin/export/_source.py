@@ -7,8 +7,8 @@ import pathlib
 
 import keras
 
-from keras_margin import backbones, heads  # noqa: F401  Their layers are read from .keras files.
-from keras_margin.model import EmbeddingModel
+from keras_margin import backbones, layers  # noqa: F401  Their layers are read from .keras files.
+from keras_margin.models import EmbeddingModel
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
 
@@ -133,7 +133,7 @@ def _is_shape(shape, rank):
 
 def _before_the_head(given):
     """(the part of a model that makes the embedding: what its MarginHead is called on, or all of it; the head)."""
-    found = [layer for layer in given._flatten_layers() if isinstance(layer, heads.MarginHead)]
+    found = [layer for layer in given._flatten_layers() if isinstance(layer, layers.MarginHead)]
     if not found:
         return given, None
     for head in found:
@@ -166,7 +166,7 @@ def _input_of(head, given):
 
 def _head_in_words(head):
     """The head's class and arguments, less what is Keras's; None without a head."""
-    if not isinstance(head, heads.MarginHead):
+    if not isinstance(head, layers.MarginHead):
         return None
     keras_own = {"name", "trainable", "dtype", "prototypes_initializer"}
     arguments = {name: value for name, value in head.get_config().items() if name not in keras_own}

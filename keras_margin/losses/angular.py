@@ -5,75 +5,81 @@ import math
 import keras
 from keras import ops
 
-from keras_margin import numerics
-from keras_margin.losses.base import PACKAGE, Regularizer, neighbours, require_number
+from keras_margin import _arguments
+from keras_margin._typing import Tensor
+from keras_margin.losses._base import PACKAGE, StatelessLoss, neighbors
+from keras_margin.ops import numerics
+from keras_margin.ops.negatives import is_own_class
+from keras_margin.ops.sample import LossInputs
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class IntraLoss(Regularizer):
-    """Draws each sample to its own prototype by the angle itself.
+class IntraLoss(StatelessLoss):
+    """Pulls each sample to its own prototype by the angle itself.
 
     L_i = theta_iy / pi
 
-    Reads the own angle. As a plain Keras loss it takes (labels, cosines), as a head puts them out.
+    As a Keras loss it takes (labels, cosines), as a head puts them out.
 
     Args:
-        weight: Factor of the term, >= 0.
+        weight: Factor of the loss, >= 0.
+        **kwargs: reduction and name, as in keras.losses.Loss.
 
     Example:
-        >>> head = keras_margin.NormSoftmaxHead(10, regularizer=IntraLoss())
+        >>> head = keras_margin.NormSoftmaxHead(10, auxiliary_loss=IntraLoss())
 
     Reference: Deng et al., ArcFace, CVPR 2019, eq. 5.
     """
 
     reads = "cosines"
 
-    def per_sample(self, terms):
-        """theta / pi, (batch,), in [0, 1]."""
-        return terms.theta / math.pi
+    def per_sample(self, inputs: LossInputs) -> Tensor:
+        """Computes theta / pi, (batch,), in [0, 1]."""
+        return inputs.sample.theta / math.pi
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class InterLoss(Regularizer):
-    """Drives prototypes apart, each from all others alike.
+class InterLoss(StatelessLoss):
+    """Pushes prototypes apart, each from all others equally.
 
     L_i = -1 / (pi (n - 1)) sum_{j != y_i} arccos(W_yi . W_j),  W of unit length, n classes
 
     A function of the prototypes alone; the batch says which of them count, one as often as it has samples. It costs one
-    product (batch, size) x (size, n) more. The equation knows one prototype a class: a head of several centres a class
+    product (batch, size) x (size, n) more. The equation has one prototype a class: a head of several centers a class
     is refused. A zero prototype is at pi/2 from all.
 
     Args:
-        weight: Factor of the term, >= 0.
+        weight: Factor of the loss, >= 0.
+        **kwargs: reduction and name, as in keras.losses.Loss.
 
     Raises:
-        ValueError: In training, where the head has several centres a class.
+        ValueError: Where the head has several centers a class.
 
     Example:
-        >>> head = keras_margin.NormSoftmaxHead(10, regularizer=IntraLoss() + InterLoss())
+        >>> head = keras_margin.NormSoftmaxHead(10, auxiliary_loss=IntraLoss() + InterLoss())
 
     Reference: Deng et al., ArcFace, CVPR 2019, eq. 6.
     """
 
     reads = "prototypes"
 
-    def per_sample(self, terms):
-        """Minus the mean angle to the other prototypes over pi, (batch,), in [-1, 0]."""
-        shape = tuple(terms.prototypes.shape)
+    def per_sample(self, inputs: LossInputs) -> Tensor:
+        """Computes minus the mean angle to the other prototypes over pi, (batch,), in [-1, 0]."""
+        shape = tuple(inputs.prototypes.shape)
         if len(shape) != 2:
             raise ValueError(
                 "InterLoss is defined for one prototype a class (ArcFace, eq. 6), and this head has several. "
                 f"Received: prototypes of shape {shape}. Leave InterLoss out."
             )
-        unit, _ = numerics.unit_normalize(ops.convert_to_tensor(terms.prototypes))
-        theta = numerics.safe_arccos(ops.matmul(ops.take(unit, terms.labels, axis=0), ops.transpose(unit)))
-        own = ops.expand_dims(terms.labels, 1) == ops.arange(shape[0], dtype=terms.labels.dtype)
+        unit, _ = numerics.unit_normalize(ops.convert_to_tensor(inputs.prototypes))
+        theta = numerics.safe_arccos(ops.matmul(ops.take(unit, inputs.sample.labels, axis=0), ops.transpose(unit)))
+        own = is_own_class(inputs.sample.labels, shape[0])
         total = ops.sum(ops.where(own, ops.zeros_like(theta), theta), axis=1)
         return -total / (math.pi * (shape[0] - 1))
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class AngularTripletLoss(Regularizer):
+class AngularTripletLoss(StatelessLoss):
     """Triplets by angle: an anchor nearer to its own class than to any other by a margin.
 
     L_apn = max(0, arccos(x_a . x_p) + m - arccos(x_a . x_n)),  x of unit length
@@ -88,13 +94,14 @@ class AngularTripletLoss(Regularizer):
     Args:
         margin: m, radians, [0, pi).
         mining: "all": mean over the anchor's triplets. "hard": its farthest positive and nearest negative alone.
-        weight: Factor of the term, >= 0.
+        weight: Factor of the loss, >= 0.
+        **kwargs: reduction and name, as in keras.losses.Loss.
 
     Raises:
         ValueError: On a value out of range.
 
     Example:
-        >>> model.compile("sgd", loss=AngularTripletLoss(mining="hard").as_loss())
+        >>> model.compile("sgd", loss=AngularTripletLoss(mining="hard"))
 
     Reference: Deng et al., ArcFace, CVPR 2019, section 2.3; m = 0.35 in table 2. Mining: Hermans et al., In Defense of
     the Triplet Loss for Person Re-Identification, 2017, its batch-hard and batch-all losses, which it sums.
@@ -102,29 +109,26 @@ class AngularTripletLoss(Regularizer):
 
     reads = "embeddings"
 
-    def __init__(self, margin=0.35, mining="all", weight=1.0):
-        super().__init__(weight)
-        mend = " If that is in degrees, pass math.radians(margin)."
-        require_number(self, "margin", margin, 0, math.pi, "[0, pi) radians", below=True, mend=mend)
-        if mining not in MINING:
-            raise ValueError(f"mining must be one of {', '.join(map(repr, MINING))}. Received: mining={mining!r}.")
+    def __init__(self, margin: float = 0.35, mining: str = "all", weight: float = 1.0, **kwargs):
+        super().__init__(weight, **kwargs)
+        _arguments.require_radians("AngularTripletLoss", margin)
+        _arguments.require_one_of("AngularTripletLoss", "mining", mining, MINING)
         self.margin = float(margin)
         self.mining = mining
 
-    def per_sample(self, terms):
-        """Loss of each sample as the anchor, (batch,)."""
-        unit, _ = numerics.unit_normalize(terms.embeddings)
+    def per_sample(self, inputs: LossInputs) -> Tensor:
+        """Computes the loss of each sample as the anchor, (batch,)."""
+        unit, _ = numerics.unit_normalize(inputs.sample.embeddings)
         theta = numerics.safe_arccos(ops.matmul(unit, ops.transpose(unit)))
-        positive, negative = neighbours(terms)
+        positive, negative = neighbors(inputs)
         return MINING[self.mining](theta, positive, negative, self.margin)
 
-    def get_config(self):
-        """Arguments that build this regulariser again."""
+    def get_config(self) -> dict:
         return {"margin": self.margin, "mining": self.mining, **super().get_config()}
 
 
 def _all_triplets(theta, positive, negative, margin):
-    """Mean over each anchor's triplets, (batch,); theta (anchor, other), the others' kinds boolean alike."""
+    """Computes the mean over each anchor's triplets, (batch,); theta and both masks are (anchor, other)."""
     positive, negative = ops.cast(positive, theta.dtype), ops.cast(negative, theta.dtype)
     num_positives = ops.sum(positive, axis=1, keepdims=True)
     num_negatives = ops.sum(negative, axis=1, keepdims=True)
@@ -144,7 +148,7 @@ def _all_triplets(theta, positive, negative, margin):
 
 
 def _hardest_triplet(theta, positive, negative, margin):
-    """Hinge of the farthest positive and the nearest negative, (batch,)."""
+    """Computes the hinge of the farthest positive and the nearest negative, (batch,)."""
     farthest = ops.max(ops.where(positive, theta, ops.zeros_like(theta)), axis=1)
     nearest = ops.min(ops.where(negative, theta, ops.full_like(theta, math.pi)), axis=1)
     exists = ops.logical_and(ops.any(positive, axis=1), ops.any(negative, axis=1))

@@ -6,9 +6,9 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from keras_margin import backbones, heads, losses, optimizers
+from keras_margin import backbones, layers, losses, optimizers
 from keras_margin.backbones import prewhitening
-from keras_margin.model import EmbeddingModel
+from keras_margin.models import EmbeddingModel
 from keras_margin.training import _ramps
 
 
@@ -27,7 +27,7 @@ def build_model(recipe, num_classes):
             the backbone has not, or ramps what the head has not.
     """
     check_recipe(recipe, num_classes)
-    head = heads.get(recipe.head)(num_classes, regularizer=_regularizer(recipe), **dict(recipe.head_options))
+    head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.precision if recipe.precision != "float32" else before)
     try:
@@ -55,9 +55,9 @@ def check_recipe(recipe, num_classes):
     """
     if recipe.optimizer not in OPTIMIZERS:
         raise ValueError(f"Unknown optimizer {recipe.optimizer!r}. Known optimizers: {', '.join(sorted(OPTIMIZERS))}.")
-    head = heads.get(recipe.head)(num_classes, regularizer=_regularizer(recipe), **dict(recipe.head_options))
+    head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
     _ramps.check(recipe, head)
-    head.check_optimizer(OPTIMIZERS[recipe.optimizer](recipe))
+    layers.check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer](recipe))
     if recipe.backbone not in backbones.BACKBONES:
         names = ", ".join(sorted(backbones.BACKBONES))
         raise ValueError(f"Unknown backbone {recipe.backbone!r}. Known backbones: {names}.")
@@ -65,12 +65,12 @@ def check_recipe(recipe, num_classes):
         _weights_file(recipe.weights)
 
 
-def _regularizer(recipe):
+def _auxiliary_loss(recipe):
     """The sum of what the recipe adds to the head's loss, or None."""
     added = [losses.IAM(recipe.iam_beta)] if recipe.iam_beta else []
     for name, options in recipe.regularizers:
         if name not in losses.LOSSES:
-            raise ValueError(f"Unknown regularizer {name!r}. Known ones: {', '.join(sorted(losses.LOSSES))}.")
+            raise ValueError(f"Unknown auxiliary loss {name!r}. Known ones: {', '.join(sorted(losses.LOSSES))}.")
         added.append(losses.LOSSES[name](**dict(options)))
     total = None
     for term in added:

@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 
+from keras_margin import margins
 from keras_margin.training import _vitals
 
 _LOG = logging.getLogger("keras_margin.training")
@@ -136,7 +137,7 @@ def _shuffled(doctor, run, step, accuracy):
 
 def _stalled_sphereface(doctor, run, step, accuracy):
     head = run.model.head
-    if not hasattr(head, "annealing_lambda"):
+    if not head.margin.anneals:
         return None
     fell = step >= min(50, doctor.patience) and doctor._best > 0.3 and accuracy < 0.5 * doctor._best
     if not (fell or _stalls(doctor, run, step, accuracy)):
@@ -144,23 +145,22 @@ def _stalled_sphereface(doctor, run, step, accuracy):
     course = f"fell from {doctor._best:.1%} to {accuracy:.1%}" if fell else f"is {accuracy:.1%} after {step} updates"
     return (
         f"{type(head).__name__} has stalled: accuracy {course}, lambda is down to {head.annealing_lambda:.3g}, and the "
-        f"mean angle to its own prototype is {doctor.vitals[-1].theta:.0f} degrees, where a margin of {head.margin} "
-        f"turns at {180 / head.margin:.0f}. Lambda falls before the network can follow: try a slower fall "
+        f"mean angle to its own prototype is {doctor.vitals[-1].theta:.0f} degrees, where {head.margin} passes pi at "
+        f"{_vitals.angle_at_pi(head.margin):.0f}. Lambda falls before the network can follow: try a slower fall "
         "(head.gamma=0.01), a higher floor (head.lambda_min=10), a lower learning_rate, or head.margin=3."
     )
 
 
 def _margin_too_large(doctor, run, step, accuracy):
     head = run.model.head
-    has_margin = (head.margin or hasattr(head, "m1")) and not hasattr(head, "annealing_lambda")
+    has_margin = head.margin != margins.Softmax() and not head.margin.anneals
     if not has_margin or not _stalls(doctor, run, step, accuracy) or "shuffled labels" in doctor._said:
         return None
     now = doctor.vitals[-1]
     if "exploding length" in doctor._said and now.past_pi < 0.5:
         return None
-    margins = f"{head.m1}, {head.m2}, {head.m3}" if hasattr(head, "m1") else f"{head.margin:g}"
     return (
-        f"The margin ({margins}) is too large to start from scratch with: after {step} updates {accuracy:.1%} of the "
+        f"The margin, {head.margin}, is too large to start from scratch with: after {step} updates {accuracy:.1%} of the "
         f"training images are nearest to their own prototype, at {now.theta:.0f} degrees on average (the nearest other "
         f"at {now.nearest:.0f}), {now.past_pi:.0%} of them pushed past pi. Try margin_warmup_steps, a smaller margin, "
         "a smaller scale, or weights= of a network trained without margin."

@@ -58,7 +58,7 @@ class Logbook(collections.abc.Mapping):
         return len(self._names())
 
     def _names(self):
-        return [name for name in _READ if name != "lambda" or hasattr(self._model.head, "annealing_lambda")]
+        return [name for name in _READ if name != "lambda" or self._model.head.margin.anneals]
 
     def state(self):
         """What JSON can hold; `restore` reads it."""

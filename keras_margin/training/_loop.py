@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_margin import recipes
-from keras_margin.model import EmbeddingModel
+from keras_margin.models import EmbeddingModel
 from keras_margin.training import _batches, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
 from keras_margin.training._errors import lost_workers, plain_errors

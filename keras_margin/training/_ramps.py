@@ -1,65 +1,62 @@
-"""Margins and scales that rise during the first updates, as tensors in the head's place while a step is traced."""
+"""Margins and scales that rise during the first updates."""
 
-import contextlib
-
-import tensorflow as tf
-
-# Heads whose margin can rise, and the margin that is none.
-NO_MARGIN = {
-    "arcface": 0.0,
-    "cosface": 0.0,
-    "sphereface_arccos": 1.0,
-    "qamface": 0.0,
-    "adaface": 0.0,
-    "curricularface": 0.0,
-    "subcenter_arcface": 0.0,
-}
+import keras
 
 
 def check(recipe, head):
     """Raises ValueError where the recipe ramps what the head has not."""
-    if recipe.margin_warmup_steps and recipe.head not in NO_MARGIN:
-        anneals = "; it anneals by its own lambda" if hasattr(head, "annealing_lambda") else ""
-        raise ValueError(
-            f"margin_warmup_steps ramps the margin of {', '.join(NO_MARGIN)}. Received: head={recipe.head!r}{anneals}."
-        )
-    if recipe.scale_warmup_steps and (head.scale is None or head.bends_others):
+    if recipe.margin_warmup_steps:
+        if head.margin.anneals:
+            raise ValueError(
+                f"margin_warmup_steps ramps a margin, and {recipe.head!r} anneals by its own lambda. "
+                f"Received: margin_warmup_steps={recipe.margin_warmup_steps}."
+            )
+        try:
+            head.margin.scaled(0.5)
+        except ValueError as error:
+            raise ValueError(f"margin_warmup_steps ramps a margin. Received: head={recipe.head!r}. {error}") from error
+    if recipe.scale_warmup_steps and (
+        head.scale is None or not head.has_cosine_logits or not _has_cosine_negatives(head)
+    ):
         raise ValueError(
             "scale_warmup_steps needs a head with a scale of its own and plain cosines for the other classes. "
             f"Received: head={recipe.head!r}."
         )
 
 
-def now(recipe, head, step):
-    """(margin, scale) at an update, numbers; None for what is not ramped.
-
-    margin = none + (margin - none) min(1, step / margin_warmup_steps), and the scale likewise from scale_start.
-    """
-    return (
-        _at(recipe.margin_warmup_steps, NO_MARGIN.get(recipe.head, 0.0), head.margin, step, min),
-        _at(recipe.scale_warmup_steps, recipe.scale_start, head.scale, step, min),
-    )
+def _has_cosine_negatives(head):
+    return head.margin.negatives_are_cosines
 
 
-def _at(steps, start, end, step, smaller):
-    return start + (end - start) * smaller(1.0, step / steps) if steps else None
-
-
-@contextlib.contextmanager
-def in_place(recipe, head, step):
-    """Context in which the head's margin and scale are tensors of this step.
+def fractions(recipe, step, smaller=min):
+    """Returns how far margin and scale have risen at an update, in [0, 1]; None for what is not ramped.
 
     Args:
         recipe: recipes.Recipe.
-        head: Its head.
-        step: Float tensor (), updates so far.
+        step: Updates so far; a number, or a float tensor with `smaller=keras.ops.minimum`.
+        smaller: The smaller of two numbers.
     """
-    kept = head.margin, head.scale
-    margin = _at(recipe.margin_warmup_steps, NO_MARGIN.get(recipe.head, 0.0), head.margin, step, tf.minimum)
-    scale = _at(recipe.scale_warmup_steps, recipe.scale_start, head.scale, step, tf.minimum)
-    try:
-        head.margin = head.margin if margin is None else margin
-        head.scale = head.scale if scale is None else scale
-        yield
-    finally:
-        head.margin, head.scale = kept
+    steps = recipe.margin_warmup_steps, recipe.scale_warmup_steps
+    return tuple(smaller(1.0, step / of) if of else None for of in steps)
+
+
+def fractions_of_tensor(recipe, step):
+    """Returns `fractions` at an update that is a float tensor."""
+    return fractions(recipe, step, keras.ops.minimum)
+
+
+def margin_and_scale(recipe, head, margin_fraction, scale_fraction):
+    """Returns the (Margin, scale) to compute a step with; None for what is the head's own.
+
+    margin = none + (margin - none) * fraction, and the scale likewise from scale_start.
+    """
+    margin = None if margin_fraction is None else head.margin.scaled(margin_fraction)
+    rise = None if scale_fraction is None else (head.scale - recipe.scale_start) * scale_fraction
+    return margin, None if rise is None else recipe.scale_start + rise
+
+
+def now(recipe, head, step):
+    """Returns (margin, scale) at an update as numbers for the log; None for what is not ramped."""
+    margin, scale = margin_and_scale(recipe, head, *fractions(recipe, step))
+    # The log has one column: the part that a margin of several is known by, or else how far it has risen.
+    return None if margin is None else float(getattr(margin, "margin", fractions(recipe, step)[0])), scale

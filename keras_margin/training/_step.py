@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_margin import replicas
+from keras_margin.ops import replicas
 from keras_margin.training import _ramps
 
 
@@ -30,21 +30,23 @@ class Step:
     def _once(self, images, labels):
         self.traces += 1  # Python runs while the program is traced, and never again.
         step = tf.cast(tf.convert_to_tensor(self.model.optimizer.iterations), tf.float32)
-        # Outside the replicas, whose traces take turns: each would take the other's tensors.
-        with _ramps.in_place(self.recipe, self.model.head, step):
-            numbers, embeddings = self.strategy.run(self._replica, args=(images, labels))
+        ramps = _ramps.fractions_of_tensor(self.recipe, step)
+        numbers, embeddings = self.strategy.run(self._replica, args=(images, labels, *ramps))
         if self.averages is not None:
             self.averages.update(step)
         return self.strategy.experimental_local_results(numbers)[0], embeddings
 
     @tf.autograph.experimental.do_not_convert
-    def _replica(self, images, labels):
+    def _replica(self, images, labels, margin_fraction, scale_fraction):
         model, optimizer = self.model, self.model.optimizer
         # uint8 comes to the device as it is, a quarter of the bytes; float32 has every value of it.
         images = tf.cast(images, tf.float32)
+        margin, scale = _ramps.margin_and_scale(self.recipe, model.head, margin_fraction, scale_fraction)
         with tf.GradientTape() as tape:
             embeddings = model(images, training=True)
-            per_sample, hits = model.head.loss_and_hits(embeddings, labels, training=True)
+            per_sample, correct = model.head.loss_and_correct(
+                embeddings, labels, training=True, margin=margin, scale=scale
+            )
             loss = replicas.batch_mean(per_sample)
             for added in model.losses:
                 loss = loss + tf.cast(added, tf.float32) / replicas.count()
@@ -52,7 +54,7 @@ class Step:
         variables = model.trainable_variables
         gradients = self._limited(tape.gradient(scaled, variables), variables)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        numbers = tf.stack([loss, replicas.batch_mean(hits)]) * replicas.count()
+        numbers = tf.stack([loss, replicas.batch_mean(correct)]) * replicas.count()
         return numbers, embeddings
 
     def _limited(self, gradients, variables):

@@ -21,7 +21,7 @@ class Vitals:
     Attributes:
         theta: Mean angle to the own prototype, degrees.
         nearest: Mean angle to the nearest other prototype, degrees.
-        past_pi: Share of samples whose margin carries the angle past pi, where the target logit bends.
+        past_pi: Share of samples whose margin carries the angle past pi.
         length: Mean length of the embeddings.
         saturated: Share of samples whose own logit is over or under all others together by 30.
         dead: Share of the embedding's dimensions that are the same for every sample.
@@ -61,7 +61,7 @@ def measure(head, embeddings, labels):
     cosines[rows, labels] = -np.inf
     theta, best = np.arccos(own), cosines.max(axis=1)
     scale = lengths if head.scale is None else head.scale
-    if head.bends_others:
+    if not (head.has_cosine_logits and head.margin.negatives_are_cosines):
         saturated = np.zeros(len(x))
     else:
         # Others together: the largest, and the logarithm of how many weigh as much.
@@ -73,7 +73,7 @@ def measure(head, embeddings, labels):
     return Vitals(
         theta=float(np.degrees(theta.mean())),
         nearest=float(np.degrees(np.arccos(best).mean())),
-        past_pi=float(np.mean(_bent_angle(head, theta) > math.pi)),
+        past_pi=float(np.mean(head.margin.target_angle(theta) > math.pi)),
         length=float(lengths.mean()),
         saturated=float(np.mean(saturated)),
         dead=float(np.mean(deviation <= 1e-6 * max(1e-12, deviation.max()))),
@@ -89,16 +89,10 @@ def _met(num_classes, labels):
     return met, np.searchsorted(met, labels)
 
 
-def _bent_angle(head, theta):
-    """The angle that the margin makes of theta, of the heads whose margin is one."""
-    factor, added = 1.0, 0.0
-    if hasattr(head, "m1"):
-        factor, added = head.m1, head.m2
-    elif type(head).__name__ == "SphereFaceArccosHead":
-        factor = head.margin
-    elif type(head).__name__ in ("ArcFaceHead", "SubCenterArcFaceHead", "CurricularFaceHead"):
-        added = head.margin
-    return factor * theta + added
+def angle_at_pi(margin):
+    """Returns the angle, degrees, at which a margin's target angle reaches pi; 180 for one that adds nothing."""
+    theta = np.linspace(0, math.pi, 1801)
+    return float(np.degrees(theta[np.argmax(margin.target_angle(theta) >= math.pi - 1e-9)]))
 
 
 def first_not_finite(network, images):

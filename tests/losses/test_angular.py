@@ -128,7 +128,7 @@ MISUSE = [
     (lambda: AngularTripletLoss(margin=True), "margin=True"),
     (lambda: AngularTripletLoss(mining="semi"), "'all', 'hard'.*mining='semi'"),
     (lambda: IntraLoss(-1), "finite weight >= 0.*-1"),
-    (lambda: InterLoss().as_loss(), "InterLoss reads the head's prototypes.*regularizer="),
+    (lambda: InterLoss().as_loss(), "InterLoss reads the head's prototypes.*auxiliary_loss="),
 ]
 
 

@@ -59,7 +59,7 @@ def test_a_sum_is_the_sum_of_its_parts():
 def test_a_sum_survives_its_config():
     head = head_with(everything())
     again = type(head).from_config(head.get_config())
-    assert [type(term) for term in again.regularizer.terms] == [type(term) for term in head.regularizer.terms]
+    assert [type(term) for term in again.auxiliary_loss.terms] == [type(term) for term in head.auxiliary_loss.terms]
     # The weights of the first are not in the config: both say the same, built or not.
     assert again.get_config() == head.get_config()
 
@@ -122,7 +122,7 @@ def test_where_nothing_can_be_raised_a_bad_sample_spoils_no_other():
     if keras.backend.backend() == "torch":
         pytest.skip("PyTorch runs eagerly, where a bad sample is an error")
     head = head_with(CenterLoss(1.0) + RingLoss(1.0) + AngularTripletLoss() + ContrastiveLoss())
-    centers = head.regularizer.terms[0].centers
+    centers = head.auxiliary_loss.terms[0].centers
 
     def step(x, labels):
         with keras.StatelessScope() as scope:
@@ -169,7 +169,7 @@ def data():
 def test_a_model_trains_saves_and_goes_on_with_what_its_terms_have_learnt(data, tmp_path):
     images, labels = data
     term = CenterLoss(0.1) + RingLoss(0.1) + IAM(0.1)
-    model = km.EmbeddingModel(backbone(), km.ArcFaceHead(CLASSES, scale=SCALE, regularizer=term))
+    model = km.EmbeddingModel(backbone(), km.ArcFaceHead(CLASSES, scale=SCALE, auxiliary_loss=term))
     model.compile(keras.optimizers.SGD(0.02), jit_compile=JIT)
     history = model.fit(images, labels, batch_size=20, epochs=4, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
@@ -187,7 +187,7 @@ def test_a_model_trains_saves_and_goes_on_with_what_its_terms_have_learnt(data, 
         np.testing.assert_array_equal(found, want)
     assert again.head.get_config() == model.head.get_config()
     again.fit(images, labels, batch_size=20, verbose=0)
-    moved = again.head.regularizer.terms[0].centers
+    moved = again.head.auxiliary_loss.terms[0].centers
     assert np.any(ops.convert_to_numpy(moved) != ops.convert_to_numpy(center.centers))
     model.save_weights(tmp_path / "model.weights.h5")
     again.load_weights(tmp_path / "model.weights.h5")
@@ -199,7 +199,7 @@ def test_half_precision_leaves_terms_and_their_weights_in_float32():
     half, labels, found = X.astype("float16"), LABELS.astype("int32"), []
     for x, policy in ((half, "mixed_float16"), (half.astype("float32"), "float32")):
         term = CenterLoss(1.0) + RingLoss(1.0) + ContrastiveLoss()
-        head = km.NormSoftmaxHead(CLASSES, scale=SCALE, regularizer=term, dtype=keras.DTypePolicy(policy))
+        head = km.NormSoftmaxHead(CLASSES, scale=SCALE, auxiliary_loss=term, dtype=keras.DTypePolicy(policy))
         head.build((None, SIZE))
         head.prototypes.assign(batch()[1])
         assert {keras.backend.standardize_dtype(weight.dtype) for weight in head.weights} == {"float32"}
@@ -207,7 +207,7 @@ def test_half_precision_leaves_terms_and_their_weights_in_float32():
         def step(x, labels, head=head):
             with keras.StatelessScope() as scope:
                 value = head.compute_loss(x, labels, training=True)
-            learnt = [weight for weight in head.regularizer.weights if not weight.trainable]
+            learnt = [weight for weight in head.auxiliary_loss.weights if not weight.trainable]
             return [value, *(scope.get_current_value(weight) for weight in learnt)]
 
         found.append(compiled(step, x, labels))
@@ -237,7 +237,7 @@ def test_two_replicas_keep_the_centres_and_the_radius_of_one_device():
         alone.compute_loss(x, labels, training=True)
         for share in strategy.experimental_distribute_dataset(shares):
             step(*share)
-    for mirrored, single in zip(head.regularizer.weights, alone.regularizer.weights, strict=True):
+    for mirrored, single in zip(head.auxiliary_loss.weights, alone.auxiliary_loss.weights, strict=True):
         copies = strategy.experimental_local_results(mirrored.value)
         assert len(copies) == 2
         for copy in copies:

@@ -76,7 +76,7 @@ def test_margin_and_scale_rise_in_a_line_and_stay():
         ({"head": "sphereface", "margin_warmup_steps": 2}, "head='sphereface'; it anneals by its own lambda"),
         ({"head": "combined", "margin_warmup_steps": 2}, "ramps the margin of arcface, .*head='combined'"),
         ({"head": "qamface", "head_options": (), "scale_warmup_steps": 2}, "scale_warmup_steps needs.*'qamface'"),
-        ({"regularizers": (("intre", ()),)}, "Unknown regularizer 'intre'. Known ones: .*inter, intra"),
+        ({"auxiliary_losss": (("intre", ()),)}, "Unknown auxiliary_loss 'intre'. Known ones: .*inter, intra"),
         ({"freeze": ("stem*",)}, r"freeze='stem\*' matches no layer. .*: first, norm, slope, last"),
     ],
 )
@@ -220,7 +220,7 @@ def test_batches_that_are_short_count_by_their_samples():
     for replicas in (1, 2):
         keras.utils.set_random_seed(5)
         with training.make_strategy(replicas).scope():
-            head = heads.SphereFaceHead(6, scale=16.0, regularizer=losses.IAM(0.1))
+            head = heads.SphereFaceHead(6, scale=16.0, auxiliary_loss=losses.IAM(0.1))
             network = model.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
             network.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
         history = network.fit(batches, epochs=2, shuffle=False, verbose=0).history

@@ -1,0 +1,64 @@
+"""Every private API of Keras that the library uses, each with its reason and a test that fails when Keras moves it.
+
+`tests/test_private_keras.py` has the tests. Nothing else in the library imports from `keras.src`.
+"""
+
+from typing import Any
+
+import keras
+from keras.src.backend.common import global_state
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope as _in_symbolic_scope
+
+# Keras's losses that take probabilities unless they were made with from_logits=True.
+_CROSS_ENTROPIES = {
+    "SparseCategoricalCrossentropy",
+    "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "sparse_categorical_crossentropy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+}
+
+
+def in_symbolic_scope() -> bool:
+    """Tells whether Keras is tracing shapes, with values of its own making.
+
+    Before training Keras calls model and loss with placeholders, on TensorFlow with labels that are averages over the
+    replicas: floats. Checks of values have no meaning there.
+    """
+    return bool(_in_symbolic_scope())
+
+
+def compiled_loss() -> Any:
+    """Returns the one loss that the model now being called was compiled with; None where there is no such thing.
+
+    A layer that puts out logits cannot see otherwise that the loss behind it takes probabilities and clips them to
+    [0, 1]: no error, no gradient. Where the call context has moved, nothing is found out, and nothing breaks.
+    """
+    context = global_state.get_global_attribute("current_call_ctx")
+    model = getattr(context, "entry_layer", None)
+    loss = getattr(model, "loss", None) if isinstance(model, keras.Model) else None
+    while isinstance(loss, (list, tuple, dict)) and len(loss) == 1:
+        loss = next(iter(loss.values() if isinstance(loss, dict) else loss))
+    return None if isinstance(loss, (list, tuple, dict)) else loss
+
+
+def takes_probabilities(loss: Any) -> bool:
+    """Tells whether `loss` is one of Keras's cross-entropies with from_logits=False."""
+    try:
+        loss = keras.losses.get(loss)
+    except (TypeError, ValueError):
+        return False
+    if getattr(loss, "__name__", type(loss).__name__) not in _CROSS_ENTROPIES:
+        return False
+    return not (isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits", False))
+
+
+def higher_is_better(metric: keras.metrics.Metric) -> keras.metrics.Metric:
+    """Marks a metric as one to maximise; returns it.
+
+    ModelCheckpoint, EarlyStopping and ReduceLROnPlateau with mode="auto" read it off the metric. Keras sets it on its
+    own metrics, and has no public way to.
+    """
+    metric._direction = "up"
+    return metric

@@ -1,0 +1,422 @@
+"""MarginHead: the Keras layer behind an embedding that holds the prototypes and a margin's state."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from keras_margin import _arguments, _cosine_source, _keras, losses, margins
+from keras_margin._typing import Shape, State, Tensor
+from keras_margin.layers import _expand, _head_loss, sampling
+from keras_margin.ops import _margin_softmax, memory, numerics, sharding
+from keras_margin.ops._steps import GRADIENTS, Settings
+from keras_margin.ops.negatives import cosine_matrix
+
+PACKAGE = losses.PACKAGE
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MarginHead(keras.layers.Layer):
+    """Holds the class prototypes and the state of a margin, and calls `ops.margin_softmax` with them.
+
+        head(embeddings)                        cosines (batch, num_classes)
+        head(embeddings, labels)                scaled logits with the margin on the target
+        head.loss                               Keras loss on (labels, cosines)
+        head.compute_loss(embeddings, labels)   loss of each sample (batch,), by the best implementation
+
+    All four agree to float32 rounding, in value and in gradient. Everything is computed in float32 under every dtype
+    policy: half precision cannot hold what a margin is about.
+
+    Weights: `prototypes`, (num_classes, embedding_size), float32, a row a class, of which the direction counts; and the
+    margin's state, not trainable. Training batches update the state, once each, before their own margin is taken.
+
+    Bad samples (label outside [0, num_classes), NaN or inf in the embedding) raise; under XLA and JAX's jit, which
+    cannot raise, such a sample's loss is +inf and its gradient zero. A zero embedding is at pi/2 from every class and
+    has a zero gradient.
+
+    Args:
+        num_classes: Number of classes, >= 2.
+        margin: keras_margin.margins.Margin, or the name of one.
+        scale: s, factor of the logits, > 0. None: each embedding's own norm.
+        auxiliary_loss: keras_margin.losses.AuxiliaryLoss added to the loss, such as IAM(0.1) + IntraLoss(); or None.
+        gradient: "exact", or "straight_through": forward as written, backward as if the target logit were cos(theta),
+            the way insightface's current training code detaches its margin.
+        implementation: "reference", "fused", "streaming", or "auto": the fastest that the margin has and memory allows.
+        centers: Prototypes a class, of which the nearest counts, (num_classes, centers, embedding_size); None for one.
+        sample_rate: Share of the classes that a training batch uses in `compute_loss`, (0, 1]: its own, and random
+            others. Evaluation and export use all. The accuracy of a training batch is then among the classes used. It
+            needs an optimiser that leaves the other rows alone: keras_margin.optimizers.SGDWithL2. TensorFlow only.
+        sample_seed: Int >= 0, chooses the classes, together with the saved number of the training batch.
+        prototypes_initializer: Keras initializer. Default: normal with stddev 0.01, as insightface's.
+        **kwargs: As in keras.layers.Layer.
+
+    Call arguments:
+        embeddings: Float tensor (batch, embedding_size), any length of rows.
+        labels: Integer tensor (batch,) or (batch, 1), or None.
+        sample_weight: Float tensor (batch,), or None. With labels: weights of the samples in what the head adds to the
+            model's losses, its auxiliary loss and MagFace's penalty. Pass what `fit` gets as sample_weight.
+        training: Python bool. A training batch updates the margin's state.
+
+    Raises:
+        ValueError: On a value out of range.
+        TypeError: On a margin or an auxiliary loss that is none.
+
+    Example:
+        >>> head = keras_margin.MarginHead(10, keras_margin.margins.ArcFace(0.5))
+        >>> model = keras.Sequential([keras.Input((4,)), head])
+        >>> model.compile("sgd", loss=head.loss)
+
+    Reference: the softmax with normalised weights and features of ArcFace, CVPR 2019, eq. 2 and 3.
+    """
+
+    # Whether logits are functions of cosines; a head of inner products has others.
+    has_cosine_logits = True
+    # Whether a subclass takes the margin's fields as arguments of its own __init__.
+    _spells_out_margin = False
+
+    def __init__(
+        self,
+        num_classes: int,
+        margin: margins.Margin | str,
+        scale: float | None = 64.0,
+        *,
+        auxiliary_loss: losses.AuxiliaryLoss | None = None,
+        gradient: str = "exact",
+        implementation: str = "auto",
+        centers: int | None = None,
+        sample_rate: float = 1.0,
+        sample_seed: int = 0,
+        prototypes_initializer: Any = None,
+        **kwargs: Any,
+    ):
+        # Whatever the policy: half precision cannot hold what a margin is about. A clip at 1 - 1e-7 is 1 in float16.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        owner = type(self).__name__
+        _arguments.require_integer(owner, num_classes, 2, math.inf, "num_classes")
+        self.margin = margins.get(margin)
+        if scale is not None:
+            _arguments.require_number(owner, "scale", scale, above=True)
+        _arguments.require_one_of(owner, "gradient", gradient, GRADIENTS)
+        if gradient == "straight_through" and self.margin.no_straight_through:
+            raise ValueError(
+                f"gradient='straight_through' takes d target / d cos = 1, {self.margin.no_straight_through}. "
+                f"{owner} has gradient='exact' alone. Received: gradient={gradient!r}."
+            )
+        if centers is not None:
+            _arguments.require_integer(owner, centers, 1, math.inf, "centers")
+        self.num_classes, self.centers = int(num_classes), centers
+        self.scale = None if scale is None else float(scale)
+        self.auxiliary_loss = losses.get(auxiliary_loss)
+        self.gradient, self.implementation = gradient, implementation
+        sampling.check(owner, sample_rate, sample_seed, self.auxiliary_loss)
+        self.sample_rate, self.sample_seed = float(sample_rate), int(sample_seed)
+        self.implementation_for(None)  # Raises where it cannot compute this head.
+        self.prototypes_initializer = keras.initializers.get(
+            prototypes_initializer or keras.initializers.RandomNormal(stddev=0.01)
+        )
+        self.prototypes = self.sample_step = None
+        self.recent_sources = _cosine_source.recent_sources()
+        self._state_weights: list = []
+
+    def build(self, embeddings_shape: Shape) -> None:
+        """Creates the prototypes for embeddings of `embeddings_shape`, (batch, embedding_size), and the margin's state."""
+        if len(embeddings_shape) != 2 or embeddings_shape[-1] is None:
+            raise ValueError(
+                f"{type(self).__name__} needs embeddings of shape (batch, embedding_size), the last known. "
+                f"Received: shape={tuple(embeddings_shape)}. End the backbone with Flatten or global pooling."
+            )
+        sharding.check(type(self).__name__, self.implementation)
+        size = int(embeddings_shape[-1])
+        self.prototypes = self.add_weight(
+            name="prototypes",
+            shape=prototypes_shape(self, size),
+            initializer=self.prototypes_initializer,
+            dtype="float32",
+            autocast=False,
+        )
+        self._state_weights = add_state(self, self.margin.initial_state())
+        if self.sample_rate < 1:
+            self.sample_step = sampling.add_step(self)
+        if self.auxiliary_loss is not None:
+            self.auxiliary_loss.build_for(self.num_classes, size)
+        self.built = True
+
+    # --- The margin's state ---------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The margin's state: its weights, structured as `margin.initial_state()`; empty for most margins."""
+        return tree.pack_sequence_as(self.margin.initial_state(), self._state_weights)
+
+    def _update_state(self, state: State) -> None:
+        for weight, value in zip(self._state_weights, tree.flatten(state), strict=True):
+            weight.assign(value)
+
+    @property
+    def annealing_lambda(self) -> float | None:
+        """The present lambda of an annealed margin, a Python float; None for the other margins."""
+        state = self.state if self.built else self.margin.initial_state()
+        value = self.margin.annealing_lambda(tree.map_structure(numerics.as_tensor, state))
+        return None if value is None else float(ops.convert_to_numpy(value))
+
+    # --- The four ways --------------------------------------------------------------------------------------------
+
+    def settings(self, margin: margins.Margin | None = None, scale: Tensor | float | None = None) -> Settings:
+        """Returns what a loss is computed with; `margin` and `scale` take the place of the head's, as schedules need."""
+        scale = self.scale if scale is None else scale
+        return Settings(margin or self.margin, scale, self.auxiliary_loss, self.gradient, type(self).__name__)
+
+    def call(
+        self,
+        embeddings: Tensor,
+        labels: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool = False,
+    ) -> Tensor:
+        """Computes cosines, or with labels the margin logits; (batch, num_classes), float32."""
+        embeddings, training = ops.cast(embeddings, "float32"), bool(training)
+        if training:
+            call = "head.loss" if labels is None else "head(embeddings, labels)"
+            sampling.refuse(type(self).__name__, self.sample_rate, call)
+        if labels is None:
+            return _cosines(self, embeddings, training)
+        _head_loss.require_loss_on_logits(type(self).__name__)
+        logits, added, state = self._margin_logits(embeddings, labels, training)
+        if added is not None:
+            self.add_loss(_head_loss.weighted_mean(added, sample_weight))
+        if training:
+            self._update_state(state)
+        return _cosine_source.with_source(logits, _cosine_source.CosineSource(self, is_logits=True))
+
+    def _margin_logits(self, embeddings: Tensor, labels: Tensor, training: bool):
+        """Returns (logits, what is added to each sample's cross-entropy or None, state)."""
+        state = tree.map_structure(numerics.as_tensor, self.state)
+        prototypes = numerics.as_tensor(self.prototypes)
+        return _margin_softmax.margin_logits(self.settings(), embeddings, prototypes, labels, state, training)
+
+    @property
+    def depends_on_norm(self) -> bool:
+        """Whether the logits depend on the embedding's length, which cosines do not carry."""
+        return self.scale is None or self.margin.needs_norm
+
+    @property
+    def loss(self) -> keras.losses.Loss:
+        """A Keras loss on (labels, cosines) with this head's margin, scale and auxiliary loss."""
+        return _head_loss.HeadLoss(self)
+
+    def compute_loss(self, embeddings: Tensor, labels: Tensor, training: bool = False) -> Tensor:
+        """Computes the loss of each sample: margin, softmax cross-entropy and auxiliary loss.
+
+        Args:
+            embeddings: Float tensor (batch, embedding_size).
+            labels: Integer tensor (batch,) or (batch, 1).
+            training: Python bool; True in a training step, so that the margin's state is updated.
+
+        Returns:
+            Float32 tensor (batch,).
+        """
+        return self.loss_and_correct(embeddings, labels, training=training)[0]
+
+    def loss_and_correct(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        *,
+        training: bool = False,
+        margin: margins.Margin | None = None,
+        scale: Tensor | float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Computes `compute_loss`, and from the same pass which samples are nearest to their own prototype.
+
+        Args:
+            embeddings: As in `compute_loss`.
+            labels: As in `compute_loss`.
+            training: As in `compute_loss`.
+            margin: Margin for this call in place of the head's, of the same class: a schedule's.
+            scale: Scale for this call in place of the head's; a number or scalar tensor.
+
+        Returns:
+            (loss, correct): float32 tensors (batch,); correct is 1.0 where the nearest prototype is the label's, without
+            margin. A tie is 0.0.
+        """
+        embeddings = ops.cast(ops.convert_to_tensor(embeddings), "float32")
+        if not self.built:
+            self.build(embeddings.shape)
+        sampled, prototypes = None, self.prototypes
+        if training and self.sample_rate < 1:
+
+            def sampled(labels):
+                rate, seed = self.sample_rate, self.sample_seed
+                return sampling.sample_rows(self.prototypes, self.sample_step, labels, rate, seed)
+        else:
+            prototypes = numerics.as_tensor(prototypes)
+        state = tree.map_structure(numerics.as_tensor, self.state)
+        found = _margin_softmax.softmax_loss(
+            self.settings(margin, scale), embeddings, prototypes, labels, state, training, self.implementation, sampled
+        )
+        if training:
+            self._update_state(found.state)
+        return found.loss, found.correct
+
+    def loss_from_cosines(
+        self, labels: Tensor, cosines: Tensor, embeddings: Tensor | None = None, training: bool = False
+    ) -> Tensor:
+        """Computes the loss of each sample from its cosines (batch, num_classes): what `head.loss` computes.
+
+        Exact but for what a float32 cosine cannot hold: angles within 3.5e-4 rad of 0 or pi.
+
+        Args:
+            labels: Integer tensor (batch,) or (batch, 1).
+            cosines: Float tensor (batch, num_classes), as the head puts them out.
+            embeddings: Float tensor (batch, embedding_size) that the cosines were made from; needed by heads and
+                auxiliary losses that read more than cosines.
+            training: Whether this is a training batch.
+
+        Returns:
+            Float32 tensor (batch,).
+
+        Raises:
+            ValueError: On cosines of another shape, or without embeddings where they are needed.
+        """
+        source = _cosine_source.source_of(cosines)
+        if source is not None:
+            if source.head is not self:
+                return source.head.loss_from_cosines(labels, cosines)
+            if source.is_logits:
+                _head_loss.refuse_logits(type(self).__name__)
+            embeddings, training = source.embeddings, source.training
+            cosines = cosines if source.cosines is None else source.cosines
+        if cosines.shape[-1] != self.num_classes:
+            raise ValueError(
+                f"{type(self).__name__}'s loss takes this head's cosines, (batch, {self.num_classes}). "
+                f"Received: shape={tuple(cosines.shape)}. The head must be the model's last layer."
+            )
+        loss, state = self._from_cosines(cosines, labels, embeddings, training)
+        if training:
+            self._update_state(state)
+        return loss
+
+    def _from_cosines(self, cosines: Tensor, labels: Tensor, embeddings: Tensor | None, training: bool):
+        """Returns (loss of each sample, state)."""
+        state = tree.map_structure(numerics.as_tensor, self.state)
+        prototypes = numerics.as_tensor(self.prototypes) if self.built else None
+        return _margin_softmax.loss_from_cosines(
+            self.settings(), cosines, labels, state, embeddings, prototypes, training
+        )
+
+    # --- Planning, growing, saving --------------------------------------------------------------------------------
+
+    def implementation_for(self, batch_size: int | None = None) -> str:
+        """Returns the name of the implementation that `compute_loss` runs on a batch of this size in each replica.
+
+        Args:
+            batch_size: Int >= 1; None, as in a program traced for batches of any size, counts as 1,024.
+        """
+        used = sampling.num_sampled(self.sample_rate, self.num_classes, batch_size)
+        shape = (used, *prototypes_shape(self, 1)[1:])
+        return _margin_softmax.choose_implementation(
+            self.implementation, type(self).__name__, self.margin, self.scale, shape, batch_size
+        )
+
+    def expand(self, num_classes: int, embeddings: Any = None, labels: Any = None) -> "MarginHead":
+        """Returns a head of more classes, with the old rows and all state; see `expand`."""
+        return _expand.expand(self, num_classes, embeddings, labels)
+
+    def compute_output_shape(self, embeddings_shape: Shape, *args: Shape, **kwargs: Any) -> Shape:
+        """Returns (batch, num_classes)."""
+        return (embeddings_shape[0], self.num_classes)
+
+    def get_config(self) -> dict:
+        """Returns the arguments that build this head again."""
+        serialize = keras.saving.serialize_keras_object
+        margin = self.margin.get_config() if self._spells_out_margin else {"margin": serialize(self.margin)}
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            **margin,
+            "scale": self.scale,
+            "auxiliary_loss": None if self.auxiliary_loss is None else serialize(self.auxiliary_loss),
+            "gradient": self.gradient,
+            "implementation": self.implementation,
+            "centers": self.centers,
+            "sample_rate": self.sample_rate,
+            "sample_seed": self.sample_seed,
+            "prototypes_initializer": keras.initializers.serialize(self.prototypes_initializer),
+        }
+
+
+def _cosines(head: MarginHead, embeddings: Tensor, training: bool) -> Tensor:
+    """Computes a head's cosines, with what its loss needs attached."""
+    # A bad row must not reach the prototypes: through the product's gradient it would spoil them all.
+    finite = ops.all(ops.isfinite(embeddings), axis=1, keepdims=True)
+    embeddings = ops.where(finite, embeddings, ops.zeros_like(embeddings))
+    unit, _ = numerics.unit_normalize(embeddings)
+    cosines = ops.where(finite, cosine_matrix(unit, numerics.as_tensor(head.prototypes)), math.nan)
+    if _keras.in_symbolic_scope():
+        return cosines
+    source = _cosine_source.CosineSource(head, cosines if training else None, embeddings, training)
+    return _cosine_source.with_source(_cosine_source.guarded(cosines) if training else cosines, source)
+
+
+def prototypes_shape(head: MarginHead, embedding_size: int) -> tuple[int, ...]:
+    """Returns the shape of a head's prototypes."""
+    centers = () if head.centers is None else (head.centers,)
+    return (head.num_classes, *centers, embedding_size)
+
+
+def add_state(layer: keras.layers.Layer, initial: State) -> list[keras.Variable]:
+    """Adds a weight for each number of a margin's initial state, named by its field; returns them in tree order."""
+    fields = getattr(initial, "_fields", ())
+    paths = [path for path, _ in tree.flatten_with_path(initial)]
+    names = fields if len(fields) == len(paths) else ["_".join(["state", *map(str, path)]) for path in paths]
+    return [
+        layer.add_weight(
+            name=name,
+            shape=np.shape(value),
+            initializer=keras.initializers.Constant(value),
+            dtype="int32" if np.asarray(value).dtype.kind in "iub" else "float32",
+            trainable=False,
+            autocast=False,
+            aggregation="only_first_replica",  # All replicas compute the same.
+        )
+        for name, value in zip(names, tree.flatten(initial), strict=True)
+    ]
+
+
+def memory_of(
+    head: MarginHead,
+    batch_size: int,
+    embedding_size: int | None = None,
+    implementation: str | None = None,
+    slots: int = 1,
+) -> memory.Memory:
+    """Estimates what training a head needs on each device, analytically; tests compare it with measured peaks.
+
+    Args:
+        head: MarginHead.
+        batch_size: Int >= 1, samples on a device at a time.
+        embedding_size: Int >= 1; None once the head is built.
+        implementation: "reference", "fused" or "streaming"; None for the head's own choice.
+        slots: Tensors that the optimiser keeps for a weight: 1 for SGD with momentum, 2 for Adam.
+
+    Returns:
+        keras_margin.ops.Memory. It is for TensorFlow on a CPU, where it was measured; elsewhere a first guess.
+
+    Raises:
+        ValueError: Where the size is unknown, or the implementation.
+
+    Example:
+        >>> round(memory_of(keras_margin.ArcFaceHead(85_742), 512, 512).total / 2**20)  # MiB
+        714
+    """
+    size = embedding_size or (head.prototypes.shape[-1] if head.built else None)
+    if size is None:
+        raise ValueError(f"{type(head).__name__} is not built: memory() needs embedding_size.")
+    weights = (head.centers or 1) * head.num_classes * size
+    used = sampling.num_sampled(head.sample_rate, head.num_classes, batch_size)
+    implementation = implementation or head.implementation_for(batch_size)
+    peak = memory.sampled_bytes if head.sample_rate < 1 else memory.peak_bytes
+    working = peak(implementation, batch_size, used * (head.centers or 1), size)
+    return memory.Memory(implementation, batch_size, used, 4 * weights, slots * 4 * weights, working)

@@ -1,0 +1,272 @@
+"""EmbeddingModel: the model is the embedder, the head lives in its loss."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_margin import _keras, backbones, layers, losses
+from keras_margin._typing import Shape, Tensor
+from keras_margin.models._compile import class_metrics, one_loss_weight
+from keras_margin.models._pixel_range import check_pixel_range
+from keras_margin.ops import replicas, validation
+
+PACKAGE = "keras_margin"
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class EmbeddingModel(keras.Model):
+    """A backbone that trains under a margin head and predicts embeddings.
+
+    `fit(images, labels)` reports `loss` (margin and auxiliary loss included) and `accuracy` (nearest prototype, no
+    margin, not weighted by sample weights); `predict(images)` returns the backbone's embeddings, not normalised: no
+    label input, nothing to cut off.
+
+    Batch normalisation under tf.distribute: Keras keeps one set of moving statistics a replica and lets them drift
+    apart. Under several replicas this model switches each BatchNormalization of its backbone to the statistics of the
+    global batch when it is compiled, so that two replicas train as one device and every copy predicts the same.
+
+    Args:
+        backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones, your own,
+            subclassed ones included; with a `tail` also one that ends in a feature map (batch, height, width, channels),
+            such as those of keras.applications with include_top=False, or keras-hub's.
+        head: A MarginHead.
+        tail: How a feature map becomes an embedding: "bn-dropout-fc-bn" (ArcFace), "gdc" (MobileFaceNet) or "gap"; None
+            for a backbone that ends in embeddings.
+        embedding_size: Numbers an image that a tail gives; None for 512.
+        **kwargs: As in keras.Model.
+
+    Raises:
+        TypeError: Where the backbone is no Keras model, or the head no MarginHead.
+        ValueError: Where the tail does not fit the backbone, or a size is given without a tail.
+
+    Example:
+        >>> backbone = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+        >>> model = EmbeddingModel(backbone, head=keras_margin.ArcFaceHead(10))
+        >>> model.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+        >>> model.predict(np.zeros((2, 8)), verbose=0).shape
+        (2, 4)
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        head: layers.MarginHead,
+        tail: str | None = None,
+        embedding_size: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(backbone, keras.Layer):
+            raise TypeError(f"EmbeddingModel needs a Keras model as backbone. Received: {backbone!r}.")
+        if not isinstance(head, layers.MarginHead):
+            raise TypeError(f"EmbeddingModel needs a MarginHead as head, such as ArcFaceHead(10). Received: {head!r}.")
+        if tail is not None:
+            backbone = backbones.with_tail(backbone, tail, embedding_size or 512)
+        elif embedding_size is not None:
+            raise ValueError(
+                "embedding_size is the size of what a tail gives; without a tail the backbone has its own. "
+                f"Received: embedding_size={embedding_size}, tail=None."
+            )
+        self.embedder = backbone
+        self.head = head
+        self.accuracy_tracker = _keras.higher_is_better(keras.metrics.Mean(name="accuracy"))
+        self._has_class_metrics = False
+        self._loss_weight = 1.0
+        if backbone.built and len(getattr(backbone, "output_shape", ())) == 2:
+            self.build(backbone.input_shape)
+
+    def build(self, input_shape: Shape) -> None:
+        """Builds the backbone for `input_shape` and the head for what comes out of it."""
+        output_shape = self.compute_output_shape(input_shape)
+        if not self.head.built:
+            self.head.build(output_shape)
+        self.built = True
+
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """Computes embeddings (batch, embedding_size), not normalised."""
+        return self.embedder(inputs, training=training)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Returns (batch, embedding_size)."""
+        try:
+            if not self.embedder.built:
+                self.embedder.build(input_shape)
+            return tuple(self.embedder.compute_output_shape(input_shape))
+        except NotImplementedError:
+            # A subclassed model says neither. Called on a symbol it is built, and shows its output.
+            return tuple(self.embedder(keras.KerasTensor(tuple(input_shape), self.embedder.input_dtype)).shape)
+
+    # --- Training -------------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "sgd",
+        loss: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        loss_weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Configures training, as keras.Model.compile does, with the head's loss.
+
+        Args:
+            optimizer: Keras optimiser.
+            loss: Must be None.
+            metrics: Further metrics on (labels, cosines), in any form that Keras takes for one output; they cost one
+                more (batch, num_classes) product a step. "accuracy" is there already.
+            weighted_metrics: As metrics, weighted by the sample weights.
+            loss_weights: Factor of the loss: a number, or a list or dict with one. What the backbone's layers add is
+                not multiplied.
+            **kwargs: As in keras.Model.compile.
+
+        Raises:
+            ValueError: Where a loss is given, metrics for several outputs, or a head that samples its classes with an
+                optimiser that would touch all prototypes.
+        """
+        if loss is not None:
+            raise ValueError(
+                "EmbeddingModel trains with its head's loss: compile without loss=. For another loss over the same "
+                f"backbone, compile keras.Sequential([backbone, head]). Received: loss={loss!r}."
+            )
+        self._loss_weight = one_loss_weight(loss_weights)
+        metrics = class_metrics(metrics, "metrics")
+        weighted_metrics = class_metrics(weighted_metrics, "weighted_metrics")
+        self._has_class_metrics = bool(metrics or weighted_metrics)
+        if _replicas_of(self) > 1:
+            synchronize_batch_norm(self.embedder)
+        super().compile(optimizer=optimizer, loss=None, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
+        layers.check_optimizer(self.head.sample_rate, self.optimizer)
+        self.head.margin = self.head.margin.with_accumulation(accumulation_steps(self.optimizer))
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
+        """Trains, as keras.Model.fit does.
+
+        Raises:
+            ValueError: Before the first step, on labels given as an array that the head has no class for. Labels of a
+                data set are checked batch by batch.
+        """
+        owner, num_classes = type(self.head).__name__, self.head.num_classes
+        validation.check_all_labels(y, num_classes, owner)
+        check_pixel_range(x, self.embedder)
+        if isinstance(validation_data, (tuple, list)):
+            try:
+                validation.check_all_labels(validation_data[1], num_classes, owner)
+            except ValueError as error:
+                raise ValueError(
+                    f"validation_data: {error} If these are people that are not trained on, their loss is undefined: "
+                    "measure them by verification instead, with training.Verification or keras_margin.evaluation on "
+                    "model.predict(images)."
+                ) from error
+        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates, as keras.Model.evaluate does."""
+        check_pixel_range(x, self.embedder)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Tensor:
+        """Computes the head's loss over the batch, and adds what the backbone's layers add; a scalar."""
+        if y is None:
+            raise ValueError("EmbeddingModel trains on (images, labels). Received no labels.")
+        per_sample, correct = self.head.loss_and_correct(y_pred, y, training=training)
+        self.accuracy_tracker.update_state(correct)
+        if self._has_class_metrics:
+            # Here and not in compute_metrics, where the JAX trainer has taken the weights away.
+            self._compile_metrics.update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
+        if sample_weight is not None:
+            per_sample, _ = losses.without_unweighted(per_sample, sample_weight)
+            per_sample = per_sample * ops.reshape(ops.cast(sample_weight, per_sample.dtype), (-1,))
+        total = self._loss_weight * replicas.batch_mean(per_sample)
+        for loss in self.losses:
+            total = total + self._aggregate_additional_loss(ops.cast(loss, total.dtype))
+        return total
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
+        """Returns `loss`, `accuracy`, and the compiled metrics on (labels, cosines), which compute_loss updated."""
+        if self._has_class_metrics and not self._compile_metrics.built:
+            # Keras builds metrics by calling this on symbols; the shapes are all that counts.
+            cosines = ops.zeros((ops.shape(y_pred)[0], self.head.num_classes))
+            return super().compute_metrics(x, y, cosines, sample_weight)
+        return self.get_metrics_result()
+
+    @property
+    def metrics(self) -> list:
+        """All metrics, `accuracy` among them."""
+        known = super().metrics
+        return known if self.accuracy_tracker in known else [*known, self.accuracy_tracker]
+
+    # --- Saving ---------------------------------------------------------------------------------------------------
+
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Saves the model as a `.keras` file, as keras.Model.save does.
+
+        Raises:
+            ValueError: On another format: no other holds a head and its state.
+        """
+        if not str(filepath).endswith((".keras", ".zip")):
+            raise ValueError(
+                f"EmbeddingModel is saved as a .keras file, the one format that it can be read back from. "
+                f"Received: filepath={str(filepath)!r}. For a device see keras_margin.export."
+            )
+        super().save(filepath, *args, **kwargs)
+
+    def get_compile_config(self) -> dict:
+        """Returns what `compile` was called with."""
+        config = super().get_compile_config()
+        if config:
+            config.pop("loss", None)
+            config["loss_weights"] = self._loss_weight
+        return config
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles with what `get_compile_config` returned."""
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(**{name: value for name, value in config.items() if name != "loss"})
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
+    def get_config(self) -> dict:
+        """Returns backbone and head, serialised."""
+        serialize = keras.saving.serialize_keras_object
+        config = {"name": self.name, "trainable": self.trainable}
+        return {**config, "backbone": serialize(self.embedder), "head": serialize(self.head)}
+
+    @classmethod
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "EmbeddingModel":
+        """Builds the model that `get_config` described."""
+        config = dict(config)
+        for part in ("backbone", "head"):
+            config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
+        trainable = config.pop("trainable", True)
+        model = cls(**config)
+        model.trainable = trainable
+        return model
+
+
+def accumulation_steps(optimizer: Any) -> int:
+    """Returns how many batches the optimiser gathers for an update, >= 1; a loss-scaling one asks the inner one."""
+    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return getattr(optimizer, "gradient_accumulation_steps", None) or 1
+
+
+def synchronize_batch_norm(model: keras.Model) -> None:
+    """Makes every BatchNormalization in `model` normalise by the statistics of the global batch under tf.distribute.
+
+    TensorFlow backend only; elsewhere there is one program and nothing to synchronise.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+
+
+def _replicas_of(model: keras.Model) -> int:
+    """Returns the replicas that the model trains in: of the strategy it was made under, wherever it is compiled."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    return model.distribute_strategy.num_replicas_in_sync
