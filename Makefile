@@ -36,7 +36,7 @@ help:
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
 	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
 	@echo 'make lint        ruff check and format --check'
-	@echo 'make format      rewrite what a tool can: code layout, import order, BUILD'
+	@echo 'make format      rewrite what a tool can: code layout, import order'
 	@echo 'make clean       remove the environments and every cache'
 	@echo 'PYTHON=python3.12 picks the interpreter.'
 
@@ -74,7 +74,6 @@ lint: $(TEST_READY)
 format: $(TEST_READY)
 	.venv/bin/ruff check --fix --quiet
 	.venv/bin/ruff format --quiet
-	.venv/bin/python tests/test_build_file.py --write
 
 clean:
 	rm -rf .venv .venv-torch export/web/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
