@@ -32,7 +32,7 @@ def expand(head: Any, num_classes: int, embeddings: Any = None, labels: Any = No
     Example:
         >>> head = keras_margin.ArcFaceHead(10)
         >>> head.build((None, 4))
-        >>> expand(head, 12).prototypes.shape
+        >>> tuple(expand(head, 12).prototypes.shape)
         (12, 4)
     """
     owner = f"{type(head).__name__}.expand"

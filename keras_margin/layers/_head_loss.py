@@ -26,6 +26,11 @@ class HeadLoss(keras.losses.Loss):
         head: The MarginHead it is asked of, or None. Only a weak reference is kept: with a strong one a model's files
             would be read and written in a circle.
         reduction, name: As in keras.losses.Loss.
+
+    Example:
+        >>> head = keras_margin.ArcFaceHead(10)
+        >>> model = keras.Sequential([keras.Input((4,)), head])
+        >>> model.compile("sgd", loss=head.loss)
     """
 
     def __init__(self, head: Any = None, reduction: str = "sum_over_batch_size", name: str = "margin_loss"):

@@ -408,8 +408,9 @@ def memory_of(
         ValueError: Where the size is unknown, or the implementation.
 
     Example:
-        >>> round(memory_of(keras_margin.ArcFaceHead(85_742), 512, 512).total / 2**20)  # MiB
-        714
+        >>> head = keras_margin.ArcFaceHead(85_742, implementation="fused")
+        >>> round(memory_of(head, batch_size=512, embedding_size=512).total / 2**20)  # MiB
+        694
     """
     size = embedding_size or (head.prototypes.shape[-1] if head.built else None)
     if size is None:

@@ -128,7 +128,14 @@ def refuse(owner: str, sample_rate: float, call: str) -> None:
 
 
 def check_optimizer(sample_rate: float, optimizer: Any) -> None:
-    """Raises ValueError where classes are sampled and the optimiser would touch every prototype all the same."""
+    """Raises ValueError where classes are sampled and the optimiser would touch every prototype all the same.
+
+    Example:
+        >>> check_optimizer(0.1, keras_margin.optimizers.SGDWithL2(0.1))
+        >>> check_optimizer(0.1, keras.optimizers.Adam())
+        Traceback (most recent call last):
+        ValueError: sample_rate=0.1 needs an optimiser that leaves the prototypes alone which a batch did not use; ...
+    """
     if sample_rate == 1:
         return
     hint = "Use keras_margin.optimizers.SGDWithL2 without gradient_accumulation_steps"

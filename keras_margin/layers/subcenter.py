@@ -65,7 +65,7 @@ class SubCenterArcFaceHead(MarginHead):
         Example:
             >>> head = SubCenterArcFaceHead(2, centers=2)
             >>> head.build((None, 2))
-            >>> head.prototypes.assign([[[1, 0], [0, 1]], [[-1, 0], [0, -1]]])
+            >>> _ = head.prototypes.assign([[[1, 0], [0, 1]], [[-1, 0], [0, -1]]])
             >>> [int(center) for center in head.dominant_centers(np.array([[0.1, 2.0]]), np.array([0]))]
             [1, -1]
 

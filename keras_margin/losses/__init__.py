@@ -45,12 +45,22 @@ __all__ += [loss.__name__ for loss in LOSSES.values()]
 
 
 def serialize(loss: AuxiliaryLoss) -> dict:
-    """Returns the loss's config, from which `deserialize` builds an equal one."""
+    """Returns the loss's config, from which `deserialize` builds an equal one.
+
+    Example:
+        >>> serialize(IAM(0.2))["config"]["beta"]
+        0.2
+    """
     return keras.saving.serialize_keras_object(loss)
 
 
 def deserialize(config: dict, custom_objects: dict | None = None) -> AuxiliaryLoss:
-    """Builds a loss from the config that `serialize` returned."""
+    """Builds a loss from the config that `serialize` returned.
+
+    Example:
+        >>> deserialize(serialize(IAM(0.2))).beta
+        0.2
+    """
     return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
 
 

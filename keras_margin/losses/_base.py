@@ -31,6 +31,11 @@ class AuxiliaryLoss:
         reads: What alone suffices to compute it: "embeddings", "logits", "cosines", or "prototypes".
         owns_weights: Whether it creates weights.
         num_classes: Number of classes that it keeps something for; None where it keeps nothing for a class.
+
+    Example:
+        >>> total = keras_margin.losses.IAM(0.1) + keras_margin.losses.CenterLoss()
+        >>> isinstance(total, AuxiliaryLoss), total.owns_weights
+        (True, True)
     """
 
     reads = "embeddings"
@@ -83,6 +88,14 @@ class StatelessLoss(AuxiliaryLoss, keras.losses.Loss):
     Args:
         weight: Factor of the loss, >= 0.
         reduction, name: As in keras.losses.Loss.
+
+    Example:
+        >>> class LongEmbeddings(StatelessLoss):
+        ...     def per_sample(self, inputs):
+        ...         return 1.0 / inputs.sample.norm
+        >>> loss = LongEmbeddings(weight=0.5)
+        >>> round(float(loss(np.array([0]), np.array([[3.0, 4.0]], "float32"))), 4)  # 0.5 / |x|
+        0.1
     """
 
     def __init__(self, weight: float = 1.0, *, reduction: str = "sum_over_batch_size", name: str | None = None):
@@ -141,6 +154,11 @@ class WeightedLoss(AuxiliaryLoss, keras.layers.Layer):
         labels: Integer tensor (batch,) or (batch, 1).
         sample_weight: Float tensor (batch,), or None: weights of the samples in the added loss.
         training: Python bool; training batches update the weights.
+
+    Example:
+        >>> inputs, labels = keras.Input((4,)), keras.Input((), dtype="int32")
+        >>> outputs = keras_margin.losses.CenterLoss(num_classes=10)(inputs, labels)
+        >>> model = keras.Model([inputs, labels], outputs)
     """
 
     owns_weights = True
@@ -339,7 +357,13 @@ def checked_outputs(outputs, labels, reads, owner, num_classes=None):
 
 
 def without_unweighted(values: Tensor, sample_weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Returns values (batch,) twice, 0 where the weight is 0: a bad sample of no weight is inf, and inf * 0 is NaN."""
+    """Returns values (batch,) twice, 0 where the weight is 0: a bad sample of no weight is inf, and inf * 0 is NaN.
+
+    Example:
+        >>> values, _ = without_unweighted(keras.ops.array([1.0, math.inf]), keras.ops.array([1.0, 0.0]))
+        >>> [float(value) for value in values]
+        [1.0, 0.0]
+    """
     if sample_weight is not None:
         weights = ops.reshape(ops.convert_to_tensor(sample_weight), (-1,))
         values = ops.where(ops.equal(weights, 0), ops.zeros_like(values), values)

@@ -101,6 +101,7 @@ class AngularTripletLoss(StatelessLoss):
         ValueError: On a value out of range.
 
     Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
         >>> model.compile("sgd", loss=AngularTripletLoss(mining="hard"))
 
     Reference: Deng et al., ArcFace, CVPR 2019, section 2.3; m = 0.35 in table 2. Mining: Hermans et al., In Defense of

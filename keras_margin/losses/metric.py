@@ -215,6 +215,7 @@ class ContrastiveLoss(StatelessLoss):
         ValueError: On a value out of range.
 
     Example:
+        >>> model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
         >>> model.compile("sgd", loss=ContrastiveLoss(margin=1.0))
 
     Reference: Hadsell, Chopra and LeCun, Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006, eq. 4.

@@ -38,12 +38,22 @@ __all__ += [margin.__name__ for margin in MARGINS.values()]
 
 
 def serialize(margin: Margin) -> dict:
-    """Returns the margin's config, from which `deserialize` builds an equal one."""
+    """Returns the margin's config, from which `deserialize` builds an equal one.
+
+    Example:
+        >>> serialize(ArcFace(0.5))["config"]["margin"]
+        0.5
+    """
     return keras.saving.serialize_keras_object(margin)
 
 
 def deserialize(config: dict, custom_objects: dict | None = None) -> Margin:
-    """Builds a margin from the config that `serialize` returned."""
+    """Builds a margin from the config that `serialize` returned.
+
+    Example:
+        >>> deserialize(serialize(CosFace(0.4)))
+        CosFace(margin=0.4)
+    """
     return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
 
 

@@ -22,6 +22,10 @@ def additive_cosine(cosine, margin=0.35):
     Returns:
         Tensor shaped like `cosine`.
 
+    Example:
+        >>> round(float(additive_cosine(keras.ops.array(0.9))), 2)
+        0.55
+
     Reference: Wang et al., CosFace, CVPR 2018, eq. 4; IAM loss paper, eq. 5.
     """
     return cosine - margin
@@ -49,7 +53,8 @@ def combined(theta, m1=1.0, m2=0.0, m3=0.0, beyond_pi="monotone"):
         ValueError: On an unknown `beyond_pi`, or "linear" with m1 other than 1.
 
     Example:
-        >>> float(combined(keras.ops.array(0.0), m3=0.35))  # approx. 0.65
+        >>> round(float(combined(keras.ops.array(0.0), m3=0.35)), 2)
+        0.65
 
     Reference: Deng et al., ArcFace, CVPR 2019, eq. 3 and 4.
     """
@@ -71,6 +76,10 @@ def multiplicative(theta, margin=4):
     Returns:
         Tensor shaped like `theta`; in [1 - 2m, 1].
 
+    Example:
+        >>> round(float(multiplicative(keras.ops.array(math.pi / 4))), 2)  # 4 theta = pi
+        -1.0
+
     Reference: Liu et al., SphereFace, CVPR 2017, eq. 7.
     """
     return numerics.monotone_cos(margin * theta)
@@ -88,6 +97,10 @@ def annealed(cosine, psi, annealing_lambda):
 
     Returns:
         Tensor shaped like `cosine`.
+
+    Example:
+        >>> float(annealed(keras.ops.array(0.5), keras.ops.array(-1.0), annealing_lambda=2.0))  # (2 * 0.5 - 1) / 3
+        0.0
 
     Reference: Liu et al., SphereFace, CVPR 2017, appendix "Annealing optimization strategy".
     """
@@ -109,6 +122,10 @@ def annealing_schedule(step, base=1000.0, gamma=0.12, power=1.0, lambda_min=5.0)
     Returns:
         Float32 tensor shaped like `step`. With the defaults it first reaches 5 at step 1,659.
 
+    Example:
+        >>> [float(annealing_schedule(step)) for step in (0, 1_658, 1_659)]
+        [1000.0, 5.00..., 5.0]
+
     Reference: the training settings released with SphereFace (its appendix names the strategy, not the numbers).
     """
     progress = 1.0 + gamma * ops.cast(step, "float32")
@@ -127,6 +144,10 @@ def quadratic(theta, margin=0.0):
     Returns:
         Tensor shaped like `theta`; at most 4 pi^2 = 39.5.
 
+    Example:
+        >>> round(float(quadratic(keras.ops.array(math.pi))), 2)  # pi^2
+        9.87
+
     Reference: Zhao et al., QAMFace, 2020, eq. 4.
     """
     distance = 2.0 * math.pi - (theta + margin)
@@ -134,7 +155,7 @@ def quadratic(theta, margin=0.0):
 
 
 def quadratic_by_cosine(cosine):
-    """`quadratic` of a class's angle without margin, and its slope, from the cosine: what engines run on every class.
+    """Computes `quadratic` of a class's angle without margin, and its slope, from the cosine.
 
     value = (2 pi - arccos(cos))^2,  slope = d value / d cos = 2 (2 pi - theta) / sin(theta)
 
@@ -143,6 +164,11 @@ def quadratic_by_cosine(cosine):
 
     Returns:
         (value, slope): tensors shaped like `cosine`; the slope capped as numerics.safe_arccos caps it.
+
+    Example:
+        >>> value, slope = quadratic_by_cosine(keras.ops.array([0.0]))
+        >>> round(float(value[0]), 2), round(float(slope[0]), 2)  # (3 pi / 2)^2, 3 pi
+        (22.21, 9.42)
 
     Reference: Zhao et al., QAMFace, 2020, eq. 4.
     """
@@ -167,6 +193,11 @@ def quality_adaptive(theta, quality, margin=0.4):
     Returns:
         Tensor shaped like `theta`.
 
+    Example:
+        >>> right_angle, best = keras.ops.array(math.pi / 2), keras.ops.array(1.0)
+        >>> round(float(quality_adaptive(right_angle, best, margin=0.4)), 4)  # cos(pi/2 - 0.4) - 0.8
+        -0.4106
+
     Reference: Kim et al., AdaFace, CVPR 2022, section 3.2, "Adaptive Margin Function": g_angle = -m z, g_add = m z + m;
     the clip is that of the released head.py.
     """
@@ -190,6 +221,10 @@ def magnitude_margin(length, lower_norm=10.0, upper_norm=110.0, lower_margin=0.4
     Returns:
         Tensor shaped like `length`; radians.
 
+    Example:
+        >>> round(float(magnitude_margin(keras.ops.array(60.0))), 3)  # Half way from 0.45 to 0.8.
+        0.625
+
     Reference: Meng et al., MagFace, CVPR 2021, section 3.2, with the linear m of its experiments.
     """
     slope = (upper_margin - lower_margin) / (upper_norm - lower_norm)
@@ -207,6 +242,10 @@ def magnitude_penalty(length, upper_norm=110.0):
 
     Returns:
         Tensor shaped like `length`.
+
+    Example:
+        >>> round(float(magnitude_penalty(keras.ops.array(100.0), upper_norm=100.0)), 3)
+        0.02
 
     Reference: Meng et al., MagFace, CVPR 2021, section 3.2, with the hyperbola g of its experiments.
     """
@@ -227,6 +266,11 @@ def curricular(cosine, target, progress):
     Returns:
         Tensor shaped like `cosine`. It jumps where a class becomes hard.
 
+    Example:
+        >>> logits = curricular(keras.ops.array([[0.5, 0.1]]), keras.ops.array([0.3]), progress=0.0)
+        >>> [round(float(logit), 2) for logit in logits[0]]  # The first class is hard: 0.5 * (0 + 0.5).
+        [0.25, 0.1]
+
     Reference: Huang et al., CurricularFace, CVPR 2020, section 3.2, the definition of N(t, cos theta_j).
     """
     hard = cosine > ops.expand_dims(target, 1)
@@ -234,7 +278,7 @@ def curricular(cosine, target, progress):
 
 
 def curricular_by_cosine(cosine, target, progress):
-    """`curricular` and its slope by the cosine: what engines run on every class.
+    """Computes `curricular` and its slope by the cosine.
 
     Args:
         cosine: As in `curricular`.
@@ -243,6 +287,11 @@ def curricular_by_cosine(cosine, target, progress):
 
     Returns:
         (value, slope): tensors shaped like `cosine`; the slope is 1, or t + 2 cos_j for a hard class.
+
+    Example:
+        >>> value, slope = curricular_by_cosine(keras.ops.array([[0.5, 0.1]]), keras.ops.array([[0.3]]), 0.0)
+        >>> [float(each) for each in slope[0]]
+        [1.0, 1.0]
     """
     hard = cosine > target
     value = ops.where(hard, cosine * (progress + cosine), cosine)
@@ -262,7 +311,13 @@ CONTINUATIONS = {
 
 
 def check_beyond_pi(beyond_pi, m1=1.0):
-    """Raises ValueError unless `beyond_pi` is known and fits the angle multiplier `m1`."""
+    """Raises ValueError unless `beyond_pi` is known and fits the angle multiplier `m1`.
+
+    Example:
+        >>> check_beyond_pi("up")
+        Traceback (most recent call last):
+        ValueError: beyond_pi must be one of 'monotone', 'none', 'linear'. Received: beyond_pi='up'.
+    """
     if beyond_pi not in CONTINUATIONS:
         names = ", ".join(repr(name) for name in CONTINUATIONS)
         raise ValueError(f"beyond_pi must be one of {names}. Received: beyond_pi={beyond_pi!r}.")

@@ -247,7 +247,12 @@ class EmbeddingModel(keras.Model):
 
 
 def accumulation_steps(optimizer: Any) -> int:
-    """Returns how many batches the optimiser gathers for an update, >= 1; a loss-scaling one asks the inner one."""
+    """Returns how many batches the optimiser gathers for an update, >= 1; a loss-scaling one asks the inner one.
+
+    Example:
+        >>> accumulation_steps(keras.optimizers.SGD(gradient_accumulation_steps=4))
+        4
+    """
     while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         optimizer = optimizer.inner_optimizer
     return getattr(optimizer, "gradient_accumulation_steps", None) or 1
@@ -257,6 +262,9 @@ def synchronize_batch_norm(model: keras.Model) -> None:
     """Makes every BatchNormalization in `model` normalise by the statistics of the global batch under tf.distribute.
 
     TensorFlow backend only; elsewhere there is one program and nothing to synchronise.
+
+    Example:
+        >>> synchronize_batch_norm(keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()]))
     """
     if keras.backend.backend() != "tensorflow":
         return

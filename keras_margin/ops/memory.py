@@ -26,6 +26,11 @@ class Memory:
         optimizer: Its slots, as large as the weight each; SGD with momentum has one.
         working: Peak of everything else from the loss to the gradient of the prototypes, which is part of it, and where
             classes are sampled, of the update of their rows.
+
+    Example:
+        >>> memory = keras_margin.layers.memory_of(keras_margin.ArcFaceHead(10_000), 256, embedding_size=512)
+        >>> memory.prototypes  # 4 bytes * 10,000 * 512
+        20480000
     """
 
     implementation: str
@@ -63,6 +68,10 @@ def peak_bytes(implementation: str, batch_size: int, num_classes: int, embedding
 
     Raises:
         ValueError: On another implementation.
+
+    Example:
+        >>> round(peak_bytes("fused", batch_size=512, num_classes=85_742, embedding_size=512) / 2**20)  # MiB
+        359
     """
     table, rows = _FLOAT * batch_size * num_classes, _FLOAT * num_classes * embedding_size
     chunk = min(CHUNK, num_classes)
@@ -77,7 +86,12 @@ def peak_bytes(implementation: str, batch_size: int, num_classes: int, embedding
 
 
 def sampled_bytes(implementation: str, batch_size: int, classes_used: int, embedding_size: int) -> int:
-    """Estimates `peak_bytes` where the prototypes are gathered rows, whose weights and velocities are then updated."""
+    """Estimates `peak_bytes` where the prototypes are gathered rows, whose weights and velocities are then updated.
+
+    Example:
+        >>> round(sampled_bytes("fused", batch_size=512, classes_used=8_575, embedding_size=512) / 2**20)  # MiB
+        99
+    """
     rows = _FLOAT * classes_used * embedding_size
     step = rows + peak_bytes(implementation, batch_size, classes_used, embedding_size)
     return max(step, int(4.5 * rows) + _OVERHEAD)

@@ -51,6 +51,11 @@ def with_slope(value: Tensor, argument: Tensor, slope: Tensor) -> Tensor:
 
     Returns:
         Tensor equal to `value`.
+
+    Example:
+        >>> x = keras.ops.array(2.0)
+        >>> float(with_slope(x * x, x, slope=keras.ops.array(1.0)))  # x^2, with the derivative 1 instead of 2 x.
+        4.0
     """
     # argument - stop_gradient(argument) is exactly zero, so the value is untouched; only its derivative passes.
     zero = argument - ops.stop_gradient(argument)
@@ -130,6 +135,12 @@ def angle_between(unit_a: Tensor, unit_b: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         (cosine, theta): float tensors (batch,); theta in radians, [0, pi].
+
+    Example:
+        >>> a, b = keras.ops.array([[1.0, 0.0]]), keras.ops.array([[0.0, 1.0]])
+        >>> cosine, theta = angle_between(a, b)
+        >>> float(cosine[0]), round(float(theta[0]), 4)
+        (0.0, 1.5708)
     """
     cosine = ops.sum(unit_a * unit_b, axis=-1)
     tangent = unit_b - cosine[..., None] * unit_a
@@ -156,6 +167,10 @@ def safe_arccos(cosine: Tensor) -> Tensor:
 
     Returns:
         Tensor of angles in [0, pi], radians, shaped like `cosine`.
+
+    Example:
+        >>> [round(float(angle), 4) for angle in safe_arccos(keras.ops.array([1.0, 0.0, -1.0]))]
+        [0.0, 1.5708, 3.1416]
     """
     inside = ops.clip(ops.stop_gradient(cosine), -1.0, 1.0)
     return with_slope(ops.arccos(inside), cosine, -1.0 / capped_sine(inside))
@@ -178,6 +193,10 @@ def fast_arccos(cosine: Tensor) -> Tensor:
 
     Returns:
         Tensor of angles in [0, pi], radians, shaped like `cosine`. Its gradient is not to be used: see `safe_arccos`.
+
+    Example:
+        >>> round(float(fast_arccos(keras.ops.array(0.5))), 4)  # pi / 3
+        1.0472
 
     Reference: Abramowitz and Stegun, Handbook of Mathematical Functions, 4.4.46.
     """
@@ -203,6 +222,10 @@ def monotone_cos(angle: Tensor) -> Tensor:
 
     Returns:
         Tensor shaped like `angle`.
+
+    Example:
+        >>> float(monotone_cos(keras.ops.array(2 * math.pi)))  # One step beyond cos's lowest point at pi.
+        -3.0
 
     Reference: Liu et al., SphereFace, CVPR 2017, the psi of eq. 7 (with u = m theta).
     """

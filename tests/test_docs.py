@@ -1,0 +1,134 @@
+"""The documentation of the core runs: each block of its pages, and each example of a public docstring."""
+
+import contextlib
+import dataclasses
+import doctest
+import importlib
+import inspect
+import io
+import math
+import pathlib
+import re
+import types
+
+import keras
+import numpy as np
+import pytest
+
+import keras_margin
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+PAGES = ()
+PACKAGES = ("margins", "margins.formulas", "ops", "layers", "losses", "models")
+_FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_BACKENDS = {"tensorflow", "jax", "torch"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block of a page: the words behind its fence, its text, the line that it starts on."""
+
+    words: tuple[str, ...]
+    text: str
+    line: int
+
+    @property
+    def is_python(self):
+        return self.words[:1] == ("python",)
+
+    @property
+    def runs_here(self):
+        """Whether it is for the backend in use: one that names no backend is for all."""
+        named = _BACKENDS.intersection(self.words)
+        return self.is_python and (not named or keras.backend.backend() in named)
+
+
+def blocks_of(text):
+    """The fenced blocks of a Markdown page, in order."""
+    return [
+        Block(tuple(found[1].split()), found[2], text.count("\n", 0, found.start(2)) + 1)
+        for found in _FENCE.finditer(text)
+    ]
+
+
+def run_page(path):
+    """Runs the Python blocks of a page in one namespace; a block marked `output` is what the one before it prints."""
+    blocks = blocks_of(path.read_text())
+    # Classes are registered and saved by their module.
+    module = types.ModuleType("__main__")
+    for block, behind in zip(blocks, [*blocks[1:], None], strict=True):
+        if not block.runs_here:
+            continue
+        printed = io.StringIO()
+        # Blank lines in front, so that a traceback names the line of the page.
+        program = compile("\n" * (block.line - 1) + block.text, str(path), "exec")
+        with contextlib.redirect_stdout(printed):
+            exec(program, vars(module))
+        if behind is not None and behind.words[:1] == ("output",):
+            assert printed.getvalue().split() == behind.text.split(), f"{path.name}, line {behind.line}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_runs(page, tmp_path, monkeypatch):
+    """Each Python block of a page runs, and prints what the page shows."""
+    monkeypatch.chdir(tmp_path)
+    run_page(DOCS / f"{page}.md")
+
+
+def test_wrong_output_is_found(tmp_path):
+    """A page that shows something else than its block prints fails."""
+    page = tmp_path / "page.md"
+    page.write_text("```python\nprint(1 + 1)\n```\n\n```output\n3\n```\n")
+    with pytest.raises(AssertionError, match=r"page.md, line 6"):
+        run_page(page)
+
+
+def test_blocks_of_other_backends_are_left_out(tmp_path):
+    """A block that names backends runs on those alone."""
+    (other,) = sorted(_BACKENDS - {keras.backend.backend()})[:1]
+    page = tmp_path / "page.md"
+    page.write_text(f"```python {other}\nraise ValueError\n```\n\n```python {keras.backend.backend()}\nx = 1\n```\n")
+    run_page(page)
+
+
+def _public():
+    """(label, package, object) of each public name: functions, classes, and the classes' own public methods."""
+    found = {}
+    for name in PACKAGES:
+        package = importlib.import_module(f"keras_margin.{name}")
+        names = getattr(package, "__all__", None) or [key for key in vars(package) if not key.startswith("_")]
+        for key in names:
+            value = getattr(package, key)
+            if not (inspect.isfunction(value) or inspect.isclass(value)):
+                continue
+            if value.__module__.startswith("keras_margin"):
+                found.setdefault(value, (f"{name}.{key}", package, value))
+    return list(found.values())
+
+
+def _examples():
+    """A DocTest for each docstring with an example: of a public name, and of what a public class defines."""
+    finder = doctest.DocTestFinder()
+    backend_free = {"np": np, "keras": keras, "math": math, "dataclasses": dataclasses, "keras_margin": keras_margin}
+    for label, package, value in _public():
+        names = {**vars(package), **backend_free, "__name__": "examples"}
+        for test in finder.find(value, label, module=False, globs=names):
+            if test.examples:
+                yield test
+
+
+@pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.name)
+def test_a_docstring_s_example_runs(example, tmp_path, monkeypatch):
+    """An example of a public docstring runs, and gives what it shows."""
+    monkeypatch.chdir(tmp_path)
+    report = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner.run(example, out=report.write)
+    assert not runner.failures, report.getvalue()
+
+
+@pytest.mark.parametrize("name", [label for label, _, value in _public() if not hasattr(value, "_fields")])
+def test_a_public_name_has_an_example(name):
+    """Each public function and class has an example in its docstring; NamedTuples are shown where they come from."""
+    value = next(value for label, _, value in _public() if label == name)
+    assert ">>>" in (inspect.getdoc(value) or "")
