@@ -67,13 +67,13 @@ class AuxiliaryLoss:
     def __add__(self, other: Any) -> "AuxiliaryLoss":
         if not isinstance(other, AuxiliaryLoss):
             return NotImplemented
-        parts = [*self.parts, *other.parts]
+        parts = [*self.flattened(), *other.flattened()]
         return WeightedSum(parts) if any(part.owns_weights for part in parts) else StatelessSum(parts)
 
-    @property
-    def parts(self) -> tuple["AuxiliaryLoss", ...]:
-        """The losses of a sum; of another loss itself."""
-        return (self,)
+    # A method: Keras reads files through the properties of an object, and would go from this one in a circle.
+    def flattened(self) -> list["AuxiliaryLoss"]:
+        """Returns the losses of a sum; of another loss itself."""
+        return [self]
 
 
 class StatelessLoss(AuxiliaryLoss, keras.losses.Loss):
@@ -215,8 +215,12 @@ class _Sum:
         self.reads = read.pop() if len(read) == 1 else "several things"
 
     @property
-    def parts(self):
+    def parts(self) -> tuple[AuxiliaryLoss, ...]:
+        """The losses that are summed."""
         return self._parts
+
+    def flattened(self):
+        return list(self._parts)
 
     @property
     def needs_embeddings(self):

@@ -6,21 +6,21 @@ import pytest
 from gradients import relative_error, value_and_gradients
 from keras import ops
 
-from keras_margin.losses import IAM, Terms
+from keras_margin.losses import IAM, LossInputs
+from keras_margin.ops import Sample
 
 
-def terms(log_negatives, target_logit, num_classes=5):
-    return Terms(
-        labels=ops.zeros(len(log_negatives), "int32"),
+def inputs(log_negatives, target_logit, num_classes=5):
+    return LossInputs(
+        Sample(None, None, None, ops.zeros(len(log_negatives), "int32"), None),
         num_classes=num_classes,
-        theta=ops.zeros(len(log_negatives)),
         target_logit=target_logit,
-        log_negatives=log_negatives,
+        negative_logsumexp=log_negatives,
     )
 
 
 def iam(beta, num_classes=5):
-    return lambda negatives, target: IAM(beta)(terms(negatives, target, num_classes))
+    return lambda negatives, target: IAM(beta).weighted(inputs(negatives, target, num_classes))
 
 
 def test_iam_is_the_log_of_the_mean_wrong_probability():
@@ -40,28 +40,28 @@ def test_iam_has_the_gradients_of_equations_10_and_11():
     assert relative_error(by_negatives, p) < 1e-6
 
 
-def test_iam_stays_exact_where_one_minus_p_is_zero_in_float32():
+def test_iam_is_exact_where_float32_rounds_1_minus_p_to_0():
     value, gradients = value_and_gradients(iam(1.0), np.array([0.0]), np.array([200.0]))
     assert value[0] == pytest.approx(-200.0 - math.log(4), rel=1e-6)
     assert gradients[1][0] == pytest.approx(-1.0)
 
 
-def test_with_two_classes_iam_is_the_log_of_the_other_s_probability():
+def test_iam_of_two_classes_is_the_other_ones_log_probability():
     value, _ = value_and_gradients(iam(1.0, num_classes=2), np.array([0.3]), np.array([1.1]))
     assert value[0] == pytest.approx(math.log(1 / (1 + math.exp(1.1 - 0.3))), rel=1e-6)
 
 
 @pytest.mark.parametrize(("beta", "grows_with_p"), [(0.0, False), (0.5, False), (1.0, None), (2.0, True)])
-def test_the_four_ranges_of_beta_show_in_the_pull_to_the_own_class(beta, grows_with_p):
+def test_beta_shows_in_the_pull_to_the_own_class(beta, grows_with_p):
     """Equation 13: the pull is 1 - p + beta p; above 1 it grows as the class is reached."""
     target = np.linspace(-4, 4, 41)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        term = IAM(beta)
+        loss = IAM(beta)
 
     def total(logit):
         zero = ops.zeros_like(logit)
-        return ops.softplus(zero - logit) + term(terms(zero, logit))
+        return ops.softplus(zero - logit) + loss.weighted(inputs(zero, logit))
 
     _, (gradient,) = value_and_gradients(total, target)
     p = 1 / (1 + np.exp(-target))
@@ -70,12 +70,12 @@ def test_the_four_ranges_of_beta_show_in_the_pull_to_the_own_class(beta, grows_w
     assert np.all(np.abs(slope) < 1e-6) if grows_with_p is None else np.all((slope > 0) == grows_with_p)
 
 
-def test_a_beta_above_one_is_warned_of():
+def test_a_beta_above_one_gives_a_warning():
     with pytest.warns(UserWarning, match="beta=1.5 > 1"):
         IAM(1.5)
 
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf, "0.1", None])
-def test_a_weight_that_is_no_weight_is_refused(weight):
-    with pytest.raises(ValueError, match="finite weight >= 0"):
+def test_a_weight_out_of_range_is_refused(weight):
+    with pytest.raises(ValueError, match="IAM needs weight >= 0. Received: weight="):
         IAM(weight)

@@ -1,9 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from gradients import differences, relative_error, value_and_gradients
-from keras import ops
-from terms import (
+from auxiliary import (
     CLASSES,
     LABELS,
     SIZE,
@@ -11,9 +9,11 @@ from terms import (
     assert_survives_its_config,
     batch,
     head_with,
-    terms_of,
+    inputs_of,
     unit,
 )
+from gradients import differences, relative_error, value_and_gradients
+from keras import ops
 
 from keras_margin.losses import CenterLoss, ContrastiveLoss, RingLoss
 
@@ -22,9 +22,9 @@ def rows(seed, shape):
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-def built(term):
-    term.build_for(CLASSES, SIZE)
-    return term
+def built(loss):
+    loss.build_for(CLASSES, SIZE)
+    return loss
 
 
 def contrastive(x, labels, margin):
@@ -35,19 +35,19 @@ def contrastive(x, labels, margin):
     return np.where(np.eye(len(x), dtype=bool), 0.0, loss).sum(axis=1) / (len(x) - 1)
 
 
-# --- Centre --------------------------------------------------------------------------------------------------------
+# --- Center --------------------------------------------------------------------------------------------------------
 
 
-def test_center_adds_half_the_squared_distance_to_the_centre():
+def test_center_adds_half_the_squared_distance_to_the_center():
     centers = rows(1, (CLASSES, SIZE))
-    term = CenterLoss(0.2, centers_initializer=lambda shape, dtype=None: ops.array(centers))
+    loss = CenterLoss(0.2, centers_initializer=lambda shape, dtype=None: ops.array(centers))
 
     def formula(x, w, labels):
         return 0.2 * np.sum((x - centers.astype("float64")[labels]) ** 2, axis=1) / 2
 
-    assert_exact_in_a_head(term, formula, from_cosines=True)
+    assert_exact_in_a_head(loss, formula, from_cosines=True)
     # None of it was training.
-    np.testing.assert_array_equal(ops.convert_to_numpy(term.centers), centers)
+    np.testing.assert_array_equal(ops.convert_to_numpy(loss.centers), centers)
 
 
 def moved(centers, x, labels, alpha):
@@ -59,24 +59,25 @@ def moved(centers, x, labels, alpha):
     return after
 
 
-def test_two_training_batches_move_the_centres_by_equation_4():
-    term = built(CenterLoss(0.5, alpha=0.3))
+def test_two_training_batches_move_the_centers_by_equation_4():
+    loss = built(CenterLoss(0.5, alpha=0.3))
     wanted = np.zeros((CLASSES, SIZE))
     for seed, labels in ((2, LABELS), (3, np.array([1, 1, 4, 1, 1, 2, 1, 1, 0]))):
         x = rows(seed, (9, SIZE))
         wanted = moved(wanted, x, labels, 0.3)
-        term(terms_of(ops.array(x), labels, training=True))
-        term(terms_of(ops.array(2 * x), labels, training=False))
-        np.testing.assert_allclose(ops.convert_to_numpy(term.centers), wanted, rtol=1e-5, atol=1e-7)
+        loss.weighted(inputs_of(ops.array(x), labels, training=True))
+        loss.weighted(inputs_of(ops.array(2 * x), labels, training=False))
+        np.testing.assert_allclose(ops.convert_to_numpy(loss.centers), wanted, rtol=1e-5, atol=1e-7)
 
 
-def test_the_loss_takes_the_centres_before_the_batch_moves_them_and_gives_them_no_gradient():
+def test_center_takes_the_centers_before_they_move():
+    """And gives them no gradient."""
     x = rows(4, (9, SIZE))
-    term = built(CenterLoss(1.0, alpha=1.0))
+    loss = built(CenterLoss(1.0, alpha=1.0))
 
     def function(x, centers):
-        with keras.StatelessScope(state_mapping=[(term.centers, centers)]):
-            return term(terms_of(x, training=True))
+        with keras.StatelessScope(state_mapping=[(loss.centers, centers)]):
+            return loss.weighted(inputs_of(x, training=True))
 
     value, (by_x, by_centers) = value_and_gradients(function, x, np.zeros((CLASSES, SIZE)))
     np.testing.assert_allclose(value, np.sum(x.astype("float64") ** 2, axis=1) / 2, rtol=1e-6)
@@ -84,11 +85,11 @@ def test_the_loss_takes_the_centres_before_the_batch_moves_them_and_gives_them_n
     assert np.all(by_centers == 0)
 
 
-def test_an_invalid_sample_moves_no_centre():
-    term = built(CenterLoss())
+def test_an_invalid_sample_moves_no_center():
+    loss = built(CenterLoss())
     valid = LABELS != 1
-    term(terms_of(ops.ones((9, SIZE)), training=True, valid=ops.array(valid)))
-    moved_by = np.any(ops.convert_to_numpy(term.centers) != 0, axis=1)
+    loss.weighted(inputs_of(ops.ones((9, SIZE)), training=True, valid=ops.array(valid)))
+    moved_by = np.any(ops.convert_to_numpy(loss.centers) != 0, axis=1)
     np.testing.assert_array_equal(moved_by, [True, False, True, True, False])
 
 
@@ -104,12 +105,12 @@ def test_ring_adds_half_the_squared_difference_to_the_radius():
 
 def test_the_radius_learns_by_its_gradient():
     x, _ = batch(1)
-    term = built(RingLoss(0.1, radius=3.0))
-    assert [weight.path for weight in term.trainable_variables] == [term.offset.path]
+    loss = built(RingLoss(0.1, radius=3.0))
+    assert [weight.path for weight in loss.trainable_variables] == [loss.offset.path]
 
     def function(x, offset):
-        with keras.StatelessScope(state_mapping=[(term.offset, offset)]):
-            return term(terms_of(x))
+        with keras.StatelessScope(state_mapping=[(loss.offset, offset)]):
+            return loss.weighted(inputs_of(x))
 
     value, (by_x, by_radius) = value_and_gradients(function, x, np.float32(0.5))
     norm = np.linalg.norm(x.astype("float64"), axis=1)
@@ -118,18 +119,19 @@ def test_the_radius_learns_by_its_gradient():
     assert relative_error(by_radius, -0.1 * np.sum(norm - 3.5)) < 1e-6
 
 
-def test_the_radius_starts_at_the_mean_length_of_the_first_training_batch():
+def test_the_radius_starts_at_the_first_batchs_mean_length():
+    """Of the first training batch."""
     first, second = rows(5, (9, SIZE)), 10 * rows(6, (9, SIZE))
-    term = built(RingLoss(1.0))
+    loss = built(RingLoss(1.0))
     mean = np.mean(np.linalg.norm(first.astype("float64"), axis=1))
-    assert term.radius is None
-    term(terms_of(ops.array(second)))
-    assert term.radius is None, "no training batch yet"
-    term(terms_of(ops.array(first), training=True))
-    assert term.radius == pytest.approx(mean, rel=1e-6)
-    term(terms_of(ops.array(second), training=True))
-    assert term.radius == pytest.approx(mean, rel=1e-6)
-    found = ops.convert_to_numpy(term(terms_of(ops.array(second))))
+    assert loss.radius is None
+    loss.weighted(inputs_of(ops.array(second)))
+    assert loss.radius is None, "no training batch yet"
+    loss.weighted(inputs_of(ops.array(first), training=True))
+    assert loss.radius == pytest.approx(mean, rel=1e-6)
+    loss.weighted(inputs_of(ops.array(second), training=True))
+    assert loss.radius == pytest.approx(mean, rel=1e-6)
+    found = ops.convert_to_numpy(loss.weighted(inputs_of(ops.array(second))))
     wanted = (np.linalg.norm(second.astype("float64"), axis=1) - mean) ** 2 / 2
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
@@ -137,27 +139,28 @@ def test_the_radius_starts_at_the_mean_length_of_the_first_training_batch():
 # --- Contrastive ---------------------------------------------------------------------------------------------------
 
 
-def test_contrastive_adds_equation_4_over_the_batch_s_pairs():
-    term = ContrastiveLoss(1.2, weight=2.0)
-    assert_exact_in_a_head(term, lambda x, w, labels: 2.0 * contrastive(unit(x), labels, 1.2))
+def test_contrastive_adds_equation_4_over_the_batchs_pairs():
+    loss = ContrastiveLoss(1.2, weight=2.0)
+    assert_exact_in_a_head(loss, lambda x, w, labels: 2.0 * contrastive(unit(x), labels, 1.2))
 
 
 def test_contrastive_is_exact_far_from_the_origin():
     """Shifted by 20, squared lengths are 400 times the squared distances that are left of them."""
     x = batch(1)[0] + np.float32(20.0)
     exact = x.astype("float64")
-    term = ContrastiveLoss(5.0, normalize=False)
-    value, (gradient,) = value_and_gradients(lambda x: term(terms_of(x)), x)
+    loss = ContrastiveLoss(5.0, normalize=False)
+    value, (gradient,) = value_and_gradients(lambda x: loss.weighted(inputs_of(x)), x)
     assert relative_error(value, contrastive(exact, LABELS, 5.0)) < 1e-6
     assert relative_error(gradient, differences(lambda x: contrastive(x, LABELS, 5.0), exact)[0]) < 1e-5
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-def test_embeddings_in_one_place_are_the_margin_apart_in_the_loss_and_not_pushed_to_infinity(normalize):
-    term = ContrastiveLoss(1.0, normalize=normalize)
+def test_equal_embeddings_have_a_finite_contrastive_gradient(normalize):
+    """Their loss is that of distance 0: half the margin's square where the classes differ."""
+    loss = ContrastiveLoss(1.0, normalize=normalize)
 
     def function(x):
-        return term(terms_of(x, np.array([0, 0, 1])))
+        return loss.weighted(inputs_of(x, np.array([0, 0, 1])))
 
     for size in (0.0, 1e-30, 1.0, 1e6):
         value, (gradient,) = value_and_gradients(function, size * np.ones((3, SIZE)))
@@ -170,7 +173,7 @@ def test_embeddings_in_one_place_are_the_margin_apart_in_the_loss_and_not_pushed
 MISUSE = [
     (lambda: CenterLoss(alpha=1.5), r"alpha in \[0, 1\].*alpha=1.5"),
     (lambda: CenterLoss(num_classes=0), "num_classes, an int >= 1.*0"),
-    (lambda: CenterLoss(weight=None), "finite weight >= 0.*None"),
+    (lambda: CenterLoss(weight=None), "CenterLoss needs weight >= 0. Received: weight=None"),
     (lambda: head_with(CenterLoss(num_classes=7)), r"num_classes=7.*head of 5 classes.*leave num_classes out"),
     (lambda: CenterLoss().build((None, 3)), "outside of a head needs num_classes="),
     (lambda: RingLoss(radius=0), "radius > 0, or None.*radius=0"),
@@ -180,20 +183,20 @@ MISUSE = [
 
 
 @pytest.mark.parametrize(("call", "message"), MISUSE)
-def test_misuse_is_an_error_that_says_what_came(call, message):
+def test_misuse_is_an_error_with_the_value_received(call, message):
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()
 
 
-def test_a_term_with_weights_belongs_to_one_head():
-    term = RingLoss()
-    head_with(term)
+def test_a_loss_with_weights_belongs_to_one_head():
+    loss = RingLoss()
+    head_with(loss)
     with pytest.raises(ValueError, match="RingLoss has weights and belongs to another head"):
-        head_with(term)
+        head_with(loss)
 
 
 @pytest.mark.parametrize(
-    "term", [CenterLoss(0.1, 0.2, 3, "ones"), RingLoss(0.3), RingLoss(0.3, 4.0), ContrastiveLoss(5.0, False, 2.0)]
+    "loss", [CenterLoss(0.1, 0.2, 3, "ones"), RingLoss(0.3), RingLoss(0.3, 4.0), ContrastiveLoss(5.0, False, 2.0)]
 )
-def test_configs_build_the_same_again(term):
-    assert_survives_its_config(term)
+def test_a_config_builds_an_equal_loss(loss):
+    assert_survives_its_config(loss)
