@@ -18,11 +18,11 @@ import keras
 from keras_margin.losses._base import (
     PACKAGE,
     AuxiliaryLoss,
-    LossWithBase,
     StatelessLoss,
     WeightedLoss,
-    without_unweighted,
 )
+from keras_margin.losses._inputs import without_unweighted
+from keras_margin.losses._with_base import LossWithBase
 from keras_margin.losses.angular import AngularTripletLoss, InterLoss, IntraLoss
 from keras_margin.losses.iam import IAM
 from keras_margin.losses.metric import CenterLoss, ContrastiveLoss, RingLoss

@@ -7,7 +7,8 @@ from keras import ops
 
 from keras_margin import _arguments
 from keras_margin._typing import Tensor
-from keras_margin.losses._base import PACKAGE, StatelessLoss, neighbors
+from keras_margin.losses._base import PACKAGE, StatelessLoss
+from keras_margin.losses._inputs import neighbors
 from keras_margin.ops import numerics
 from keras_margin.ops.negatives import is_own_class
 from keras_margin.ops.sample import LossInputs

@@ -24,8 +24,8 @@ class IAM(StatelessLoss):
     `IAM(0.9).as_loss(keras.losses.SparseCategoricalCrossentropy(from_logits=True))`.
 
     Args:
-        beta: Weight. The paper finds 0.05-0.1 best with margins and 0.8-0.9 with scaled softmax; above 1 the own class's
-            pull grows as it is reached, which harms (section 4.1): a warning.
+        beta: Weight. The paper finds 0.05-0.1 best with margins and 0.8-0.9 with scaled softmax. Above 1 the pull to
+            the own class grows as it is reached, which harms (section 4.1): a warning.
         **kwargs: reduction and name, as in keras.losses.Loss.
 
     Example:

@@ -9,7 +9,8 @@ from keras import ops
 
 from keras_margin import _arguments
 from keras_margin._typing import Shape, Tensor
-from keras_margin.losses._base import PACKAGE, StatelessLoss, WeightedLoss, neighbors
+from keras_margin.losses._base import PACKAGE, StatelessLoss, WeightedLoss
+from keras_margin.losses._inputs import neighbors
 from keras_margin.ops import numerics, replicas
 from keras_margin.ops.sample import LossInputs
 
