@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope as _in_symbolic_scope
+from keras.src.trainers.compile_utils import MetricsList
 
 # Keras's losses that take probabilities unless they were made with from_logits=True.
 _CROSS_ENTROPIES = {
@@ -54,11 +55,43 @@ def takes_probabilities(loss: Any) -> bool:
     return not (isinstance(loss, keras.losses.Loss) and loss.get_config().get("from_logits", False))
 
 
-def higher_is_better(metric: keras.metrics.Metric) -> keras.metrics.Metric:
-    """Marks a metric as one to maximise; returns it.
+class MaximizedMean(MetricsList):
+    """A running mean of values, such as an accuracy, that callbacks with mode="auto" maximise.
 
-    ModelCheckpoint, EarlyStopping and ReduceLROnPlateau with mode="auto" read it off the metric. Keras sets it on its
-    own metrics, and has no public way to.
+    ModelCheckpoint, EarlyStopping and ReduceLROnPlateau look for a metric's direction among the compiled metrics alone,
+    that is in a `MetricsList`, and read it off a private attribute that Keras's own metrics set.
+
+    Args:
+        name: Name in the logs.
     """
-    metric._direction = "up"
-    return metric
+
+    def __init__(self, name: str):
+        mean = keras.metrics.Mean(name=name)
+        mean._direction = "up"
+        super().__init__([mean], name=name)
+
+    def update_state(self, values: Any) -> None:
+        """Adds `values`, a tensor of any shape."""
+        self.metrics[0].update_state(values)
+
+    def result(self) -> Any:
+        """Returns the mean, a scalar tensor."""
+        return self.metrics[0].result()
+
+
+def compiled_metrics(model: keras.Model) -> Any:
+    """Returns the one metric that holds all metrics that the model was compiled with, or None.
+
+    A model whose metrics are not of its outputs has to update them itself.
+    """
+    return model._compile_metrics
+
+
+def added_loss(model: keras.Model, loss: Any) -> Any:
+    """Returns a loss that a layer added, as it counts in the model's total: a sum, its part of it in each replica."""
+    return model._aggregate_additional_loss(loss)
+
+
+def all_layers(model: Any) -> list:
+    """Returns the layers of a model, those inside of models and layers too, without the model itself."""
+    return list(model._flatten_layers(include_self=False))

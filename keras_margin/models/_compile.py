@@ -20,7 +20,8 @@ def class_metrics(metrics: Any, argument: str) -> list | None:
     if isinstance(metrics, dict):
         if len(metrics) > 1:
             raise ValueError(
-                f"EmbeddingModel has one output: {argument} may have one key. Received: {', '.join(map(repr, metrics))}."
+                f"EmbeddingModel has one output: {argument} may have one key. "
+                f"Received: {', '.join(map(repr, metrics))}."
             )
         metrics = next(iter(metrics.values()), [])
     metrics = list(metrics) if isinstance(metrics, (list, tuple)) else [metrics]

@@ -28,8 +28,8 @@ class EmbeddingModel(keras.Model):
 
     Args:
         backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones, your own,
-            subclassed ones included; with a `tail` also one that ends in a feature map (batch, height, width, channels),
-            such as those of keras.applications with include_top=False, or keras-hub's.
+            subclassed ones included; with a `tail` also one that ends in a feature map (batch, height, width,
+            channels), such as those of keras.applications with include_top=False, or keras-hub's.
         head: A MarginHead.
         tail: How a feature map becomes an embedding: "bn-dropout-fc-bn" (ArcFace), "gdc" (MobileFaceNet) or "gap"; None
             for a backbone that ends in embeddings.
@@ -70,7 +70,7 @@ class EmbeddingModel(keras.Model):
             )
         self.embedder = backbone
         self.head = head
-        self.accuracy_tracker = _keras.higher_is_better(keras.metrics.Mean(name="accuracy"))
+        self.accuracy_tracker = _keras.MaximizedMean("accuracy")
         self._has_class_metrics = False
         self._loss_weight = 1.0
         if backbone.built and len(getattr(backbone, "output_shape", ())) == 2:
@@ -96,6 +96,10 @@ class EmbeddingModel(keras.Model):
         except NotImplementedError:
             # A subclassed model says neither. Called on a symbol it is built, and shows its output.
             return tuple(self.embedder(keras.KerasTensor(tuple(input_shape), self.embedder.input_dtype)).shape)
+
+    def compute_output_spec(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
+        """Returns the symbol of the embeddings, of the backbone's own dtype: by default it would be the model's."""
+        return keras.Operation.compute_output_spec(self, inputs, training=training)
 
     # --- Training -------------------------------------------------------------------------------------------------
 
@@ -175,18 +179,18 @@ class EmbeddingModel(keras.Model):
         self.accuracy_tracker.update_state(correct)
         if self._has_class_metrics:
             # Here and not in compute_metrics, where the JAX trainer has taken the weights away.
-            self._compile_metrics.update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
+            _keras.compiled_metrics(self).update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
         if sample_weight is not None:
             per_sample, _ = losses.without_unweighted(per_sample, sample_weight)
             per_sample = per_sample * ops.reshape(ops.cast(sample_weight, per_sample.dtype), (-1,))
         total = self._loss_weight * replicas.batch_mean(per_sample)
         for loss in self.losses:
-            total = total + self._aggregate_additional_loss(ops.cast(loss, total.dtype))
+            total = total + _keras.added_loss(self, ops.cast(loss, total.dtype))
         return total
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
         """Returns `loss`, `accuracy`, and the compiled metrics on (labels, cosines), which compute_loss updated."""
-        if self._has_class_metrics and not self._compile_metrics.built:
+        if self._has_class_metrics and not _keras.compiled_metrics(self).built:
             # Keras builds metrics by calling this on symbols; the shapes are all that counts.
             cosines = ops.zeros((ops.shape(y_pred)[0], self.head.num_classes))
             return super().compute_metrics(x, y, cosines, sample_weight)
@@ -268,7 +272,7 @@ def synchronize_batch_norm(model: keras.Model) -> None:
     """
     if keras.backend.backend() != "tensorflow":
         return
-    for layer in model._flatten_layers():
+    for layer in _keras.all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
 
