@@ -1,19 +1,18 @@
 """What travels with a head's output to its loss: the one side channel of the library, and why there is one.
 
 A Keras loss sees labels and outputs. `head.loss` on cosines needs more: which head made them, so that a loss read back
-from a file, or given to a clone, uses that head's margin, scale and state; for some margins the embeddings, whose length
-cosines do not carry; and for margins with state, whether this is a training batch. So a head attaches a `CosineSource`
-to the very tensor that it puts out, and `head.loss` reads it off that tensor. Nothing is registered anywhere: the
-source lives and dies with its tensor.
+from a file, or given to a clone, uses that head's margin, scale and state; for some margins the embeddings, whose
+length cosines do not carry; and for margins with state, whether this is a training batch. So a head attaches a
+`CosineSource` to the very tensor that it puts out, and `head.loss` reads it off that tensor. Nothing is registered
+anywhere: the source lives and dies with its tensor.
 
 Cosines of a training batch are also guarded. They pass through an identity whose gradient is an error, and the source
 holds the cosines in front of it. A loss that knows about margins takes those. Any other loss, of Keras, of the user, or
-of this library on a tensor that was changed on the way, trains cosines without margin and scale, and is told so when the
-gradient is taken.
+of this library on a tensor that was changed on the way, would train cosines without margin and scale: when the gradient
+is taken, an error says so.
 """
 
 import collections
-import dataclasses
 import functools
 import weakref
 from typing import Any
@@ -25,18 +24,20 @@ from keras_margin._typing import Tensor
 
 _ATTRIBUTE = "_keras_margin_source"
 _BARE_COSINES = (
-    "A margin head was called without labels in training, and something else than its own loss takes the gradient of its "
-    "output: that trains bare cosines, without margin and scale. Compile with loss=head.loss and let head(embeddings), as "
-    "it is, be what that loss is given; call head(embeddings, labels); or use EmbeddingModel. In a loop of your own use "
-    "head.compute_loss(embeddings, labels)."
+    "A margin head was called without labels in training, and something else than its own loss takes the gradient of "
+    "its output: that trains bare cosines, without margin and scale. Compile with loss=head.loss and let "
+    "head(embeddings), as it is, be what that loss is given; call head(embeddings, labels); or use EmbeddingModel. In a "
+    "loop of your own use head.compute_loss(embeddings, labels)."
 )
 
 
-@dataclasses.dataclass(eq=False)
 class CosineSource:
     """Where a head's output comes from.
 
-    Attributes:
+    It refers to the head weakly: TensorFlow keeps the graph of each training step for good, because an optimizer's
+    all_reduce is a custom gradient, and with the graph its tensors and what is attached to them.
+
+    Args:
         head: The MarginHead.
         cosines: The cosines in front of the guard, (batch, num_classes); None where the output has no guard.
         embeddings: What the head was called with, (batch, embedding_size), float32; None for logits.
@@ -44,12 +45,32 @@ class CosineSource:
         is_logits: Whether the output is logits, which have their margin already.
     """
 
-    head: Any
-    cosines: Tensor = None
-    embeddings: Tensor = None
-    training: bool = False
-    is_logits: bool = False
-    _output: Any = None
+    def __init__(
+        self,
+        head: Any,
+        cosines: Tensor = None,
+        embeddings: Tensor = None,
+        training: bool = False,
+        is_logits: bool = False,
+    ):
+        self._head, self._output = weakref.ref(head), None
+        self.cosines, self.embeddings = cosines, embeddings
+        self.training, self.is_logits = training, is_logits
+
+    @property
+    def head(self) -> Any:
+        """The MarginHead.
+
+        Raises:
+            ValueError: Where it is gone.
+        """
+        head = self._head()
+        if head is None:
+            raise ValueError(
+                "The head that made these cosines is gone, and with it the margin of their loss. Keep the head, or the "
+                "model that holds it, for as long as its output."
+            )
+        return head
 
 
 # JAX's tracers take no attributes. Their sources are found by identity, and held by the head that made them.

@@ -89,13 +89,14 @@ class EmbeddingModel(keras.Model):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Returns (batch, embedding_size)."""
-        try:
-            if not self.embedder.built:
-                self.embedder.build(input_shape)
-            return tuple(self.embedder.compute_output_shape(input_shape))
-        except NotImplementedError:
-            # A subclassed model says neither. Called on a symbol it is built, and shows its output.
-            return tuple(self.embedder(keras.KerasTensor(tuple(input_shape), self.embedder.input_dtype)).shape)
+        if self.embedder.built:
+            try:
+                return tuple(self.embedder.compute_output_shape(input_shape))
+            except NotImplementedError:
+                pass
+        # A subclassed model need not have build and compute_output_shape. Called on a symbol it is built, and shows
+        # its output.
+        return tuple(self.embedder(keras.KerasTensor(tuple(input_shape), self.embedder.input_dtype)).shape)
 
     def compute_output_spec(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
         """Returns the symbol of the embeddings, of the backbone's own dtype: by default it would be the model's."""

@@ -1,0 +1,87 @@
+"""What is saved of an EmbeddingModel comes back; what cannot be read back is refused."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_margin as km
+
+CLASSES = 3
+JIT = keras.backend.backend() == "jax"
+IMAGES = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
+LABELS = np.arange(12) % CLASSES
+
+
+@keras.saving.register_keras_serializable("tests_models")
+class Subclassed(keras.Model):
+    """A backbone that defines `call` alone, without `training` and `compute_output_shape`."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = keras.layers.Dense(4)
+        self.norm = keras.layers.BatchNormalization()
+
+    def call(self, inputs):
+        return self.norm(self.dense(inputs))
+
+
+def network():
+    return keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])
+
+
+def trained(backbone=None, **compiled):
+    model = km.EmbeddingModel(backbone or network(), km.ArcFaceHead(CLASSES))
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), jit_compile=JIT, **compiled)
+    model.fit(IMAGES, LABELS, batch_size=6, verbose=0)
+    return model
+
+
+def test_a_subclassed_backbone_trains_and_is_saved(tmp_path):
+    """Its output's size is found out by calling it."""
+    model = trained(Subclassed())
+    assert model.head.prototypes.shape == (CLASSES, 4)
+    assert model.embedder.dense.kernel.shape == (5, 4)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(again.embedder, Subclassed)
+    np.testing.assert_array_equal(again.predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0))
+    wanted = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    assert again.evaluate(IMAGES, LABELS, verbose=0, return_dict=True) == pytest.approx(wanted)
+    again.fit(IMAGES, LABELS, verbose=0)
+
+
+def test_a_subclassed_backbone_is_built_by_a_symbol():
+    model = km.EmbeddingModel(Subclassed(), km.ArcFaceHead(CLASSES))
+    assert model(keras.Input((5,))).shape == (None, 4)
+    assert model.head.prototypes.shape == (CLASSES, 4)
+
+
+def test_a_file_remembers_what_compile_was_given(tmp_path):
+    """Metrics, weighted metrics, loss weights and the optimiser with its state."""
+    weights = np.linspace(0, 1, 12).astype("float32")
+    metrics = [keras.metrics.SparseTopKCategoricalAccuracy(k=2, name="top2")]
+    model = trained(metrics=metrics, weighted_metrics=["accuracy"], loss_weights=0.5)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    wanted = model.evaluate(IMAGES, LABELS, sample_weight=weights, verbose=0, return_dict=True)
+    assert set(wanted) == {"loss", "accuracy", "top2", "weighted_accuracy"}
+    found = again.evaluate(IMAGES, LABELS, sample_weight=weights, verbose=0, return_dict=True)
+    assert found == pytest.approx(wanted)
+    for each in (model, again):
+        each.fit(IMAGES, LABELS, batch_size=6, shuffle=False, verbose=0)
+    for found, want in zip(again.weights, model.weights, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(want), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["model.h5", "model.hdf5", "folder", "model.weights.h5"])
+def test_formats_that_cannot_be_read_back_are_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"saved as a .keras file.*Received: filepath='.*{name}'"):
+        trained().save(tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_a_checkpoint_callback_refuses_other_formats(tmp_path):
+    model = trained()
+    with pytest.raises(ValueError, match="saved as a .keras file"):
+        model.fit(IMAGES, LABELS, callbacks=[keras.callbacks.ModelCheckpoint(tmp_path / "model.h5")], verbose=0)
