@@ -17,7 +17,7 @@ import pytest
 
 import keras_margin
 
-DOCS = pathlib.Path(__file__).parents[1] / "docs"
+ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("how-it-works", "margins", "custom-loops")
 PACKAGES = ("margins", "margins.formulas", "ops", "layers", "losses", "models")
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -72,7 +72,7 @@ def run_page(path):
 def test_a_page_runs(page, tmp_path, monkeypatch):
     """Each Python block of a page runs, and prints what the page shows."""
     monkeypatch.chdir(tmp_path)
-    run_page(DOCS / f"{page}.md")
+    run_page(ROOT / "docs" / f"{page}.md")
 
 
 def test_wrong_output_is_found(tmp_path):
@@ -89,6 +89,30 @@ def test_blocks_of_other_backends_are_left_out(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"```python {other}\nraise ValueError\n```\n\n```python {keras.backend.backend()}\nx = 1\n```\n")
     run_page(page)
+
+
+def _anchors(path):
+    """The anchors of a Markdown page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(_FENCE, "", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _links():
+    """(page, target, anchor) of each relative link."""
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        for target, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]*)#?([^)\s]*)\)", re.sub(_FENCE, "", page.read_text())):
+            if target or anchor:
+                yield page, page.parent / target if target else page, anchor
+
+
+@pytest.mark.once
+def test_relative_links_lead_to_a_file_and_a_heading():
+    """Each relative link of a page leads to a file, and its anchor to a heading there."""
+    links = list(_links())
+    assert links
+    assert [f"{page.name}: {target}" for page, target, _ in links if not target.exists()] == []
+    to_headings = [link for link in links if link[2] and link[1].suffix == ".md"]
+    assert [f"{page.name}: {anchor}" for page, target, anchor in to_headings if anchor not in _anchors(target)] == []
 
 
 def _public():
