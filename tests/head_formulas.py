@@ -181,11 +181,15 @@ def make(case, auxiliary_loss=None, num_classes=CLASSES, size=SIZE, **options):
     case = case if isinstance(case, Case) else CASES[case]
     head = km.HEADS[case.head](num_classes, auxiliary_loss=auxiliary_loss, **{**case.options, **options})
     head.build((None, size))
-    head.built = True
     for name, value in case.state.items():
-        weight = getattr(head, name)
+        weight = weight_named(head, name)
         weight.assign(np.asarray(value, "float32")[tuple(slice(0, size) for size in weight.shape)])
     return head
+
+
+def weight_named(head, name):
+    """A head's weight, or one of its margin's state, by its name."""
+    return next(weight for weight in head.weights if weight.name == name)
 
 
 def batch(head=None, seed=0, num_classes=CLASSES):
@@ -235,8 +239,8 @@ def exactly(*arrays):
     return [np.asarray(array, "float64") for array in arrays]
 
 
-def four_ways(head, labels):
-    """The head's loss per sample by each way of use, as functions of the embeddings."""
+def loss_implementations(head, labels):
+    """Returns the head's loss per sample by each way of use, as functions of the embeddings."""
     labels = ops.array(labels, "int32")
 
     def by_logits(embeddings):

@@ -64,7 +64,7 @@ class SphereFace(Margin):
 
     def __post_init__(self):
         name = type(self).__name__
-        hint = "For a real factor use SphereFaceArccos."
+        hint = "For a real factor use SphereFaceArccos, or SphereFaceArccosHead."
         _arguments.require_integer(name, self.margin, 1, 16, "margin", ", a factor of the angle", hint)
         _arguments.require_number(name, "base", self.base)
         _arguments.require_number(name, "gamma", self.gamma, above=True)

@@ -138,7 +138,7 @@ def softmax_loss(
     found = IMPLEMENTATIONS[name](unit, rows, positions, scale, of_margin)
     sample = sample_from_prototypes(unit, norm, found.own_prototype, labels, valid, embeddings)
     target = scale * _steps.target_logit(settings, sample, state)
-    inputs = LossInputs(sample, rows.shape[0], target, found.log_sum, None if sampled else prototypes, training)
+    inputs = LossInputs(sample, num_classes, target, found.log_sum, None if sampled else prototypes, training)
     loss = _steps.cross_entropy(settings, inputs, state)
     correct = ops.cast(ops.logical_and(valid, sample.cosine > found.best_cosine), "float32")
     return MarginSoftmax(loss, correct, state)

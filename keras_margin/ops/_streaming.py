@@ -114,7 +114,9 @@ def _as_one_program(function, *arguments):
         return function(*arguments)
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True, autograph=False)(*arguments)
+    found = tf.function(function, jit_compile=True, autograph=False)(*arguments)
+    # A persistent tape would differentiate the loop itself, ahead of time, which XLA cannot.
+    return tuple(map(tf.stop_gradient, found))
 
 
 def _forward(unit, prototypes, labels, scale, negatives):

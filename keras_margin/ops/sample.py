@@ -34,7 +34,7 @@ class LossInputs(NamedTuple):
 
     Attributes:
         sample: Sample.
-        num_classes: Python int, the classes of this batch's softmax; None where nothing but embeddings is known.
+        num_classes: Python int; None where nothing but embeddings is known.
         target_logit: Float32 tensor (batch,), scaled, with the margin; None where there are no logits.
         negative_logsumexp: Float32 tensor (batch,), log sum over j != y of exp(logit_j); None likewise.
         prototypes: Float32 tensor (num_classes, embedding_size) or (num_classes, centers, embedding_size), or None.

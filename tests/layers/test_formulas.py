@@ -12,8 +12,8 @@ from head_formulas import (
     OPTIONS,
     batch,
     exactly,
-    four_ways,
     gradients_of,
+    loss_implementations,
     make,
     monotone,
     parts,
@@ -37,7 +37,7 @@ def test_every_way_gives_the_published_loss_and_its_gradients(name):
     head = make(case)
     embeddings, prototypes, labels = batch(head)
     exact = exactly(embeddings, prototypes)
-    ways = four_ways(head, labels)
+    ways = loss_implementations(head, labels)
     for way in ways if name in CASES else ["compute_loss"]:
         # What a head's paper adds travels beside the logits, as a loss of the layer.
         formula = reference(case, embeddings, labels, added=way != "logits")
@@ -53,7 +53,7 @@ def test_iam_adds_equation_7_to_heads_of_every_kind(name):
     embeddings, prototypes, labels = batch(head, seed=1)
     exact = exactly(embeddings, prototypes)
     formula = reference(name, embeddings, labels, beta=0.9)
-    value, gradients = gradients_of(head, four_ways(head, labels)["loss on cosines"], embeddings, prototypes)
+    value, gradients = gradients_of(head, loss_implementations(head, labels)["loss on cosines"], embeddings, prototypes)
     np.testing.assert_allclose(value, formula(*exact), rtol=2e-6, atol=3e-6)
     for found, want in zip(gradients, differences(formula, *exact), strict=True):
         assert relative_error(found, want) < 1e-5
@@ -88,7 +88,9 @@ def test_the_formula_holds_on_a_fine_grid_of_angles_and_at_both_ends(name):
     exact = exactly(embeddings, prototypes)
     formula = reference(case, embeddings, labels)
     target, log_negatives, _ = parts(case, embeddings, labels)(*exact)
-    value, (gradient, _) = gradients_of(head, four_ways(head, labels)["compute_loss"], embeddings, prototypes)
+    value, (gradient, _) = gradients_of(
+        head, loss_implementations(head, labels)["compute_loss"], embeddings, prototypes
+    )
     wanted = formula(*exact)
     # A head's logits are sums and products of numbers as large as its largest logit v: each is known to a few eps v.
     # The loss depends on their difference d with slope 1 - p; where it is tiny, the slope is as tiny.
@@ -127,7 +129,7 @@ def test_the_bias_has_the_gradient_of_a_softmax(name):
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
     found = {}
-    for way, function in four_ways(head, labels).items():
+    for way, function in loss_implementations(head, labels).items():
 
         def of_bias(bias, function=function):
             with keras.StatelessScope(state_mapping=[(head.bias, bias)]):
@@ -146,7 +148,7 @@ def test_plain_softmax_has_its_gradient_at_a_zero_embedding():
     head = make("softmax")
     embeddings, prototypes, labels = batch(head)
     embeddings[2] = 0
-    _, (gradient, _) = gradients_of(head, four_ways(head, labels)["compute_loss"], embeddings, prototypes)
+    _, (gradient, _) = gradients_of(head, loss_implementations(head, labels)["compute_loss"], embeddings, prototypes)
     formula = reference("softmax", embeddings, labels)
     wanted, _ = differences(formula, *exactly(embeddings, prototypes))
     assert np.max(np.abs(wanted[2])) > 0.1
@@ -157,7 +159,7 @@ def test_straight_through_keeps_the_value_and_gives_the_target_cosine_slope_one(
     head, straight = make("arcface"), make("arcface", gradient="straight_through")
     embeddings, prototypes, labels = batch(head, seed=6)
     exact = exactly(embeddings, prototypes)
-    value, _ = gradients_of(head, four_ways(head, labels)["compute_loss"], embeddings, prototypes)
+    value, _ = gradients_of(head, loss_implementations(head, labels)["compute_loss"], embeddings, prototypes)
 
     def with_frozen_margin(x, w):
         """The loss whose target is cos + (psi - cos), the bracket held at the batch's own values."""
@@ -171,7 +173,7 @@ def test_straight_through_keeps_the_value_and_gives_the_target_cosine_slope_one(
     own = np.sum(x / np.linalg.norm(x, axis=1, keepdims=True) * w[labels], axis=1) / np.linalg.norm(w[labels], axis=1)
     frozen = monotone(np.arccos(own) + 0.5) - own
     wanted = differences(with_frozen_margin, *exact)
-    for way, function in four_ways(straight, labels).items():
+    for way, function in loss_implementations(straight, labels).items():
         found, gradients = gradients_of(straight, function, embeddings, prototypes)
         np.testing.assert_allclose(found, value, rtol=1e-6)
         assert all(relative_error(got, want) < 1e-5 for got, want in zip(gradients, wanted, strict=True)), way

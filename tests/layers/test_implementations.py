@@ -1,4 +1,4 @@
-"""Every engine that a head can have gives the head's loss, gradient and hits; and how one is chosen."""
+"""Every implementation gives a head's loss, gradient and correct samples; and how one is chosen."""
 
 import keras
 import numpy as np
@@ -8,70 +8,60 @@ from head_formulas import CASES, batch, everything, gradients_of, make
 from keras import ops
 
 import keras_margin as km
-from keras_margin import engines
 from keras_margin.losses import IAM
+from keras_margin.ops import memory
 
 BY_HAND = [name for name in CASES if name not in ("softmax", "l2softmax", "lsoftmax", "subcenter_arcface")]
 
 
 # Every head has all regularisers on TensorFlow. Elsewhere, where compiling takes most of this file's time, these have,
-# which bend the others' logits in each way there is; the rest has the one that reads what an engine sums up.
+# which have each kind of negative logits; the rest has the one that reads the log-sum.
 WITH_EVERYTHING = ("arcface", "qamface", "curricularface")
 
 
-def found_by(engine, name):
+def found_by(implementation, name):
     """Loss, hits and the gradients of a head with its regularisers in a training batch."""
     whole = keras.backend.backend() == "tensorflow" or name in WITH_EVERYTHING
     auxiliary_loss = everything(name) if whole else IAM(0.9)
-    head = make(name, engine=engine, auxiliary_loss=auxiliary_loss)
+    head = make(name, implementation=implementation, auxiliary_loss=auxiliary_loss)
     embeddings, prototypes, labels = batch(head, seed=11)
     labels = ops.array(labels, "int32")
     value, gradients = gradients_of(
         head, lambda x: head.compute_loss(x, labels, training=True), embeddings, prototypes, jit=True
     )
     head.prototypes.assign(prototypes)
-    assert head.engine_in_use == engine
     return value, *gradients, ops.convert_to_numpy(head.loss_and_correct(embeddings, labels)[1])
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_every_engine_agrees_with_the_plain_one(name):
-    wanted = found_by("plain", name)
-    for engine in ("fused", "streaming"):
-        found = found_by(engine, name)
+def test_every_implementation_agrees_with_the_reference(name):
+    wanted = found_by("reference", name)
+    for implementation in ("fused", "streaming"):
+        found = found_by(implementation, name)
         for got, want in zip(found, wanted, strict=True):
-            assert relative_error(got, want) < 1e-5, engine
+            assert relative_error(got, want) < 1e-5, implementation
 
 
-def test_the_engine_is_chosen_by_memory(monkeypatch):
+def test_implementation_is_chosen_by_memory(monkeypatch):
     gigabyte = 2**30
-    monkeypatch.setattr(engines, "device_memory", lambda: 8 * gigabyte)
+    monkeypatch.setattr(memory, "device_memory", lambda: 8 * gigabyte)
     head = km.ArcFaceHead(500_000)
     assert head.implementation_for(512) == "fused"  # 2 x 512 x 500,000 x 4 bytes = 1.9 GiB of a quarter of 8.
     assert head.implementation_for(600) == head.implementation_for() == "streaming"
-    assert km.ArcFaceHead(500_000, engine="fused").implementation_for(600) == "fused"
+    assert km.ArcFaceHead(500_000, implementation="fused").implementation_for(600) == "fused"
     assert km.QAMFaceHead(500_000).implementation_for(600) == "streaming"
-    assert km.SoftmaxHead(500_000).implementation_for(600) == "plain"
+    assert km.SoftmaxHead(500_000).implementation_for(600) == "reference"
 
 
-def test_the_engine_that_ran_is_reported(monkeypatch):
-    head = make("arcface")
-    embeddings, prototypes, labels = batch(head)
-    assert head.engine_in_use == "fused"
-    monkeypatch.setattr(engines, "device_memory", lambda: 100)
-    head.compute_loss(embeddings, labels)
-    assert head.engine_in_use == "streaming"
+def test_unknown_implementation_is_refused():
+    with pytest.raises(ValueError, match="'auto', 'reference', 'fused', 'streaming'.*'quick'"):
+        km.ArcFaceHead(10, implementation="quick")
 
 
-def test_an_unknown_engine_is_refused_by_the_names():
-    with pytest.raises(ValueError, match="auto, plain, fused, streaming.*'quick'"):
-        km.ArcFaceHead(10, engine="quick")
-
-
-def trained(engine, **options):
+def trained(implementation, **options):
     """Weights of a small QAMFace model after four batches."""
     keras.utils.set_random_seed(3)
-    head = km.QAMFaceHead(9, engine=engine)
+    head = km.QAMFaceHead(9, implementation=implementation)
     model = km.EmbeddingModel(keras.Sequential([keras.Input((4,)), keras.layers.Dense(5)]), head)
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), **options)
     x, y = np.random.default_rng(0).normal(size=(16, 4)), np.arange(16) % 9
@@ -86,19 +76,19 @@ def assert_same(found, wanted):
 
 @pytest.mark.slow
 @pytest.mark.tensorflow_only
-def test_every_engine_trains_alike_compiled_whole_and_in_two_replicas():
+def test_implementations_train_equally():
     from keras_margin import training
 
-    wanted = trained("plain", jit_compile=False)
-    for engine in ("fused", "streaming"):
+    wanted = trained("reference", jit_compile=False)
+    for implementation in ("fused", "streaming"):
         with training.make_strategy(2).scope():
-            assert_same(trained(engine, jit_compile=False), wanted)
+            assert_same(trained(implementation, jit_compile=False), wanted)
     assert_same(trained("streaming", jit_compile=True), wanted)
 
 
 MIB = 2**20
-# Engine, batch, classes, size and the peak in MiB above embeddings and prototypes, as `python -m benchmarks.head`
-# measured it on TensorFlow's CPU build.
+# Implementation, batch, classes, size and the peak in MiB above embeddings and prototypes, as
+# `python -m benchmarks.head` measured it on TensorFlow's CPU build.
 PEAKS = [
     ("fused", 128, 85_742, 512, 354),
     ("fused", 512, 85_742, 512, 367),
@@ -112,36 +102,36 @@ PEAKS = [
     ("streaming", 512, 20_000, 512, 88),
     ("streaming", 256, 200_000, 512, 430),
     ("streaming", 512, 85_742, 128, 89),
-    ("plain", 128, 85_742, 512, 1247),
-    ("plain", 512, 85_742, 512, 1356),
-    ("plain", 1024, 85_742, 512, 1546),
-    ("plain", 512, 20_000, 512, 334),
-    ("plain", 256, 200_000, 512, 2698),
-    ("plain", 512, 85_742, 128, 598),
+    ("reference", 128, 85_742, 512, 1247),
+    ("reference", 512, 85_742, 512, 1356),
+    ("reference", 1024, 85_742, 512, 1546),
+    ("reference", 512, 20_000, 512, 334),
+    ("reference", 256, 200_000, 512, 2698),
+    ("reference", 512, 85_742, 128, 598),
 ]
 
 
 @pytest.mark.once
-@pytest.mark.parametrize(("engine", "batch_size", "classes", "size", "measured"), PEAKS)
-def test_the_estimate_of_memory_is_within_15_percent_of_what_was_measured(engine, batch_size, classes, size, measured):
-    memory = km.ArcFaceHead(classes).memory(batch_size, size, engine=engine)
-    assert memory.working / MIB == pytest.approx(measured, rel=0.15)
-    assert memory.prototypes == memory.optimizer == 4 * classes * size
-    assert memory.total == memory.prototypes + memory.optimizer + memory.working
+@pytest.mark.parametrize(("implementation", "batch_size", "classes", "size", "measured"), PEAKS)
+def test_memory_estimate_is_near_the_measured_peak(implementation, batch_size, classes, size, measured):
+    estimate = km.layers.memory_of(km.ArcFaceHead(classes), batch_size, size, implementation=implementation)
+    assert estimate.working / MIB == pytest.approx(measured, rel=0.15)
+    assert estimate.prototypes == estimate.optimizer == 4 * classes * size
+    assert estimate.total == estimate.prototypes + estimate.optimizer + estimate.working
 
 
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize(
     ("rate", "classes", "measured"), [(0.1, 360_232, 354), (0.3, 200_000, 520), (0.1, 100_000, 113)]
 )
-def test_the_estimate_of_a_sampled_step_is_within_15_percent_of_what_was_measured(rate, classes, measured):
-    memory = km.ArcFaceHead(classes, sample_rate=rate).memory(256, 512)
-    assert memory.working / MIB == pytest.approx(measured, rel=0.15)
-    assert memory.classes_met == pytest.approx(rate * classes, abs=1)
+def test_sampled_memory_estimate_is_near_the_measured_peak(rate, classes, measured):
+    estimate = km.layers.memory_of(km.ArcFaceHead(classes, sample_rate=rate), 256, 512)
+    assert estimate.working / MIB == pytest.approx(measured, rel=0.15)
+    assert estimate.classes_used == pytest.approx(rate * classes, abs=1)
 
 
 def test_a_head_without_a_size_needs_one_to_estimate():
     with pytest.raises(ValueError, match="memory.. needs embedding_size"):
-        km.ArcFaceHead(10).memory(8)
-    with pytest.raises(ValueError, match="plain, fused, streaming.*'quick'"):
-        km.ArcFaceHead(10).memory(8, 4, engine="quick")
+        km.layers.memory_of(km.ArcFaceHead(10), 8)
+    with pytest.raises(ValueError, match="reference, fused, streaming.*'quick'"):
+        km.layers.memory_of(km.ArcFaceHead(10), 8, 4, implementation="quick")

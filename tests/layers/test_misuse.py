@@ -5,11 +5,11 @@ import math
 import keras
 import numpy as np
 import pytest
+from gradients import value_and_gradients
 from head_formulas import BATCH, CLASSES, batch, make
 from keras import ops
 
 import keras_margin as km
-from keras_margin.heads._target import Target
 from keras_margin.losses import IAM
 
 JIT = keras.backend.backend() == "jax"
@@ -42,10 +42,10 @@ ARGUMENTS = [
     (lambda: km.MagFaceHead(10, gradient="straight_through"), ValueError, "embedding's length"),
     (lambda: km.SoftmaxHead(10, gradient="straight_through"), ValueError, "no margin"),
     (lambda: km.LSoftmaxHead(10, gradient="straight_through"), ValueError, "no cosine"),
-    (lambda: km.ArcFaceHead(10, gradient="none"), ValueError, "exact, straight_through"),
-    (lambda: km.ArcFaceHead(10, engine="warp"), ValueError, "auto.*'warp'"),
-    (lambda: km.SoftmaxHead(10, engine="fused"), ValueError, "only the plain engine"),
-    (lambda: km.SubCenterArcFaceHead(10, engine="fused"), ValueError, "several prototypes.*'fused'"),
+    (lambda: km.ArcFaceHead(10, gradient="none"), ValueError, "'exact', 'straight_through'"),
+    (lambda: km.ArcFaceHead(10, implementation="warp"), ValueError, "'auto'.*'warp'"),
+    (lambda: km.SoftmaxHead(10, implementation="fused"), ValueError, "only the reference"),
+    (lambda: km.SubCenterArcFaceHead(10, implementation="fused"), ValueError, "several prototypes.*'fused'"),
     (lambda: km.SubCenterArcFaceHead(10, centers=0), ValueError, "centers, an int >= 1"),
     (lambda: km.AdaFaceHead(10, h=0), ValueError, "h > 0"),
     (lambda: km.AdaFaceHead(10, momentum=1.0), ValueError, r"\[0, 1\).*momentum=1.0"),
@@ -58,9 +58,9 @@ ARGUMENTS = [
     (lambda: km.SoftmaxHead(10, use_bias="no"), ValueError, "use_bias='no'"),
     (lambda: km.L2SoftmaxHead(10, alpha=0), ValueError, "alpha > 0"),
     (lambda: km.LSoftmaxHead(10, scale=64), ValueError, "scale=64"),
-    (lambda: km.ArcFaceHead(10, auxiliary_loss="iam"), TypeError, "IAM"),
+    (lambda: km.ArcFaceHead(10, auxiliary_loss=3.5), TypeError, "IAM"),
     (lambda: km.ArcFaceHead(10)(np.zeros((2, 3, 4), "float32")), ValueError, "Flatten"),
-    (lambda: km.layers.get("arcfase"), ValueError, "adaface, arcface, combined"),
+    (lambda: km.layers.get("arcfase", 3), ValueError, "adaface, arcface, combined"),
 ]
 
 
@@ -118,7 +118,8 @@ def test_where_nothing_can_be_raised_a_bad_sample_has_infinite_loss_and_no_gradi
     head.prototypes.assign(prototypes)
     good = np.array([0, 2, 3, 5])
     wanted = ops.convert_to_numpy(head.compute_loss(embeddings[good], labels[good]))
-    penalty = head.extra_loss(Target(None, None, None, None, norm=ops.norm(ops.array(embeddings[good]), axis=1)))
+    good_norms = ops.norm(ops.array(embeddings[good]), axis=1)
+    penalty = head.margin.extra_loss(km.ops.Sample(None, None, good_norms, None, None), ())
     labels[1], embeddings[4, 0] = CLASSES, np.nan
 
     def loss(x, y):
@@ -242,19 +243,96 @@ def test_a_cross_entropy_on_logits_fits_beside_other_outputs_losses(data):
         assert np.isfinite(model.evaluate([images, labels], labels, verbose=0))
 
 
-def test_asking_for_the_loss_is_not_compiling_with_it(data):
+BARE = {
+    "Keras's": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    "by name": lambda: "sparse_categorical_crossentropy",
+    "the user's": lambda: lambda labels, cosines: ops.mean(1.0 - cosines, axis=1),
+}
+
+
+@pytest.mark.parametrize("kind", BARE)
+def test_training_bare_cosines_is_refused(kind, data):
+    """Way 1 compiled with another loss, Keras's or the user's own, also after head.loss was read."""
     images, labels = data
     head = km.ArcFaceHead(CLASSES)
     assert head.loss is not None
     model = keras.Sequential([keras.layers.Dense(4), head])
-    model.compile("sgd", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=JIT)
-    with pytest.raises(ValueError, match="(?s)compiled with loss=<.*bare cosines, without margin.*loss=head.loss"):
+    model.compile("sgd", loss=BARE[kind](), jit_compile=JIT)
+    with pytest.raises(ValueError, match="(?s)bare cosines, without margin.*loss=head.loss"):
         model.fit(images, labels, verbose=0)
 
 
-def test_cosines_in_training_without_the_own_loss_are_refused_outside_of_a_model_too():
-    with pytest.raises(ValueError, match="its own loss was never asked for"):
-        make("arcface")(batch()[0], training=True)
+def test_bare_cosines_on_one_of_two_outputs_are_refused(data):
+    """The other output's own loss does not excuse them."""
+    images, labels = data
+    inputs = keras.Input((6,))
+    embedding = keras.layers.Dense(4)(inputs)
+    one, two = km.ArcFaceHead(CLASSES, name="one"), km.CosFaceHead(CLASSES, name="two")
+    model = keras.Model(inputs, {"one": one(embedding), "two": two(embedding)})
+    losses = {"one": one.loss, "two": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
+    model.compile("sgd", loss=losses, jit_compile=JIT)
+    with pytest.raises(ValueError, match="bare cosines"):
+        model.fit(images, {"one": labels, "two": labels}, verbose=0)
+    model.compile("sgd", loss={"one": one.loss, "two": two.loss}, jit_compile=JIT)
+    assert np.isfinite(model.fit(images, {"one": labels, "two": labels}, verbose=0).history["loss"][0])
+
+
+def test_bare_cosines_are_refused_outside_of_a_model():
+    """The gradient of a training call's cosines is an error without Keras's fit too; their value is not."""
+    head = make("arcface")
+    embeddings, _, labels = batch()
+    head.loss(labels, head(embeddings, training=True))
+
+    def bare(x):
+        return ops.sum(head(x, training=True), axis=1)
+
+    with pytest.raises(ValueError, match="bare cosines"):
+        value_and_gradients(bare, embeddings)
+
+    def altered(x):
+        return ops.reshape(head.loss(labels, head(x, training=True) * 1.0), (1,))
+
+    with pytest.raises(ValueError, match="bare cosines"):
+        value_and_gradients(altered, embeddings)
+
+
+def test_exchanged_losses_are_those_of_the_heads(data):
+    """A loss of one head on another's cosines is the loss of the head that made them: margin, scale, state."""
+    embeddings, _, labels = batch()
+    one, other = make("arcface"), make("cosface", margin=0.1, scale=3.0)
+    for head in (one, other):
+        head.prototypes.assign(batch(head)[1])
+    for head, loss in ((one, other.loss), (other, one.loss)):
+        found = ops.convert_to_numpy(loss(labels, head(embeddings)))
+        assert found == pytest.approx(ops.convert_to_numpy(head.compute_loss(embeddings, labels)).mean(), rel=1e-5)
+
+
+def test_loaded_losses_belong_to_their_own_heads(data, tmp_path):
+    """Two sub-models with heads of one name are read back with a loss each, of the right margin."""
+    images, labels = data
+    found = []
+    for margin in (0.0, 1.0):
+        keras.utils.set_random_seed(1)
+        head = km.CosFaceHead(CLASSES, margin=margin, scale=16.0, name="head")
+        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), head])
+        model.compile("sgd", loss=head.loss, jit_compile=JIT)
+        model.save(tmp_path / f"{margin}.keras")
+        found.append(model.evaluate(images, labels, verbose=0))
+    again = [keras.saving.load_model(tmp_path / f"{margin}.keras") for margin in (0.0, 1.0)]
+    assert [model.evaluate(images, labels, verbose=0) for model in again] == pytest.approx(found)
+    assert found[1] > found[0] + 5
+
+
+def test_clones_do_not_share_state(data):
+    """A clone trained with the original's loss moves its own lambda, and not the original's."""
+    images, labels = data
+    head = km.SphereFaceHead(CLASSES, name="head")
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), head])
+    clone = keras.models.clone_model(model)
+    clone.compile("sgd", loss=head.loss, jit_compile=JIT)
+    clone.fit(images, labels, batch_size=4, verbose=0)
+    assert clone.layers[-1].annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 3), rel=1e-6)
+    assert head.annealing_lambda == 1000.0
 
 
 @pytest.mark.parametrize("labels", [np.arange(12), [-1] * 12, np.arange(12)[:, None]])

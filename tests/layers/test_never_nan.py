@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from head_formulas import CASES, everything, four_ways, gradients_of, make
+from head_formulas import CASES, everything, gradients_of, loss_implementations, make
 from keras import ops
 
 import keras_margin as km
@@ -42,7 +42,7 @@ def training_loss(head, labels=LABELS):
 @pytest.mark.parametrize("name", CASES)
 def test_every_head_is_finite_in_every_way(name):
     head = make(name)
-    for function in four_ways(head, LABELS).values():
+    for function in loss_implementations(head, LABELS).values():
         by_embeddings, _ = assert_finite(head, function)
         # Softmax and L-Softmax multiply the embedding itself, and their formula has a gradient at zero.
         assert np.all(by_embeddings[2] == 0) == (name not in ("softmax", "lsoftmax"))
@@ -67,7 +67,7 @@ def test_a_batch_of_one_is_finite_for_what_looks_at_the_batch(name):
 def test_every_head_that_has_a_scale_is_finite_at_any(name):
     for scale in (1.0, 256.0):
         head = make(name, scale=scale)
-        assert_finite(head, four_ways(head, LABELS)["compute_loss"])
+        assert_finite(head, loss_implementations(head, LABELS)["compute_loss"])
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -109,3 +109,31 @@ def test_qamface_reaches_its_largest_logit_of_237():
     head.prototypes.assign(PROTOTYPES)
     logits = ops.convert_to_numpy(head(EMBEDDINGS, ops.array(LABELS, "int32")))
     assert logits.max() == pytest.approx(6 * 4 * np.pi**2, rel=1e-6)
+
+
+FAR_APART = {
+    "sphereface": (lambda: km.SphereFaceHead(2), 100.0),
+    "arcface": (lambda: km.ArcFaceHead(2, scale=100.0), 1.0),
+    "arcface by norm": (lambda: km.ArcFaceHead(2, scale=None), 1e6),
+    "cosface": (lambda: km.CosFaceHead(3, scale=1e4), 1e-3),
+    "curricularface": (lambda: km.CurricularFaceHead(2, scale=300.0), 5.0),
+}
+
+
+@pytest.mark.parametrize("implementation", ["reference", "fused", "streaming"])
+@pytest.mark.parametrize("name", FAR_APART)
+def test_few_classes_far_apart_train_without_nan(name, implementation):
+    """Two or three classes, long embeddings, large scales, no zero prototype: loss and gradients stay finite."""
+    make_head, length = FAR_APART[name]
+    head = make_head()
+    head.implementation = implementation
+    head.build((None, 4))
+    directions = np.eye(4)[: head.num_classes] - 0.5
+    head.prototypes.assign(directions)
+    embeddings = (length * directions[[0, 1, 0]]).astype("float32")
+    labels = ops.array([0, 1, 0], "int32")
+    value, gradients = gradients_of(
+        head, lambda x: head.compute_loss(x, labels, training=True), embeddings, directions.astype("float32")
+    )
+    assert np.all(np.isfinite(value)) and np.all(value < 100)
+    assert all(np.all(np.isfinite(gradient)) for gradient in gradients)

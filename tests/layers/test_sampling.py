@@ -7,7 +7,7 @@ from keras import ops
 
 import keras_margin as km
 from keras_margin import losses
-from keras_margin.heads import _sampling
+from keras_margin.layers import sampling
 from keras_margin.optimizers import SGDWithL2
 
 CLASSES, SIZE, BATCH, RATE = 40, 5, 6, 0.25
@@ -22,15 +22,19 @@ on_tensorflow = pytest.mark.tensorflow_only
 def sampled(name="arcface", **options):
     head = km.HEADS[name](CLASSES, **{"sample_rate": RATE, "sample_seed": 1, **options})
     head.build((None, SIZE))
-    head.built = True
     head.prototypes.assign(PROTOTYPES)
     return head
 
 
-def classes_met(head, labels=LABELS):
+def rows_of(head, labels):
+    labels = ops.array(labels, "int32")
+    return sampling.sample_rows(head.prototypes, head.sample_step, labels, head.sample_rate, head.sample_seed)
+
+
+def classes_used(head, labels=LABELS):
     """The classes of the head's next batch, which stays its next."""
     step = np.array(head.sample_step)
-    rows, positions = map(np.asarray, _sampling.rows(head, ops.array(labels, "int32")))
+    rows, positions = map(np.asarray, rows_of(head, labels))
     head.sample_step.assign(step)
     chosen = np.argmax(np.all(rows[:, None] == np.array(head.prototypes)[None], axis=2), axis=1)
     np.testing.assert_array_equal(chosen[positions], labels)
@@ -52,7 +56,7 @@ def test_a_batch_meets_its_own_classes_and_others_at_random():
     seen = []
     for step in range(300):
         head.sample_step.assign(step)
-        chosen = classes_met(head)
+        chosen = classes_used(head)
         assert len(chosen) == 10 == len(set(chosen)) and np.all(np.diff(chosen) > 0)
         assert set(LABELS) <= set(chosen)
         seen.append(chosen)
@@ -69,18 +73,18 @@ def test_the_classes_are_told_by_seed_and_step():
         for step in (0, 1):
             head = sampled(sample_seed=seed)
             head.sample_step.assign(step)
-            draws[seed, step] = tuple(classes_met(head))
+            draws[seed, step] = tuple(classes_used(head))
     assert len(set(draws.values())) == 4
-    assert draws[1, 0] == tuple(classes_met(sampled(sample_seed=1)))
+    assert draws[1, 0] == tuple(classes_used(sampled(sample_seed=1)))
 
 
 @on_tensorflow
-@pytest.mark.parametrize("engine", ["plain", "fused", "streaming"])
-def test_the_loss_is_the_formula_over_the_classes_met(engine):
+@pytest.mark.parametrize("engine", ["reference", "fused", "streaming"])
+def test_the_loss_is_the_formula_over_the_classes_used(engine):
     import tensorflow as tf
 
-    head = sampled(engine=engine)
-    chosen = classes_met(head)
+    head = sampled(implementation=engine)
+    chosen = classes_used(head)
     with tf.GradientTape() as tape:
         value = head.compute_loss(EMBEDDINGS, LABELS, training=True)
     gradient = tape.gradient(value, head.prototypes.value)
@@ -103,19 +107,17 @@ def test_evaluation_meets_every_class_and_draws_none():
 
 @on_tensorflow
 @pytest.mark.parametrize("name", [name for name in km.HEADS if name not in ("softmax", "l2softmax", "lsoftmax")])
-def test_every_head_samples_as_a_head_of_the_classes_met(name):
+def test_every_head_samples_as_a_head_of_the_classes_used(name):
     auxiliary_loss = losses.IAM(0.1)
     head = km.HEADS[name](CLASSES, sample_rate=RATE, auxiliary_loss=auxiliary_loss)
     head.build((None, SIZE))
-    head.built = True
     shape = tuple(head.prototypes.shape)
     generator = np.random.default_rng(2)
     head.prototypes.assign(generator.normal(size=shape))
-    rows, positions = _sampling.rows(head, ops.array(LABELS, "int32"))
+    rows, positions = rows_of(head, LABELS)
     head.sample_step.assign(0)
     small = km.HEADS[name](rows.shape[0], auxiliary_loss=auxiliary_loss)
     small.build((None, SIZE))
-    small.built = True
     small.prototypes.assign(rows)
     found = head.compute_loss(EMBEDDINGS, LABELS, training=True)
     wanted = small.compute_loss(EMBEDDINGS, positions, training=True)
@@ -128,7 +130,6 @@ def test_a_rate_of_one_is_the_full_loss_and_leaves_no_trace():
     full, head = km.ArcFaceHead(CLASSES), km.ArcFaceHead(CLASSES, sample_rate=1)
     for each in (full, head):
         each.build((None, SIZE))
-        each.built = True
         each.prototypes.assign(PROTOTYPES)
     found, wanted = (each.compute_loss(EMBEDDINGS, LABELS, training=True) for each in (head, full))
     np.testing.assert_array_equal(ops.convert_to_numpy(found), ops.convert_to_numpy(wanted))
@@ -144,7 +145,7 @@ def model_of(head, optimizer=None):
 @on_tensorflow
 def test_fit_moves_the_rows_it_met_and_no_other():
     model = model_of(sampled())
-    chosen = classes_met(model.head)
+    chosen = classes_used(model.head)
     model.train_on_batch(EMBEDDINGS, LABELS)
     velocity = np.array(model.optimizer.momentums[0])
     for moved in (np.array(model.head.prototypes) - PROTOTYPES, velocity):
@@ -206,7 +207,7 @@ def test_a_rate_out_of_range_is_refused(options, message):
 def test_what_needs_every_class_is_refused():
     with pytest.raises(ValueError, match="SoftmaxHead has a weight a class"):
         km.SoftmaxHead(CLASSES, sample_rate=RATE)
-    with pytest.raises(ValueError, match="auxiliary_loss meets every prototype"):
+    with pytest.raises(ValueError, match="auxiliary_loss compares every prototype"):
         km.ArcFaceHead(CLASSES, sample_rate=RATE, auxiliary_loss=losses.IAM(0.1) + losses.InterLoss())
     with pytest.raises(ValueError, match=r"head\(embeddings, labels\) meets them all"):
         sampled()(EMBEDDINGS, ops.array(LABELS), training=True)

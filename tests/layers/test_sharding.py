@@ -130,5 +130,5 @@ def test_a_layout_that_the_backend_ignores_is_refused(split_over_two):
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="ModelParallel shards on JAX alone")
 def test_streaming_over_split_prototypes_is_refused(split_over_two):
     with pytest.raises(ValueError, match="it would gather what ModelParallel split"):
-        km.ArcFaceHead(10, engine="streaming").build((None, 4))
+        km.ArcFaceHead(10, implementation="streaming").build((None, 4))
     assert km.ArcFaceHead(10**9).implementation_for(4096) == "fused"

@@ -5,7 +5,7 @@ import pytest
 from gradients import value_and_gradients
 from keras import ops
 
-from keras_margin import margins
+from keras_margin.margins import formulas as margins
 
 ANGLES = np.linspace(0.001, math.pi - 0.001, 500)
 

@@ -1,4 +1,4 @@
-"""The engines against a float64 formula and against one another."""
+"""The implementations of the sum over the other classes, against a float64 formula and one another."""
 
 import keras
 import numpy as np
@@ -6,8 +6,11 @@ import pytest
 from gradients import differences, relative_error, value_and_gradients
 from keras import ops
 
-from keras_margin import engines, margins, numerics
-from keras_margin.engines import _streaming
+from keras_margin import margins
+from keras_margin.ops import _analytic, _streaming, numerics
+from keras_margin.ops._margin_softmax import IMPLEMENTATIONS
+from keras_margin.ops.negatives import NegativeLogits
+from keras_margin.ops.sample import Sample
 
 BATCH, SIZE = 5, 6
 
@@ -16,10 +19,10 @@ BATCH, SIZE = 5, 6
 def short_chunks():
     """Chunks of 4 classes, so that 9 classes are three chunks of which the last reaches into the one before."""
     chunk, _streaming.CHUNK = _streaming.CHUNK, 4
-    _streaming._tensorflow.cache_clear()
+    _analytic._shared_program.cache_clear()
     yield
     _streaming.CHUNK = chunk
-    _streaming._tensorflow.cache_clear()
+    _analytic._shared_program.cache_clear()
 
 
 def batch(num_classes, seed=0):
@@ -44,24 +47,28 @@ def reference(labels, scale):
     return log_sum
 
 
-def run(engine, labels, scale, output="log_sum", bend=None):
+def run(implementation, labels, scale, output="log_sum", negatives=None):
+    """Returns a function of embeddings and prototypes to one of an implementation's outputs."""
     labels = ops.array(labels, "int32")
 
     def function(embeddings, prototypes):
         unit, norm = numerics.unit_normalize(embeddings)
-        meet = engines.ENGINES[engine]
-        return getattr(meet(unit, prototypes, labels, norm if scale is None else scale, bend), output)
+        scales = norm if scale is None else ops.zeros_like(norm) + scale
+        found = IMPLEMENTATIONS[implementation](
+            unit, numerics.as_tensor(prototypes), labels, scales, negatives or NegativeLogits()
+        )
+        return getattr(found, output)
 
     return function
 
 
-@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("num_classes", "scale"), [(2, 16.0), (9, 64.0), (40, 256.0), (9, 1.0), (9, None)])
-def test_each_engine_is_the_log_sum_over_the_other_classes(engine, num_classes, scale):
+def test_log_sum_over_the_other_classes(implementation, num_classes, scale):
     embeddings, prototypes, labels = batch(num_classes)
     formula = reference(labels, scale)
     exact = embeddings.astype("float64"), prototypes.astype("float64")
-    value, gradients = value_and_gradients(run(engine, labels, scale), embeddings, prototypes)
+    value, gradients = value_and_gradients(run(implementation, labels, scale), embeddings, prototypes)
     wanted = formula(*exact)
     np.testing.assert_allclose(value, wanted, rtol=1e-6, atol=3e-7 * (scale or 8))
     # Near-zero prototypes have a large gradient: a finer step keeps the differences exact enough.
@@ -77,22 +84,29 @@ def hard_others(cosine):
     return np.where(cosine > TARGETS, cosine * (0.3 + cosine), cosine)
 
 
+# Target logits of CurricularFace without a margin: the cosine of theta itself.
 TARGETS = np.linspace(-0.2, 0.3, BATCH)[:, None]
-BENDS = {
-    "quadratic": (quadratic, 6.0, lambda: engines.Bend(margins.quadratic_by_cosine)),
-    "hard others": (
-        hard_others,
-        64.0,
-        lambda: engines.Bend(margins.curricular_by_cosine, (ops.array(TARGETS, "float32"), ops.array(0.3))),
-    ),
+
+
+def curricular():
+    """CurricularFace's negative logits at t = 0.3 and these target logits."""
+    margin = margins.CurricularFace(0.0)
+    theta = ops.array(np.arccos(TARGETS[:, 0]), "float32")
+    sample = Sample(theta, ops.cos(theta), None, ops.zeros(BATCH, "int32"), ops.ones(BATCH, "bool"))
+    return NegativeLogits(margin, sample, margin.initial_state()._replace(t=ops.array(0.3, "float32")))
+
+
+NEGATIVES = {
+    "quadratic": (quadratic, 6.0, lambda: NegativeLogits(margins.QAMFace())),
+    "curricular": (hard_others, 64.0, curricular),
 }
 
 
-@pytest.mark.parametrize("engine", engines.ENGINES)
-@pytest.mark.parametrize("name", BENDS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("name", NEGATIVES)
 @pytest.mark.parametrize("num_classes", [2, 9])
-def test_each_engine_bends_the_others_logits(engine, name, num_classes):
-    formula, scale, bend = BENDS[name]
+def test_negative_logits_of_a_margin(implementation, name, num_classes):
+    formula, scale, negatives = NEGATIVES[name]
     embeddings, prototypes, labels = batch(num_classes, seed=1)
 
     def log_sum(embeddings, prototypes):
@@ -103,57 +117,53 @@ def test_each_engine_bends_the_others_logits(engine, name, num_classes):
         return top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
 
     exact = embeddings.astype("float64"), prototypes.astype("float64")
-    value, gradients = value_and_gradients(run(engine, labels, scale, bend=bend()), embeddings, prototypes)
+    value, gradients = value_and_gradients(
+        run(implementation, labels, scale, negatives=negatives()), embeddings, prototypes
+    )
     np.testing.assert_allclose(value, log_sum(*exact), rtol=1e-6)
     for found, want in zip(gradients, differences(log_sum, *exact, step=1e-7), strict=True):
         assert relative_error(found, want) < 1e-5
 
 
-def test_a_bend_with_each_embedding_s_own_norm_as_scale_is_refused():
-    embeddings, prototypes, labels = batch(9)
-    with pytest.raises(ValueError, match="a number, not each embedding's own norm"):
-        run("fused", labels, None, bend=BENDS["quadratic"][2]())(ops.array(embeddings), ops.array(prototypes))
-
-
-@pytest.mark.parametrize("engine", engines.ENGINES)
-def test_each_engine_hands_back_the_own_prototype_with_its_gradient(engine):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_own_prototype_comes_with_its_gradient(implementation):
     embeddings, prototypes, labels = batch(7)
     labels[1] = labels[0]
     value, (by_embeddings, by_prototypes) = value_and_gradients(
-        run(engine, labels, 8.0, "own_prototype"), embeddings, prototypes
+        run(implementation, labels, 8.0, "own_prototype"), embeddings, prototypes
     )
     np.testing.assert_array_equal(value, prototypes[labels].astype("float64"))
     assert np.all(by_embeddings == 0)
     np.testing.assert_array_equal(by_prototypes, np.bincount(labels, minlength=7)[:, None] * np.ones(SIZE))
 
 
-@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [8.0, 200.0])
-def test_each_engine_finds_the_best_other_class(engine, scale):
+def test_best_other_class(implementation, scale):
     embeddings, prototypes, labels = batch(11)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     cosines = unit @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
     cosines[np.arange(BATCH), labels] = -2
-    found = run(engine, labels, scale, "best_cosine")(ops.array(embeddings), ops.array(prototypes))
+    found = run(implementation, labels, scale, "best_cosine")(ops.array(embeddings), ops.array(prototypes))
     np.testing.assert_allclose(ops.convert_to_numpy(found), cosines.max(axis=1), atol=1e-6)
 
 
-@pytest.mark.parametrize("engine", engines.ENGINES)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [64.0, 256.0, None])
-def test_each_engine_stays_finite_for_zero_and_equal_and_opposite_vectors(engine, scale):
+def test_finite_for_degenerate_vectors(implementation, scale):
     prototypes = np.array([[1.0, 0, 0], [-2, 0, 0], [0, 0, 0], [1, 0, 0]])
     embeddings = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 0, 0], [3, 0, 0]])
-    value, gradients = value_and_gradients(run(engine, np.array([1, 0, 2, 0]), scale), embeddings, prototypes)
+    value, gradients = value_and_gradients(run(implementation, np.array([1, 0, 2, 0]), scale), embeddings, prototypes)
     assert np.all(np.isfinite(value))
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
     assert np.all(gradients[0][2] == 0) and np.all(gradients[1][2] == 0)
 
 
-@pytest.mark.parametrize("engine", ["fused", "streaming"])
-def test_an_engine_by_hand_equals_the_plain_one_in_a_compiled_program(engine):
+@pytest.mark.parametrize("implementation", ["fused", "streaming"])
+def test_compiled_program_equals_the_reference(implementation):
     embeddings, prototypes, labels = batch(9)
-    value, gradients = value_and_gradients(run("plain", labels, 32.0), embeddings, prototypes)
-    compiled = compiled_gradients(run(engine, labels, 32.0), embeddings, prototypes)
+    value, gradients = value_and_gradients(run("reference", labels, 32.0), embeddings, prototypes)
+    compiled = compiled_gradients(run(implementation, labels, 32.0), embeddings, prototypes)
     np.testing.assert_allclose(compiled[0], value, rtol=1e-5)
     assert all(relative_error(np.asarray(got), want) < 1e-5 for got, want in zip(compiled[1], gradients, strict=True))
 
@@ -180,12 +190,12 @@ def compiled_gradients(function, *arrays):
 
 
 @pytest.mark.tensorflow_only
-@pytest.mark.parametrize("engine", ["fused", "streaming"])
-def test_a_gradient_by_hand_survives_a_persistent_tape_and_a_second_call(engine):
+@pytest.mark.parametrize("implementation", ["fused", "streaming"])
+def test_persistent_tape_and_a_second_call(implementation):
     import tensorflow as tf
 
     embeddings, prototypes, labels = batch(9)
-    function = run(engine, labels, 32.0)
+    function = run(implementation, labels, 32.0)
     variable = tf.Variable(prototypes)
     with tf.GradientTape(persistent=True) as tape:
         first = function(tf.constant(embeddings), variable)
@@ -193,3 +203,39 @@ def test_a_gradient_by_hand_survives_a_persistent_tape_and_a_second_call(engine)
     gradients = [tape.gradient(value, variable).numpy() for value in (first, first, second)]
     np.testing.assert_array_equal(gradients[0], gradients[1])
     np.testing.assert_array_equal(gradients[0], gradients[2])
+
+
+LENGTHS = [1e-32, 1e-20, 1e-11, 1e-3, 1.0, 1e9, 1e19, 1e30]
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("scale", [8.0, 64.0, None])
+def test_prototypes_of_any_length_have_the_cosine_of_their_direction(implementation, scale):
+    """Lengths from 1e-32 to 1e30 change no value, and divide the gradient."""
+    embeddings, directions, labels = batch(len(LENGTHS))
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    prototypes = (directions * np.array(LENGTHS)[:, None]).astype("float32")
+    value, (by_embeddings, by_prototypes) = value_and_gradients(
+        run(implementation, labels, scale), embeddings, prototypes
+    )
+    exact = embeddings.astype("float64"), directions.astype("float64")
+    formula = reference(labels, scale)
+    np.testing.assert_allclose(value, formula(*exact), rtol=1e-5)
+    wanted, by_directions = differences(formula, *exact)
+    assert relative_error(by_embeddings, wanted) < 1e-4
+    for found, want, length in zip(by_prototypes, by_directions, LENGTHS, strict=True):
+        assert relative_error(found * length, want) < 1e-4 or np.max(np.abs(want)) < 1e-6
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("scale", [64.0, 100.0, 1e4, 1e18, None])
+def test_two_far_classes_are_finite_at_any_scale(implementation, scale):
+    """Few classes, long embeddings, large scales: every other class far away, no zero prototype anywhere."""
+    embeddings = 100.0 * np.array([[1.0, 0, 0], [-1, 0, 0]])
+    prototypes = np.array([[1.0, 0.1, 0], [-1, 0.1, 0]])
+    run_it = run(implementation, np.array([0, 1]), scale)
+    value, gradients = value_and_gradients(run_it, embeddings, prototypes)
+    s = 100.0 if scale is None else scale
+    wanted = -s / np.sqrt(1.01)
+    np.testing.assert_allclose(value, [wanted, wanted], rtol=1e-6)
+    assert all(np.all(np.isfinite(gradient)) for gradient in gradients)

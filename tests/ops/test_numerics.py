@@ -5,7 +5,7 @@ import pytest
 from gradients import relative_error, value_and_gradients
 from keras import ops
 
-from keras_margin import numerics
+from keras_margin.ops import numerics
 
 
 def as_array(tensor):
