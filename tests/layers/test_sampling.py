@@ -209,11 +209,11 @@ def test_what_needs_every_class_is_refused():
         km.SoftmaxHead(CLASSES, sample_rate=RATE)
     with pytest.raises(ValueError, match="auxiliary_loss compares every prototype"):
         km.ArcFaceHead(CLASSES, sample_rate=RATE, auxiliary_loss=losses.IAM(0.1) + losses.InterLoss())
-    with pytest.raises(ValueError, match=r"head\(embeddings, labels\) meets them all"):
+    with pytest.raises(ValueError, match=r"head\(embeddings, labels\) uses them all"):
         sampled()(EMBEDDINGS, ops.array(LABELS), training=True)
     head = sampled()
     loss = head.loss
-    with pytest.raises(ValueError, match="head.loss meets them all"):
+    with pytest.raises(ValueError, match="head.loss uses them all"):
         loss(ops.array(LABELS), head(EMBEDDINGS, training=True))
 
 
