@@ -92,7 +92,7 @@ class Margin:
         """
         return state
 
-    # --- What schedules and diagnostics need ---------------------------------------------------------------------------
+    # --- What schedules and diagnostics need --------------------------------------------------------------------------
 
     def scaled(self, fraction: Any) -> "Margin":
         """Returns this margin with its field `margin` at a fraction of the way from no margin to its full size.
@@ -123,7 +123,7 @@ class Margin:
         """Returns the margin for training where the optimiser makes one update every `steps` batches."""
         return self
 
-    # --- What follows from the above -----------------------------------------------------------------------------------
+    # --- What follows from the above --------------------------------------------------------------------------------
 
     @property
     def negatives_are_cosines(self) -> bool:

@@ -154,6 +154,23 @@ def tangent(by_rows: Tensor, prototypes: Tensor, inverse: Tensor) -> Tensor:
     return by_rows - unit * ops.sum(by_rows * unit, axis=1, keepdims=True)
 
 
+def damped(weighted: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns rows of D's right factor small enough for a product with 1 / n_j, and what they were divided by.
+
+    Where embeddings are as long as 1e18 and serve as scale, and prototypes as short as 1e-30, a gradient passes
+    float32's range, and on its way would turn into inf - inf.
+    """
+    largest = ops.max(ops.abs(weighted))
+    divisor = ops.where(largest > 2.0**20, 2.0**64, 1.0)
+    return weighted / divisor, divisor
+
+
+def undamped(by_rows: Tensor, divisor: Tensor) -> Tensor:
+    """Multiplies by what `damped` divided by; what float32 cannot hold becomes its largest number."""
+    limit = 2.0**126 / divisor
+    return ops.clip(by_rows, -limit, limit) * divisor
+
+
 def masked(values: Tensor, own: Tensor) -> Tensor:
     """Returns `values` with log 0 where `own`."""
     return ops.where(own, LOG_ZERO, values)

@@ -120,12 +120,14 @@ def _backward(
     ratio = ops.expand_dims(upstream / total, 1)
     products = ratio * ops.matmul(weights, prototypes)
     # In this order, or G would still be needed, and in memory, while the gradient of the prototypes is finished.
-    by_rows = after(products, lambda: transposed_times(weights, ratio * ops.expand_dims(scale, 1) * unit))
+    weighted, divisor = _analytic.damped(ratio * ops.expand_dims(scale, 1) * unit)
+    by_rows = after(products, lambda: transposed_times(weights, weighted))
 
-    def finish(by_rows, prototypes, inverse, labels, by_own):
-        return add_rows(_analytic.tangent(by_rows, prototypes, inverse), labels, by_own)
+    def finish(by_rows, prototypes, inverse, labels, by_own, divisor):
+        turned = _analytic.undamped(_analytic.tangent(by_rows, prototypes, inverse), divisor)
+        return add_rows(turned, labels, by_own)
 
-    return products, _run(finish, prototypes, by_rows, prototypes, inverse, labels, by_own)
+    return products, _run(finish, prototypes, by_rows, prototypes, inverse, labels, by_own, divisor)
 
 
 # --- TensorFlow -------------------------------------------------------------------------------------------------------
@@ -177,8 +179,8 @@ def _jax_backward(unit, prototypes, labels, scale, negatives, upstream, by_own, 
     return _backward(transposed_times, add_rows, unit, prototypes, labels, scale, upstream, by_own, residuals)
 
 
-# --- PyTorch: inside a custom gradient nothing is recorded, so the passes write where they read
-# ------------------------
+# --- PyTorch ----------------------------------------------------------------------------------------------------------
+# Inside a custom gradient nothing is recorded, so the passes write where they read.
 
 
 def _torch_forward(unit, prototypes, labels, scale, negatives):
@@ -204,10 +206,13 @@ def _torch_backward(unit, prototypes, labels, scale, negatives, upstream, by_own
     weights, inverse, total = residuals
     ratio = (upstream / total)[:, None]
     products = ratio * (weights @ prototypes)
-    by_rows = weights.T @ (ratio * scale[:, None] * unit)
+    weighted, divisor = _analytic.damped(ratio * scale[:, None] * unit)
+    by_rows = weights.T @ weighted
     along = (by_rows * prototypes).sum(dim=1) * inverse
     # |along| and the unit prototypes stay in range where inverse * inverse does not.
     by_rows -= (prototypes * inverse[:, None]).mul_(along[:, None])
+    if divisor > 1:
+        by_rows = _analytic.undamped(by_rows, divisor)
     return products, by_rows.index_add_(0, labels.long(), by_own)
 
 

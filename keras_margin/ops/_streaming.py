@@ -83,13 +83,14 @@ def _totals(unit, prototypes, labels, scale, negatives):
 def _gradients(unit, prototypes, labels, scale, ratio, by_own, offset, negatives):
     """(r G W, by_prototypes)."""
     chunks = _Chunks(prototypes.shape[0])
-    weighted = ratio * ops.expand_dims(scale, 1) * unit
+    weighted, divisor = _analytic.damped(ratio * ops.expand_dims(scale, 1) * unit)
 
     def add(number, state):
         products, by_prototypes = state
         rows, inverse, _, logits, slope = _block(chunks, number, unit, prototypes, labels, scale, negatives)
         weights = ops.exp(logits - ops.expand_dims(offset, 1)) * (inverse if slope is None else slope * inverse)
         by_rows = _analytic.tangent(ops.matmul(ops.transpose(weights), weighted), rows, inverse)
+        by_rows = _analytic.undamped(by_rows, divisor)
         start = (chunks.start(number), 0)
         # Added, not set: the last chunk may reach into the one before.
         by_rows = by_rows + ops.slice(by_prototypes, start, rows.shape)
@@ -161,12 +162,13 @@ def _torch_backward(unit, prototypes, labels, scale, negatives, upstream, by_own
     total, offset = residuals
     ratio = (upstream / total)[:, None]
     products, by_prototypes = ops.zeros_like(unit), ops.zeros_like(prototypes)
-    weighted = ratio * scale[:, None] * unit
+    weighted, divisor = _analytic.damped(ratio * scale[:, None] * unit)
     for start, rows, inverse, _, logits, slope in _torch_blocks(unit, prototypes, labels, scale, negatives):
         weights = logits.sub_(offset[:, None]).exp_().mul_(inverse)
         weights = weights if slope is None else weights.mul_(slope)
         products.addmm_(weights, rows)
-        by_prototypes[start : start + len(rows)] = _analytic.tangent(weights.T @ weighted, rows, inverse)
+        turned = _analytic.tangent(weights.T @ weighted, rows, inverse)
+        by_prototypes[start : start + len(rows)] = _analytic.undamped(turned, divisor)
     by_prototypes.index_add_(0, labels.long(), by_own)
     return ratio * products, by_prototypes
 

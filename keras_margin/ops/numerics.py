@@ -78,10 +78,13 @@ def row_norms(x: Tensor) -> Tensor:
         >>> [float(norm) for norm in row_norms(keras.ops.array([[3.0, 4.0], [0.0, 0.0]]))]
         [5.0, 0.0]
     """
-    divisor, nonzero = _safe_divisor(x)
-    scaled = x / divisor
+    # x * x leaves float32's range near 1e-19 and 1e19. The divisor is a power of two, so that no digit is lost, and 1
+    # for all rows that need none. A factor would not do: XLA takes one out of the sum, squared, which is infinite.
+    largest = ops.max(ops.abs(x), axis=-1, keepdims=True)
+    divisor = ops.where(largest < 2.0**-40, 2.0**-80, ops.where(largest > 2.0**40, 2.0**80, 1.0))
+    scaled = x / ops.cast(divisor, x.dtype)
     norm = ops.sqrt(ops.sum(scaled * scaled, axis=-1)) * divisor[..., 0]
-    return ops.where(nonzero[..., 0], norm, ops.zeros_like(norm))
+    return ops.where(largest[..., 0] >= TINY, norm, ops.zeros_like(norm))
 
 
 def unit_normalize(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +105,10 @@ def unit_normalize(x: Tensor) -> tuple[Tensor, Tensor]:
         >>> [round(float(entry), 1) for entry in unit[0]], float(norm[0])
         ([0.6, 0.8], 5.0)
     """
-    divisor, nonzero = _safe_divisor(ops.stop_gradient(x))
+    # Both results are invariant to the divisor, so treating it as a constant leaves the gradient exact.
+    largest = ops.max(ops.abs(ops.stop_gradient(x)), axis=-1, keepdims=True)
+    nonzero = largest >= TINY
+    divisor = ops.where(nonzero, largest, ops.ones_like(largest))
     kept = ops.where(nonzero, x, ops.zeros_like(x))
     scaled = kept / divisor
     square = ops.sum(scaled * scaled, axis=-1, keepdims=True)
@@ -113,17 +119,6 @@ def unit_normalize(x: Tensor) -> tuple[Tensor, Tensor]:
     # d |x| / dx = x / |x|. Through the divisor an upstream gradient of 1e18 would overflow on its way.
     slope = ops.sum(ops.stop_gradient(unit) * (kept - ops.stop_gradient(kept)), axis=-1)
     return unit, ops.squeeze(norm, axis=-1) + slope
-
-
-def _safe_divisor(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns a divisor for each row that keeps its squares in range, and whether the row is more than zero; (..., 1).
-
-    x * x leaves float32's range near 1e-19 and 1e19. The divisor is a power of two, so that no digit is lost, and 1 for
-    all rows that need none. A factor would not do: XLA takes one out of the sum, squared, which is infinite.
-    """
-    largest = ops.max(ops.abs(x), axis=-1, keepdims=True)
-    divisor = ops.where(largest < 2.0**-40, 2.0**-80, ops.where(largest > 2.0**40, 2.0**80, 1.0))
-    return ops.cast(divisor, x.dtype), largest >= TINY
 
 
 def angle_between(unit_a: Tensor, unit_b: Tensor) -> tuple[Tensor, Tensor]:

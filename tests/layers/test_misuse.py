@@ -273,6 +273,10 @@ def test_bare_cosines_on_one_of_two_outputs_are_refused(data):
     model.compile("sgd", loss=losses, jit_compile=JIT)
     with pytest.raises(ValueError, match="bare cosines"):
         model.fit(images, {"one": labels, "two": labels}, verbose=0)
+    # JAX's trainer has the model's weights in its hands when the error comes.
+    one, two = km.ArcFaceHead(CLASSES, name="one"), km.CosFaceHead(CLASSES, name="two")
+    embedding = keras.layers.Dense(4)(inputs)
+    model = keras.Model(inputs, {"one": one(embedding), "two": two(embedding)})
     model.compile("sgd", loss={"one": one.loss, "two": two.loss}, jit_compile=JIT)
     assert np.isfinite(model.fit(images, {"one": labels, "two": labels}, verbose=0).history["loss"][0])
 
