@@ -207,7 +207,8 @@ def _equal(digests, numbers):
 def _overlap(reader, looks, name, other):
     """((name here, name there), ...) of the images that an evaluation set shares with the set."""
     is_array = isinstance(other, np.ndarray)
-    if is_array and (other.dtype != np.uint8 or other.ndim != 4) or not (is_array or hasattr(other, "encoded")):
+    is_rgb = is_array and other.dtype == np.uint8 and other.ndim == 4 and other.shape[3] == 3
+    if not is_rgb and (is_array or not hasattr(other, "encoded")):
         what = f"{other.dtype} array {other.shape}" if is_array else type(other).__name__
         raise TypeError(
             f"audit compares with readers and uint8 images (n, height, width, 3). Received: {name}, a {what}."

@@ -110,7 +110,10 @@ def test_overlap_with_evaluation_sets_is_found_by_pixels_and_by_name():
     assert audit(ours, {"other": images[:1]}).faults == ()
 
 
-@pytest.mark.parametrize("other", [np.zeros((2, 4, 4, 3), np.float32), np.zeros((4, 4, 3), np.uint8), "lfw.bin"])
+@pytest.mark.parametrize(
+    "other",
+    [np.zeros((2, 4, 4, 3), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((2, 4, 4, 4), np.uint8), "lfw.bin"],
+)
 def test_what_cannot_be_compared_with_is_refused(other):
     with pytest.raises(TypeError, match="audit compares with readers and uint8 images.*Received: it, a"):
         audit(reader_of([skin(0), skin(1), skin(2), skin(3)]), {"it": other})

@@ -7,9 +7,11 @@ A format is a module with two functions: `recognises(path)`, which answers at a 
 import os
 
 from keras_margin.data import _shards, digits, folder, glyphs, orl, recordio, tfrecord
+from keras_margin.data._array_reader import ArrayReader
+from keras_margin.data._labels import relabel
 from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
-from keras_margin.data.reader import ArrayReader, Reader
+from keras_margin.data.reader import Reader
 from keras_margin.data.recordio import RecordIOReader
 from keras_margin.data.splits import identity_disjoint_split, per_identity_split
 from keras_margin.data.tfrecord import TFRecordReader
@@ -26,6 +28,7 @@ __all__ = [
     "open",
     "per_identity_split",
     "prepare",
+    "relabel",
     "write_bin",
 ]
 
