@@ -127,3 +127,22 @@ def test_the_json_holds_everything(tmp_path):
     assert read["sizes"] == [{"height": 16, "width": 16, "images": 4}]
     assert read["overlap"] == {"it": [["image 2", "it, image 0"]]}
     assert read["across_identities"] == [[["person 0", "image 0"], ["person 1", "image 3"]]]
+
+
+@pytest.mark.parametrize(("others", "aligned"), [(0, True), (2, True), (3, False)])
+def test_a_set_of_many_sizes_looks_unaligned(tmp_path, others, aligned):
+    """Two of twenty is a tenth, which is still taken for one size."""
+    for number in range(20):
+        size = 44 - number if number < others else 24
+        (tmp_path / str(number // 2)).mkdir(exist_ok=True)
+        (tmp_path / str(number // 2) / f"{number}.jpg").write_bytes(jpeg(number, size))
+    reader = keras_margin.data.open(tmp_path)
+    found = audit(reader)
+    assert found.looks_aligned is aligned
+    assert keras_margin.data.stored_sizes(reader) == found.sizes
+    assert keras_margin.data.looks_aligned(found.sizes) is aligned
+
+
+def test_some_images_tell_the_sizes_of_a_large_set():
+    reader = reader_of([skin(seed) for seed in range(40)])
+    assert keras_margin.data.stored_sizes(reader, most=7) == {(16, 16): 7}

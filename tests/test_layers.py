@@ -7,7 +7,7 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "progress", "arrays"},
+    {"numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "progress", "arrays", "exif"},
     {"margins", "engines", "losses"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
     {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit", "convert"},

@@ -9,6 +9,7 @@ import os
 from keras_margin.data import _shards, digits, folder, glyphs, orl, recordio, tfrecord
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import relabel
+from keras_margin.data._sizes import looks_aligned, stored_sizes
 from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
 from keras_margin.data.reader import Reader
@@ -25,10 +26,12 @@ __all__ = [
     "TFRecordReader",
     "identity_disjoint_split",
     "load_bin",
+    "looks_aligned",
     "open",
     "per_identity_split",
     "prepare",
     "relabel",
+    "stored_sizes",
     "write_bin",
 ]
 
@@ -70,6 +73,8 @@ def open(path=None, *, image_size=None, strict=False):
     - Any other directory: a folder of identities, `root/identity/*.{jpg,jpeg,png,bmp}`, with file names in any case.
       The classes are the directories in the order of their names, compared character by character ("10" is before
       "2"), and so are the images in each. Hidden files and directories do not count; links are followed.
+
+    Images come out upright: the orientation that a camera notes in EXIF is applied, as everywhere in this library.
 
     A set is checked when it is opened: of a folder the first and last bytes of each file are looked at, and a file
     that they leave in doubt is decoded; of a .rec file every record's header is read; of TFRecord the sizes of the

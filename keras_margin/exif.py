@@ -54,9 +54,29 @@ def orientation_of(read):
             return _in_jpeg(read)
         if head == _PNG:
             return _in_png(read)
-    except (struct.error, IndexError):  # The file ends early.
+    except (struct.error, ValueError):  # The file ends early.
         pass
     return UPRIGHT
+
+
+def orientation_of_file(file, head=b""):
+    """Returns the EXIF orientation of an open file, of which a few kilobytes are read.
+
+    Args:
+        file: Binary file that can seek; where it stands afterwards is not defined.
+        head: Its first bytes, where they were read already.
+
+    Returns:
+        Int in [1, 8].
+    """
+
+    def read(start, size):
+        if start + size <= len(head):
+            return head[start : start + size]
+        file.seek(start)
+        return file.read(size)
+
+    return orientation_of(read)
 
 
 def turn(image, orientation):
@@ -79,23 +99,28 @@ def turn(image, orientation):
 
 
 def parts(orientation):
-    """Returns what turns an image of this orientation upright: (transpose, then flip rows, then flip columns)."""
-    return orientation >= 5, orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    """Returns what turns an image of this orientation upright: (transpose, then flip rows, then flip columns).
+
+    Args:
+        orientation: Integer in [1, 8], or a tensor of one.
+
+    Returns:
+        Three bools, or tensors of them. By arithmetic alone, so that a graph can compute them.
+    """
+    number = orientation - 1
+    return number >= 4, number // 2 % 2 == 1, (number + 1) // 2 % 2 == 1
 
 
 def _in_jpeg(read):
+    """EXIF is in one of the application segments that precede all others."""
     place = 2
     while True:
-        marker, kind = read(place, 2)
-        if marker != 0xFF or kind in (0xD9, 0xDA):  # The image's data begin, or there is nothing of the format.
+        marker, kind, size = struct.unpack(">BBH", read(place, 4))
+        if marker != 0xFF or not (0xE0 <= kind <= 0xEF or kind in (0xFE, 0xFF)):
             return UPRIGHT
         if kind == 0xFF:  # A fill byte.
             place += 1
             continue
-        if kind == 0x01 or 0xD0 <= kind <= 0xD8:  # Markers without a segment.
-            place += 2
-            continue
-        (size,) = struct.unpack(">H", read(place + 2, 2))
         if kind == 0xE1 and read(place + 4, 6) == _EXIF:
             return _in_tiff(read, place + 10, size - 8)
         place += 2 + size
