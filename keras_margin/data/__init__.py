@@ -6,7 +6,7 @@ A format is a module with two functions: `recognises(path)`, which answers at a 
 
 import os
 
-from keras_margin.data import _shards, digits, folder, glyphs, orl, recordio, tfrecord
+from keras_margin.data import _contents, _shards, digits, folder, glyphs, orl, recordio, tfrecord
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import relabel
 from keras_margin.data._sizes import looks_aligned, stored_sizes
@@ -53,7 +53,7 @@ _SETS = (
 # What is no set, but close to one.
 _OTHER_FILES = {
     ".tfrecord": "Pass the directory that holds all shards and their index.json.",
-    ".bin": "A verification .bin is loaded by keras_margin.data.load_bin(path).",
+    ".bin": _contents.HINTS[".bin"],
     ".idx": "The images are in the .rec file beside it: pass that.",
 }
 
@@ -117,8 +117,9 @@ def open(path=None, *, image_size=None, strict=False):
         raise FileNotFoundError(
             f"open() needs a directory that exists. Received: path={path!r}, where there is nothing. Pass {_SETS}."
         )
-    mend = _OTHER_FILES.get(os.path.splitext(path)[1].lower(), f"Pass {_SETS}.")
-    raise NotADirectoryError(f"open() needs a set of labelled images. Received: path={path!r}, which is a file. {mend}")
+    extension = os.path.splitext(path)[1].lower()
+    hint = _OTHER_FILES.get(extension) or f"{_contents.HINTS.get(extension, '')} Pass {_SETS}.".lstrip()
+    raise NotADirectoryError(f"open() needs a set of labelled images. Received: path={path!r}, which is a file. {hint}")
 
 
 def prepare(source, out, shards=16, seed=0, strict=False):

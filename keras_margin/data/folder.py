@@ -10,6 +10,7 @@ import struct
 import numpy as np
 
 from keras_margin import exif
+from keras_margin.data import _contents
 from keras_margin.data._encoded import EncodedReader, UnreadableError, decode, leave_out
 from keras_margin.data.reader import check_image_size
 from keras_margin.progress import Progress
@@ -164,14 +165,16 @@ def _check_layout(root, identities, stray):
             f"A folder of identities has its images one level down. Received: {root}, with {len(stray):,} images "
             f"directly in it, such as {os.path.basename(stray[0])}, and none in its directories. {_LAYOUT}"
         )
-    if not identities:
+    found, hint = _contents.described(root)
+    if found is None and not identities:
         raise ValueError(f"A folder of identities needs images. Received: {root}, which is empty. {_LAYOUT}")
     deeper = (os.path.join(root, name) for name in identities)
     deeper = next((path for path in deeper if any(_list_identities(path)[0].values())), None)
-    mend = f"Did you mean {deeper}?" if deeper else _LAYOUT
+    if deeper:
+        hint = f"Did you mean {deeper}?"
     raise ValueError(
         f"A folder of identities needs images {_listed_extensions()}. Received: {root}, with {len(identities):,} "
-        f"directories and no image in them. {mend}"
+        f"directories and no image in them. Its files: {found or 'none'}. {hint or _LAYOUT}"
     )
 
 
