@@ -14,7 +14,14 @@ from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
 from keras_margin.data.reader import Reader
 from keras_margin.data.recordio import RecordIOReader
-from keras_margin.data.splits import identity_disjoint_split, per_identity_split
+from keras_margin.data.splits import (
+    Split,
+    draw_split,
+    identity_disjoint_split,
+    per_identity_split,
+    read_split,
+    write_split,
+)
 from keras_margin.data.tfrecord import TFRecordReader
 
 __all__ = [
@@ -23,16 +30,20 @@ __all__ = [
     "FolderReader",
     "Reader",
     "RecordIOReader",
+    "Split",
     "TFRecordReader",
+    "draw_split",
     "identity_disjoint_split",
     "load_bin",
     "looks_aligned",
     "open",
     "per_identity_split",
     "prepare",
+    "read_split",
     "relabel",
     "stored_sizes",
     "write_bin",
+    "write_split",
 ]
 
 # The first that recognises a path opens it.

@@ -59,7 +59,30 @@ def test_pairs_that_cannot_be_are_refused_and_nothing_is_written(people, tmp_pat
     assert status == 1 and ".bin or .csv" in err
     status, _, err = run(capsys, "pairs", people, tmp_path / "a.csv", "--genuine=12", "--impostor=7", "--folds=3")
     assert status == 1 and "multiple of folds=3" in err
+    status, _, err = run(capsys, "pairs", people, tmp_path / "a.csv", "--genuine=3000", "--folds=3")
+    assert status == 1 and "at most 60 genuine and 75 impostor pairs" in err and "num_" not in err
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_pairs_of_a_small_set_are_as_many_as_fit(people, tmp_path, capsys):
+    """Six people make three folds of two, with 2 * 10 genuine and 25 impostor pairs each."""
+    status, out, _ = run(capsys, "pairs", people, tmp_path / "a.csv")
+    assert status == 0 and "60 genuine and 60 impostor pairs of 6 people in 3 folds" in out
+
+
+def test_a_split_parts_the_people_of_prepare_and_pairs(people, tmp_path, capsys):
+    split = tmp_path / "split.json"
+    status, out, _ = run(capsys, "split", people, split, "--held_out=2", "--seed=1")
+    assert status == 0 and "2 people held out with 10 images, 4 left to train on with 20." in out
+    held_out = set(keras_margin.data.read_split(split).held_out)
+    assert run(capsys, "prepare", people, tmp_path / "shards", "--shards=1", f"--split={split}")[0] == 0
+    assert not held_out & set(keras_margin.data.open(tmp_path / "shards").label_names)
+    flags = ["--folds=1", "--genuine=10", "--impostor=10", f"--split={split}"]
+    assert run(capsys, "pairs", people, tmp_path / "a.csv", *flags)[0] == 0
+    names, _, _ = pairs.read_pairs(tmp_path / "a.csv")
+    assert all(name.partition("/")[0] in held_out for pair in names for name in pair)
+    status, _, err = run(capsys, "pairs", tmp_path / "shards", tmp_path / "b.csv", f"--split={split}")
+    assert status == 1 and "which lacks 2 of them" in err
 
 
 def test_align_prints_what_became_of_the_images(tmp_path, capsys):
