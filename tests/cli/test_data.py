@@ -131,6 +131,19 @@ def test_a_sound_set_ends_with_0_and_an_unsound_one_with_3(people, tmp_path, cap
     assert first[0] == "Mr 0 氏" and first[1].endswith("again.jpg") and second[1].endswith("7.jpg")
 
 
+def test_an_audit_lists_turned_images_and_says_that_many_sizes_look_unaligned(people, capsys):
+    status, out, _ = run(capsys, "audit", people)
+    assert status == 0 and "look unaligned" not in out
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(people / "Mr 1 氏" / "5.jpg").save(people / "Mr 1 氏" / "5.jpg", exif=exif)
+    for number in range(4):
+        (people / "Mr 2 氏" / f"{number} large.jpg").write_bytes(jpeg(100 + number, 30 + number))
+    status, out, _ = run(capsys, "audit", people)
+    assert status == 0 and "turned upright by their EXIF tag │ 1 │" in out and "5.jpg (orientation 6)" in out
+    assert "they look unaligned" in out and "keras-margin align SOURCE OUT" in out
+
+
 def test_strict_ends_with_3_for_what_is_merely_odd(people, capsys):
     (people / "Mr 9").mkdir()
     (people / "Mr 9" / "1.jpg").write_bytes(jpeg(99))
