@@ -62,21 +62,22 @@ def check_images(images, owner, floats=False):
     return images
 
 
-def check_labels(labels, num_images, owner, num_classes=None):
+def check_labels(labels, num_images, owner, num_classes=None, every_class=True):
     """Returns labels as an int32 array, or raises an error that names what is wrong and how to convert it.
 
     Args:
         labels: Integer array or sequence, (num_images,), a class of every image, 0 .. number of classes - 1.
         num_images: How many images there are.
         owner: Name of the caller, for the message.
-        num_classes: Number of classes; each must have an image. None is the largest label plus 1.
+        num_classes: Number of classes; None is the largest label plus 1.
+        every_class: Whether each class must have an image. Part of a set, such as a batch, may lack some.
 
     Returns:
         int32 array (num_images,); a copy.
 
     Raises:
         TypeError: If the labels are not integers.
-        ValueError: If there is not one a image, one is out of range, or a class has no image.
+        ValueError: If there is not one an image, one is out of range, or a class has no image.
 
     Example:
         >>> check_labels([0, 1, 1], 3, "ArrayReader")
@@ -98,11 +99,15 @@ def check_labels(labels, num_images, owner, num_classes=None):
         return labels.astype(np.int32)
     low, high = int(labels.min()), int(labels.max())
     count = high + 1 if num_classes is None else num_classes
+    in_range = low >= 0 and high < min(count, 2**31)
     # More classes than images leave one without, and would take memory to count.
-    sound = low >= 0 and high < count <= num_images
-    if not (sound and np.bincount(labels.astype(np.int64), minlength=count).all()):
+    complete = (
+        in_range and count <= num_images and np.bincount(labels.astype(np.int64, copy=False), minlength=count).all()
+    )
+    if not (complete if every_class else in_range):
+        each = ", each of at least one image" if every_class else ""
         raise ValueError(
-            f"{owner} needs labels 0 .. {count - 1}, each of at least one image. Received: labels from {low} to "
+            f"{owner} needs labels 0 .. {count - 1}{each}. Received: labels from {low} to "
             f"{high}, {len(np.unique(labels)):,} different ones{'' if num_classes is None else f', {count:,} names'}. "
             "Pass labels, names = keras_margin.data.relabel(labels), which numbers them without gaps."
         )

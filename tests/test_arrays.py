@@ -125,3 +125,10 @@ def test_labels_that_number_no_classes_are_refused(labels, error, message):
 def test_a_name_without_an_image_is_refused():
     with pytest.raises(ValueError, match=r"labels 0 \.\. 2, each of at least one image.*2 different ones, 3 names"):
         arrays.check_labels([0, 1, 1], 3, "fit", num_classes=3)
+
+
+def test_part_of_a_set_may_lack_classes_but_not_pass_the_last():
+    assert arrays.check_labels([0, 3], 2, "fit", num_classes=5, every_class=False).tolist() == [0, 3]
+    for labels in ([0, 5], [-1, 0]):
+        with pytest.raises(ValueError, match=r"^fit needs labels 0 \.\. 4\. Received: labels from"):
+            arrays.check_labels(labels, 2, "fit", num_classes=5, every_class=False)

@@ -82,6 +82,46 @@ class EncodedReader(Reader):
         # Where no image is turned, nothing asks for it: the question alone takes a twentieth of a small image's time.
         turns = self._orientations is not None and (self._orientations != exif.UPRIGHT).any()
         orientations = tf.constant(self._orientations, tf.int32) if turns else None
+        load, load_small = self._graph_decoders(turns)
+
+        def load_carefully(numbers, *mirrored):
+            images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
+            images = _changes.mirror_some(tf.ensure_shape(images, (None, *self.image_size, 3)), *mirrored)
+            return images, tf.ensure_shape(numbers, (None,))
+
+        def load_chunk(numbers, *mirrored):
+            turned = (tf.gather(orientations, numbers),) if turns else ()
+            files = tf.data.Dataset.from_tensor_slices((handles(numbers), *turned, *mirrored))
+
+            def small():
+                if not turns:
+                    return _loaded(files, load_small, self.image_size)
+                upright = tf.reduce_all(tf.equal(*turned, exif.UPRIGHT))
+                size = self.image_size
+                return tf.cond(upright, lambda: _loaded(files, load_small, size), lambda: _no_images(size))
+
+            # One after the other, until all are there: each takes more images than the one before, and is slower.
+            ways = [
+                lambda: (_loaded(files, load, self.image_size), numbers),
+                lambda: load_carefully(numbers, *mirrored),
+            ]
+            if most_are_small:
+                ways.insert(0, lambda: (small(), numbers))
+            images, found = ways[0]()
+            for way in ways[1:]:
+                complete = tf.equal(tf.shape(images)[0], tf.size(numbers))
+                images, found = tf.cond(complete, functools.partial(_as_it_is, images, found), way)
+            return images, tf.gather(labels, found)
+
+        most_are_small = self._starts_small()
+        return load_chunk
+
+    def _graph_decoders(self, turns):
+        """(load, load_small) for a graph: functions of a handle, of an EXIF orientation if `turns`, of a bool or not.
+
+        They give an image of the reader's size; the bool says whether it is mirrored. The second takes upright images
+        that `decode_small` takes.
+        """
 
         def load(handle, *changes):
             image = decode_image(self._contents(handle))
@@ -94,42 +134,7 @@ class EncodedReader(Reader):
             mirrored = changes[1:] if turns else changes
             return _changes.mirror_if(decode_small(self._contents(handle), self.image_size), *mirrored)
 
-        def load_carefully(numbers, *mirrored):
-            images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
-            images = _changes.mirror_some(tf.ensure_shape(images, (None, *self.image_size, 3)), *mirrored)
-            return images, tf.ensure_shape(numbers, (None,))
-
-        def none():
-            return tf.zeros((0, *self.image_size, 3), tf.uint8)
-
-        def loaded(files, load):
-            # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
-            nothing = tf.data.Dataset.from_tensors(none())
-            images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
-            return images.get_single_element()
-
-        def load_chunk(numbers, *mirrored):
-            turned = (tf.gather(orientations, numbers),) if turns else ()
-            files = tf.data.Dataset.from_tensor_slices((handles(numbers), *turned, *mirrored))
-
-            def small():
-                if not turns:
-                    return loaded(files, load_small)
-                upright = tf.reduce_all(tf.equal(*turned, exif.UPRIGHT))
-                return tf.cond(upright, lambda: loaded(files, load_small), none)
-
-            # One after the other, until all are there: each takes more images than the one before, and is slower.
-            ways = [lambda: (loaded(files, load), numbers), lambda: load_carefully(numbers, *mirrored)]
-            if most_are_small:
-                ways.insert(0, lambda: (small(), numbers))
-            images, found = ways[0]()
-            for way in ways[1:]:
-                complete = tf.equal(tf.shape(images)[0], tf.size(numbers))
-                images, found = tf.cond(complete, functools.partial(_as_it_is, images, found), way)
-            return images, tf.gather(labels, found)
-
-        most_are_small = self._starts_small()
-        return load_chunk
+        return load, load_small
 
     def _starts_small(self):
         """Whether the first image is of those that `decode_small` takes, so that most others are too."""
@@ -181,6 +186,22 @@ class EncodedReader(Reader):
 
 def _as_it_is(*values):
     return values
+
+
+def _no_images(image_size):
+    import tensorflow as tf
+
+    return tf.zeros((0, *image_size, 3), tf.uint8)
+
+
+def _loaded(files, load, image_size):
+    """The images of a data set of at most CHUNK_SIZE files, less those that cannot be decoded."""
+    import tensorflow as tf
+
+    # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
+    nothing = tf.data.Dataset.from_tensors(_no_images(image_size))
+    images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
+    return images.get_single_element()
 
 
 def decode(contents):
