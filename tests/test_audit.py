@@ -144,5 +144,6 @@ def test_a_set_of_many_sizes_looks_unaligned(tmp_path, others, aligned):
 
 
 def test_some_images_tell_the_sizes_of_a_large_set():
+    """stored_sizes looks at no more images than asked."""
     reader = reader_of([skin(seed) for seed in range(40)])
     assert keras_margin.data.stored_sizes(reader, most=7) == {(16, 16): 7}

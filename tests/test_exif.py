@@ -52,6 +52,7 @@ def jpeg_of(*segments):
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_every_orientation_is_turned_upright(orientation):
+    """Each of the eight orientations of EXIF is undone."""
     turned = exif.turn(np.ascontiguousarray(STORED[orientation](UPRIGHT)), orientation)
     np.testing.assert_array_equal(turned, UPRIGHT)
 
@@ -59,22 +60,26 @@ def test_every_orientation_is_turned_upright(orientation):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", STORED)
 def test_what_pillow_writes_is_found(kind, orientation):
+    """The tag that Pillow writes is read from bytes and from an open file."""
     assert exif.orientation(encoded(kind, orientation)) == orientation
     assert exif.orientation_of_file(io.BytesIO(encoded(kind, orientation))) == orientation
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])
 def test_a_file_without_the_tag_is_upright(kind):
+    """Files without EXIF need no turning."""
     assert exif.orientation(encoded(kind)) == exif.UPRIGHT
 
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("kind", [1, 3, 4])
 def test_both_byte_orders_and_every_whole_type_are_read(order, kind):
+    """The tag is read as BYTE, SHORT and LONG, of either byte order."""
     assert exif.orientation(jpeg_of((0xE1, b"Exif\0\0" + tiff(order, kind)))) == 6
 
 
 def test_exif_is_found_behind_other_segments():
+    """EXIF behind JFIF, a large profile and a comment is found, beyond the first page too."""
     exif_segment = (0xE1, b"Exif\0\0" + tiff("<"))
     others = [(0xE0, b"JFIF\0" + bytes(9)), (0xE2, bytes(60_000)), (0xFE, b"\xff\xda a comment"), (0xE1, b"http://ns")]
     contents = jpeg_of(*others, exif_segment)
@@ -83,6 +88,7 @@ def test_exif_is_found_behind_other_segments():
 
 
 def test_exif_behind_the_pixels_of_a_png_is_found():
+    """An eXIf chunk may come after the image data."""
     contents = encoded("PNG")
     chunk = struct.pack(">I", len(tiff(">"))) + b"eXIf" + tiff(">") + bytes(4)
     assert exif.orientation(contents[:-12] + chunk + contents[-12:]) == 6
@@ -93,10 +99,12 @@ def test_exif_behind_the_pixels_of_a_png_is_found():
     [b"", b"II*\0", tiff("<")[:12], b"XX" + tiff("<")[2:], tiff("<", value=9), tiff("<", value=0), tiff("<", count=2)],
 )
 def test_a_damaged_tag_is_upright(structure):
+    """A tag that is cut, out of range or of a wrong count turns nothing."""
     assert exif.orientation(jpeg_of((0xE1, b"Exif\0\0" + structure))) == exif.UPRIGHT
 
 
 def test_no_cut_or_overwritten_file_is_an_error():
+    """Whatever happened to a file, the orientation is a number from 1 to 8."""
     for kind in ("JPEG", "PNG"):
         contents = encoded(kind, 6)
         generator = np.random.default_rng(0)

@@ -88,6 +88,7 @@ def test_an_image_that_cannot_be_read_stops_the_drawing(tmp_path):
     ],
 )
 def test_numbers_that_are_left_open_are_as_many_as_fit(sizes, expected):
+    """Without numbers, every fold gives the same number of both kinds, up to 3,000 in all."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     assert pairs.protocol_size(labels) == expected
     drawn, is_same = pairs.make_protocol(labels)
@@ -96,12 +97,14 @@ def test_numbers_that_are_left_open_are_as_many_as_fit(sizes, expected):
 
 
 def test_a_number_that_is_left_open_follows_the_other():
+    """One open number becomes the other, or the largest there is."""
     assert pairs.protocol_size(LABELS, num_genuine=40, folds=5) == (40, 40, 5)
     assert pairs.protocol_size(LABELS, num_impostor=250, folds=10) == (200, 250, 10)
     assert pairs.protocol_size(LABELS, num_genuine=12, num_impostor=6) == (12, 6, 6)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2], [0, 1, 2, 3], [0, 0]])
-def test_people_too_few_for_two_folds_are_refused_with_what_is_needed(labels):
+def test_people_too_few_for_two_folds_are_refused(labels):
+    """Fewer than two folds' people is an error with what is needed."""
     with pytest.raises(ValueError, match=r"two people, one of them with two images\. Received: .* people, "):
         pairs.protocol_size(labels)

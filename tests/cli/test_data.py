@@ -71,6 +71,7 @@ def test_pairs_of_a_small_set_are_as_many_as_fit(people, tmp_path, capsys):
 
 
 def test_a_split_parts_the_people_of_prepare_and_pairs(people, tmp_path, capsys):
+    """prepare --split takes the people to train on, pairs --split the others."""
     split = tmp_path / "split.json"
     status, out, _ = run(capsys, "split", people, split, "--held_out=2", "--seed=1")
     assert status == 0 and "2 people held out with 10 images, 4 left to train on with 20." in out
@@ -131,7 +132,8 @@ def test_a_sound_set_ends_with_0_and_an_unsound_one_with_3(people, tmp_path, cap
     assert first[0] == "Mr 0 氏" and first[1].endswith("again.jpg") and second[1].endswith("7.jpg")
 
 
-def test_an_audit_lists_turned_images_and_says_that_many_sizes_look_unaligned(people, capsys):
+def test_an_audit_says_what_is_turned_and_unaligned(people, capsys):
+    """The command lists turned images, and says where many sizes look unaligned."""
     status, out, _ = run(capsys, "audit", people)
     assert status == 0 and "look unaligned" not in out
     exif = Image.Exif()

@@ -21,15 +21,18 @@ LABELS = [0, 0, 1, 1]
     ],
 )
 def test_what_cannot_be_trained_on_is_refused_by_the_reader(images, labels, names, error, message):
+    """Alpha, floats, gaps and missing labels are errors of the constructor."""
     with pytest.raises(error, match=message):
         ArrayReader(images, labels, names)
 
 
 def test_names_default_to_the_labels():
+    """Without names, classes are called by their labels."""
     assert ArrayReader(PIXELS, LABELS).label_names == ("0", "1")
 
 
 def test_a_dark_image_of_a_sound_set_can_be_chosen():
+    """A subset is not checked as an array of its own."""
     images = PIXELS.copy()
     images[1] = 1
     dark = ArrayReader(images, LABELS).subset([1])
@@ -38,18 +41,21 @@ def test_a_dark_image_of_a_sound_set_can_be_chosen():
 
 
 def test_a_subset_of_a_reader_that_was_used_has_its_own_pixels():
+    """Pixels that a reader keeps are not those of its subset."""
     reader = ArrayReader(PIXELS, LABELS)
     reader.arrays()
     np.testing.assert_array_equal(reader.subset([3, 0]).arrays()[0], PIXELS[[3, 0]])
 
 
 def test_classes_are_renumbered_in_the_order_of_their_labels():
+    """Labels with gaps become 0, 1, 2 in ascending order."""
     labels, names = relabel([7, 3, 7, 1000])
     assert (labels.tolist(), names) == ([1, 0, 1, 2], ("3", "7", "1000"))
     assert labels.dtype == np.int32
 
 
 def test_names_become_labels():
+    """Strings are numbered in their order, whether in a list or in an array of objects."""
     for given in (["bob", "ann", "bob"], np.array(["bob", "ann", "bob"], object)):
         labels, names = relabel(given)
         assert (labels.tolist(), names) == ([1, 0, 1], ("ann", "bob"))
@@ -64,5 +70,6 @@ def test_names_become_labels():
     ],
 )
 def test_labels_that_cannot_be_renumbered_are_refused(labels, error, message):
+    """Floats, one-hot rows and no labels are errors."""
     with pytest.raises(error, match=message):
         relabel(labels)

@@ -72,6 +72,7 @@ def test_jpegs_that_are_arrays_of_bytes_are_read(path, shape):
 
 
 def test_images_in_one_array_are_read(path):
+    """A .bin may hold its images as one array, in C or Fortran order."""
     for images in (PIXELS, np.asfortranarray(PIXELS)):
         path.write_bytes(pickle.dumps((images, [True, False])))
         np.testing.assert_array_equal(load_bin(path)[0], PIXELS)
@@ -80,6 +81,7 @@ def test_images_in_one_array_are_read(path):
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", ">i8", "int64", "float32", "float64"])
 def test_bools_that_are_numbers_are_read(path, dtype, protocol):
+    """Labels of pairs may be 0 and 1 of any number type, as array, column or list."""
     numbers = np.array([1, 0, 1, 0]).astype(dtype)
     for given in (numbers, list(numbers), numbers[:, np.newaxis], numbers.tolist()):
         path.write_bytes(pickle.dumps((JPEGS * 2, given), protocol))
@@ -273,6 +275,7 @@ def test_a_pickle_cut_anywhere_is_refused_by_its_byte(path):
 
 
 def test_a_file_that_is_not_a_pickle_is_shown_by_its_first_bytes(path):
+    """The error shows how the file begins."""
     path.write_bytes(b"PK\x03\x04 and so on")
     with pytest.raises(ValueError, match=r"not of a sound pickle.* It begins with b'PK\\x03\\x04 and so on'"):
         load_bin(path)

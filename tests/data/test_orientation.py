@@ -48,11 +48,13 @@ def root(tmp_path_factory):
 
 
 def test_a_folder_comes_out_upright(root):
+    """A folder's images are turned in the graph, whatever their order and size."""
     images, _ = keras_margin.data.open(root, image_size=SIZE).arrays()
     np.testing.assert_array_equal(images, EXPECTED)
 
 
 def test_a_subset_of_a_folder_comes_out_upright(root):
+    """A subset keeps the orientation of each of its images."""
     reader = keras_margin.data.open(root, image_size=SIZE).subset([8, 0, 7])
     np.testing.assert_array_equal(reader.arrays()[0], EXPECTED[[8, 0, 7]])
 
@@ -70,6 +72,7 @@ def test_chunks_of_upright_images_keep_the_fast_way(root, monkeypatch):
 
 
 def test_a_mirrored_image_is_turned_first(root):
+    """Each augmented image is the upright one or its mirror image."""
     from keras_margin.data.augmentation import Augmentation
 
     reader = keras_margin.data.open(root, image_size=SIZE)
@@ -79,6 +82,7 @@ def test_a_mirrored_image_is_turned_first(root):
 
 
 def test_records_and_shards_come_out_upright(tmp_path):
+    """RecordIO and TFRecord sets turn their images."""
     write_records(tmp_path / "rec", [payload(number % 2, file, number) for number, file in enumerate(FILES)])
     images, _ = keras_margin.data.open(tmp_path / "rec", image_size=SIZE).arrays()
     np.testing.assert_array_equal(images, EXPECTED)
@@ -88,16 +92,19 @@ def test_records_and_shards_come_out_upright(tmp_path):
 
 
 def test_a_bin_comes_out_upright(tmp_path):
+    """load_bin turns the JPEG and PNG files of a verification set."""
     keras_margin.data.write_bin(tmp_path / "a.bin", FILES, [True] * 35)
     np.testing.assert_array_equal(keras_margin.data.load_bin(tmp_path / "a.bin")[0], EXPECTED)
 
 
 def test_protocols_come_out_upright(root):
+    """A labelled protocol measures upright images."""
     found = np.concatenate(list(protocols.open(root, image_size=SIZE).batches(32)))
     np.testing.assert_array_equal(found, EXPECTED)
 
 
 def test_a_list_of_pairs_comes_out_upright(root, tmp_path):
+    """Images that a list of pairs names are turned."""
     (tmp_path / "pairs.csv").write_text(
         "fold,same,first,second\n" + "".join(f"{n % 2},1,{n}a.jpg,{n}b.jpg\n" for n in range(35))
     )
@@ -109,11 +116,13 @@ def test_a_list_of_pairs_comes_out_upright(root, tmp_path):
 
 
 def test_embedding_and_alignment_see_the_same_pixels(root):
+    """read_image, which embed, verify and align use, gives the readers' pixels."""
     for number, path in enumerate(keras_margin.data.open(root).paths):
         np.testing.assert_array_equal(read_image(path), EXPECTED[number])
 
 
 def test_an_unreadable_turned_image_is_replaced_as_any_other(tmp_path):
+    """A damaged image with a tag is replaced by the next."""
     broken = bytearray(photograph(7, 6))
     place = broken.index(b"\xff\xc4") + 4
     broken[place : place + 20] = b"\xff" * 20
@@ -126,6 +135,7 @@ def test_an_unreadable_turned_image_is_replaced_as_any_other(tmp_path):
 
 
 def test_an_audit_names_what_is_turned(root):
+    """An audit lists the images that are stored turned, and counts upright sizes."""
     found = audit(keras_margin.data.open(root, image_size=SIZE))
     assert [name.rpartition("/")[2] for name, _ in found.turned] == [f"{number:02}.jpg" for number in TURNED]
     assert [orientation for _, orientation in found.turned] == [number % 9 for number in TURNED]

@@ -55,6 +55,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_csv_is_read_as_spreadsheets_save_it(tmp_path, form):
+    """Byte-order marks, delimiters, spaces, words for bools and column orders change nothing."""
     (pictures(tmp_path) / "pairs.csv").write_bytes(FORMS[form])
     protocol = protocols.open(tmp_path)
     assert shown(protocol) == EXPECTED
@@ -64,11 +65,13 @@ def test_a_csv_is_read_as_spreadsheets_save_it(tmp_path, form):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_lfws_list_is_read_with_a_byte_order_mark(tmp_path, encoding):
+    """pairs.txt may be UTF-8 with a mark, or UTF-16."""
     (pictures(tmp_path, "{person}/{person}_000{image}.png") / "pairs.txt").write_bytes(LFW.encode(encoding))
     assert shown(protocols.open(tmp_path)) == EXPECTED
 
 
 def test_every_image_of_lfws_layout_has_its_own_suffix(tmp_path):
+    """Suffixes may differ within a person, and be in capitals."""
     pictures(tmp_path, "{person}/{person}_000{image}.png")
     for path in tmp_path.glob("*/*_0002.png"):
         path.rename(path.with_suffix(".BMP"))  # PNG inside, which is what counts.
@@ -77,12 +80,14 @@ def test_every_image_of_lfws_layout_has_its_own_suffix(tmp_path):
 
 
 def test_lfws_images_may_be_in_a_folder_of_their_own(tmp_path):
+    """The folders of people may be in one folder next to the list, as in lfw.tgz."""
     pictures(tmp_path / "lfw", "{person}/{person}_000{image}.png")
     (tmp_path / "pairs.txt").write_text(LFW)
     assert shown(protocols.open(tmp_path / "pairs.txt")) == EXPECTED
 
 
 def test_names_with_spaces_are_told_by_tabs(tmp_path):
+    """In a list with tabs, a person's name may have spaces."""
     for letter in "abcd":
         for image in (1, 2):
             path = tmp_path / f"Mr {letter}" / f"Mr {letter}_000{image}.png"
@@ -96,6 +101,7 @@ def test_names_with_spaces_are_told_by_tabs(tmp_path):
 
 
 def test_bytes_that_are_no_utf_8_are_names_as_the_disk_has_them(tmp_path):
+    """A Latin-1 name finds its file."""
     path = pictures(tmp_path) / "b\udce9.png"
     Image.fromarray(np.full((4, 4), 99, np.uint8)).save(path)
     (tmp_path / "pairs.csv").write_bytes((HEAD + "0,1,a/1.png,b").encode() + b"\xe9.png\n")
@@ -111,6 +117,7 @@ def test_bytes_that_are_no_utf_8_are_names_as_the_disk_has_them(tmp_path):
     ],
 )
 def test_one_fold_gives_no_accuracy_and_says_so(tmp_path, name, text):
+    """A list of one fold is measured without accuracy, with a note."""
     pictures(tmp_path, "{person}/{image}.png" if name == "pairs.csv" else "{person}/{person}_000{image}.png")
     (tmp_path / name).write_text(text)
     measured = accuracy(protocols.open(tmp_path))
@@ -119,6 +126,7 @@ def test_one_fold_gives_no_accuracy_and_says_so(tmp_path, name, text):
 
 
 def test_a_bin_asked_for_one_fold_gives_no_accuracy_and_says_so(tmp_path):
+    """folds=1 measures a .bin without accuracy, with a note."""
     images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), np.uint8)
     is_same = np.arange(20) % 2 == 0
     data.write_bin(tmp_path / "a.bin", images, is_same)
@@ -131,6 +139,7 @@ def test_a_bin_asked_for_one_fold_gives_no_accuracy_and_says_so(tmp_path):
 
 
 def test_a_list_of_image_numbers_says_what_to_draw_instead(tmp_path):
+    """A list drawn from a set without files cannot be measured, and says so."""
     reader = data.ArrayReader(np.full((12, 4, 4), 9, np.uint8), np.arange(12) // 3)
     pairs.write_pairs(tmp_path / "a.csv", reader, 4, 4, folds=2)
     with pytest.raises(ValueError, match=r"a\.csv names images by their numbers, .*keras-margin pairs SET OUT\.bin"):
@@ -147,12 +156,14 @@ def test_a_list_of_image_numbers_says_what_to_draw_instead(tmp_path):
     ],
 )
 def test_what_a_list_lacks_is_said_with_what_is_there(tmp_path, name, text, words):
+    """An error names the line, or the folder and what it has."""
     (pictures(tmp_path, "{person}/{person}_000{image}.png") / name).write_text(text)
     with pytest.raises(ValueError, match=words):
         protocols.open(tmp_path)
 
 
 def test_lists_are_written_with_slashes_and_read_back(tmp_path):
+    """Written names are those of any system, with their folds."""
     reader = data.open(pictures(tmp_path))
     pairs.write_pairs(tmp_path / "pairs.csv", reader, 2, 2, folds=2)
     names, is_same, folds = pairs.read_pairs(tmp_path / "pairs.csv")
