@@ -79,8 +79,8 @@ def protocol_size(labels, num_genuine=None, num_impostor=None, folds=None, seed=
         asked = " and ".join(f"{count:,} {kind}" for kind, count in wanted.items() if count is not None)
         raise ValueError(
             f"In {folds} folds that share nobody there are at most {largest['genuine']:,} genuine and "
-            f"{largest['impostor']:,} impostor pairs, as many in each fold. Received: {asked or 'no'} pairs. Ask for "
-            "fewer pairs or fewer folds, or add people with two images or more."
+            f"{largest['impostor']:,} impostor pairs, as many in each fold. Received: {asked or 'no number of'} pairs. "
+            "Ask for fewer pairs or fewer folds, or add people with two images or more."
         )
     return ProtocolSize(*numbers, folds)
 
@@ -149,18 +149,18 @@ def _fits(numbers, wanted, largest):
 
 
 def _choose_folds(index, people, wanted, seed):
-    """The largest number of folds that has the wanted pairs, at least one of a kind that is left open."""
-    for folds in range(min(_DEFAULT_FOLDS, people), 1, -1):
-        numbers = {kind: folds if count is None else count for kind, count in wanted.items()}
-        divides = all(count % folds == 0 for count in numbers.values())
-        if divides and _fits(numbers, wanted, _largest(index, people, folds, seed)):
-            return folds
-    asked = " and ".join(f"{count:,} {kind}" for kind, count in wanted.items() if count is not None)
+    """The largest number of folds that has the wanted pairs or, where none has, some pairs of both kinds."""
+    for counts in (wanted, dict.fromkeys(wanted)):
+        for folds in range(min(_DEFAULT_FOLDS, people), 1, -1):
+            numbers = {kind: folds if count is None else count for kind, count in counts.items()}
+            divides = all(count % folds == 0 for count in numbers.values())
+            if divides and _fits(numbers, counts, _largest(index, people, folds, seed)):
+                return folds
     several = int((np.bincount(index) > 1).sum())
     raise ValueError(
         f"Each fold needs genuine and impostor pairs: two people, one of them with two images. Received: {people} "
-        f"people, {several} of them with two images or more, which give no 2 to {_DEFAULT_FOLDS} folds with "
-        f"{asked or 'any'} pairs. Ask for fewer pairs, for one fold or another seed, or add people."
+        f"people, {several} of them with two images or more, which make no 2 to {_DEFAULT_FOLDS} such folds. Ask for "
+        "one fold or another seed, or add people."
     )
 
 

@@ -41,8 +41,12 @@ def test_the_seed_alone_decides_the_pairs():
             {"num_genuine": 210, "num_impostor": 0, "folds": 10},
             r"In 10 folds .* at most 200 genuine and 250 impostor pairs.*Received: 210 genuine and 0 impostor pairs",
         ),
+        (
+            {"num_genuine": 30_000},
+            "In 10 folds .* at most 200 genuine and 250 impostor pairs.*Received: 30,000 genuine",
+        ),
         ({"num_impostor": 260, "folds": 10}, "at most 200 genuine and 250 impostor.*Received: 260 impostor pairs"),
-        ({"folds": 20}, "at most 200 genuine and 0 impostor pairs.*Received: no pairs"),
+        ({"folds": 20}, "at most 200 genuine and 0 impostor pairs.*Received: no number of pairs"),
     ],
 )
 def test_a_protocol_that_cannot_be_drawn_is_refused_with_what_there_is(arguments, message):
