@@ -7,8 +7,8 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "progress"},
-    {"margins", "engines", "losses"},
+    {"numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "progress", "arrays", "exif"},
+    {"margins", "engines", "losses", "pair_lists"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
     {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit", "convert"},
     {"embedders", "protocols"},

@@ -5,10 +5,15 @@ import warnings
 
 import numpy as np
 
+from keras_margin import exif
+
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 # What a file may unpack to: a file of a few kilobytes can announce gigabytes.
 LARGEST_PIXELS = 100_000_000
+
+# Formats that the readers of data sets read too: one function decides which way up they are. MPO is JPEG of two frames.
+_EXIF_FORMATS = ("JPEG", "MPO", "PNG")
 
 # Modes whose values are no shades of 8 bits, and what brings them there. Pillow's own convert() clips them.
 _DEEP = {"I;16": 8, "I;16L": 8, "I;16B": 8, "I": 8}
@@ -48,6 +53,8 @@ def read_image(path, largest_pixels=LARGEST_PIXELS):
                 if width * height > largest_pixels:
                     raise ImageError(f"it has {height:,} x {width:,} pixels, more than {largest_pixels:,}")
                 image.load()
+                if image.format in _EXIF_FORMATS:
+                    return np.ascontiguousarray(exif.turn(_rgb(image), exif.orientation_of_file(file)))
                 return _rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise

@@ -16,6 +16,7 @@ _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the devi
 COMMANDS = {
     "align": "find the faces of a folder of photographs and crop them onto the 112x112 template",
     "prepare": "write any set as shuffled TFRecord shards",
+    "split": "choose people of a set to hold out, and write who they are",
     "pairs": "draw a verification protocol from a set: a .bin, or a list of pairs",
     "audit": "look for what is wrong with a set: damage, duplicates, swapped channels, overlap",
     "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",

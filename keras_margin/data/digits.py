@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from keras_margin.data.reader import ArrayReader
+from keras_margin.data._array_reader import ArrayReader
 
 NUM_DIGITS = 10
 NUM_OF_EACH = 500

@@ -17,7 +17,8 @@ import sys
 import numpy as np
 
 from keras_margin import files
-from keras_margin.data.reader import ArrayReader, renumbered
+from keras_margin.data._array_reader import ArrayReader
+from keras_margin.data._labels import renumbered
 
 IMAGE_SIZE = (64, 64)
 

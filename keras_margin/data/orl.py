@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_margin.data.reader import ArrayReader
+from keras_margin.data._array_reader import ArrayReader
 
 NUM_PEOPLE = 40
 NUM_PHOTOGRAPHS = 10

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.data.reader import resize_image
+from keras_margin.data._decoding import resize_image
 from keras_margin.evaluation.verification import FARS
 
 FITS = (None, "resize", "crop")
