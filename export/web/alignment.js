@@ -59,8 +59,26 @@ export function similarityTransform(source, target) {
 }
 
 /**
- * Carries an image through an affine map, bilinear, black outside the image. Nothing is averaged beyond the four pixels
- * around a point, as in the code that aligned the training pictures.
+ * How the area of an output pixel is covered that is `shrink` pixels of the image a side, by the rule of
+ * keras_margin.alignment: one bilinear sample up to 1.25; beyond, `count` x `count` samples, `step` output pixels apart,
+ * of the image or of the means of its squares of 2^halvings pixels a side.
+ *
+ * @returns {{halvings: number, count: number, step: number}}
+ */
+export function sampling(shrink) {
+  // Languages differ in the last bits of a scale: a shrink of exactly 2 must not give 2 samples here and 3 there.
+  const rounding = 1e-6;
+  if (shrink <= 1.25 + rounding) return { halvings: 0, count: 1, step: 0 };
+  let [halvings, ratio] = [0, shrink];
+  while (ratio > 4 + rounding) [halvings, ratio] = [halvings + 1, ratio / 2];
+  const count = Math.ceil(ratio - rounding);
+  const step = Math.sqrt((ratio ** 2 - 3 + 2 / 4 ** halvings) / (count ** 2 - 1)) / ratio;
+  return { halvings, count, step };
+}
+
+/**
+ * Carries an image through an affine map, bilinear, black outside the image. Where an output pixel covers more than
+ * 1.25 x 1.25 pixels of the image, it is the mean of several samples: see `sampling`.
  *
  * @param {{data: Uint8Array|Uint8ClampedArray, width: number, height: number}} image RGBA, as of ImageData.
  * @param {number[][]} matrix 2 x 3, from the image's coordinates to the output's.
@@ -73,13 +91,20 @@ export function warp(image, matrix, height, width) {
   if (!(Math.abs(determinant) > 1e-12 * (a * a + b * b + c * c + d * d))) {
     throw new Error("This position of the face cannot be turned back: the points are too close together.");
   }
+  const back = (u, v) => [(d * u - b * v) / determinant, (a * v - c * u) / determinant];
+  const { halvings, count, step } = sampling(1 / Math.sqrt(Math.abs(determinant)));
+  const offsets = Array.from({ length: count }, (_, index) => (index - (count - 1) / 2) * step);
+  const shifts = offsets.flatMap((down) => offsets.map((across) => back(across, down)));
+  const corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]].flatMap(([column, row]) => {
+    const [x, y] = back(column - shiftX, row - shiftY);
+    return shifts.map(([across, down]) => [x + across, y + down]);
+  });
+  const squares = squaresOf(image, halvings, corners);
   const pixels = new Uint8Array(height * width * 3);
   for (let row = 0; row < height; row += 1) {
     for (let column = 0; column < width; column += 1) {
-      const [u, v] = [column - shiftX, row - shiftY];
-      const x = clamp((d * u - b * v) / determinant, -2, image.width + 1);
-      const y = clamp((a * v - c * u) / determinant, -2, image.height + 1);
-      sample(image, x, y, pixels, (row * width + column) * 3);
+      const [x, y] = back(column - shiftX, row - shiftY);
+      sample(squares, x, y, shifts, pixels, (row * width + column) * 3);
     }
   }
   return pixels;
@@ -109,19 +134,57 @@ export function firstGuess(imageWidth, imageHeight) {
   return LANDMARKS_112.map(([x, y]) => [left + x * scale, top + y * scale]);
 }
 
-function sample(image, x, y, pixels, at) {
-  const [left, top] = [Math.floor(x), Math.floor(y)];
-  const [right, below] = [x - left, y - top];
-  for (let channel = 0; channel < 3; channel += 1) {
-    const upper = mix(pixel(image, top, left, channel), pixel(image, top, left + 1, channel), right);
-    const lower = mix(pixel(image, top + 1, left, channel), pixel(image, top + 1, left + 1, channel), right);
-    pixels[at + channel] = roundToEven(mix(upper, lower, below));
+/**
+ * An image as the means of its squares of `side` = 2^halvings pixels a side, those around `places` alone: `first` and
+ * `end` are the rows and columns of squares that it holds. What lies outside the image is black.
+ */
+function squaresOf(image, halvings, places) {
+  const side = 2 ** halvings;
+  const [width, height] = [Math.ceil(image.width / side), Math.ceil(image.height / side)];
+  if (halvings === 0) return { data: image.data, stride: 4, side, width, height, first: [0, 0], end: [width, height] };
+  const range = (axis, most) => {
+    const along = places.map((place) => placeOf(place[axis], side));
+    return [clamp(Math.floor(Math.min(...along)) - 1, 0, most), clamp(Math.floor(Math.max(...along)) + 3, 0, most)];
+  };
+  const [[left, right], [top, bottom]] = [range(0, width), range(1, height)];
+  const data = new Float64Array(Math.max(0, (right - left) * (bottom - top)) * 3);
+  for (let row = top * side; row < Math.min(bottom * side, image.height); row += 1) {
+    for (let column = left * side; column < Math.min(right * side, image.width); column += 1) {
+      const at = ((Math.floor(row / side) - top) * (right - left) + Math.floor(column / side) - left) * 3;
+      const from = (row * image.width + column) * 4;
+      for (let channel = 0; channel < 3; channel += 1) data[at + channel] += image.data[from + channel];
+    }
   }
+  // Sums of whole numbers and a power of two: exact, in any order.
+  const share = 0.25 ** halvings;
+  return { data: data.map((sum) => sum * share), stride: 3, side, width, height, first: [left, top], end: [right, bottom] };
 }
 
-function pixel(image, row, column, channel) {
-  const inside = row >= 0 && row < image.height && column >= 0 && column < image.width;
-  return inside ? image.data[(row * image.width + column) * 4 + channel] : 0;
+/** The mean of the bilinear samples at (x, y) and these shifts, written as a pixel. */
+function sample(squares, x, y, shifts, pixels, at) {
+  const totals = [0, 0, 0];
+  for (const [across, down] of shifts) {
+    const column = clamp(placeOf(x + across, squares.side), -2, squares.width + 1);
+    const row = clamp(placeOf(y + down, squares.side), -2, squares.height + 1);
+    const [left, top] = [Math.floor(column), Math.floor(row)];
+    const [right, below] = [column - left, row - top];
+    for (let channel = 0; channel < 3; channel += 1) {
+      const upper = mix(pixel(squares, top, left, channel), pixel(squares, top, left + 1, channel), right);
+      const lower = mix(pixel(squares, top + 1, left, channel), pixel(squares, top + 1, left + 1, channel), right);
+      totals[channel] += mix(upper, lower, below);
+    }
+  }
+  totals.forEach((total, channel) => (pixels[at + channel] = roundToEven(total / shifts.length)));
+}
+
+/** Where a place lies among squares of `side` pixels: the centre of the first is at 0. */
+function placeOf(value, side) {
+  return side === 1 ? value : (value + 0.5) / side - 0.5;
+}
+
+function pixel({ data, stride, first, end }, row, column, channel) {
+  if (row < first[1] || row >= end[1] || column < first[0] || column >= end[0]) return 0;
+  return data[((row - first[1]) * (end[0] - first[0]) + column - first[0]) * stride + channel];
 }
 
 function roundToEven(value) {
