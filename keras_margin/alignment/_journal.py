@@ -5,7 +5,7 @@ import json
 import os
 
 NAME = ".alignment.jsonl"
-_FORMAT = "keras-margin alignment, version 1"
+_FORMAT = "keras-margin alignment, version 2"  # 1 did not average the area of a shrunken pixel.
 
 
 class Journal:

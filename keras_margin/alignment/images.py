@@ -140,6 +140,14 @@ def resize_image(image, size):
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BOX))
 
 
+def thumbnail(image, side):
+    """A uint8 RGB array as a Pillow image of at most `side` pixels a side."""
+    Image, _ = _pillow()
+    small = Image.fromarray(image)
+    small.thumbnail((side, side))
+    return small
+
+
 def _pillow():
     try:
         from PIL import Image, ImageOps

@@ -68,12 +68,15 @@ def test_align_prints_what_became_of_the_images(tmp_path, capsys):
     faces.save(root / "ann" / "2.png", faces.photograph())
     faces.save(root / "ann" / "3.png", faces.photograph((0, 0), (9, 9)))
     (root / "ann" / "4.png").write_bytes(b"[red]no[/red] image")
+    (root / "ann" / "5.cr2").touch()
     flags = ["--detector=faces:make_detector", "--size=112x96", "--format=png"]
     status, out, _ = run(capsys, "align", root, tmp_path / "out", *flags)
     assert status == 0
     assert "│ 4 │ 2 │ 1 │ 1 │ 1 │ 0 │" in out
     assert "No face: ann/2.png" in out and "Several faces: ann/3.png (2)" in out
     assert "Refused: ann/4.png: no readable" in out
+    assert "no images by their names: 1 .cr2" in out
+    assert f"Contact sheet: {tmp_path / 'out'}/alignment.html" in out
     assert np.asarray(Image.open(tmp_path / "out" / "ann" / "1.png")).shape == (112, 96, 3)
     status, out, _ = run(capsys, "align", root, tmp_path / "out", *flags)
     assert status == 0 and "│ 4 │ 2 │ 1 │ 1 │ 1 │ 4 │" in out
