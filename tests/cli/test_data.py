@@ -1,6 +1,8 @@
 """`keras-margin prepare`, `pairs`, `align` and `audit`: what they write, print and end with."""
 
+import itertools
 import json
+import types
 
 import faces
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from records import jpeg
 
 import keras_margin.data
-from keras_margin import cli, pairs
+from keras_margin import cli, pairs, progress
 
 
 def run(capsys, *arguments):
@@ -80,6 +82,16 @@ def test_align_prints_what_became_of_the_images(tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "out" / "ann" / "1.png")).shape == (112, 96, 3)
     status, out, _ = run(capsys, "align", root, tmp_path / "out", *flags)
     assert status == 0 and "│ 4 │ 2 │ 1 │ 1 │ 1 │ 4 │" in out
+
+
+def test_align_reports_progress_without_a_terminal(tmp_path, capsys, monkeypatch):
+    """A line on standard error each ten seconds; here a clock on which each look takes six."""
+    for number in range(4):
+        faces.save(tmp_path / "in" / f"{number}.png", faces.photograph(faces.SHIFT, seed=number))
+    seconds = itertools.count(step=6)
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    status, _, err = run(capsys, "align", tmp_path / "in", tmp_path / "out", "--detector=faces:make_detector")
+    assert status == 0 and "Aligned 2 of 4 images." in err
 
 
 @pytest.mark.parametrize(
