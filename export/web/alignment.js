@@ -95,16 +95,24 @@ export function warp(image, matrix, height, width) {
   const { halvings, count, step } = sampling(1 / Math.sqrt(Math.abs(determinant)));
   const offsets = Array.from({ length: count }, (_, index) => (index - (count - 1) / 2) * step);
   const shifts = offsets.flatMap((down) => offsets.map((across) => back(across, down)));
+  const side = 2 ** halvings;
+  // Where samples lie among squares; two squares out is black whatever lies beyond.
+  const columnOf = (x) => clamp(placeOf(x, side), -2, Math.ceil(image.width / side) + 1);
+  const rowOf = (y) => clamp(placeOf(y, side), -2, Math.ceil(image.height / side) + 1);
   const corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]].flatMap(([column, row]) => {
     const [x, y] = back(column - shiftX, row - shiftY);
-    return shifts.map(([across, down]) => [x + across, y + down]);
+    return shifts.map(([across, down]) => [columnOf(x + across), rowOf(y + down)]);
   });
-  const squares = squaresOf(image, halvings, corners);
+  const squares = squaresOf(image, side, corners);
   const pixels = new Uint8Array(height * width * 3);
+  const totals = [0, 0, 0];
   for (let row = 0; row < height; row += 1) {
     for (let column = 0; column < width; column += 1) {
       const [x, y] = back(column - shiftX, row - shiftY);
-      sample(squares, x, y, shifts, pixels, (row * width + column) * 3);
+      totals.fill(0);
+      for (const [across, down] of shifts) addSample(squares, columnOf(x + across), rowOf(y + down), totals);
+      const at = (row * width + column) * 3;
+      for (let channel = 0; channel < 3; channel += 1) pixels[at + channel] = roundToEven(totals[channel] / shifts.length);
     }
   }
   return pixels;
@@ -135,56 +143,52 @@ export function firstGuess(imageWidth, imageHeight) {
 }
 
 /**
- * An image as the means of its squares of `side` = 2^halvings pixels a side, those around `places` alone: `first` and
- * `end` are the rows and columns of squares that it holds. What lies outside the image is black.
+ * The means of an image's squares of `side` pixels a side, RGB, those that samples at `places` and between read; black
+ * beyond the image.
  */
-function squaresOf(image, halvings, places) {
-  const side = 2 ** halvings;
-  const [width, height] = [Math.ceil(image.width / side), Math.ceil(image.height / side)];
-  if (halvings === 0) return { data: image.data, stride: 4, side, width, height, first: [0, 0], end: [width, height] };
-  const range = (axis, most) => {
-    const along = places.map((place) => placeOf(place[axis], side));
-    return [clamp(Math.floor(Math.min(...along)) - 1, 0, most), clamp(Math.floor(Math.max(...along)) + 3, 0, most)];
+function squaresOf(image, side, places) {
+  const range = (axis) => {
+    const along = places.map((place) => place[axis]);
+    return [Math.floor(Math.min(...along)) - 1, Math.floor(Math.max(...along)) + 3];
   };
-  const [[left, right], [top, bottom]] = [range(0, width), range(1, height)];
-  const data = new Float64Array(Math.max(0, (right - left) * (bottom - top)) * 3);
-  for (let row = top * side; row < Math.min(bottom * side, image.height); row += 1) {
-    for (let column = left * side; column < Math.min(right * side, image.width); column += 1) {
-      const at = ((Math.floor(row / side) - top) * (right - left) + Math.floor(column / side) - left) * 3;
-      const from = (row * image.width + column) * 4;
-      for (let channel = 0; channel < 3; channel += 1) data[at + channel] += image.data[from + channel];
+  const [[left, right], [top, bottom]] = [range(0), range(1)];
+  const width = right - left;
+  const data = new Float64Array(width * (bottom - top) * 3);
+  const [firstColumn, endColumn] = [Math.max(0, left), Math.min(right, Math.ceil(image.width / side))];
+  for (let row = Math.max(0, top * side); row < Math.min(bottom * side, image.height); row += 1) {
+    const from = row * image.width;
+    let at = ((Math.floor(row / side) - top) * width + firstColumn - left) * 3;
+    for (let square = firstColumn; square < endColumn; square += 1, at += 3) {
+      const end = Math.min((square + 1) * side, image.width);
+      for (let column = square * side; column < end; column += 1) {
+        const pixel = (from + column) * 4;
+        data[at] += image.data[pixel];
+        data[at + 1] += image.data[pixel + 1];
+        data[at + 2] += image.data[pixel + 2];
+      }
     }
   }
   // Sums of whole numbers and a power of two: exact, in any order.
-  const share = 0.25 ** halvings;
-  return { data: data.map((sum) => sum * share), stride: 3, side, width, height, first: [left, top], end: [right, bottom] };
+  const share = 1 / side / side;
+  for (let index = 0; index < data.length; index += 1) data[index] *= share;
+  return { data, width, left, top };
 }
 
-/** The mean of the bilinear samples at (x, y) and these shifts, written as a pixel. */
-function sample(squares, x, y, shifts, pixels, at) {
-  const totals = [0, 0, 0];
-  for (const [across, down] of shifts) {
-    const column = clamp(placeOf(x + across, squares.side), -2, squares.width + 1);
-    const row = clamp(placeOf(y + down, squares.side), -2, squares.height + 1);
-    const [left, top] = [Math.floor(column), Math.floor(row)];
-    const [right, below] = [column - left, row - top];
-    for (let channel = 0; channel < 3; channel += 1) {
-      const upper = mix(pixel(squares, top, left, channel), pixel(squares, top, left + 1, channel), right);
-      const lower = mix(pixel(squares, top + 1, left, channel), pixel(squares, top + 1, left + 1, channel), right);
-      totals[channel] += mix(upper, lower, below);
-    }
+/** Adds the bilinear sample at a place among squares to the totals of red, green and blue. */
+function addSample({ data, width, left, top }, column, row, totals) {
+  const [firstColumn, firstRow] = [Math.floor(column), Math.floor(row)];
+  const [right, below] = [column - firstColumn, row - firstRow];
+  const at = ((firstRow - top) * width + firstColumn - left) * 3;
+  for (let channel = 0; channel < 3; channel += 1) {
+    const upper = at + channel;
+    const lower = upper + width * 3;
+    totals[channel] += mix(mix(data[upper], data[upper + 3], right), mix(data[lower], data[lower + 3], right), below);
   }
-  totals.forEach((total, channel) => (pixels[at + channel] = roundToEven(total / shifts.length)));
 }
 
-/** Where a place lies among squares of `side` pixels: the centre of the first is at 0. */
+/** Where a place of the image lies among squares of `side` pixels: the centre of the first is at 0. */
 function placeOf(value, side) {
   return side === 1 ? value : (value + 0.5) / side - 0.5;
-}
-
-function pixel({ data, stride, first, end }, row, column, channel) {
-  if (row < first[1] || row >= end[1] || column < first[0] || column >= end[0]) return 0;
-  return data[((row - first[1]) * (end[0] - first[0]) + column - first[0]) * stride + channel];
 }
 
 function roundToEven(value) {
