@@ -64,7 +64,7 @@ def _read(path, out, head):
     except (ValueError, TypeError, KeyError, AttributeError):
         first, complete = None, False
     if not complete or not isinstance(first, dict):
-        raise ValueError(f"{path} is not what an alignment noted. Remove {out} to begin anew.")
+        raise ValueError(f"{path} is not what an alignment noted. Remove {out} to start again.")
     if first != head:
         other = next(name for name in [*head, *first] if first.get(name) != head.get(name))
         raise ValueError(

@@ -33,7 +33,7 @@ class AlignmentReport:
         several: Name -> number of faces, of images with more than one.
         refused: Name -> reason, of images that cannot be read or aligned.
         resumed: How many of the images an earlier call had done.
-        other_files: Extension -> number of files that are no images by their names, such as {".cr2": 2, "": 1}.
+        other_files: Extension -> number of files whose names are not those of images, such as {".cr2": 2, "": 1}.
     """
 
     images: int
@@ -161,7 +161,7 @@ def _targets(source, image_format):
 
     Returns:
         Dict: name of an image -> (name of its crop without the extension, the extension).
-        Dict: extension -> number of files that are no images by their names, the most frequent first.
+        Dict: extension -> number of files whose names are not those of images, the most frequent first.
     """
     found, others = {}, collections.Counter()
     for folder, files_in in _folders(source):

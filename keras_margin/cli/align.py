@@ -60,7 +60,9 @@ def run(arguments):
         for line in _words.some(names, _NAMED):
             console.print(f"{title}: {line}", markup=False, highlight=False, soft_wrap=True)
     if report.other_files:
-        console.print(f"Passed over, no images by their names: {folder.counted(report.other_files)}", markup=False)
+        console.print(
+            f"Files that are not images: {_words.printable(folder.counted(report.other_files))}", markup=False
+        )
     console.print(f"Contact sheet: {_words.printable(arguments.out)}/alignment.html", markup=False, soft_wrap=True)
     console.print(f"All of them: {_words.printable(arguments.out)}/alignment.json", markup=False, soft_wrap=True)
 

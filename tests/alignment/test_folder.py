@@ -184,7 +184,7 @@ def test_other_arguments_into_the_same_folder_are_refused_and_nothing_is_lost(ph
 
 
 def test_crops_of_another_arithmetic_are_not_mixed(photographs, tmp_path):
-    """A journal of version 1, whose crops were point-sampled, is not gone on with."""
+    """A journal of version 1, whose crops were point-sampled, is not resumed."""
     out = tmp_path / "out"
     align_folder(photographs, out, detector=faces.detect)
     journal = out / ".alignment.jsonl"

@@ -1,4 +1,4 @@
-"""What `align_folder` tells of a folder besides its crops: the contact sheet, and the files that it passed over."""
+"""What `align_folder` tells of a folder besides its crops: the contact sheet, and the files that it skipped."""
 
 import base64
 import io
@@ -26,7 +26,7 @@ def photographs(tmp_path):
 
 
 def test_files_that_are_no_images_are_counted(photographs, tmp_path):
-    """By their extensions, hidden ones apart: a folder of raw photographs is not passed over in silence."""
+    """By extension, without hidden ones: a folder of raw photographs is not skipped in silence."""
     for name in ("ann/1.CR2", "ann/2.cr2", "deep/notes", "deep/er/.DS_Store"):
         (photographs / name).write_bytes(b"")
     report = align_folder(photographs, tmp_path / "out", detector=faces.detect)

@@ -77,7 +77,7 @@ def test_align_prints_what_became_of_the_images(tmp_path, capsys):
     assert "│ 4 │ 2 │ 1 │ 1 │ 1 │ 0 │" in out
     assert "No face: ann/2.png" in out and "Several faces: ann/3.png (2)" in out
     assert "Refused: ann/4.png: no readable" in out
-    assert "no images by their names: 1 .cr2" in out
+    assert "Files that are not images: 1 .cr2" in out
     assert f"Contact sheet: {tmp_path / 'out'}/alignment.html" in out
     assert np.asarray(Image.open(tmp_path / "out" / "ann" / "1.png")).shape == (112, 96, 3)
     status, out, _ = run(capsys, "align", root, tmp_path / "out", *flags)
