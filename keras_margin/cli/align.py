@@ -4,7 +4,8 @@ keras-margin align photographs faces
 keras-margin align photographs faces --size=112x96 --policy=centre --workers=8
 
 Killed, the same command goes on where it was. The photographs are never written to. faces/alignment.json lists the
-images with no face, with several, and those that cannot be read. Needs the `align` extra.
+images with no face, with several, and those that cannot be read; faces/alignment.html shows the first crops. Needs the
+`align` extra, and for HEIC the `heic` extra.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_margin import alignment, progress
+from keras_margin.alignment import folder
 from keras_margin.cli import _words
 
 _POLICIES = ("largest", "centre", "all", "skip")
@@ -57,6 +59,11 @@ def run(arguments):
     ):
         for line in _words.some(names, _NAMED):
             console.print(f"{title}: {line}", markup=False, highlight=False, soft_wrap=True)
+    if report.other_files:
+        console.print(
+            f"Files that are not images: {_words.printable(folder.counted(report.other_files))}", markup=False
+        )
+    console.print(f"Contact sheet: {_words.printable(arguments.out)}/alignment.html", markup=False, soft_wrap=True)
     console.print(f"All of them: {_words.printable(arguments.out)}/alignment.json", markup=False, soft_wrap=True)
 
 

@@ -1,6 +1,8 @@
 """`keras-margin prepare`, `pairs`, `align` and `audit`: what they write, print and end with."""
 
+import itertools
 import json
+import types
 
 import faces
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import Image
 from records import jpeg
 
 import keras_margin.data
-from keras_margin import cli, pairs
+from keras_margin import cli, pairs, progress
 
 
 def run(capsys, *arguments):
@@ -92,15 +94,28 @@ def test_align_prints_what_became_of_the_images(tmp_path, capsys):
     faces.save(root / "ann" / "2.png", faces.photograph())
     faces.save(root / "ann" / "3.png", faces.photograph((0, 0), (9, 9)))
     (root / "ann" / "4.png").write_bytes(b"[red]no[/red] image")
+    (root / "ann" / "5.cr2").touch()
     flags = ["--detector=faces:make_detector", "--size=112x96", "--format=png"]
     status, out, _ = run(capsys, "align", root, tmp_path / "out", *flags)
     assert status == 0
     assert "│ 4 │ 2 │ 1 │ 1 │ 1 │ 0 │" in out
     assert "No face: ann/2.png" in out and "Several faces: ann/3.png (2)" in out
     assert "Refused: ann/4.png: no readable" in out
+    assert "Files that are not images: 1 .cr2" in out
+    assert f"Contact sheet: {tmp_path / 'out'}/alignment.html" in out
     assert np.asarray(Image.open(tmp_path / "out" / "ann" / "1.png")).shape == (112, 96, 3)
     status, out, _ = run(capsys, "align", root, tmp_path / "out", *flags)
     assert status == 0 and "│ 4 │ 2 │ 1 │ 1 │ 1 │ 4 │" in out
+
+
+def test_align_reports_progress_without_a_terminal(tmp_path, capsys, monkeypatch):
+    """A line on standard error each ten seconds; here a clock on which each look takes six."""
+    for number in range(4):
+        faces.save(tmp_path / "in" / f"{number}.png", faces.photograph(faces.SHIFT, seed=number))
+    seconds = itertools.count(step=6)
+    monkeypatch.setattr(progress, "time", types.SimpleNamespace(monotonic=lambda: float(next(seconds))))
+    status, _, err = run(capsys, "align", tmp_path / "in", tmp_path / "out", "--detector=faces:make_detector")
+    assert status == 0 and "Aligned 2 of 4 images." in err
 
 
 @pytest.mark.parametrize(
