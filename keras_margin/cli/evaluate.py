@@ -20,7 +20,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from keras_margin import data, embedders, files, protocols
-from keras_margin.evaluation.verification import FARS
 from keras_margin.protocols import checks, report
 
 NOT_MET = 3
@@ -40,7 +39,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--channels", choices=embedders.CHANNELS, help="what the network was trained on; default: RGB")
     parser.add_argument("--fit", choices=("crop", "resize"), help="what to do with images of another size")
-    parser.add_argument("--far", type=_numbers, default=FARS, help="wanted FARs, by commas; default: 1e-1 to 1e-6")
+    parser.add_argument("--far", type=_numbers, default=None, help="wanted FARs, by commas; default: 1e-1 to 1e-6")
     parser.add_argument("--resamples", type=int, default=None, help="of the bootstrap; 0 for no intervals")
     parser.add_argument("--folds", type=int, default=10, help="of a .bin: runs of consecutive pairs; default: 10")
     parser.add_argument("--no_detector_weights", action="store_true", help="images of a template count alike")
@@ -164,7 +163,7 @@ class _Source:
 
 def _measure(arguments, source, protocol, busy):
     settings = protocols.Settings(
-        far=tuple(arguments.far),
+        far=arguments.far,
         resamples=arguments.resamples,
         seed=arguments.seed,
         folds=arguments.folds,

@@ -1,5 +1,6 @@
 """The field's protocols as functions of numpy arrays; no Keras, no TensorFlow."""
 
+from keras_margin.evaluation._intervals import Bootstrap, tar_interval
 from keras_margin.evaluation.distractors import (
     CrossTar,
     MegaFaceResult,
@@ -32,14 +33,7 @@ from keras_margin.evaluation.statistics import (
 )
 from keras_margin.evaluation.templates import combine_flips, template_embeddings, template_scores
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
-from keras_margin.evaluation.verification import (
-    Bootstrap,
-    TarAtFar,
-    VerificationReport,
-    score_report,
-    tar_interval,
-    verification_report,
-)
+from keras_margin.evaluation.verification import TarAtFar, VerificationReport, score_report, verification_report
 
 __all__ = [
     "AngleDistributions",

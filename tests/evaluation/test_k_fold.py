@@ -1,3 +1,4 @@
+import fractions
 import itertools
 import math
 import re
@@ -7,20 +8,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scored import few, scored_pairs
+from sklearn import metrics
 
 from keras_margin import evaluation
 
 rng = np.random.default_rng(3)
 
 
-def best_by_trial(scores, is_same, accepts, candidates):
-    """The first candidate with the most pairs judged right, each tried in turn."""
-    right = [sum(bool(a) == bool(s) for a, s in zip(accepts(scores, t), is_same, strict=True)) for t in candidates]
-    return candidates[right.index(max(right))]
+def accuracy_by_trial(accepted, is_same, balanced):
+    """Share of pairs judged right, or the mean of both kinds' shares, as an exact fraction."""
+    right = {
+        kind: [bool(a) == kind for a, s in zip(accepted, is_same, strict=True) if s == kind] for kind in (True, False)
+    }
+    if balanced:
+        return sum(fractions.Fraction(sum(part), len(part)) for part in right.values()) / 2
+    return fractions.Fraction(sum(map(sum, right.values())), len(is_same))
+
+
+def best_by_trial(scores, is_same, accepts, candidates, balanced):
+    """The first candidate with the highest accuracy, each tried in turn."""
+    found = [accuracy_by_trial(accepts(scores, t), is_same, balanced) for t in candidates]
+    return candidates[found.index(max(found))]
 
 
 def k_fold_by_trial(scores, is_same, fold, search):
     accuracies, thresholds = [], []
+    balanced = is_same[fold >= 0].sum() != (~is_same[fold >= 0]).sum()
     for test in range(int(max(fold)) + 1):
         train, held_out = (fold != test) & (fold >= 0), fold == test
         if search == "exact":
@@ -36,9 +49,8 @@ def k_fold_by_trial(scores, is_same, fold, search):
             def accepts(values, threshold):
                 return 2 - 2 * values < threshold
 
-        best = best_by_trial(scores[train], is_same[train], accepts, candidates)
-        judged = accepts(scores[held_out], best) == is_same[held_out]
-        accuracies.append(sum(map(bool, judged)) / len(judged))
+        best = best_by_trial(scores[train], is_same[train], accepts, candidates, balanced)
+        accuracies.append(float(accuracy_by_trial(accepts(scores[held_out], best), is_same[held_out], balanced)))
         thresholds.append(best if search == "exact" else 1 - best / 2)
     return accuracies, thresholds
 
@@ -64,6 +76,49 @@ def test_folds_by_number_are_runs_of_pairs_as_scikit_learns_kfold_cuts_them(sear
     fold = np.repeat(np.arange(10), [5] * 7 + [4] * 3)  # KFold(10): the first n % k folds are longer by one
     accuracies, _ = k_fold_by_trial(scores, is_same, fold, search)
     assert evaluation.k_fold_accuracy(scores, is_same, search=search).accuracies.tolist() == accuracies
+
+
+def unbalanced_noise(seed, num_genuine=450, num_impostor=4500, size=64):
+    """Embeddings that know nobody, and their pairs in mixed order."""
+    generator = np.random.default_rng(seed)
+    count = num_genuine + num_impostor
+    is_same = generator.permutation(np.arange(count) < num_genuine)
+    return generator.normal(size=(2 * count, size)), np.arange(2 * count).reshape(-1, 2), is_same
+
+
+@pytest.mark.parametrize("search", ["exact", "grid", "sphereface"])
+def test_noise_on_unbalanced_pairs_is_at_chance(search):
+    """Random embeddings score 0.5 on 450 genuine and 4,500 impostor pairs, where the share judged right is 0.909."""
+    embeddings, pairs, is_same = unbalanced_noise(0)
+    scores = evaluation.pair_scores(embeddings, pairs)
+    results = [evaluation.k_fold_accuracy(scores, is_same, search=search)]
+    results.append(evaluation.centred_k_fold_accuracy(embeddings, pairs, is_same, search=search))
+    for result in results:
+        # Each fold's TAR and FAR are shares of 45 and 450 pairs: a deviation of at most 0.04 of a fold, 0.012 of ten.
+        assert abs(result.mean - 0.5) < 0.05 and result.balanced
+
+
+@pytest.mark.parametrize("search", ["exact", "grid", "sphereface"])
+def test_unbalanced_accuracy_is_the_balanced_one_per_fold(search):
+    """Every fold's accuracy is scikit-learn's balanced accuracy of the fold's own verdicts."""
+    generator = np.random.default_rng(5)
+    is_same = np.arange(200) % 5 == 0
+    scores = np.clip(generator.normal(0.3 * is_same, 0.2), -1, 1)
+    result = evaluation.k_fold_accuracy(scores, is_same, 4, search)
+    fold = np.arange(200) // 50
+    expected = [
+        metrics.balanced_accuracy_score(is_same[fold == test], scores[fold == test] >= result.thresholds[test])
+        for test in range(4)
+    ]
+    np.testing.assert_allclose(result.accuracies, expected, rtol=1e-15)
+
+
+def test_a_balanced_set_counts_pairs_even_in_skewed_folds():
+    """With as many pairs of each kind in the set, a fold's accuracy stays the share of its pairs judged right."""
+    scores = np.array([0.9, 0.8, 0.85, 0.1, 0.9, 0.2, 0.15, 0.25])
+    is_same = np.array([True, True, True, False, True, False, False, False])
+    result = evaluation.k_fold_accuracy(np.where(np.arange(8) == 2, 0.0, scores), is_same, folds=2)
+    assert result.accuracies.tolist() == [0.75, 1.0] and not result.balanced
 
 
 def test_the_search_never_sees_the_fold_it_is_tested_on():
