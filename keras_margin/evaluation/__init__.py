@@ -33,13 +33,21 @@ from keras_margin.evaluation.statistics import (
 )
 from keras_margin.evaluation.templates import combine_flips, template_embeddings, template_scores
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
-from keras_margin.evaluation.verification import TarAtFar, VerificationReport, score_report, verification_report
+from keras_margin.evaluation.verification import (
+    FEWEST_ACCEPTED,
+    TarAtFar,
+    VerificationReport,
+    is_measurable,
+    score_report,
+    verification_report,
+)
 
 __all__ = [
     "AngleDistributions",
     "AngleStatistics",
     "Bootstrap",
     "CrossTar",
+    "FEWEST_ACCEPTED",
     "FaceList",
     "KFoldAccuracy",
     "MegaFaceResult",
@@ -61,6 +69,7 @@ __all__ = [
     "cross_tar_at_far",
     "eer",
     "ijb_identification",
+    "is_measurable",
     "k_fold_accuracy",
     "make_pairs",
     "mean_average_precision",

@@ -14,8 +14,25 @@ from keras_margin.evaluation.thresholds import auc, eer, lowest_above
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
-# Impostor pairs that a threshold must let pass before its TAR and the interval of that can be relied on.
+# Impostor pairs that a threshold must let pass before it, its TAR and the interval of that can be relied on.
 FEWEST_ACCEPTED = 10
+
+
+def is_measurable(far, num_impostor):
+    """Returns whether a FAR lets at least ten (`FEWEST_ACCEPTED`) of so many impostor pairs pass.
+
+    Args:
+        far: FAR in (0, 1].
+        num_impostor: Number of impostor pairs, >= 1.
+
+    Returns:
+        bool.
+
+    Example:
+        >>> is_measurable(1e-3, 10_000), is_measurable(1e-3, 9_999)
+        (True, False)
+    """
+    return bool(_arrays.most_accepted(_arrays.check_far(far), num_impostor) >= FEWEST_ACCEPTED)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def as_table(reports):
         columns |= {
             f"EER (model {measured.model_eer:.2%})": _of_accuracy("eer", ".2%"),
             f"TAR at FAR {measured.far:g} (model {measured.model_tar:.2%})": _of_accuracy("tar", ".2%"),
-            "threshold": _of_accuracy("threshold", ".4f"),
+            "threshold": _threshold_cell,
         }
     rows = [[cell(report) for cell in columns.values()] for report in reports]
     lines = [list(columns), ["---"] * len(columns), *rows]
@@ -85,3 +85,10 @@ def as_table(reports):
 def _of_accuracy(name, form):
     """A cell's function: empty where a file was refused before its accuracy was measured."""
     return lambda report: "" if report.accuracy is None else format(getattr(report.accuracy, name), form)
+
+
+def _threshold_cell(report):
+    """Returns the shipped threshold; "none" where people or pairs were too few for one."""
+    if report.accuracy is None:
+        return ""
+    return "none" if report.accuracy.threshold is None else f"{report.accuracy.threshold:.4f}"
