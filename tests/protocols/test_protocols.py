@@ -150,6 +150,22 @@ def test_what_keras_margin_pairs_draws_is_read_by_the_file_and_by_its_folder(tmp
         assert sorted(found) == (10 * reader.labels[used] + used % 4).tolist()
 
 
+def test_a_folder_with_a_list_can_be_measured_as_identities(tmp_path):
+    """The list that lies in a folder is the first choice, its people the second; a file leaves no choice."""
+    for name, value in (("a/1", 1), ("a/2", 2), ("b/1", 3), ("b/2", 4)):
+        picture(tmp_path / f"{name}.png", value)
+    (tmp_path / "pairs.csv").write_text("fold,same,first,second\n0,1,a/1.png,a/2.png\n0,0,a/1.png,b/1.png\n")
+    assert protocols.choices(tmp_path) == ["pairs", "labelled"]
+    assert protocols.choices(tmp_path / "pairs.csv") == ["pairs"]
+    assert levels(protocols.open(tmp_path)) == [1, 2, 3]
+    labelled = protocols.open(tmp_path, protocol="labelled")
+    assert levels(labelled) == [1, 2, 3, 4] and labelled.title.startswith("verification over all pairs")
+    with pytest.raises(ValueError, match="can be measured by pairs or labelled. Received: protocol='ytf'"):
+        protocols.open(tmp_path, protocol="ytf")
+    with pytest.raises(ValueError, match="protocol must be one of bin, ijb, ytf, pairs, labelled"):
+        protocols.open(tmp_path, protocol="lists")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
