@@ -38,6 +38,7 @@ from keras_margin.evaluation.verification import (
     TarAtFar,
     VerificationReport,
     is_measurable,
+    least_far,
     score_report,
     verification_report,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "ijb_identification",
     "is_measurable",
     "k_fold_accuracy",
+    "least_far",
     "make_pairs",
     "mean_average_precision",
     "megaface",

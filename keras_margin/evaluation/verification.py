@@ -35,6 +35,25 @@ def is_measurable(far, num_impostor):
     return bool(_arrays.most_accepted(_arrays.check_far(far), num_impostor) >= FEWEST_ACCEPTED)
 
 
+def least_far(num_impostor):
+    """Returns the smallest FAR of two digits that so many impostor pairs can show, as `is_measurable` decides.
+
+    Args:
+        num_impostor: Number of impostor pairs, >= 1.
+
+    Returns:
+        Float in (0, 1]; 1 also where there are fewer than ten pairs, which can show none.
+
+    Example:
+        >>> least_far(4500), least_far(10_000)
+        (0.0023, 0.001)
+    """
+    least = FEWEST_ACCEPTED / num_impostor
+    places = 1 - math.floor(math.log10(least))
+    rounded = round(least, places)
+    return min(1.0, rounded if rounded >= least else round(rounded + 10.0**-places, places))
+
+
 @dataclass(frozen=True)
 class TarAtFar:
     """One row of the table that papers print.
@@ -46,7 +65,7 @@ class TarAtFar:
         high: Upper end, or None.
         threshold: The operating threshold to ship: accept a pair where score >= threshold.
         measurable: Whether far * impostors >= 10, the impostor pairs that may pass. With fewer, threshold, TAR and
-            interval are guesses: at far = 1 / impostors a nominal 95 % interval covers about 84 %.
+            interval are guesses: at far = 1 / impostors a nominal 95 % interval covered 86 % of 300 simulated sets.
     """
 
     far: float

@@ -254,8 +254,7 @@ def _export(model, recipe, reader, parts, measures, folder, out):
     genuine, impostors = _measures.pairs_there_are(labels)
     about = {"recipe": dataclasses.asdict(recipe), "measured": [dataclasses.asdict(each) for each in measures]}
     # The strictest FAR, down to 1e-3, that the test's impostor pairs can show.
-    far = min(1.0, max(1e-3, evaluation.FEWEST_ACCEPTED / max(1, impostors)))
-    options = export.Options(far=far, about=about)
+    options = export.Options(far=max(1e-3, evaluation.least_far(max(1, impostors))), about=about)
     pairs = (images, labels) if genuine and impostors else None
     reports = (
         *export.to_precisions(

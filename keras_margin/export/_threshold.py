@@ -20,10 +20,10 @@ def refusal(far, num_impostor, num_people):
     if num_people is not None and num_people < FEWEST_PEOPLE:
         return f"No threshold: {num_people} people are too few to choose one on, {FEWEST_PEOPLE} are the least."
     if not evaluation.is_measurable(far, num_impostor):
-        needed = evaluation.FEWEST_ACCEPTED
         return (
-            f"No threshold: FAR {far:g} on {num_impostor:,} impostor pairs lets fewer than {needed} of them pass. Give "
-            f"more pairs, or a FAR of at least {needed / num_impostor:.2g}."
+            f"No threshold: FAR {far:g} on {num_impostor:,} impostor pairs lets fewer than "
+            f"{evaluation.FEWEST_ACCEPTED} of them pass. Give more pairs, or a FAR of at least "
+            f"{evaluation.least_far(num_impostor):g}."
         )
     return None
 

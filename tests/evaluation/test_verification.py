@@ -212,6 +212,16 @@ def test_fars_that_nobody_asked_for_do_not_warn():
     assert not any(name.endswith(("_low", "_high")) for name in report.named_values())
 
 
+@given(st.integers(10, 10**7))
+@few
+def test_the_least_far_is_the_smallest_of_two_digits(num_impostor):
+    """The least FAR lets ten impostor pairs pass, and a hundredth to a tenth less of it does not."""
+    far = evaluation.least_far(num_impostor)
+    assert float(f"{far:.1e}") == far and evaluation.is_measurable(far, num_impostor)
+    step = 10.0 ** (math.floor(math.log10(far)) - 1)
+    assert not evaluation.is_measurable(far - step, num_impostor)
+
+
 def test_a_report_of_scores_equals_that_of_the_embeddings():
     embeddings, labels, pairs, is_same = labelled_set()
     scores = evaluation.pair_scores(embeddings, pairs)
