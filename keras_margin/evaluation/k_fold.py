@@ -275,10 +275,7 @@ def _best_threshold(scores, is_same, candidates, balanced):
 
 
 def _weighted(refused, lost, impostor, genuine, balanced):
-    """Returns whole numbers that rank thresholds by accuracy: impostor pairs refused less genuine pairs lost.
-
-    Balanced, each is multiplied by the number of pairs of the other kind: exact, where shares would round.
-    """
+    """Returns whole numbers that rank thresholds by accuracy; shares would round."""
     return refused * len(genuine) - lost * len(impostor) if balanced else refused - lost
 
 
