@@ -6,11 +6,8 @@ keras-margin inspect savedmodel/ --json
 
 import json
 
-from rich.console import Console
-from rich.table import Table
-
 from keras_margin import contract
-from keras_margin.cli import _words
+from keras_margin.cli import _tables
 
 
 def add_arguments(parser):
@@ -26,15 +23,13 @@ def run(arguments):
         raise ValueError(
             f"{arguments.file} carries no contract: it was not made by keras-margin, or lost its metadata on the way."
         )
-    console = Console()
     if arguments.json:
-        text = json.dumps(found, indent=2, ensure_ascii=False)
-        console.print(_words.printable(text), markup=False, highlight=False, soft_wrap=True)
+        _tables.show_json(found)
         return
-    table = Table("", "", title=_words.printable(arguments.file), title_justify="left", show_header=False)
+    table = _tables.Table(["", ""], title=arguments.file, left=2, header=False)
     for name, text in rows(found):
-        table.add_row(name, _words.printable(text))
-    console.print(table, markup=False)
+        table.add(name, text)
+    table.show()
 
 
 def rows(found):
@@ -70,7 +65,8 @@ def _head(head):
 
 
 def _threshold(threshold):
-    return f"cosine >= {threshold['cosine']:.4f} for FAR {threshold['far']:g} (TAR {threshold['tar']:.2%})"
+    basis = f"; {threshold['basis']}" if threshold.get("basis") else ""
+    return f"cosine >= {threshold['cosine']:.4f} for FAR {threshold['far']:g} (TAR {threshold['tar']:.2%}){basis}"
 
 
 def _accuracy(found):
@@ -90,6 +86,7 @@ _WORDS = {
     "alignment": _alignment,
     "quantize": str,
     "threshold": _threshold,
+    "no_threshold": str,
     "accuracy": _accuracy,
     "parity": _parity,
     "head": _head,

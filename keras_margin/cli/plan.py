@@ -6,9 +6,7 @@ keras-margin plan --classes=10_000_000 --batch=1024 --gpus=8 --memory=80
 import argparse
 import math
 
-from rich.console import Console
-from rich.table import Table
-
+from keras_margin.cli import _tables
 from keras_margin.ops import memory as estimates
 
 _GIB = 2**30
@@ -23,6 +21,7 @@ def add_arguments(parser):
     parser.add_argument("--sample_rate", type=float, default=0.1, help="share of the classes a batch meets, if sampled")
     parser.add_argument("--memory", type=float, default=None, help="GiB of a device; default: this machine's")
     parser.add_argument("--slots", type=int, default=1, help="optimiser slots a weight: 1 SGD with momentum, 2 Adam")
+    parser.add_argument("--json", action="store_true", help="the table as JSON, in bytes")
 
 
 def run(arguments):
@@ -33,21 +32,27 @@ def run(arguments):
             f"Take --batch={arguments.gpus * -(-arguments.batch // arguments.gpus)}."
         )
     available = estimates.device_memory() if arguments.memory is None else arguments.memory * _GIB
-    table = Table(title=_title(arguments, available))
-    for column in ("head", "prototypes", "optimizer", "working", "total", "GFLOP", "fits"):
-        table.add_column(column, justify="left" if column == "head" else "right")
-    for name, memory, multiplications in rows(arguments):
-        sizes = [
-            f"{value / _GIB:,.2f}" for value in (memory.prototypes, memory.optimizer, memory.working, memory.total)
-        ]
-        # Something must be left for the backbone: a head that fills the device to the brim does not fit.
-        fits = "yes" if memory.total <= 0.9 * available else "no"
-        table.add_row(name, *sizes, f"{2 * multiplications / 1e9:,.0f}", fits)
-    console = Console()
-    console.print(table)
-    console.print(
+    about = (
         "GiB on each device; the backbone comes on top. Measured on TensorFlow's CPU build, a first guess elsewhere."
     )
+    columns = ["head", "prototypes", "optimizer", "working", "total", "GFLOP", "fits"]
+    table = _tables.Table(columns, title=_title(arguments, available), caption=about)
+    found = []
+    for name, memory, multiplications in rows(arguments):
+        sizes = {part: getattr(memory, part) for part in ("prototypes", "optimizer", "working", "total")}
+        # Something must be left for the backbone: a head that fills the device to the brim does not fit.
+        fits = memory.total <= 0.9 * available
+        found.append({"head": name, **sizes, "flop": 2 * multiplications, "fits": fits})
+        table.add(
+            name,
+            *(f"{size / _GIB:,.2f}" for size in sizes.values()),
+            f"{2 * multiplications / 1e9:,.0f}",
+            "yes" if fits else "no",
+        )
+    if arguments.json:
+        _tables.show_json({"available": available, "heads": found})
+    else:
+        table.show()
 
 
 def rows(arguments):

@@ -14,10 +14,9 @@ import os
 import sys
 
 from rich.console import Console
-from rich.table import Table
 
 from keras_margin import files
-from keras_margin.cli import _cpu, _flags
+from keras_margin.cli import _cpu, _flags, _tables
 
 _TIMES = "KERAS_MARGIN_TIMES_STARTED_AGAIN"
 
@@ -165,19 +164,20 @@ def show(console, recipe, seed, outcome):
         say(console, f"This worker's part is done ({outcome.seconds:.0f} s); the first one measures and exports.")
         return
     run = f"{recipe.steps} steps of {recipe.batch_size}, seed {seed}"
-    table = Table(title=f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}", title_justify="left")
-    for column in ("people", "embedder"):
-        table.add_column(column)
-    for column in ("rank-1", "EER", "10-fold accuracy"):
-        table.add_column(column, justify="right")
+    title = f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}"
+    table = _tables.Table(["people", "embedder", "rank-1", "EER", "10-fold accuracy"], title=title, left=2)
     for measure in outcome.measures:
-        table.add_row(
+        table.add(
             measure.protocol,
             measure.embedder,
             "" if measure.rank_1 is None else f"{measure.rank_1:.3f}",
             f"{measure.eer:.1%}",
             "" if measure.ten_fold is None else f"{measure.ten_fold:.3f} ± {measure.ten_fold_std:.3f}",
         )
-    console.print(table)
-    say(console, export.as_table(outcome.reports))
+    table.show(console)
+    header, rows = export.as_rows(outcome.reports)
+    exported = _tables.Table(header, left=2)
+    for row in rows:
+        exported.add(*row)
+    exported.show(console)
     say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")

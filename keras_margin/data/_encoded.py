@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from keras_margin import exif
-from keras_margin.data import _changes
+from keras_margin.data import _changes, _pillow
 from keras_margin.data._batching import CHUNK_SIZE
 from keras_margin.data._decoding import (
     LARGEST_PIXELS,
@@ -211,13 +211,15 @@ def decode(contents):
         contents: bytes of a JPEG, PNG or BMP file.
 
     Returns:
-        uint8 RGB tensor (height, width, 3).
+        uint8 RGB tensor (height, width, 3); an array where TensorFlow is not installed and Pillow decodes.
 
     Raises:
         UnreadableError: If it cannot be decoded.
     """
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return _decode_by_pillow(contents)
     try:
         with tf.device("CPU:0"):
             height, width = announced_size(contents).numpy().tolist()
@@ -231,6 +233,13 @@ def decode(contents):
         # TensorFlow writes: {{function_node ...}} the reason [Op:DecodeJpeg]
         reason = message.rpartition("}} ")[2].partition("\n")[0].partition(" [Op:")[0]
         raise UnreadableError(reason.rstrip(".")) from None
+
+
+def _decode_by_pillow(contents):
+    try:
+        return exif.turn(_pillow.decode(contents), exif.orientation(contents))
+    except ValueError as error:
+        raise UnreadableError(str(error).rstrip(".")) from None
 
 
 def upright(contents):

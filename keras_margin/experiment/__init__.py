@@ -253,7 +253,8 @@ def _export(model, recipe, reader, parts, measures, folder, out):
     images, labels = reader.subset(test).arrays()
     genuine, impostors = _measures.pairs_there_are(labels)
     about = {"recipe": dataclasses.asdict(recipe), "measured": [dataclasses.asdict(each) for each in measures]}
-    options = export.Options(far=max(1e-3, 1 / max(1, impostors)), about=about)
+    # The strictest FAR, down to 1e-3, that the test's impostor pairs can show.
+    options = export.Options(far=max(1e-3, evaluation.least_far(max(1, impostors))), about=about)
     pairs = (images, labels) if genuine and impostors else None
     reports = (
         *export.to_precisions(

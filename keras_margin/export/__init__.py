@@ -12,7 +12,7 @@ from keras_margin.export._options import LIMITS, Limits, Options
 from keras_margin.export._parity import Accuracy, ParityError, ParityReport
 from keras_margin.export._source import embedder_of
 from keras_margin.export.onnx import to_onnx
-from keras_margin.export.precisions import PRECISIONS, as_table, to_precisions
+from keras_margin.export.precisions import PRECISIONS, as_rows, as_table, to_precisions
 from keras_margin.export.savedmodel import to_savedmodel
 from keras_margin.export.tflite import to_tflite
 
@@ -25,6 +25,7 @@ __all__ = [
     "Options",
     "ParityError",
     "ParityReport",
+    "as_rows",
     "as_table",
     "embedder_of",
     "faces_from",

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_margin import __version__, alignment
 from keras_margin.contract import FORMAT, FORMAT_VERSION, METADATA_NAME
-from keras_margin.export import _graph
+from keras_margin.export import _graph, _threshold
 
 _ALIGNED_SIZES = {(112, 112), (112, 96)}
 
@@ -48,6 +48,7 @@ def contract_of(source, options, report):
             "synthetic": report.synthetic,
         },
         "threshold": None,
+        "no_threshold": "No threshold: the file was exported without pairs to choose one on.",
         "accuracy": None,
         "head": source.head,
         "recipe": recipe,
@@ -57,8 +58,16 @@ def contract_of(source, options, report):
     }
     if report.accuracy is not None:
         accuracy = dataclasses.asdict(report.accuracy)
-        contract["threshold"] = {"cosine": accuracy["threshold"], "far": accuracy["far"], "tar": accuracy["tar"]}
-        contract["accuracy"] = {name: value for name, value in accuracy.items() if name != "threshold"}
+        found, reason = accuracy.pop("threshold"), accuracy.pop("no_threshold")
+        contract["accuracy"] = accuracy
+        contract["no_threshold"] = reason
+        if found is not None:
+            contract["threshold"] = {
+                "cosine": found,
+                "far": accuracy["far"],
+                "tar": accuracy["tar"],
+                "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
+            }
     return contract
 
 

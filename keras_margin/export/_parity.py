@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.export import _graph
+from keras_margin.export import _graph, _threshold
 from keras_margin.export._options import LIMITS, Limits
 
 _IN_WORDS = {
@@ -24,23 +24,28 @@ class Accuracy:
 
     Attributes:
         far: Target FAR.
-        threshold: The operating threshold at that FAR, by the file's own scores: accept where cosine >= threshold.
+        threshold: The operating threshold at that FAR, by the file's own scores: accept where cosine >= threshold. None
+            where people or impostor pairs are too few to choose one on.
         tar: The file's TAR there.
         eer: The file's equal error rate.
         model_tar: The model's TAR at the same FAR, by its own threshold.
         model_eer: The model's equal error rate.
         num_genuine: Pairs of one person.
         num_impostor: Pairs of two.
+        num_people: People on the pairs; None where the pairs do not tell.
+        no_threshold: Why there is no threshold, a sentence; None where there is one.
     """
 
     far: float
-    threshold: float
+    threshold: float | None
     tar: float
     eer: float
     model_tar: float
     model_eer: float
     num_genuine: int
     num_impostor: int
+    num_people: int | None = None
+    no_threshold: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +117,8 @@ class ParityReport:
         found = self.accuracy
         return (
             f"{text} On {found.num_genuine:,} genuine and {found.num_impostor:,} impostor pairs: EER {found.eer:.2%} "
-            f"(model {found.model_eer:.2%}), TAR {found.tar:.2%} (model {found.model_tar:.2%}) at FAR {found.far:g} "
-            f"with threshold {found.threshold:.4f}."
+            f"(model {found.model_eer:.2%}), TAR {found.tar:.2%} (model {found.model_tar:.2%}) at FAR {found.far:g}"
+            + (f". {found.no_threshold}" if found.threshold is None else f" with threshold {found.threshold:.4f}.")
         )
 
 
@@ -149,7 +154,7 @@ class Judge:
         options: Options.
         samples: uint8 images.
         synthetic: Whether they are noise.
-        verification: (uint8 images, pairs (m, 2), is_same (m,)), or None.
+        verification: (uint8 images, pairs (m, 2), is_same (m,), number of people or None), or None.
     """
 
     network: object
@@ -206,19 +211,22 @@ class Judge:
         return self._answers[name]
 
     def _accuracy(self, run):
-        images, pairs, is_same = self.verification
-        far = self.options.far
+        images, pairs, is_same, num_people = self.verification
+        far, num_impostor = self.options.far, int((~is_same).sum())
+        no_threshold = _threshold.refusal(far, num_impostor, num_people)
         scores = evaluation.pair_scores(run(images), pairs)
         model_scores = evaluation.pair_scores(self._by_model("pairs", images), pairs)
         return Accuracy(
             far=far,
-            threshold=evaluation.threshold_at_far(scores, is_same, far),
+            threshold=None if no_threshold else evaluation.threshold_at_far(scores, is_same, far),
             tar=evaluation.tar_at_far(scores, is_same, far),
             eer=evaluation.eer(scores, is_same),
             model_tar=evaluation.tar_at_far(model_scores, is_same, far),
             model_eer=evaluation.eer(model_scores, is_same),
             num_genuine=int(is_same.sum()),
-            num_impostor=int((~is_same).sum()),
+            num_impostor=num_impostor,
+            num_people=num_people,
+            no_threshold=no_threshold,
         )
 
 
@@ -230,7 +238,7 @@ def _cosines(wanted, found):
 
 
 def _checked_pairs(network, given, far):
-    """(images, pairs, is_same) of (images, is_same), as data.load_bin has them, or of (images, labels)."""
+    """Returns (images, pairs, is_same, number of people or None) of (images, is_same) or of (images, labels)."""
     try:
         images, truth = given
     except (TypeError, ValueError):
@@ -239,9 +247,10 @@ def _checked_pairs(network, given, far):
         ) from None
     images, truth = _graph.checked_images(network, images, "pairs' images"), np.asarray(truth)
     if truth.dtype == bool and truth.shape == (len(images) // 2,) and len(images) % 2 == 0:
-        pairs, is_same = np.arange(len(images)).reshape(-1, 2), truth
+        pairs, is_same, num_people = np.arange(len(images)).reshape(-1, 2), truth, None
     elif truth.dtype != bool and truth.shape == (len(images),):
         pairs, is_same = _pairs_of(truth)
+        num_people = len(np.unique(truth[pairs]))
     else:
         raise ValueError(
             "pairs needs one bool for each two images, or one label an image. "
@@ -257,7 +266,7 @@ def _checked_pairs(network, given, far):
             f"A threshold at far={far:g} cannot be measured on {impostors:,} impostor pairs, which show nothing "
             f"below {1 / impostors:.2g}. Give more pairs, or a higher far in Options."
         )
-    return images, pairs, is_same
+    return images, pairs, is_same, num_people
 
 
 def _pairs_of(labels):

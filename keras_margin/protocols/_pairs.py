@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.protocols.base import Measured, angle_values, interval_note, noted, verification_values
+from keras_margin.protocols.base import Measured, accuracy_note, angle_values, interval_note, noted, verification_values
 
 _ONE_FOLD = "No accuracy: its threshold is chosen on other folds than it is tested on, and there is one fold."
 
@@ -21,7 +21,7 @@ def measure_pairs(embeddings, pairs, is_same, people, folds, settings):
     return Measured(
         values=values | angle_values(scores, is_same),
         unmeasurable=unmeasurable,
-        notes=tuple(note for note in (*notes, interval_note(report)) if note),
+        notes=tuple(note for note in (*notes, accuracy_note(report), interval_note(report)) if note),
         arrays={"scores": scores, "is_same": is_same, "pairs": pairs},
     )
 

@@ -1,5 +1,6 @@
 """`keras-margin` itself, and `keras-margin plan`."""
 
+import json
 import re
 
 import pytest
@@ -16,9 +17,9 @@ def run(capsys, *arguments):
 
 def rows(text):
     """First word of each row -> its numbers."""
-    lines = [line for line in text.splitlines() if line.startswith("│")]
-    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-    return {cell[0].split()[0]: cell[1:] for cell in cells if cell[0]}
+    cells = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    assert cells[0] == ["head", "prototypes", "optimizer", "working", "total", "GFLOP", "fits"]
+    return {cell[0].split()[0]: cell[1:] for cell in cells[1:]}
 
 
 def test_a_plan_says_what_each_engine_takes(capsys):
@@ -34,6 +35,14 @@ def test_a_plan_says_what_each_engine_takes(capsys):
     assert found["plain"][5] == "no" and found["sampled"][5] == "yes"
     for cells in found.values():
         assert float(cells[3]) == pytest.approx(sum(float(cell) for cell in cells[:3]), abs=0.02)
+
+
+def test_a_plan_as_json_is_its_table_in_bytes(capsys):
+    """The JSON has a row's sizes in bytes, and as many rows as the table."""
+    _, out, _ = run(capsys, "plan", "--classes=1000", "--batch=8", "--sample_rate=1", "--memory=1", "--json")
+    found = json.loads(out)
+    assert found["available"] == GIB and [row["head"] for row in found["heads"]] == ["plain", "fused", "streaming"]
+    assert all(row["prototypes"] == 4 * 1000 * 512 and row["fits"] for row in found["heads"])
 
 
 def test_one_device_and_no_sampling_leave_three_rows(capsys):
