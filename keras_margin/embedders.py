@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from keras_margin import contract, runtime
+from keras_margin.messages import install_hint
 
 CHANNELS = ("RGB", "BGR")
 
@@ -187,8 +188,19 @@ def _check_contract(embedder):
         )
 
 
+def _tensorflow(name):
+    try:
+        import tensorflow
+    except ImportError as error:
+        raise ImportError(
+            f"{name} is run by TensorFlow: {install_hint('cpu')}. A .tflite file runs without. The import failed with: "
+            f"{error}"
+        ) from error
+    return tensorflow
+
+
 def _open_keras(name, normalization):
-    import tensorflow as tf
+    tf = _tensorflow(name)
 
     from keras_margin import export
 
@@ -210,8 +222,7 @@ def _open_keras(name, normalization):
 
 
 def _open_savedmodel(name, normalization):
-    import tensorflow as tf
-
+    tf = _tensorflow(name)
     try:
         loaded = tf.saved_model.load(name)
     except (OSError, ValueError, tf.errors.OpError) as error:

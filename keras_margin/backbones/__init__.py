@@ -27,6 +27,7 @@ from keras_margin.backbones.spherenet import (
     spherenet36,
     spherenet64,
 )
+from keras_margin.messages import did_you_mean
 
 # Names for flags and recipes.
 BACKBONES = {
@@ -53,6 +54,7 @@ __all__ = [
     "BACKBONES",
     "TAILS",
     "build",
+    "check_name",
     "ir_resnet",
     "multiply_adds",
     "parameters",
@@ -70,6 +72,16 @@ def build(name, **kwargs):
     Raises:
         ValueError: On an unknown name; the message lists the names.
     """
-    if name not in BACKBONES:
-        raise ValueError(f"Unknown backbone {name!r}. Known backbones: {', '.join(sorted(BACKBONES))}.")
+    check_name(name)
     return BACKBONES[name](**kwargs)
+
+
+def check_name(name):
+    """Refuses a name that is not a backbone's.
+
+    Raises:
+        ValueError: On an unknown name; the message lists the names.
+    """
+    if name not in BACKBONES:
+        known = ", ".join(sorted(BACKBONES))
+        raise ValueError(f"Unknown backbone {name!r}.{did_you_mean(name, BACKBONES)} Known backbones: {known}.")

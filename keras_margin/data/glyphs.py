@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_margin import files
 from keras_margin.data.reader import ArrayReader, renumbered
+from keras_margin.messages import install_hint
 
 IMAGE_SIZE = (64, 64)
 
@@ -204,7 +205,7 @@ def _pillow():
         import PIL.ImageFont
     except ImportError:
         raise ImportError(
-            'The glyphs are drawn by Pillow, which is not installed. Run: pip install "keras-margin[glyphs]"'
+            f"The glyphs are drawn by Pillow, which is not installed. Run: {install_hint('glyphs')}"
         ) from None
     return PIL
 
