@@ -328,7 +328,9 @@ def test_verify_and_identify_refuse_what_they_cannot_compare(free_batch):
 
 
 def test_normalization_is_required_where_wanted_and_refused_where_not(free_batch, fixed_batch):
-    with pytest.raises(ValueError, match=r"takes float32.*normalization=\(127\.5, 128\.0\), or \(0\.0, 1\.0\)"):
+    with pytest.raises(
+        ValueError, match=r"takes float32.*normalization=\(127\.5, 128\.0\), or normalization=\(0\.0, 1\.0\)"
+    ):
         Embedder(fixed_batch)
     with pytest.raises(ValueError, match="takes uint8 pixels and normalises inside, so normalization must be left out"):
         Embedder(free_batch, normalization=NORMALIZATION)
@@ -415,7 +417,7 @@ def test_without_litert_the_error_names_the_extra(monkeypatch, free_batch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_litert)
-    with pytest.raises(ImportError, match=r'pip install "keras-margin\[litert\]".*blocked'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[litert\]".*blocked'):
         Embedder(free_batch)
 
 

@@ -24,9 +24,8 @@ def run(arguments):
     for column in ("backbone", "parameters, M", "MiB in float32", "multiply-adds, M", "image", "embedding"):
         table.add_column(column, justify="left" if column == "backbone" else "right")
     names = arguments.names or list(backbones.BACKBONES)
-    unknown = [name for name in names if name not in backbones.BACKBONES]
-    if unknown:
-        raise ValueError(f"Unknown backbone {unknown[0]!r}. Known backbones: {', '.join(sorted(backbones.BACKBONES))}.")
+    for name in names:
+        backbones.check_name(name)
     console = Console()
     for name in track(names, "building", console=console, transient=True):
         table.add_row(name, *row(name, arguments.embedding_size))

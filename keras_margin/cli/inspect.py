@@ -1,7 +1,7 @@
-"""What an exported file says of itself. Needs neither TensorFlow nor LiteRT.
+"""The metadata of an exported file. Needs neither TensorFlow nor LiteRT.
 
 keras-margin inspect face.tflite
-keras-margin inspect savedmodel/ --json
+keras-margin inspect runs/latest --json
 """
 
 import json
@@ -10,28 +10,29 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_margin import contract
-from keras_margin.cli import _words
+from keras_margin.cli import _exported, _words
 
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("file", help=".tflite or .onnx file, or SavedModel folder")
-    parser.add_argument("--json", action="store_true", help="the whole contract as JSON")
+    parser.add_argument("file", help=".tflite or .onnx file, SavedModel folder, or a run's folder")
+    parser.add_argument("--json", action="store_true", help="all metadata as JSON")
 
 
 def run(arguments):
-    """Prints the contract."""
-    found = contract.read(arguments.file)
+    """Prints the metadata."""
+    file = _exported.file_with_metadata(arguments.file)
+    found = contract.read(file)
     if found is None:
         raise ValueError(
-            f"{arguments.file} carries no contract: it was not made by keras-margin, or lost its metadata on the way."
+            f"{file} carries no metadata of keras-margin: it was not exported by it, or lost them on the way."
         )
     console = Console()
     if arguments.json:
         text = json.dumps(found, indent=2, ensure_ascii=False)
         console.print(_words.printable(text), markup=False, highlight=False, soft_wrap=True)
         return
-    table = Table("", "", title=_words.printable(arguments.file), title_justify="left", show_header=False)
+    table = Table("", "", title=_words.printable(file), title_justify="left", show_header=False)
     for name, text in rows(found):
         table.add_row(name, _words.printable(text))
     console.print(table, markup=False)
@@ -40,6 +41,7 @@ def run(arguments):
 def rows(found):
     """(name, text) of each line; what the file does not say is left out."""
     lines = [(name, words(found[name])) for name, words in _WORDS.items() if found.get(name) is not None]
+    lines = [(name, f"{text}; {_words.basis(found)}" if name == "threshold" else text) for name, text in lines]
     return [line for line in lines if line[1]]
 
 
@@ -70,7 +72,7 @@ def _head(head):
 
 
 def _threshold(threshold):
-    return f"cosine >= {threshold['cosine']:.4f} for FAR {threshold['far']:g} (TAR {threshold['tar']:.2%})"
+    return f"cosine >= {threshold['cosine']:.4f}"
 
 
 def _accuracy(found):

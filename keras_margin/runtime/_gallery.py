@@ -45,7 +45,7 @@ class Gallery:
 
     Example:
         >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
-        >>> gallery.enrol("Ada", embedder.embed(photographs))
+        >>> gallery.enroll("Ada", embedder.embed(photographs))
         >>> gallery.search(embedder.embed(probe), threshold=embedder.threshold)[0]
         [Match(name='Ada', score=0.81)]
         >>> gallery.save("people.npz")
@@ -86,7 +86,7 @@ class Gallery:
     def __repr__(self):
         return f"Gallery({len(self._names):,} people, {self._count:,} embeddings of {self.embedding_size})"
 
-    def enrol(self, name, embeddings):
+    def enroll(self, name, embeddings):
         """Adds a person, or more embeddings of a person.
 
         Args:
@@ -98,20 +98,20 @@ class Gallery:
             ValueError: An empty name, another shape, a zero, NaN or infinite embedding. Nothing was added then.
 
         Example:
-            >>> gallery.enrol("Ada", embedder.embed(photographs))
-            >>> gallery.enrol(["Ada", "Grace"], embedder.embed([one, other]))
+            >>> gallery.enroll("Ada", embedder.embed(photographs))
+            >>> gallery.enroll(["Ada", "Grace"], embedder.embed([one, other]))
         """
-        rows = self._checked(embeddings, "enrol")
+        rows = self._checked(embeddings, "enroll")
         if not np.any(rows, axis=1).all():
-            raise ValueError("enrol needs embeddings of some length. Received: a row of zeros, which is like nobody.")
+            raise ValueError("enroll needs embeddings of some length. Received: a row of zeros, which is like nobody.")
         names = [name] * len(rows) if isinstance(name, str) else list(name)
         if not all(isinstance(each, str) for each in names):
             raise TypeError(
-                f"enrol needs names as str. Received: {next(n for n in names if not isinstance(n, str))!r}."
+                f"enroll needs names as str. Received: {next(n for n in names if not isinstance(n, str))!r}."
             )
         if len(names) != len(rows) or not all(names):
             raise ValueError(
-                f"enrol needs a name, not empty, for each row. Received: {len(names)} for {len(rows)} rows."
+                f"enroll needs a name, not empty, for each row. Received: {len(names)} for {len(rows)} rows."
             )
         with self._lock:
             end = self._count + len(rows)
