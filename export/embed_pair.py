@@ -10,7 +10,7 @@ Where they have none, it is scaled, and a warning says so. The verdict falls at 
 with the file. Exit code: 0, 1 for a file that cannot be used, 2 for a wrong command line.
 """
 
-import math
+import argparse
 import sys
 
 import numpy as np
@@ -18,7 +18,7 @@ from absl import app, flags
 from PIL import Image, ImageOps
 
 from keras_margin import photographs
-from keras_margin.cli import _errors, _words
+from keras_margin.cli import _errors, _flags, _words
 from keras_margin.runtime import Embedder
 
 _MODEL = flags.DEFINE_string("model", None, "The .tflite face embedder.")
@@ -30,7 +30,9 @@ _FIT = flags.DEFINE_enum(
     "fit", None, ["crop", "resize"], "Of images of another size that are not to be aligned: cut the middle, or stretch."
 )
 _NORMALIZATION = flags.DEFINE_list(
-    "normalization", None, "mean,std of a foreign network that takes (pixel - mean) / std, in grey levels."
+    "normalization",
+    None,
+    "mean,std of a foreign network that takes (pixel - mean) / std, in grey levels; R,G,B/R,G,B for three of each.",
 )
 _THREADS = flags.DEFINE_integer("threads", None, "Threads for LiteRT.")
 
@@ -81,18 +83,19 @@ def _command_line_error(files):
     if threshold is not None and not -1.0 <= threshold <= 1.0:
         return f"--threshold must be a cosine in [-1, 1]. Received: {threshold}."
     try:
-        normalization = [float(value) for value in _NORMALIZATION.value or (0, 1)]
-    except ValueError:
-        normalization = []
-    if len(normalization) != 2 or not all(map(math.isfinite, normalization)):
-        return f"--normalization must be mean,std. Received: {','.join(_NORMALIZATION.value)}."
+        _normalization()
+    except argparse.ArgumentTypeError as error:
+        return f"--normalization {error}."
     return None
+
+
+def _normalization():
+    return _NORMALIZATION.value and _flags.normalization(",".join(_NORMALIZATION.value))
 
 
 def _compared(files):
     """(cosine, threshold or None, what the threshold rests on)."""
-    normalization = _NORMALIZATION.value and tuple(float(value) for value in _NORMALIZATION.value)
-    embedder = Embedder(_MODEL.value, normalization=normalization, num_threads=_THREADS.value)
+    embedder = Embedder(_MODEL.value, normalization=_normalization(), num_threads=_THREADS.value)
     similarity = embedder.verify(*(face_of(path, embedder) for path in files))
     return similarity, *_words.shown_threshold(_THRESHOLD.value, embedder.contract)
 
