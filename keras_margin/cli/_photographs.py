@@ -3,7 +3,7 @@
 import importlib
 import pathlib
 
-from keras_margin import photographs
+from keras_margin import files, photographs
 from keras_margin.alignment import images
 from keras_margin.cli import _errors, _exported, _flags, _words
 from keras_margin.progress import Progress
@@ -57,7 +57,8 @@ class Photographs:
         self._align, self._fit = arguments.align, arguments.fit
         self._detector = None if arguments.detector is None else made_detector(arguments.detector)
         path = _exported.file_of(arguments.model)
-        self.embedder = runtime.Embedder(path, arguments.normalization, arguments.threads, arguments.channels)
+        with files.hushed():  # LiteRT writes a line on its start.
+            self.embedder = runtime.Embedder(path, arguments.normalization, arguments.threads, arguments.channels)
 
     def face(self, path):
         """An image file as uint8 RGB of the embedder's size.

@@ -40,9 +40,16 @@ def run(arguments):
 
 def rows(found):
     """(name, text) of each line; what the file does not say is left out."""
-    lines = [(name, words(found[name])) for name, words in _WORDS.items() if found.get(name) is not None]
+    lines = [(name, _text(words, found[name])) for name, words in _WORDS.items() if found.get(name) is not None]
     lines = [(name, f"{text}; {_words.basis(found)}" if name == "threshold" else text) for name, text in lines]
     return [line for line in lines if line[1]]
+
+
+def _text(words, value):
+    try:
+        return words(value)
+    except (AttributeError, KeyError, TypeError, ValueError):  # Of another version: what is there, as it is.
+        return json.dumps(value, ensure_ascii=False)
 
 
 def _image(image):
