@@ -53,8 +53,9 @@ def in_flags(text, flags):
     names = {name: name for name in flags} | {name: flag for name, flag in _RENAMED.items() if flag in flags}
     if not names:
         return text
-    # Not part of a path, of another word, or of a flag already.
-    pattern = rf"(?<![\w./=-])({'|'.join(map(re.escape, names))})(?:=({_VALUE})|(?= (?:>=|>|<=|<|in|must) ))"
+    # Not part of a path, of another word, or of a flag already; without a value only where a range follows: `set` and
+    # `head` are words too.
+    pattern = rf"(?<![\w./=-])({'|'.join(map(re.escape, names))})(?:=({_VALUE})|(?= (?:>=|>|<=|<|in [\[(])))"
     return re.sub(pattern, lambda found: _flag(names[found[1]], found[2]), text)
 
 

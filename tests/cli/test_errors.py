@@ -21,6 +21,7 @@ from keras_margin.cli import _errors
         ("pass normalization=(127.5, 128.0), or", ["normalization"], "pass --normalization=127.5/128.0, or"),
         ("align_folder needs workers >= 1", ["workers"], "align_folder needs --workers >= 1"),
         ("/data/size=3/x.png and image_size=(1, 2)", ["size"], "/data/size=3/x.png and image_size=(1, 2)"),
+        ("A set must have shards in [1, 6]", ["set", "shards"], "A set must have --shards in [1, 6]"),
         ("--fit=crop contradicts", ["fit"], "--fit=crop contradicts"),
         ("Received: seed=-1.", [], "Received: seed=-1."),
     ],
