@@ -13,7 +13,7 @@ import pathlib
 
 from rich.console import Console
 
-from keras_margin.cli import _photographs
+from keras_margin.cli import _photographs, _words
 from keras_margin.progress import bars
 
 
@@ -87,7 +87,7 @@ def _people(folder):
     inside = sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
     if not inside:
         raise ValueError(f"enroll needs a folder for each person, FOLDER/NAME/*.jpg. Received: {folder}, without one.")
-    return {person.name: _photographs.images_in(person) for person in inside}
+    return {_words.printable(person.name): _photographs.images_in(person) for person in inside}
 
 
 def _check_names(people, gallery, arguments):
