@@ -84,7 +84,7 @@ def test_the_verdict_falls_at_the_files_threshold(free_batch, pair, tmp_path):
     model = with_metadata(free_batch, tmp_path / "shipped.tflite", threshold=threshold, accuracy=accuracy)
     code, out, err = embed_pair("--model", model, colour_file, grey_file)
     assert code == 0 and "the same person" in out, err
-    assert "FAR 0.001 on 4,500 impostor pairs, TAR 90.00% on 450 genuine pairs" in out
+    assert "TAR 90.00% on 450 genuine pairs, FAR 0.001 on 4,500 impostor pairs" in out
 
 
 def test_the_script_refuses_a_photograph_where_faces_are_aligned(free_batch, tmp_path):

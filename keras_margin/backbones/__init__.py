@@ -54,7 +54,7 @@ __all__ = [
     "BACKBONES",
     "TAILS",
     "build",
-    "check_name",
+    "get",
     "ir_resnet",
     "multiply_adds",
     "parameters",
@@ -66,18 +66,8 @@ __all__ = [
 ]
 
 
-def build(name, **kwargs):
-    """The backbone called `name`, built with its function's arguments.
-
-    Raises:
-        ValueError: On an unknown name; the message lists the names.
-    """
-    check_name(name)
-    return BACKBONES[name](**kwargs)
-
-
-def check_name(name):
-    """Refuses a name that is not a backbone's.
+def get(name):
+    """Returns the function that builds the backbone called `name`.
 
     Raises:
         ValueError: On an unknown name; the message lists the names.
@@ -85,3 +75,13 @@ def check_name(name):
     if name not in BACKBONES:
         known = ", ".join(sorted(BACKBONES))
         raise ValueError(f"Unknown backbone {name!r}.{did_you_mean(name, BACKBONES)} Known backbones: {known}.")
+    return BACKBONES[name]
+
+
+def build(name, **kwargs):
+    """Builds the backbone called `name` with its function's arguments.
+
+    Raises:
+        ValueError: On an unknown name; the message lists the names.
+    """
+    return get(name)(**kwargs)

@@ -20,18 +20,29 @@ def basis(contract):
         contract: The metadata, a dict with a `threshold`.
 
     Returns:
-        str, such as "FAR 0.001 on 4,500 impostor pairs, TAR 98.20% on 450 genuine pairs".
+        str, such as "TAR 98.20% on 450 genuine pairs, FAR 0.001 on 4,500 impostor pairs". The metadata's
+        own phrase for what the FAR rests on is taken where they have one.
     """
     threshold, accuracy = contract["threshold"], contract.get("accuracy") or {}
     parts = []
-    for name, shown, kind in (("far", "FAR {:g}", "impostor"), ("tar", "TAR {:.2%}", "genuine")):
-        if threshold.get(name) is not None:
-            pairs = accuracy.get(f"num_{kind}")
-            on = f" on {pairs:,} {kind} pairs" if pairs is not None else ""
-            parts.append(shown.format(threshold[name]) + on)
+    if threshold.get("tar") is not None:
+        parts.append(f"TAR {threshold['tar']:.2%}{_on(accuracy, 'genuine')}")
+    if threshold.get("far") is not None:
+        rests = f" on {threshold['basis']}" if threshold.get("basis") else _on(accuracy, "impostor")
+        parts.append(f"FAR {threshold['far']:g}{rests}")
     if not accuracy:
         parts.append("the metadata do not say on how many pairs")
     return ", ".join(parts)
+
+
+def _on(accuracy, kind):
+    pairs = accuracy.get(f"num_{kind}")
+    return "" if pairs is None else f" on {pairs:,} {kind} pairs"
+
+
+def why_none(contract):
+    """Returns why a file ships no threshold, a sentence."""
+    return (contract or {}).get("no_threshold") or "The file ships no threshold."
 
 
 def shown_threshold(given, contract):

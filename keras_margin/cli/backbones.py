@@ -25,7 +25,7 @@ def run(arguments):
         table.add_column(column, justify="left" if column == "backbone" else "right")
     names = arguments.names or list(backbones.BACKBONES)
     for name in names:
-        backbones.check_name(name)
+        backbones.get(name)
     console = Console()
     for name in track(names, "building", console=console, transient=True):
         table.add_row(name, *row(name, arguments.embedding_size))

@@ -35,9 +35,8 @@ def run(arguments):
     gallery = runtime.Gallery.load(arguments.gallery)
     threshold, basis = _words.shown_threshold(given, source.embedder.contract)
     if threshold is None:
-        raise ValueError(
-            f"{source.embedder.path} ships no threshold, without which everybody is somebody. Pass --threshold."
-        )
+        reason = _words.why_none(source.embedder.contract)
+        raise ValueError(f"{reason} Without one everybody would be somebody. Pass --threshold.")
     missed = failed = 0
     for path in arguments.photographs:
         try:

@@ -30,7 +30,7 @@ def run(arguments):
     _photographs.say(f"similarity {similarity:.6f} (cosine, -1 to 1)")
     threshold, basis = _words.shown_threshold(given, source.embedder.contract)
     if threshold is None:
-        _photographs.say("No verdict: the file ships no threshold. Pass --threshold.")
+        _photographs.say(f"No verdict. {_words.why_none(source.embedder.contract)} Pass --threshold.")
         return NO_VERDICT
     _photographs.say(_words.verdict(similarity, threshold, basis))
     return 0 if similarity >= threshold else DIFFERENT
