@@ -217,8 +217,8 @@ class Embedder:
         if threshold is None:
             reason = (self._contract or {}).get("no_threshold")
             raise ValueError(
-                f"{self._path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs of "
-                "your own, or export the model with pairs=."
+                f"{self._path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs "
+                "of your own, or export the model with pairs=."
             )
         if not -1 <= threshold <= 1:
             raise ValueError(f"threshold must be a cosine in [-1, 1]. Received: threshold={threshold}.")
