@@ -7,11 +7,14 @@ import pytest
 from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
-    {"numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "progress", "arrays", "exif"},
+    {
+        "numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "messages", "progress", "arrays",
+        "exif",
+    },
     {"margins", "engines", "losses", "pair_lists"},
     {"heads", "backbones", "data", "alignment", "evaluation", "plots"},
     {"model", "curves", "export", "runtime", "recipes", "optimizers", "pairs", "audit", "convert"},
-    {"embedders", "protocols"},
+    {"embedders", "photographs", "protocols"},
     {"training", "experiment", "cli"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -45,9 +48,10 @@ PORTABLE = {
     "model",
     "curves",
     "convert",
+    "messages",
     "pickles",
 }
-KNOWS_NO_KERAS = {"evaluation", "alignment", "runtime", "contract"}
+KNOWS_NO_KERAS = {"evaluation", "alignment", "runtime", "contract", "messages"}
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}
 
 
@@ -126,7 +130,7 @@ def test_evaluation_alignment_and_runtime_know_no_keras():
 def test_the_runtime_imports_numpy_and_litert_alone():
     assert [
         (at, name)
-        for at, name in _third_party({"runtime", "contract", "files"}, deferred=True)
+        for at, name in _third_party({"runtime", "contract", "files", "messages"}, deferred=True)
         if name not in ON_THE_DEVICE
     ] == []
 

@@ -157,7 +157,7 @@ def test_another_suffix_is_refused(tmp_path, name):
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, name):
     for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=re.escape('pip install "keras-margin[plots]"')):
+    with pytest.raises(ImportError, match=re.escape('pip install -e ".[plots]"')):
         DRAWINGS[name]()
 
 

@@ -27,6 +27,7 @@ from keras_margin.backbones.spherenet import (
     spherenet36,
     spherenet64,
 )
+from keras_margin.messages import did_you_mean
 
 # Names for flags and recipes.
 BACKBONES = {
@@ -53,6 +54,7 @@ __all__ = [
     "BACKBONES",
     "TAILS",
     "build",
+    "get",
     "ir_resnet",
     "multiply_adds",
     "parameters",
@@ -64,12 +66,22 @@ __all__ = [
 ]
 
 
-def build(name, **kwargs):
-    """The backbone called `name`, built with its function's arguments.
+def get(name):
+    """Returns the function that builds the backbone called `name`.
 
     Raises:
         ValueError: On an unknown name; the message lists the names.
     """
     if name not in BACKBONES:
-        raise ValueError(f"Unknown backbone {name!r}. Known backbones: {', '.join(sorted(BACKBONES))}.")
-    return BACKBONES[name](**kwargs)
+        known = ", ".join(sorted(BACKBONES))
+        raise ValueError(f"Unknown backbone {name!r}.{did_you_mean(name, BACKBONES)} Known backbones: {known}.")
+    return BACKBONES[name]
+
+
+def build(name, **kwargs):
+    """Builds the backbone called `name` with its function's arguments.
+
+    Raises:
+        ValueError: On an unknown name; the message lists the names.
+    """
+    return get(name)(**kwargs)

@@ -1,6 +1,8 @@
-"""The flags of a training run, for argparse and for absl: one table for the command and the example."""
+"""Flags of a training run, for argparse and for absl, one table for command and example; values that flags take."""
 
+import argparse
 import dataclasses
+import math
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,3 +76,39 @@ def define(absl_flags, flags=TRAIN):
     }
     for flag in flags:
         define_as[flag.kind](flag.name, list(flag.default) if flag.kind is list else flag.default, flag.help)
+
+
+def count(text):
+    """Reads an int >= 1; 1_000_000 is read too."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"needs an int >= 1, received {text}")
+    return value
+
+
+def checked_cosine(threshold):
+    """Returns --threshold as it was given, None included.
+
+    Raises:
+        ValueError: Where it is outside of [-1, 1].
+    """
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise ValueError(f"--threshold must be a cosine in [-1, 1]. Received: {threshold}.")
+    return threshold
+
+
+def normalization(text):
+    """Reads (mean, std) of a network that takes floats: "127.5/128", "127.5,128" or "120,110,100/60,50,40"."""
+    parts = text.split("/") if "/" in text else text.split(",")
+    try:
+        mean, std = ([float(number) for number in part.split(",")] for part in parts)
+        if {len(mean), len(std)} <= {1, 3} and all(map(math.isfinite, [*mean, *std])) and min(std) > 0:
+            return tuple(part[0] if len(part) == 1 else tuple(part) for part in (mean, std))
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(
+        f"must be MEAN/STD in grey levels, each a number or three (R,G,B), std > 0, such as 127.5/128, received {text}"
+    )

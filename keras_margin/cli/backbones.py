@@ -25,9 +25,8 @@ def run(arguments):
     title = "Multiply-adds of one image are what papers on these networks call FLOPs"
     table, found = _tables.Table(columns, title=title), []
     names = arguments.names or list(backbones.BACKBONES)
-    unknown = [name for name in names if name not in backbones.BACKBONES]
-    if unknown:
-        raise ValueError(f"Unknown backbone {unknown[0]!r}. Known backbones: {', '.join(sorted(backbones.BACKBONES))}.")
+    for name in names:
+        backbones.get(name)
     for name in track(names, "building", console=Console(stderr=True), transient=True):
         counts = count(name, arguments.embedding_size)
         found.append({"backbone": name, **counts})

@@ -3,10 +3,9 @@
 keras-margin plan --classes=10_000_000 --batch=1024 --gpus=8 --memory=80
 """
 
-import argparse
 import math
 
-from keras_margin.cli import _tables
+from keras_margin.cli import _flags, _tables
 from keras_margin.ops import memory as estimates
 
 _GIB = 2**30
@@ -14,10 +13,10 @@ _GIB = 2**30
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("--classes", type=_count, required=True, help="number of classes; 1_000_000 is read too")
-    parser.add_argument("--batch", type=_count, default=512, help="images an update, over all devices")
-    parser.add_argument("--gpus", type=_count, default=1, help="devices")
-    parser.add_argument("--size", type=_count, default=512, help="embedding size")
+    parser.add_argument("--classes", type=_flags.count, required=True, help="number of classes; 1_000_000 is read too")
+    parser.add_argument("--batch", type=_flags.count, default=512, help="images an update, over all devices")
+    parser.add_argument("--gpus", type=_flags.count, default=1, help="devices")
+    parser.add_argument("--size", type=_flags.count, default=512, help="embedding size")
     parser.add_argument("--sample_rate", type=float, default=0.1, help="share of the classes a batch meets, if sampled")
     parser.add_argument("--memory", type=float, default=None, help="GiB of a device; default: this machine's")
     parser.add_argument("--slots", type=int, default=1, help="optimiser slots a weight: 1 SGD with momentum, 2 Adam")
@@ -84,10 +83,3 @@ def _title(arguments, available):
         f"{arguments.classes:,} classes x {arguments.size}, batch {arguments.batch:,} over {devices} "
         f"of {available / _GIB:,.0f} GiB"
     )
-
-
-def _count(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"needs an int >= 1, received {text}")
-    return value

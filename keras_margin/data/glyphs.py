@@ -19,6 +19,7 @@ import numpy as np
 from keras_margin import files
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import renumbered
+from keras_margin.messages import install_hint
 
 IMAGE_SIZE = (64, 64)
 
@@ -205,7 +206,7 @@ def _pillow():
         import PIL.ImageFont
     except ImportError:
         raise ImportError(
-            'The glyphs are drawn by Pillow, which is not installed. Run: pip install "keras-margin[glyphs]"'
+            f"The glyphs are drawn by Pillow, which is not installed. Run: {install_hint('glyphs')}"
         ) from None
     return PIL
 

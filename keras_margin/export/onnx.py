@@ -11,6 +11,7 @@ from keras_margin.export import _contract, _graph
 from keras_margin.export._options import Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
+from keras_margin.messages import install_hint
 
 _OPSET = 17  # What tf2onnx writes well and ONNX Runtime has read since 2022.
 
@@ -62,9 +63,7 @@ def _convert(network, options):
             warnings.simplefilter("ignore")
             import tf2onnx
     except ImportError as error:
-        raise ImportError(
-            f'ONNX is an extra: pip install "keras-margin[onnx]". The import failed with: {error}'
-        ) from error
+        raise ImportError(f"ONNX is an extra: {install_hint('onnx')}. The import failed with: {error}") from error
     shape = (options.batch_size, *network.input_shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
@@ -82,9 +81,7 @@ def _runner(model, options):
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(
-            f'ONNX is an extra: pip install "keras-margin[onnx]". The import failed with: {error}'
-        ) from error
+        raise ImportError(f"ONNX is an extra: {install_hint('onnx')}. The import failed with: {error}") from error
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
 
     def run(images):

@@ -13,6 +13,7 @@ from keras_margin.export import _contract, _dynamic, _graph, _int8
 from keras_margin.export._options import LIMITS, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
+from keras_margin.messages import install_hint
 
 logger = logging.getLogger("keras_margin.export")
 
@@ -136,9 +137,7 @@ def _runner(content, options):
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise ImportError(
-            'Checking a TFLite file needs LiteRT, an extra: pip install "keras-margin[litert]".'
-        ) from error
+        raise ImportError(f"Checking a TFLite file needs LiteRT, an extra: {install_hint('litert')}.") from error
 
     def run(images):
         with files.hushed():
