@@ -58,6 +58,7 @@ class ParityReport:
         limits: What had to be kept to.
         bytes: Size on disk.
         accuracy: Accuracy on the pairs; None where there were none.
+        why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
     """
 
     path: str
@@ -70,6 +71,7 @@ class ParityReport:
     limits: Limits
     bytes: int
     accuracy: Accuracy | None = None
+    why: str = ""
 
     @property
     def failures(self):
@@ -135,7 +137,7 @@ class ParityError(ValueError):
         message = (
             f"{report.path} was not written: its embeddings differ from the model's. {'; '.join(report.failures)}. "
             f"Mean cosine {report.mean_cosine:.6f}, worst {report.worst_cosine:.6f}; worst sample images: {images}. "
-            "Check the sample images, or choose a milder quantize=."
+            + (report.why or "Check the sample images, or choose a milder quantize=.")
         )
         return cls(message, report)
 
@@ -187,6 +189,7 @@ class Judge:
             worst_images=tuple(int(index) for index in worst),
             limits=self.options.limits or LIMITS[quantize],
             bytes=size,
+            why=_why(wanted, found),
         )
         if not report.passed:
             raise ParityError.of(report)
@@ -223,10 +226,49 @@ class Judge:
 
 
 def _cosines(wanted, found):
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    # A zero or NaN embedding is as far from the model's as can be, never passed over.
-    cosines = np.sum(wanted * found, axis=1) / np.where(lengths > 0, lengths, np.inf)
-    return np.where(np.isfinite(cosines) & (lengths > 0), cosines, -1.0)
+    # A zero, infinite or NaN embedding is as far from the model's as can be, never passed over.
+    usable = _usable(wanted) & _usable(found)
+    cosines = np.sum(_unit(wanted) * _unit(found), axis=1)
+    return np.where(usable, cosines, -1.0)
+
+
+def _usable(rows):
+    """Which rows have a direction: finite, and not all zero."""
+    return np.isfinite(rows).all(axis=1) & rows.any(axis=1)
+
+
+def _unit(rows):
+    """Rows of unit length, float64; zero where a row has no direction."""
+    rows = np.where(_usable(rows)[:, None], np.float64(rows), 0)
+    # Divided by the largest entry first: its square may be beyond the largest number, or below the smallest.
+    rows = rows / np.where(rows.any(axis=1), np.abs(rows).max(axis=1), 1)[:, None]
+    return rows / np.maximum(np.linalg.norm(rows, axis=1), 1)[:, None]
+
+
+def _why(wanted, found):
+    """Why the embeddings of some sample images cannot be compared, a sentence; empty where all can be."""
+    ours, theirs = ~_usable(wanted), ~_usable(found)
+    if ours.any():
+        return (
+            f"The model's own embedding of sample image {np.flatnonzero(ours)[0]} is zero, infinite or NaN "
+            f"({ours.sum()} of {len(ours)} images): train it on, or look at its weights."
+        )
+    if not theirs.any():
+        return ""
+    worst = np.flatnonzero(theirs)[0]
+    largest = np.abs(wanted[worst]).max()
+    # What float32 can square, and sum over an embedding of some thousand numbers.
+    limit = np.sqrt(np.finfo(np.float32).max / wanted.shape[1])
+    if largest > limit:
+        return (
+            f"The model's embedding of sample image {worst} has numbers up to {largest:.1e}, whose squares float32 "
+            f"cannot sum (beyond {limit:.1e}), so that the file's unit length comes out as zero. End the network in a "
+            "BatchNormalization, or divide its output by a constant."
+        )
+    return (
+        f"The file's embedding of sample image {worst} is zero, infinite or NaN ({theirs.sum()} of {len(theirs)} "
+        f"images), where the model's has numbers up to {largest:.1e}."
+    )
 
 
 def _checked_pairs(network, given, far):
