@@ -2,6 +2,7 @@
 
 keras-margin backbones
 keras-margin backbones ir_resnet50 mobilefacenet --embedding_size=128
+keras-margin backbones my_networks:small
 """
 
 import keras
@@ -14,7 +15,7 @@ from keras_margin import backbones
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("names", nargs="*", help="networks; default: all")
+    parser.add_argument("names", nargs="*", help="networks, also package.module:name of your own; default: all")
     parser.add_argument("--embedding_size", type=int, default=None, help="numbers an image; default: each one's own")
 
 
@@ -24,9 +25,8 @@ def run(arguments):
     for column in ("backbone", "parameters, M", "MiB in float32", "multiply-adds, M", "image", "embedding"):
         table.add_column(column, justify="left" if column == "backbone" else "right")
     names = arguments.names or list(backbones.BACKBONES)
-    unknown = [name for name in names if name not in backbones.BACKBONES]
-    if unknown:
-        raise ValueError(f"Unknown backbone {unknown[0]!r}. Known backbones: {', '.join(sorted(backbones.BACKBONES))}.")
+    for name in names:
+        backbones.get(name)
     console = Console()
     for name in track(names, "building", console=console, transient=True):
         table.add_row(name, *row(name, arguments.embedding_size))

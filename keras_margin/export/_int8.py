@@ -11,8 +11,8 @@ What is a function of one pixel alone has the range that black and white give it
 In floats stay: that function of pixels; the last normalisation, whose eight bits would hold 128 steps to 1, too few for
 the 0.04 of a 512-D embedding's entry; PReLU, whose int8 kernel is not XNNPACK's, so that each one would end a delegated
 part and the network take several times float32's time; and the paddings and depthwise convolutions that PReLU feeds,
-which would otherwise be rounded at both ends and are no faster. With `integer_only` nothing does: pixels enter as uint8,
-the embedding leaves as int8 with its scale, and every tensor between them is of integers.
+which would otherwise be rounded at both ends and are no faster. With `integer_only` nothing does: pixels enter as
+uint8, the embedding leaves as int8 with its scale, and every tensor between them is of integers.
 
 Reference: Nagel et al., A White Paper on Neural Network Quantization, arXiv:2106.08295, section 3.1 (ranges by MSE).
 """

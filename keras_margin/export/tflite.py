@@ -161,8 +161,9 @@ def _refuse_loops(network, savedmodel):
     if loops:
         layer = _errors.layer_of(loops[0], network)
         raise _errors.ConversionError(
-            f"quantize='int8' cannot set ranges inside loops over a sequence (LSTM, GRU, RNN). Received: {network.name} "
-            f"with a loop in {'layer ' + repr(layer) if layer else loops[0]}. Use quantize='dynamic' or 'float16'.",
+            "quantize='int8' cannot set ranges inside loops over a sequence (LSTM, GRU, RNN). Received: "
+            f"{network.name} with a loop in {f'layer {layer!r}' if layer else loops[0]}. Use quantize='dynamic' or "
+            "'float16'.",
             "While",
             layer,
         )
@@ -177,7 +178,7 @@ def _check_integers(network, content):
         raise _errors.ConversionError(
             f"integer_only=True needs every tensor of the file in integers; TFLite left {len(floats)} operators of "
             f"{network.name} in floats, the first of them {operator} in "
-            f"{'layer ' + repr(layer) if layer else path}. Replace the layer, or leave integer_only out.",
+            f"{f'layer {layer!r}' if layer else path}. Replace the layer, or leave integer_only out.",
             operator,
             layer,
         )
