@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_margin import backbones
+from keras_margin import backbones, recipes
 
 pytestmark = pytest.mark.once
 
@@ -64,6 +64,18 @@ def test_a_model_of_your_own_is_copied_with_its_weights():
     model.set_weights([weight + 1 for weight in model.get_weights()])
     assert not np.array_equal(model.get_weights()[0], ready.get_weights()[0])
     assert isinstance(model, keras.Model)
+
+
+@pytest.mark.tensorflow_only
+def test_a_recipe_takes_a_backbone_of_your_own():
+    """training.build_model builds the network that a recipe's "module:function" names, at the recipe's image size."""
+    training = pytest.importorskip("keras_margin.training")
+    settings = ["backbone=own_networks:small", "image_size=9,9", "backbone.width=3"]
+    recipe = recipes.with_settings(recipes.get("orl_demo"), settings)
+    training.check_recipe(recipe, 3)
+    assert training.build_model(recipe, 3).embedder.layers[1].filters == 3
+    with pytest.raises(ValueError, match="there is no module 'not_there'"):
+        training.check_recipe(recipes.with_settings(recipe, ["backbone=not_there:small"]), 3)
 
 
 @pytest.mark.parametrize(
