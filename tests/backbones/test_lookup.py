@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_margin import backbones, recipes
+from keras_margin import backbones, cli, recipes
 
 pytestmark = pytest.mark.once
 
@@ -64,6 +64,14 @@ def test_a_model_of_your_own_is_copied_with_its_weights():
     model.set_weights([weight + 1 for weight in model.get_weights()])
     assert not np.array_equal(model.get_weights()[0], ready.get_weights()[0])
     assert isinstance(model, keras.Model)
+
+
+def test_the_command_counts_a_network_of_your_own(capsys):
+    """`keras-margin backbones module:function` counts it: 3 * 3 * 3 * 2 + 2 and 110 * 110 * 2 * 4 + 4 numbers."""
+    assert cli.main(["backbones", "own_networks:small", "--embedding_size=4"]) == 0
+    assert f"{(56 + 110 * 110 * 2 * 4 + 4) / 1e6:.2f}" in capsys.readouterr().out
+    assert cli.main(["backbones", "own_networks:missing"]) == 1
+    assert "own_networks has no 'missing'" in capsys.readouterr().err
 
 
 @pytest.mark.tensorflow_only
