@@ -32,8 +32,11 @@ def reported():
         for logger in map(logging.getLogger, _LOGGERS):
             stack.callback(logger.setLevel, logger.level)
             stack.callback(logger.removeHandler, handler)
+            stack.callback(setattr, logger, "propagate", logger.propagate)
             logger.addHandler(handler)
             logger.setLevel(logging.INFO)
+            # TensorFlow's converter gives the root logger a handler, which would write each line again.
+            logger.propagate = False
         stack.enter_context(progress.bars(console))
         yield console
 

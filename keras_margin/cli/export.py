@@ -8,6 +8,7 @@ MODEL: a .keras file or the folder of a training run. OUT: *.tflite, *.onnx, or 
 images: whatever keras_margin.data.open reads, or a .bin of pairs; for --samples also a folder of image files, or one.
 """
 
+import contextlib
 import os
 
 from rich.console import Console
@@ -49,7 +50,8 @@ def run(arguments):
         quantize = None if arguments.quantize == "none" else arguments.quantize
         with stages.stage(f"Reading {arguments.model}"):
             network = export.embedder_of(arguments.model)
-        with stages.stage("Reading the images"):
+        given = [each for each in (arguments.samples, arguments.representative, arguments.pairs) if each is not None]
+        with stages.stage(f"Reading {', '.join(given)}") if given else contextlib.nullcontext():
             sets = {
                 name: _sets.faces(getattr(arguments, name), network, arguments.most)
                 for name in ("samples", "representative")
