@@ -9,7 +9,7 @@ import keras_margin as km
 tf = pytest.importorskip("tensorflow")
 from keras_margin import export  # noqa: E402
 from keras_margin.cli import main  # noqa: E402
-from keras_margin.export import _errors, _parity  # noqa: E402
+from keras_margin.export import _cosines, _errors  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -123,9 +123,9 @@ def test_cosines_of_numbers_whose_squares_overflow():
     """The gate's cosine is exact near the ends of float64: cos(60 degrees) is 1/2 whatever the length."""
     rows = np.array([[1.0, 0.0], [0.5, np.sqrt(3) / 2]])
     for length in (1e-300, 1.0, 1e300):
-        assert _parity._cosines(length * rows[:1], rows[1:])[0] == pytest.approx(0.5, abs=1e-12)
+        assert _cosines.cosines(length * rows[:1], rows[1:])[0] == pytest.approx(0.5, abs=1e-12)
     bad = np.array([[0.0, 0.0], [np.inf, 1.0], [np.nan, 1.0]])
-    assert _parity._cosines(bad, np.ones((3, 2))).tolist() == [-1.0] * 3
+    assert _cosines.cosines(bad, np.ones((3, 2))).tolist() == [-1.0] * 3
 
 
 def test_an_embedding_beyond_float32_squares_is_explained(images, tmp_path):

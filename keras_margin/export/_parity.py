@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.export import _graph
+from keras_margin.export import _cosines, _graph
 from keras_margin.export._options import LIMITS, Limits
 
 _IN_WORDS = {
@@ -177,7 +177,7 @@ class Judge:
             ParityError: Where the file is not as near to its model as it must be.
         """
         wanted, found = self._by_model("samples", self.samples), run(self.samples)
-        cosines = _cosines(wanted, found)
+        cosines = _cosines.cosines(wanted, found)
         worst = np.argsort(cosines, kind="stable")[:5]
         report = ParityReport(
             path=str(path),
@@ -189,7 +189,7 @@ class Judge:
             worst_images=tuple(int(index) for index in worst),
             limits=self.options.limits or LIMITS[quantize],
             bytes=size,
-            why=_why(wanted, found),
+            why=_cosines.why(wanted, found),
         )
         if not report.passed:
             raise ParityError.of(report)
@@ -223,52 +223,6 @@ class Judge:
             num_genuine=int(is_same.sum()),
             num_impostor=int((~is_same).sum()),
         )
-
-
-def _cosines(wanted, found):
-    # A zero, infinite or NaN embedding is as far from the model's as can be, never passed over.
-    usable = _usable(wanted) & _usable(found)
-    cosines = np.sum(_unit(wanted) * _unit(found), axis=1)
-    return np.where(usable, cosines, -1.0)
-
-
-def _usable(rows):
-    """Which rows have a direction: finite, and not all zero."""
-    return np.isfinite(rows).all(axis=1) & rows.any(axis=1)
-
-
-def _unit(rows):
-    """Rows of unit length, float64; zero where a row has no direction."""
-    rows = np.where(_usable(rows)[:, None], np.float64(rows), 0)
-    # Divided by the largest entry first: its square may be beyond the largest number, or below the smallest.
-    rows = rows / np.where(rows.any(axis=1), np.abs(rows).max(axis=1), 1)[:, None]
-    return rows / np.maximum(np.linalg.norm(rows, axis=1), 1)[:, None]
-
-
-def _why(wanted, found):
-    """Why the embeddings of some sample images cannot be compared, a sentence; empty where all can be."""
-    ours, theirs = ~_usable(wanted), ~_usable(found)
-    if ours.any():
-        return (
-            f"The model's own embedding of sample image {np.flatnonzero(ours)[0]} is zero, infinite or NaN "
-            f"({ours.sum()} of {len(ours)} images): train it on, or look at its weights."
-        )
-    if not theirs.any():
-        return ""
-    worst = np.flatnonzero(theirs)[0]
-    largest = np.abs(wanted[worst]).max()
-    # What float32 can square, and sum over an embedding of some thousand numbers.
-    limit = np.sqrt(np.finfo(np.float32).max / wanted.shape[1])
-    if largest > limit:
-        return (
-            f"The model's embedding of sample image {worst} has numbers up to {largest:.1e}, whose squares float32 "
-            f"cannot sum (beyond {limit:.1e}), so that the file's unit length comes out as zero. End the network in a "
-            "BatchNormalization, or divide its output by a constant."
-        )
-    return (
-        f"The file's embedding of sample image {worst} is zero, infinite or NaN ({theirs.sum()} of {len(theirs)} "
-        f"images), where the model's has numbers up to {largest:.1e}."
-    )
 
 
 def _checked_pairs(network, given, far):
