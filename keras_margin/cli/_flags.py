@@ -33,7 +33,13 @@ TRAIN = (
     Flag("set", list, (), "key=value of the recipe to change, any number of times: --set head.margin=0.4"),
     Flag("head", str, None, "Name of the margin head, with its published numbers. Default: the recipe's."),
     Flag("iam_beta", float, None, "Weight of the IAM regulariser. Default: the recipe's."),
-    Flag("backbone", str, None, "Name of the backbone. Default: the recipe's."),
+    Flag(
+        "backbone",
+        str,
+        None,
+        "Name of the backbone, or package.module:name of your own: a function of input_shape and embedding_size, or a "
+        "Keras model. Default: the recipe's.",
+    ),
     Flag("batch_size", int, None, "Images per update, over all replicas. Default: the recipe's."),
     Flag("steps", int, None, "Updates; the schedule is stretched to fit. Default: the recipe's."),
     Flag("replicas", int, 1, "GPUs, or logical CPUs where there is no GPU, that share each batch."),

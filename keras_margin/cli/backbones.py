@@ -2,6 +2,7 @@
 
 keras-margin backbones
 keras-margin backbones ir_resnet50 mobilefacenet --embedding_size=128
+keras-margin backbones my_networks:small
 """
 
 import keras
@@ -14,7 +15,7 @@ from keras_margin.cli import _tables
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("names", nargs="*", help="networks; default: all")
+    parser.add_argument("names", nargs="*", help="networks, also package.module:name of your own; default: all")
     parser.add_argument("--embedding_size", type=int, default=None, help="numbers an image; default: each one's own")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
 

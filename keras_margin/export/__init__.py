@@ -7,8 +7,9 @@ threshold to use travel with it: `keras_margin.contract`.
 """
 
 from keras_margin.export._activation import with_activation
+from keras_margin.export._errors import ConversionError
 from keras_margin.export._faces import Faces, faces_from
-from keras_margin.export._options import LIMITS, Limits, Options
+from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Limits, Options
 from keras_margin.export._parity import Accuracy, ParityError, ParityReport
 from keras_margin.export._source import embedder_of
 from keras_margin.export.onnx import to_onnx
@@ -18,8 +19,10 @@ from keras_margin.export.tflite import to_tflite
 
 __all__ = [
     "LIMITS",
+    "MIN_REPRESENTATIVE",
     "PRECISIONS",
     "Accuracy",
+    "ConversionError",
     "Faces",
     "Limits",
     "Options",

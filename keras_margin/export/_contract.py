@@ -13,8 +13,15 @@ from keras_margin.export import _graph, _threshold
 _ALIGNED_SIZES = {(112, 112), (112, 96)}
 
 
-def contract_of(source, options, report):
-    """The contract, as a dict of what JSON has."""
+def contract_of(source, options, report, stored=None):
+    """The contract, as a dict of what JSON has.
+
+    Args:
+        source: Source.
+        options: Options.
+        report: ParityReport.
+        stored: (type's name, scale, zero point) of an embedding in integers; None for float32.
+    """
     height, width = source.network.input_shape[1:3]
     about = dict(options.about or {})
     recipe, measured = about.pop("recipe", source.recipe), about.pop("measured", source.measured)
@@ -38,6 +45,7 @@ def contract_of(source, options, report):
             "size": source.network.output_shape[-1],
             "unit_length": True,
             "flip_sum": options.flip_sum,
+            **_in_integers(stored),
         },
         "alignment": _alignment(options.aligned, height, width),
         "quantize": report.quantize,
@@ -69,6 +77,14 @@ def contract_of(source, options, report):
                 "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
             }
     return contract
+
+
+def _in_integers(stored):
+    """What differs for an embedding in integers: scale * (stored - zero_point), of unit length up to rounding."""
+    if stored is None:
+        return {}
+    dtype, scale, zero_point = stored
+    return {"dtype": dtype, "scale": scale, "zero_point": zero_point, "unit_length": False}
 
 
 def as_json(contract):

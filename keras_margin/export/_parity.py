@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.export import _graph, _threshold
+from keras_margin.export import _cosines, _graph, _threshold
 from keras_margin.export._options import LIMITS, Limits
 
 _IN_WORDS = {
@@ -63,6 +63,7 @@ class ParityReport:
         limits: What had to be kept to.
         bytes: Size on disk.
         accuracy: Accuracy on the pairs; None where there were none.
+        why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
     """
 
     path: str
@@ -75,6 +76,7 @@ class ParityReport:
     limits: Limits
     bytes: int
     accuracy: Accuracy | None = None
+    why: str = ""
 
     @property
     def failures(self):
@@ -140,7 +142,7 @@ class ParityError(ValueError):
         message = (
             f"{report.path} was not written: its embeddings differ from the model's. {'; '.join(report.failures)}. "
             f"Mean cosine {report.mean_cosine:.6f}, worst {report.worst_cosine:.6f}; worst sample images: {images}. "
-            "Check the sample images, or choose a milder quantize=."
+            + (report.why or "Check the sample images, or choose a milder quantize=.")
         )
         return cls(message, report)
 
@@ -180,7 +182,7 @@ class Judge:
             ParityError: Where the file is not as near to its model as it must be.
         """
         wanted, found = self._by_model("samples", self.samples), run(self.samples)
-        cosines = _cosines(wanted, found)
+        cosines = _cosines.cosines(wanted, found)
         worst = np.argsort(cosines, kind="stable")[:5]
         report = ParityReport(
             path=str(path),
@@ -192,6 +194,7 @@ class Judge:
             worst_images=tuple(int(index) for index in worst),
             limits=self.options.limits or LIMITS[quantize],
             bytes=size,
+            why=_cosines.why(wanted, found),
         )
         if not report.passed:
             raise ParityError.of(report)
@@ -228,13 +231,6 @@ class Judge:
             num_people=num_people,
             no_threshold=no_threshold,
         )
-
-
-def _cosines(wanted, found):
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    # A zero or NaN embedding is as far from the model's as can be, never passed over.
-    cosines = np.sum(wanted * found, axis=1) / np.where(lengths > 0, lengths, np.inf)
-    return np.where(np.isfinite(cosines) & (lengths > 0), cosines, -1.0)
 
 
 def _checked_pairs(network, given, far):

@@ -17,8 +17,8 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
     Args:
         model: As for `to_tflite`.
         folder: Folder to write into; made if missing.
-        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges; best those of people
-            who are not in `pairs`.
+        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges, at least 8 of which
+            differ; best those of people who are not in `pairs`.
         quantize: Which precisions, as for `to_tflite`.
         pairs: As for `to_tflite`. Without them the files are compared on `representative`.
         options: Options; its `limits`, if any, hold for every precision.
@@ -39,6 +39,7 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
         raise ValueError(f"quantize must hold some of {', '.join(map(repr, LIMITS))}. Received: {unknown[0]!r}.")
     source, options = open_source(model), options or Options()
     representative = _graph.checked_images(source.network, representative, "representative")
+    tflite.check_representative(representative, quantize)
     judge = Judge.of(source.network, options, representative if pairs is None else None, pairs)
     reports = []
     with tempfile.TemporaryDirectory() as savedmodel:

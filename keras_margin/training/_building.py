@@ -58,9 +58,7 @@ def check_recipe(recipe, num_classes):
     head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
     _ramps.check(recipe, head)
     layers.check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer](recipe))
-    if recipe.backbone not in backbones.BACKBONES:
-        names = ", ".join(sorted(backbones.BACKBONES))
-        raise ValueError(f"Unknown backbone {recipe.backbone!r}. Known backbones: {names}.")
+    backbones.get(recipe.backbone)
     if recipe.weights:
         _weights_file(recipe.weights)
 
