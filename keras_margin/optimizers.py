@@ -16,7 +16,8 @@ class SettableSchedule(keras.optimizers.schedules.LearningRateSchedule):
                  value            afterwards
 
     Keras refuses `optimizer.learning_rate = value` where the rate is a schedule. SGDWithL2 and AdamW of this module
-    accept it where the schedule is one of these, so that LearningRateScheduler and ReduceLROnPlateau work on them.
+    accept it where the schedule is one of these, so that LearningRateScheduler and ReduceLROnPlateau work on them in
+    `training.fit`. Under JAX a compiled step keeps the value that it was compiled with: there pass a float as the rate.
 
     Args:
         schedule: Keras schedule.

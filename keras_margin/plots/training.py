@@ -11,7 +11,7 @@ _FIRST = ("loss", "accuracy")
 # Where a row stands, and the clock, are no results.
 _PLACES = ("step", "epoch", "seconds")
 _AXES = {"loss": "Loss", "accuracy": "Accuracy (%)", "learning_rate": "Learning rate", "lr": "Learning rate"}
-_SHARES = ("accuracy", "tar", "rank")
+_SHARES = ("accuracy", "eer", "tar", "rank")
 # More panels side by side are too small to read at the width of a README.
 _COLUMNS = 2
 # What falls by more is a line at zero on a linear axis.

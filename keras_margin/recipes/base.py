@@ -22,7 +22,7 @@ class Recipe:
         head_options: Pairs of the head's arguments, beyond num_classes.
         regularizers: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
         iam_beta: Weight of the IAM regulariser; 0 for none.
-        backbone: Name in keras_margin.BACKBONES.
+        backbone: Name in keras_margin.BACKBONES, or "package.module:function" of one's own.
         backbone_options: Pairs of the backbone's arguments.
         prewhiten: Whether each image is brought to mean 0 and deviation 1 before the backbone, inside the model.
         image_size: (height, width), pixels.

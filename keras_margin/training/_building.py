@@ -58,7 +58,8 @@ def check_recipe(recipe, num_classes):
     head = heads.get(recipe.head)(num_classes, regularizer=_regularizer(recipe), **dict(recipe.head_options))
     _ramps.check(recipe, head)
     head.check_optimizer(OPTIMIZERS[recipe.optimizer](recipe))
-    if recipe.backbone not in backbones.BACKBONES:
+    # package.module:function is looked up where the network is built.
+    if ":" not in recipe.backbone and recipe.backbone not in backbones.BACKBONES:
         names = ", ".join(sorted(backbones.BACKBONES))
         raise ValueError(f"Unknown backbone {recipe.backbone!r}. Known backbones: {names}.")
     if recipe.weights:
