@@ -48,7 +48,8 @@ class SettableSchedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step):
         """Returns the rate at this step."""
         scheduled = ops.cast(self.schedule(step), "float32")
-        return ops.where(ops.isnan(self._value), scheduled, self._value)
+        value = ops.convert_to_tensor(self._value)
+        return ops.where(ops.isnan(value), scheduled, value)
 
     def get_config(self):
         """Returns the arguments that build it again."""

@@ -158,7 +158,7 @@ def test_the_split_is_written_by_name(finished):
     )
     assert set(split["held_out"]) == test and set(split["train"]) == learn
     assert len(split["held_out"]) == 2 and len(split["train"]) == 4
-    assert (split["seed"], split["source"]) == (4, None)
+    assert (split["seed"], split["source"], split["num_identities"]) == (4, None, PEOPLE)
 
 
 def test_the_verification_table_of_the_report_has_eer(finished):
@@ -358,6 +358,13 @@ def test_an_export_that_failed_is_done_by_the_same_call_without_training_again(t
     assert (tmp_path / "run" / "log.csv").read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_the_training_data_are_not_verified_on(tmp_path):
+    root = folder_of(tmp_path / "faces")
+    running = experiment.Running(verify=(str(root),))
+    with pytest.raises(ValueError, match="other people than the training data.*--verify=held_out"):
+        run(tmp_path / "run", running=running, source=str(root))
 
 
 def test_two_sets_of_one_name_are_refused(tmp_path):

@@ -27,6 +27,12 @@ def test_an_unfinished_run_with_other_people_held_out_is_refused(tmp_path):
     assert json.loads((tmp_path / "split.json").read_text())["source"] == "faces"
 
 
+def test_names_that_are_no_characters_are_written(tmp_path):
+    name = b"p\xff".decode("utf-8", "surrogateescape")
+    experiment.Split((name,), ("b",), 0, None).write(tmp_path)
+    assert json.loads((tmp_path / "split.json").read_text())["train"] == [name]
+
+
 def measured(trained, pixels, protocol="unseen people"):
     return [
         experiment.Measure(protocol, name, eer)

@@ -6,6 +6,7 @@ log.csv and tensorboard/. It is `NAME.partial` until everything is there; a kill
 """
 
 import dataclasses
+import os
 import pathlib
 
 import tensorflow as tf
@@ -116,7 +117,7 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
         tf.config.experimental.enable_op_determinism()
     for _, indices, _ in parts:
         training.check_batches(recipe, reader.subset(indices), strategy.num_replicas_in_sync)
-    sets = _verification_sets(running, recipe, reader, test, seed)
+    sets = _verification_sets(running, recipe, reader, test, split)
     _check_builds(recipe, reader)
     work = _Work(recipe, reader, seed, running, strategy, Stages(console))
     if not training.is_chief(strategy):
@@ -154,12 +155,17 @@ def _about(split, images, folder, running):
     )
 
 
-def _verification_sets(running, recipe, reader, test, seed):
+def _verification_sets(running, recipe, reader, test, split):
     """PairSet values of what `running.verify` names."""
+    if split.source is not None and split.source in (os.path.abspath(name) for name in running.verify):
+        raise ValueError(
+            f"A set to verify on has other people than the training data. Received: {split.source} for both. Pass "
+            "--verify=held_out for its held-out people."
+        )
     sets = [
-        training.drawn_pairs("held_out", reader.subset(test), seed)
+        training.drawn_pairs("held_out", reader.subset(test), split.seed)
         if name == "held_out"
-        else training.read_pairs(name, recipe.image_size, seed)
+        else training.read_pairs(name, recipe.image_size, split.seed)
         for name in running.verify
     ]
     names = [each.name for each in sets]

@@ -8,6 +8,8 @@ import numpy as np
 from keras_margin import files
 
 FILE = "split.json"
+# That of `keras-margin split`, so that what reads its files reads a run's.
+_FORMAT = "keras-margin split, version 1"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +35,17 @@ class Split:
         return cls(*names, seed, source)
 
     def write(self, folder):
-        """Writes it as FILE: {"train": [names], "held_out": [names], "seed": ..., "source": ...}.
+        """Writes it as FILE: JSON with "train" and "held_out" (names), "seed", "source", "format", "num_identities".
 
         Raises:
             ValueError: Where the folder's unfinished run holds other people out.
         """
         path = folder / FILE
-        content = json.loads(json.dumps(dataclasses.asdict(self)))
+        people = len(self.train) + len(self.held_out)
+        content = {"format": _FORMAT, "num_identities": people, **dataclasses.asdict(self)}
+        content = json.loads(json.dumps(content))
         if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = json.loads(path.read_text(encoding="ascii"))
             for name in ("held_out", "train"):
                 if before[name] != content[name]:
                     raise ValueError(
@@ -50,7 +54,8 @@ class Split:
                     )
             return
         with files.written_whole(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            # ASCII: names of folders may hold bytes that are no characters.
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="ascii")
 
 
 def _few(names):
