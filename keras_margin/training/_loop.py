@@ -58,11 +58,12 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         Trained.
 
     Raises:
-        ValueError: Where a batch does not split evenly over the replicas, images and recipe differ in size, a label is
-            out of range, the network puts out NaN, a strict reader meets an image that it cannot read, or the
-            checkpoints are of another run.
+        ValueError: With BackupAndRestore in `callbacks`; where a batch does not split evenly over the replicas, images
+            and recipe differ in size, a label is out of range, the network puts out NaN, a strict reader finds an image
+            that it cannot read, or the checkpoints are of another run.
         KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
     """
+    _check_callbacks(callbacks)
     strategy = strategy or tf.distribute.get_strategy()
     _batches.check(recipe, reader, strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(seed)
@@ -80,6 +81,15 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
     if averages is not None:
         averages.swap()
     return Trained(model=model, history=tuple(run.history), seconds=run.seconds)
+
+
+def _check_callbacks(callbacks):
+    """Raises ValueError on a callback that would restore weights and leave the update count at zero."""
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        raise ValueError(
+            "training.fit goes on from checkpoints of its own, with batches, optimiser and head state. Received: "
+            "BackupAndRestore in callbacks. Pass checkpoints=training.Checkpoints(folder) instead."
+        )
 
 
 class _Run:
@@ -115,7 +125,7 @@ class _Run:
             raise ValueError(refusal or "The first worker refuses to go on from its checkpoint; its message says why.")
         if step:
             _state.put({} if found is None else found[0], self.model, self.averages, self.strategy)
-            self._restore_rate(None if found is None else found[1]["learning_rate"])
+            self._restore_rate(None if found is None else found[1].get("learning_rate"))
         self.step = step
         if found is not None:
             state = found[1]

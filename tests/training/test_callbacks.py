@@ -185,6 +185,12 @@ def test_a_rate_that_was_set_outlives_a_stop(tmp_path):
     assert found == pytest.approx(wanted) and wanted[4] == pytest.approx(0.0125)
 
 
+def test_backup_and_restore_is_refused(tmp_path):
+    """It would bring the weights back and begin at the first update."""
+    with pytest.raises(ValueError, match=r"Pass checkpoints=training.Checkpoints\(folder\)"):
+        fit(keras.callbacks.BackupAndRestore(str(tmp_path)))
+
+
 # --- This package's under Model.fit ---------------------------------------------------------------------------------
 
 
