@@ -86,7 +86,22 @@ def interrupted(out):
 
 
 # A set of fewer people or images is a small one: the papers' recipes are for ten thousand people and more.
-FEW_PEOPLE, FEW_IMAGES = 1_000, 20_000
+FEW_PEOPLE, FEW_IMAGES, MODEST_BATCH = 1_000, 20_000, 64
+
+
+def is_small(reader):
+    """Whether a set is too small for the papers' recipes."""
+    return reader.num_classes < FEW_PEOPLE or reader.num_images < FEW_IMAGES
+
+
+def suggestion(recipe, reader):
+    """A sentence where a recipe for large sets was named for a small one; "" otherwise."""
+    if recipe.batch_size <= MODEST_BATCH or not is_small(reader):
+        return ""
+    return (
+        f"{recipe.name} is made for ten thousand people and more (batch {recipe.batch_size}, {recipe.backbone}); the "
+        f"set has {reader.num_classes} people and {reader.num_images} images. --recipe=arcface_small is made for such sets."
+    )
 
 
 def chosen_recipe(arguments, reader=None):
@@ -100,8 +115,11 @@ def chosen_recipe(arguments, reader=None):
 
     from keras_margin import recipes
 
-    few = reader is not None and (reader.num_classes < FEW_PEOPLE or reader.num_images < FEW_IMAGES)
-    default = ("arcface_small" if few else "arcface_casia_r50") if arguments.data_dir else "orl_demo"
+    default = (
+        ("arcface_small" if reader is not None and is_small(reader) else "arcface_casia_r50")
+        if arguments.data_dir
+        else "orl_demo"
+    )
     recipe = recipes.get(arguments.recipe or default)
     settings = [
         f"{name}={getattr(arguments, name)}"
@@ -178,6 +196,8 @@ def _recipe_and_reader(arguments, console):
         first, recipe = recipe, chosen_recipe(arguments, reader)
         reader = reader if recipe.image_size == first.image_size else opened(recipe)
         say(console, f"Recipe: {recipe.name}, chosen by the size of the set; --recipe names another one.")
+    elif hint := suggestion(recipe, reader):
+        say(console, hint)
     if unaligned := sizes_of(reader):
         say(console, f"WARNING: {unaligned}")
     return recipe, reader
@@ -243,5 +263,19 @@ def show(console, recipe, seed, outcome):
     console.print(table)
     if outcome.verdict:
         console.print(outcome.verdict, style="bold yellow", soft_wrap=True, markup=False, highlight=False)
-    say(console, export.as_table(outcome.reports))
+    show_files(console, export.as_table(outcome.reports))
     say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")
+
+
+def show_files(console, markdown):
+    """The table of exported files: drawn on a terminal, as Markdown in a file or a pipe."""
+    if not console.is_terminal:
+        say(console, markdown)
+        return
+    header, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines())
+    table = Table()
+    for column in header:
+        table.add_column(column, justify="left" if column in ("file", "precision") else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)

@@ -1,5 +1,6 @@
 """keras-margin recipes and keras-margin train: what they print, and that they refuse before they work."""
 
+import io
 import os
 import re
 import sys
@@ -7,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 pytest.importorskip("tensorflow")
 from keras_margin import cli, data, recipes, training
@@ -58,6 +60,22 @@ def test_a_small_set_gets_the_small_recipe(people, images, name):
     assert train.chosen_recipe(Given(data_dir="x"), Set(people, images)) == recipes.get(name)
     named = train.chosen_recipe(Given(data_dir="x", recipe="cosface_casia_r50"), Set(people, images))
     assert named == recipes.get("cosface_casia_r50")
+
+
+def test_a_large_recipe_for_a_small_set_is_answered_by_a_hint():
+    large, small = recipes.get("cosface_casia_r50"), recipes.get("arcface_small")
+    hint = train.suggestion(large, Set(12, 120))
+    assert "batch 512, ir_resnet50" in hint and "12 people and 120 images. --recipe=arcface_small" in hint
+    assert train.suggestion(small, Set(12, 120)) == train.suggestion(large, Set(5_000, 10**6)) == ""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_files_table_is_drawn_on_a_terminal_alone(terminal):
+    console = Console(file=io.StringIO(), width=100, force_terminal=terminal)
+    train.show_files(console, "| file | precision | KiB |\n| --- | --- | --- |\n| a.tflite | int8 | 606 |")
+    shown = console.file.getvalue()
+    assert ("| --- |" in shown) == (not terminal) and "a.tflite" in shown and "606" in shown
+    assert ("┏" in shown) == terminal
 
 
 def test_a_backbone_of_one_s_own_is_passed_through():
