@@ -100,7 +100,8 @@ def suggestion(recipe, reader):
         return ""
     return (
         f"{recipe.name} is made for ten thousand people and more (batch {recipe.batch_size}, {recipe.backbone}); the "
-        f"set has {reader.num_classes} people and {reader.num_images} images. --recipe=arcface_small is made for such sets."
+        f"set has {reader.num_classes} people and {reader.num_images} images. --recipe=arcface_small is made for such "
+        "sets."
     )
 
 
