@@ -8,7 +8,16 @@ from test_build_file import PACKAGE, ROOT, imports_of, module_file, source_files
 
 FLOORS = (
     {
-        "numerics", "checks", "files", "pickles", "replicas", "notes", "contract", "messages", "progress", "arrays",
+        "numerics",
+        "checks",
+        "files",
+        "pickles",
+        "replicas",
+        "notes",
+        "contract",
+        "messages",
+        "progress",
+        "arrays",
         "exif",
     },
     {"margins", "engines", "losses", "pair_lists"},

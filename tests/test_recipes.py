@@ -96,7 +96,7 @@ def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
 
 
 def test_every_recipe_is_the_demo_or_published_and_says_what_it_reached():
-    assert set(recipes.RECIPES) == {"orl_demo", *PUBLISHED}
+    assert set(recipes.RECIPES) == {"orl_demo", "arcface_small", *PUBLISHED}
     for name, recipe in recipes.RECIPES.items():
         assert recipe.name == name
         assert recipe.head in heads.HEADS and recipe.backbone in backbones.BACKBONES
@@ -151,6 +151,13 @@ def test_another_number_of_steps_keeps_the_shares_of_the_run():
     assert recipe_of(warmup_steps=100).with_steps(1).warmup_steps == 0
     demo = recipes.get("orl_demo")
     assert demo.with_steps(demo.steps) == demo
+
+
+def test_a_shorter_run_turns_after_its_warm_up():
+    """Of 110 updates the warm-up is 50 and the turns 52 and 80; of 11 that is 5, and 5 again: the next one then."""
+    recipe = recipe_of(warmup_steps=50, decay_steps=(52, 80)).with_steps(11)
+    assert (recipe.warmup_steps, recipe.decay_steps) == (5, (6, 8))
+    assert rates(recipe, [4, 5, 6, 8]) == pytest.approx([0.16, 0.2, 0.02, 0.002], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -264,6 +271,8 @@ def test_a_recipe_is_a_frozen_value():
         ({"decay": "steps"}, "decay='steps' needs decay_steps"),
         ({"decay": "linear"}, "one of steps, cosine, polynomial, constant. Received: decay='linear'"),
         ({"decay_steps": (50, 20)}, r"decay_steps rise. Received: decay_steps=\(50, 20\)"),
+        ({"warmup_steps": 50, "decay_steps": (40, 80)}, r"after the warm-up.*decay_steps=\(40, 80\), warmup_steps=50"),
+        ({"warmup_steps": 50, "decay_steps": (50,)}, "Shorten the warm-up or turn later"),
         ({"decay": "polynomial", "decay_power": 0.0}, "decay_power > 0"),
         ({"precision": "float16"}, "float32, mixed_bfloat16, mixed_float16. Received: precision='float16'"),
         ({"flip_features": "mean"}, "none, sum, concatenate"),

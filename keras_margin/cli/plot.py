@@ -179,9 +179,11 @@ def _intervals(entry):
 
 
 def _history(path):
-    """Rows of a run: its log.csv, or "history" of its report.json, lines of JSON, a CSV such as CSVLogger's."""
+    """Rows of a run: its log.csv and verification.csv, or "history" of its report.json; or of a .jsonl or .csv file."""
     if path.is_dir():
+        verified = path / "verification.csv"
         path = path / ("log.csv" if (path / "log.csv").exists() else "report.json")
+        return _history(path) + (_history(verified) if verified.exists() else [])
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
         return [

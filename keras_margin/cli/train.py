@@ -1,9 +1,10 @@
-"""Trains an embedding by a recipe, measures it on people it never met, and exports it.
+"""Trains an embedding by a recipe, measures it on held-out people, and exports it.
 
 keras-margin train                                            the embedded ORL faces, minutes
 keras-margin train --data_dir CASIA-WebFace --out runs/casia --replicas 4
 keras-margin train --recipe orl_demo --set head.margin=0.4 --set learning_rate=1e-3
 keras-margin train --data_dir ms1m --verify lfw.bin --verify agedb_30.bin --strategy multiworker
+keras-margin train --data_dir faces --backbone mypackage.networks:small
 
 Killed at any moment, the same command goes on from the last checkpoint, in OUT.partial, which is OUT when it is done.
 """
@@ -52,7 +53,7 @@ def run(arguments):
 
 
 def again(error):
-    """Starts this process anew in its own place, to wait for the worker that is gone; not without end.
+    """Starts this process again in its own place, to wait for the worker that is gone; at most ten times.
 
     Raises:
         ConnectionError: `error`, after ten times.
@@ -83,13 +84,43 @@ def interrupted(out):
     return "interrupted; nothing was written."
 
 
-def chosen_recipe(arguments):
-    """The recipe that the flags name, with what they change."""
+# A set of fewer people or images is a small one: the papers' recipes are for ten thousand people and more.
+FEW_PEOPLE, FEW_IMAGES, MODEST_BATCH = 1_000, 20_000, 64
+
+
+def is_small(reader):
+    """Whether a set is too small for the papers' recipes."""
+    return reader.num_classes < FEW_PEOPLE or reader.num_images < FEW_IMAGES
+
+
+def suggestion(recipe, reader):
+    """A sentence where a recipe for large sets was named for a small one; "" otherwise."""
+    if recipe.batch_size <= MODEST_BATCH or not is_small(reader):
+        return ""
+    return (
+        f"{recipe.name} is made for ten thousand people and more (batch {recipe.batch_size}, {recipe.backbone}); the "
+        f"set has {reader.num_classes} people and {reader.num_images} images. --recipe=arcface_small is made for such "
+        "sets."
+    )
+
+
+def chosen_recipe(arguments, reader=None):
+    """The recipe that the flags name, with what they change.
+
+    Args:
+        arguments: The flags of `_flags.TRAIN` as attributes.
+        reader: The training data, by whose size a recipe is chosen where none is named; None if not known yet.
+    """
     import tensorflow as tf
 
     from keras_margin import recipes
 
-    recipe = recipes.get(arguments.recipe or ("arcface_casia_r50" if arguments.data_dir else "orl_demo"))
+    default = (
+        ("arcface_small" if reader is not None and is_small(reader) else "arcface_casia_r50")
+        if arguments.data_dir
+        else "orl_demo"
+    )
+    recipe = recipes.get(arguments.recipe or default)
     settings = [
         f"{name}={getattr(arguments, name)}"
         for name in ("steps", "head", "backbone", "iam_beta", "batch_size")
@@ -115,17 +146,14 @@ def train(arguments, console):
         KeyboardInterrupt: On SIGINT and SIGTERM, after a checkpoint.
         ValueError, OSError, ImportError, tf.errors.OpError: What cannot be.
     """
-    from keras_margin import data, experiment, training
+    from keras_margin import experiment, training
 
-    recipe = chosen_recipe(arguments)
     if arguments.strategy == "multiworker":
         # The collectives of several workers want to be there before anything else computes.
         training.make_strategy(arguments.replicas, arguments.strategy)
     if arguments.data_dir is None:
         say(console, "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
-    reader = data.open(arguments.data_dir, image_size=recipe.image_size, strict=arguments.strict)
-    if arguments.data_dir is not None:
-        say(console, f"Data: {arguments.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
+    recipe, reader = _recipe_and_reader(arguments, console)
     with training.interruptible():
         outcome = experiment.run(
             recipe,
@@ -146,9 +174,64 @@ def train(arguments, console):
                 restart=arguments.restart,
             ),
             console=console,
+            source="orl" if arguments.data_dir is None else os.path.abspath(arguments.data_dir),
         )
     show(console, recipe, arguments.seed, outcome)
     return outcome
+
+
+def _recipe_and_reader(arguments, console):
+    """The recipe and the training data, each of which may decide on the other."""
+    from keras_margin import data
+
+    def opened(recipe):
+        return data.open(arguments.data_dir, image_size=recipe.image_size, strict=arguments.strict)
+
+    recipe = chosen_recipe(arguments)
+    reader = opened(recipe)
+    if arguments.data_dir is None:
+        return recipe, reader
+    say(console, f"Data: {arguments.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
+    if not arguments.recipe:
+        first, recipe = recipe, chosen_recipe(arguments, reader)
+        reader = reader if recipe.image_size == first.image_size else opened(recipe)
+        say(console, f"Recipe: {recipe.name}, chosen by the size of the set; --recipe names another one.")
+    elif hint := suggestion(recipe, reader):
+        say(console, hint)
+    if unaligned := sizes_of(reader):
+        say(console, f"WARNING: {unaligned}")
+    return recipe, reader
+
+
+def sizes_of(reader, most=64):
+    """A sentence where a sample of the images has many sizes, as unaligned photographs do; "" otherwise.
+
+    Args:
+        reader: From keras_margin.data.open.
+        most: Images in the sample, spread evenly over the set.
+    """
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    sizes = []
+    for number in np.linspace(0, reader.num_images - 1, min(most, reader.num_images)).astype(int):
+        try:
+            with Image.open(io.BytesIO(reader.encoded(int(number)))) as image:
+                sizes.append(image.size)
+        except (OSError, ValueError):
+            continue  # Named where it is read for training.
+    different = sorted(set(sizes))
+    # Aligned sets have one size, and two where somebody mixed two of them.
+    if len(different) <= 2:
+        return ""
+    (width, height), (last_width, last_height) = different[0], different[-1]
+    return (
+        f"The images do not look aligned: {len(different)} sizes among {len(sizes)} of them, such as {width}x{height} "
+        f"and {last_width}x{last_height} (width x height). They are stretched to {reader.image_size[1]}x"
+        f"{reader.image_size[0]}. `keras-margin align` crops faces as the recipes expect them."
+    )
 
 
 def say(console, text):
@@ -175,6 +258,8 @@ def show(console, recipe, seed, outcome):
             "" if measure.ten_fold is None else f"{measure.ten_fold:.3f} ± {measure.ten_fold_std:.3f}",
         )
     table.show(console)
+    if outcome.verdict:
+        console.print(outcome.verdict, style="bold yellow", soft_wrap=True, markup=False, highlight=False)
     header, rows = export.as_rows(outcome.reports)
     exported = _tables.Table(header, left=2)
     for row in rows:

@@ -61,6 +61,12 @@ def check(recipe):
     turns = tuple(recipe.decay_steps)
     if any(late <= early for early, late in zip(turns, turns[1:], strict=False)) or any(step < 0 for step in turns):
         raise ValueError(f"decay_steps rise. Received: decay_steps={turns}.")
+    # A turn on the warm-up's last step would end the run's highest rate before its first update.
+    if turns and recipe.warmup_steps and turns[0] <= recipe.warmup_steps:
+        raise ValueError(
+            "decay_steps are counted from the run's first update and come after the warm-up. Received: "
+            f"decay_steps={turns}, warmup_steps={recipe.warmup_steps}. Shorten the warm-up or turn later."
+        )
     if name == "polynomial" and not recipe.decay_power > 0:
         raise ValueError(f"A recipe needs decay_power > 0. Received: decay_power={recipe.decay_power!r}.")
 

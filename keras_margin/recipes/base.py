@@ -36,7 +36,8 @@ class Recipe:
         decay_exclude: Names of the weights that do not decay, of NOT_DECAYED.
         learning_rate: At the start, after the warm-up.
         decay: "steps", "cosine", "polynomial" or "constant"; None is "steps" with `decay_steps` and "cosine" without.
-        decay_steps: Updates after which the rate is divided by ten; of "steps".
+        decay_steps: Updates after which the rate is divided by ten, counted from the run's first and after the
+            warm-up; of "steps".
         decay_power: Exponent of "polynomial", > 0: rate (1 - t)^power, t the share of the updates after the warm-up.
         warmup_steps: Updates over which the rate rises linearly from zero.
         margin_warmup_steps: Updates over which the margin rises linearly from none to the head's.
@@ -136,8 +137,9 @@ class Recipe:
             name: min(steps - 1, round(getattr(self, name) * steps / self.steps))
             for name in ("warmup_steps", "margin_warmup_steps", "scale_warmup_steps")
         }
-        # Of a few steps a turn may fall on the first, where a schedule cannot turn, or beside another.
-        turns = sorted({round(step * steps / self.steps) for step in self.decay_steps})
+        # Of a few steps a turn may fall on the first, where a schedule cannot turn, on another, or into the warm-up.
+        first = scaled["warmup_steps"] + 1 if scaled["warmup_steps"] else 0
+        turns = sorted({max(first, round(step * steps / self.steps)) for step in self.decay_steps})
         return dataclasses.replace(self, steps=steps, decay_steps=tuple(turns), **scaled)
 
     def schedule(self):

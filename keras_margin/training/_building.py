@@ -77,13 +77,13 @@ def _auxiliary_loss(recipe):
 
 
 def _sgd(recipe):
-    return optimizers.SGDWithL2(
-        recipe.schedule(), momentum=recipe.momentum, l2=recipe.weight_decay, exclude=recipe.decay_exclude
-    )
+    rate = optimizers.SettableSchedule(recipe.schedule())
+    return optimizers.SGDWithL2(rate, momentum=recipe.momentum, l2=recipe.weight_decay, exclude=recipe.decay_exclude)
 
 
 def _adamw(recipe):
-    optimizer = keras.optimizers.AdamW(recipe.schedule(), weight_decay=recipe.weight_decay)
+    rate = optimizers.SettableSchedule(recipe.schedule())
+    optimizer = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
     # Decay pulls a prototype's length, which the loss does not see, and batch norm's scale, which it should not pull.
     optimizer.exclude_from_weight_decay(var_names=["prototypes", *recipe.decay_exclude])
     return optimizer
