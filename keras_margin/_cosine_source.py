@@ -26,8 +26,8 @@ _ATTRIBUTE = "_keras_margin_source"
 _BARE_COSINES = (
     "A margin head was called without labels in training, and something else than its own loss takes the gradient of "
     "its output: that trains bare cosines, without margin and scale. Compile with loss=head.loss and let "
-    "head(embeddings), as it is, be what that loss is given; call head(embeddings, labels); or use EmbeddingModel. In a "
-    "loop of your own use head.compute_loss(embeddings, labels)."
+    "head(embeddings), as it is, be what that loss is given; call head(embeddings, labels); or use EmbeddingModel. In "
+    "a loop of your own use head.compute_loss(embeddings, labels)."
 )
 
 

@@ -1,7 +1,5 @@
 """EmbeddingModel.compile, fit and evaluate take what Keras takes, and give what Keras gives."""
 
-import warnings
-
 import keras
 import numpy as np
 import pytest
@@ -227,69 +225,6 @@ def test_lambda_stays_when_accumulation_changes(data):
     assert model.head.annealing_lambda == pytest.approx(expected_lambda(6), rel=1e-6)
     model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
     assert model.head.annealing_lambda == pytest.approx(expected_lambda(8), rel=1e-6)
-
-
-# --- Labels and pixels ------------------------------------------------------------------------------------------------
-
-STRUCTURES = {
-    "dict": lambda labels: {"person": labels, "camera": labels},
-    "tuple": lambda labels: (labels, labels),
-}
-
-
-@pytest.mark.parametrize("kind", STRUCTURES)
-@pytest.mark.parametrize("batch_size", [1, 8])
-def test_structures_of_labels_are_refused_by_name(kind, batch_size, data):
-    images, labels = data
-    with pytest.raises(TypeError, match=rf"one integer tensor \(batch,\). Received: a {kind} of 2"):
-        embedding_model().fit(images, STRUCTURES[kind](labels), batch_size=batch_size, verbose=0)
-
-
-@pytest.mark.tensorflow_only
-def test_labels_of_unknown_rank_are_refused_with_a_fix(data):
-    import tensorflow as tf
-
-    images, labels = data
-
-    def unknown(image, label):
-        label = tf.py_function(lambda x: x, [label], tf.int32)
-        return tf.ensure_shape(image, (None, 6)), label
-
-    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8).map(unknown)
-    with pytest.raises(ValueError, match=r"labels of unknown rank.*labels.set_shape\(\[None\]\)"):
-        embedding_model().fit(dataset, shuffle=False, verbose=0)
-
-
-def test_validation_on_unseen_people_says_what_to_use(data):
-    images, labels = data
-    with pytest.raises(ValueError, match="validation_data: .*labels from 4 to 7.*measure them by verification"):
-        embedding_model().fit(images, labels, validation_data=(images, labels + CLASSES), verbose=0)
-
-
-def rescaling_model():
-    inputs = keras.Input((4, 4, 3))
-    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 127.5, offset=-1.0)(inputs))
-    model = km.EmbeddingModel(keras.Model(inputs, keras.layers.Dense(3)(x)), head())
-    model.compile("sgd", jit_compile=JIT)
-    return model
-
-
-@pytest.mark.parametrize("call", ["fit", "evaluate"])
-def test_pixels_divided_by_255_get_a_warning(call):
-    """Where the network rescales bytes itself."""
-    images = np.random.default_rng(0).uniform(0, 1, (8, 4, 4, 3)).astype("float32")
-    with pytest.warns(
-        UserWarning, match="begins with a Rescaling layer for pixels in .0, 255.: it would see them as black"
-    ):
-        getattr(rescaling_model(), call)(images, np.arange(8) % CLASSES, verbose=0)
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_pixels_as_bytes_get_no_warning(dtype):
-    images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3)).astype(dtype)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        rescaling_model().fit(images, np.arange(8) % CLASSES, verbose=0)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "float32"])
