@@ -32,6 +32,6 @@ def test_without_keras_the_error_names_the_extras():
 
 def test_every_public_name_is_there_and_an_unknown_one_is_refused():
     assert all(getattr(km, name) is not None for name in km.__all__)
-    assert km.ArcFaceHead is km.heads.ArcFaceHead
+    assert km.ArcFaceHead is km.layers.ArcFaceHead
     with pytest.raises(AttributeError, match="no attribute 'ArcfaceHead'. It has:.*ArcFaceHead"):
         km.ArcfaceHead  # noqa: B018

@@ -7,7 +7,7 @@ import math
 import keras
 import pytest
 
-from keras_margin import backbones, heads, losses, recipes
+from keras_margin import backbones, layers, losses, recipes
 from keras_margin.data.augmentation import Augmentation
 
 # ArcFace section 3.1: "the batch size to 512 [...] the learning rate starts from 0.1 and is divided by 10 at 20K, 28K
@@ -80,7 +80,7 @@ def test_a_published_recipe_has_the_paper_s_numbers(name):
     assert recipe.prewhiten == name.startswith("iam") and recipe.precision == "float32"
     assert recipe.flip_features == ("concatenate" if "spherenet" in backbone else "none")
     assert {key: getattr(recipe, key) for key in schedule} == schedule
-    config = heads.get(recipe.head)(10, **dict(recipe.head_options)).get_config()
+    config = layers.get(recipe.head, 10, **dict(recipe.head_options)).get_config()
     assert {key: config[key] for key in numbers} == numbers
 
 
@@ -99,7 +99,7 @@ def test_every_recipe_is_the_demo_or_published_and_says_what_it_reached():
     assert set(recipes.RECIPES) == {"orl_demo", "arcface_small", *PUBLISHED}
     for name, recipe in recipes.RECIPES.items():
         assert recipe.name == name
-        assert recipe.head in heads.HEADS and recipe.backbone in backbones.BACKBONES
+        assert recipe.head in layers.HEADS and recipe.backbone in backbones.BACKBONES
         assert "Not yet measured" in recipe.source or "README" in recipe.source
 
 

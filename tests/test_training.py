@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_margin import backbones, heads, model, recipes, training
+from keras_margin import backbones, layers, models, recipes, training
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 
@@ -153,7 +153,7 @@ def foreign(strategy):
         inputs = keras.Input((5,))
         hidden = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Dense(6)(inputs))
         network = keras.Model(inputs, keras.layers.Dense(3)(hidden))
-        whole = model.EmbeddingModel(network, heads.ArcFaceHead(4, scale=8.0))
+        whole = models.EmbeddingModel(network, layers.ArcFaceHead(4, scale=8.0))
         whole.compile(keras.optimizers.SGD(0.05), jit_compile=False)
     whole.fit(x.astype("float32"), labels.astype("int32"), batch_size=8, shuffle=False, verbose=0)
     return [np.array(weight) for weight in whole.weights], np.array(network(x.astype("float32"), training=False))

@@ -8,9 +8,9 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
-from keras_margin.model import EmbeddingModel  # noqa: E402
 
-from keras_margin import heads, training  # noqa: E402
+from keras_margin import layers, training  # noqa: E402
+from keras_margin.models import EmbeddingModel  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -196,7 +196,7 @@ def test_backup_and_restore_is_refused(tmp_path):
 
 def embedding_model():
     network = training_runs.small((training_runs.SIDE, training_runs.SIDE), dropout=0.0)
-    model = EmbeddingModel(network, heads.ArcFaceHead(training_runs.CLASSES, scale=16.0))
+    model = EmbeddingModel(network, layers.ArcFaceHead(training_runs.CLASSES, scale=16.0))
     model.compile(keras.optimizers.SGD(0.05), jit_compile=False)
     return model
 

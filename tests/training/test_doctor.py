@@ -11,7 +11,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import heads, training  # noqa: E402
+from keras_margin import layers, training  # noqa: E402
 from keras_margin.data import ArrayReader  # noqa: E402
 from keras_margin.training import _vitals  # noqa: E402
 
@@ -109,7 +109,7 @@ def test_classes_without_an_image_are_counted():
 
 def test_vitals_of_a_batch_whose_angles_are_known():
     """Two prototypes at right angles; embeddings at 30, 45 and 60 degrees from the first, of length 2."""
-    head = heads.ArcFaceHead(2, margin=0.5, scale=64.0)
+    head = layers.ArcFaceHead(2, margin=0.5, scale=64.0)
     head.build((None, 3))
     head.prototypes.assign([[3.0, 0, 0], [0, 0.1, 0]])
     angles = np.radians([30.0, 45.0, 60.0])
@@ -121,7 +121,7 @@ def test_vitals_of_a_batch_whose_angles_are_known():
     # 64 (cos 30 - cos 60) = 23.4 is under 30; 64 (cos 45 - cos 45) = 0.
     assert found.saturated == 0 and found.dead == pytest.approx(1 / 3)
     assert found.spread == pytest.approx((15 + 15 + 30) / 3)
-    wide = heads.ArcFaceHead(2, margin=3.0, scale=100.0)
+    wide = layers.ArcFaceHead(2, margin=3.0, scale=100.0)
     wide.build((None, 3))
     wide.prototypes.assign(head.prototypes)
     found = _vitals.measure(wide, embeddings, np.array([0, 0, 1]))

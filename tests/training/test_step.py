@@ -9,7 +9,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import heads, losses, model, training  # noqa: E402
+from keras_margin import layers, losses, models, training  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -90,10 +90,10 @@ def test_the_ramp_reaches_every_head_that_it_names():
 
     embeddings = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
     for name, none in _ramps.NO_MARGIN.items():
-        head = heads.get(name)(6)
+        head = layers.get(name, 6)
         recipe = recipe_of(head=name, head_options=(), margin_warmup_steps=4)
         assert _ramps.now(recipe, head, 0)[0] == none and _ramps.now(recipe, head, 9)[0] == head.margin
-        half = heads.get(name)(6, margin=none + (head.margin - none) / 2)
+        half = layers.get(name, 6, margin=none + (head.margin - none) / 2)
         for each in (head, half):
             each.build((None, 4))
         half.prototypes.assign(head.prototypes)
@@ -220,8 +220,8 @@ def test_batches_that_are_short_count_by_their_samples():
     for replicas in (1, 2):
         keras.utils.set_random_seed(5)
         with training.make_strategy(replicas).scope():
-            head = heads.SphereFaceHead(6, scale=16.0, auxiliary_loss=losses.IAM(0.1))
-            network = model.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
+            head = layers.SphereFaceHead(6, scale=16.0, auxiliary_loss=losses.IAM(0.1))
+            network = models.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
             network.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
         history = network.fit(batches, epochs=2, shuffle=False, verbose=0).history
         found.append((history, [weight.numpy() for weight in network.weights], head.annealing_lambda))
