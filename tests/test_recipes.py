@@ -87,7 +87,7 @@ def test_a_published_recipe_has_the_paper_s_numbers(name):
 @pytest.mark.parametrize("name", ADDED)
 def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
     recipe = recipes.get(f"{name}_casia_r50")
-    terms = [losses.LOSSES[loss](**dict(options)) for loss, options in recipe.auxiliary_losss]
+    terms = [losses.LOSSES[loss](**dict(options)) for loss, options in recipe.auxiliary_losses]
     assert [type(term).__name__ for term in terms] == ADDED[name][1]
     assert all(term.weight == 1.0 for term in terms)
     triplets = [term for term in terms if isinstance(term, losses.AngularTripletLoss)]
@@ -189,13 +189,13 @@ def test_settings_change_any_key_at_once():
     recipe = recipes.with_settings(
         recipes.get("arcface_casia_r50"),
         ["head.margin=0.4", "steps=1_000", "decay=cosine", "decay_steps=", "image_size=112,96", "freeze=stem*,stage1*"]
-        + ["augmentation.shift=0.1", "augmentation.flip=false", "images_per_identity=2", "auxiliary_losss=intra,inter"]
+        + ["augmentation.shift=0.1", "augmentation.flip=false", "images_per_identity=2", "auxiliary_losses=intra,inter"]
         + ["learning_rate=1", "backbone.dropout=0.1", "decay_exclude=beta"],
     )
     assert recipe.head_options == (("margin", 0.4),) and recipe.backbone_options == (("dropout", 0.1),)
     assert (recipe.steps, recipe.decay, recipe.decay_steps, recipe.image_size) == (1000, "cosine", (), (112, 96))
     assert recipe.freeze == ("stem*", "stage1*") and recipe.augmentation == Augmentation(flip=False, shift=0.1)
-    assert recipe.images_per_identity == 2 and recipe.auxiliary_losss == (("intra", ()), ("inter", ()))
+    assert recipe.images_per_identity == 2 and recipe.auxiliary_losses == (("intra", ()), ("inter", ()))
     assert recipe.learning_rate == 1.0 and isinstance(recipe.learning_rate, float)
     assert recipe.decay_exclude == ("beta",)
     assert recipes.with_settings(recipe, ["images_per_identity=none", "decay=None"]).images_per_identity is None

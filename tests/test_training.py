@@ -166,7 +166,7 @@ def test_a_foreign_network_with_plain_batch_norm_is_synchronised_too(monkeypatch
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
     np.testing.assert_allclose(same_embeddings, embeddings, rtol=0, atol=1e-4)
     # What this test is good for: without the synchronisation it would fail.
-    monkeypatch.setattr(model, "synchronize_batch_norm", lambda network: None)
+    monkeypatch.setattr(models.embedding_model, "synchronize_batch_norm", lambda network: None)
     apart, other_embeddings = foreign(training.make_strategy(2))
     assert max(np.abs(found - wanted).max() for found, wanted in zip(apart, alone, strict=True)) > 0.1
     assert np.abs(other_embeddings - embeddings).max() > 0.1

@@ -61,7 +61,9 @@ def table(found):
     for recipe in found:
         decay = f"/10 at {', '.join(f'{step:,}' for step in recipe.decay_steps)}" if recipe.decay_steps else "cosine"
         numbers = " ".join(f"{name}={value:g}" for name, value in recipe.head_options)
-        added = [name for name, _ in recipe.regularizers] + ([f"IAM {recipe.iam_beta:g}"] if recipe.iam_beta else [])
+        added = [name for name, _ in recipe.auxiliary_losses] + (
+            [f"IAM {recipe.iam_beta:g}"] if recipe.iam_beta else []
+        )
         table.add(
             recipe.name,
             " + ".join([f"{recipe.head} {numbers}".strip(), *added]),

@@ -85,7 +85,7 @@ def _arcface_table_2():
             f"{name}_casia_r50",
             f"{_ARCFACE_TABLE_2}{said}{_UNMEASURED}",
             head,
-            regularizers=added,
+            auxiliary_losses=added,
             **images,
             **CASIA,
         )
@@ -109,13 +109,13 @@ def _sphereface():
 
 
 def _iam():
-    for name, (head, options, regularizers, beta, betas) in _IAM_BASES.items():
+    for name, (head, options, auxiliary_losses, beta, betas) in _IAM_BASES.items():
         yield Recipe(
             f"iam_{name}_casia_irv1",
             f"{_IAM}iam_beta: {betas}; best on LFW {beta:g}. {_UNMEASURED}",
             head,
             options,
-            regularizers=regularizers,
+            auxiliary_losses=auxiliary_losses,
             iam_beta=beta,
             **_INCEPTION,
         )

@@ -100,7 +100,7 @@ def _typed(key, text, present):
         value = text
     if kind == "float" and isinstance(value, int):
         value = float(value)
-    if kind == "tuple" and key == "regularizers":
+    if kind == "tuple" and key == "auxiliary_losses":
         # A name alone, or names: their defaults.
         names = (value,) if isinstance(value, str) and value else value or ()
         value = tuple((each, ()) if isinstance(each, str) else each for each in names)

@@ -20,7 +20,7 @@ class Recipe:
         source: Where its numbers come from, and what it reached.
         head: Name in keras_margin.HEADS.
         head_options: Pairs of the head's arguments, beyond num_classes.
-        regularizers: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
+        auxiliary_losses: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
         iam_beta: Weight of the IAM regulariser; 0 for none.
         backbone: Name that keras_margin.backbones.get takes: one in BACKBONES, or "package.module:name".
         backbone_options: Pairs of the backbone's arguments.
@@ -62,7 +62,7 @@ class Recipe:
     source: str
     head: str = "arcface"
     head_options: tuple = ()
-    regularizers: tuple = ()
+    auxiliary_losses: tuple = ()
     iam_beta: float = 0.0
     backbone: str = "ir_resnet50"
     backbone_options: tuple = ()

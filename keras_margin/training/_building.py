@@ -66,7 +66,7 @@ def check_recipe(recipe, num_classes):
 def _auxiliary_loss(recipe):
     """The sum of what the recipe adds to the head's loss, or None."""
     added = [losses.IAM(recipe.iam_beta)] if recipe.iam_beta else []
-    for name, options in recipe.regularizers:
+    for name, options in recipe.auxiliary_losses:
         if name not in losses.LOSSES:
             raise ValueError(f"Unknown auxiliary loss {name!r}. Known ones: {', '.join(sorted(losses.LOSSES))}.")
         added.append(losses.LOSSES[name](**dict(options)))
