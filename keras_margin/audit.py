@@ -178,7 +178,7 @@ def _look(source, number):
     else:
         try:
             contents = source.encoded(number)
-            image = decode(contents).numpy()
+            image = np.asarray(decode(contents))
             orientation = exif.orientation(contents)
         except UnreadableError as error:
             return error

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tflite_networks import HEIGHT, WIDTH, aligned_metadata, convert, expected, images_of, own_export, with_metadata
 
-from keras_margin import alignment, cli, contract, runtime
+from keras_margin import alignment, audit, cli, contract, data, runtime
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow_only
@@ -261,11 +261,9 @@ def test_a_runs_folder_stands_for_its_exported_file(aligned, tmp_path, capfd):
 # Of each command that does not work without TensorFlow, arguments that get as far as the missing package.
 _NEEDING_TENSORFLOW = {
     "align": "{photographs} {out}/faces",
-    "audit": "{people}",
     "backbones": "",
     "convert": "{out}/a.keras {out}/a.pth",
     "export": "{out} {out}/face.tflite",
-    "plan": "--classes=1000",
     "plot": "logits arcface --out={out}/a.png",
     "train": "--data_dir={people}",
     "verify": "{model} {photographs}/a.png {photographs}/b.png --align",
@@ -298,14 +296,28 @@ def test_without_tensorflow_every_command_ends_in_one_sentence(aligned, people, 
         assert status == "0" or "not installed: pip install -e" in sentence, sentence
 
 
-def test_recipes_and_inspect_work_without_tensorflow(aligned):
+def test_audit_works_without_tensorflow(people):
+    """Pillow decodes where TensorFlow is missing: the same findings as with it."""
+    program = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'jax', 'torch', 'h5py'): sys.modules[name] = None\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from keras_margin import audit, data\n"
+        "print(audit.audit(data.open(sys.argv[1])))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, people], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (f"{audit.audit(data.open(people))}\n", "")
+
+
+def test_recipes_plan_and_inspect_work_without_tensorflow(aligned):
     """What needs neither network nor images works on the device."""
     program = (
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'jax', 'torch', 'h5py'): sys.modules[name] = None\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
         "from keras_margin import cli\n"
-        "sys.exit(cli.main(['recipes']) or cli.main(['recipes', 'orl_demo']) or cli.main(['inspect', sys.argv[1]]))\n"
+        "lines = ['recipes'], ['recipes', 'orl_demo'], ['plan', '--classes=1000'], ['inspect', sys.argv[1]]\n"
+        "sys.exit(sum(cli.main(line) for line in lines))\n"
     )
     command = [sys.executable, "-c", program, aligned]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"COLUMNS": "200"})
@@ -314,5 +326,6 @@ def test_recipes_and_inspect_work_without_tensorflow(aligned):
         "arcface_casia_r50" in done.stdout
         and "head.margin" in done.stdout
         and "five points at" in done.stdout
+        and "sampled 0.1" in done.stdout
         and '"num_genuine": 450' in done.stdout
     )
