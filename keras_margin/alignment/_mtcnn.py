@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_margin.messages import install_hint
+
 _CELL = 12  # Pixels: the smallest image that P-Net takes, and the face that it looks for in it.
 _FACTOR = 0.709  # From a level of the pyramid to the next.
 
@@ -22,7 +24,7 @@ def load():
         stages = _proposal_stage(), StageRNet, StageONet
     except ImportError as error:
         raise ImportError(
-            'Face detection needs the mtcnn package: pip install "keras-margin[align]" '
+            f"Face detection needs the mtcnn package: {install_hint('align')} "
             f"(or pass a detector= of your own). The import failed with: {error}"
         ) from error
     from importlib.resources import files

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 from keras_margin import exif
+from keras_margin.messages import install_hint
 
 EXTENSIONS = (
     ".avif",
@@ -30,7 +31,7 @@ _BRANDS = {
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
 }
 _NEEDS = {
-    "HEIC": 'HEIC needs pillow-heif: pip install "keras-margin[heic]"',
+    "HEIC": f"HEIC needs pillow-heif: {install_hint('heic')}",
     "AVIF": "AVIF needs Pillow 11.3 or newer: pip install --upgrade pillow",
 }
 
@@ -160,6 +161,6 @@ def _pillow():
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError(
-            f'Image files are read with Pillow: pip install "keras-margin[align]". The import failed with: {error}'
+            f"Image files are read with Pillow: {install_hint('align')}. The import failed with: {error}"
         ) from error
     return Image, ImageOps

@@ -47,7 +47,7 @@ def test_heic_without_its_decoder_is_named(tmp_path, monkeypatch):
     (tmp_path / "in" / "2.HEIC").write_bytes(b"\0\0\0\x1cftypheic" + bytes(100))
     report = align_folder(tmp_path / "in", tmp_path / "out", detector=faces.detect)
     assert report.images == 2 and report.crops == 1
-    assert list(report.refused) == ["2.HEIC"] and "keras-margin[heic]" in report.refused["2.HEIC"]
+    assert list(report.refused) == ["2.HEIC"] and 'pip install -e ".[heic]"' in report.refused["2.HEIC"]
 
 
 def test_the_contact_sheet_shows_crops_and_lists_the_rest(photographs, tmp_path):
