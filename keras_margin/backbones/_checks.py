@@ -26,7 +26,7 @@ def check_embedder(backbone, tail=None):
     Example:
         >>> check_embedder(keras_margin.backbones.mnist_net())
     """
-    check_keras(backbone)
+    check_keras(backbone, "a Keras model as backbone")
     name = getattr(backbone, "name", type(backbone).__name__)
     shape = _output_shape(backbone)
     if isinstance(shape, (dict, list)) or isinstance(shape, tuple) and any(isinstance(each, tuple) for each in shape):
@@ -83,26 +83,27 @@ def check_keras(model, expected="a Keras model", kind=keras.Layer):
 
 
 def check_model_path(path):
-    """Raises where a whole model would be saved as HDF5.
+    """Raises where a whole model would be saved as anything but a `.keras` file.
 
-    Keras writes a model of a class of its own, such as EmbeddingModel, in a form that it cannot read back.
-    Weights alone (`save_weights("x.weights.h5")`) are HDF5 and can be read.
+    Keras writes HDF5 of a model of a class of its own, such as EmbeddingModel, in a form that it cannot read back, and
+    no other format holds a head and its state.
 
     Args:
         path: Where `save` is to write.
 
     Raises:
-        ValueError: On a name ending in .h5 or .hdf5.
+        ValueError: On a name that does not end in .keras.
 
     Example:
         >>> check_model_path("face.keras")
     """
     path = pathlib.Path(path)
-    if path.suffix.lower() in (".h5", ".hdf5") and not path.name.lower().endswith(".weights.h5"):
+    if path.suffix != ".keras":
+        stem = path.name.split(".")[0] if path.suffix else path.name
         raise ValueError(
-            f"HDF5 files of whole models cannot be read back: nothing was written. Received: {path}. "
-            f"Save as {path.with_suffix('.keras')}, or the weights alone with "
-            f"save_weights('{path.with_suffix('.weights.h5')}')."
+            "A whole model is saved as a .keras file, the one format that it can be read back from. "
+            f"Received: filepath={str(path)!r}. Save as '{path.with_name(f'{stem}.keras')}', or the weights alone with "
+            f"save_weights('{path.with_name(f'{stem}.weights.h5')}'). For a device see keras_margin.export."
         )
 
 

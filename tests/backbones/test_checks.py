@@ -77,7 +77,7 @@ def test_several_outputs_are_refused():
             "old is a model of tf_keras .Keras 2., whose layers Keras 3 cannot run. Build",
         ),
         ("torch.nn.modules.module", "old is a module of PyTorch. Weights of insightface's networks"),
-        ("somewhere", "Expected a Keras model. Received: <somewhere.Model"),
+        ("somewhere", "Expected a Keras model as backbone. Received: <somewhere.Model"),
     ],
 )
 def test_models_of_other_libraries_are_named(module, message):
@@ -88,10 +88,11 @@ def test_models_of_other_libraries_are_named(module, message):
         backbones.check_embedder(given)
 
 
-@pytest.mark.parametrize("name", ["face.h5", "FACE.HDF5"])
-def test_a_whole_model_as_hdf5_is_refused(name):
-    """A path ending in .h5 is refused with the .keras path to use; a .weights.h5 and a .keras path pass."""
-    with pytest.raises(ValueError, match=r"nothing was written. Received: .*Save as (face|FACE).keras, or the weights"):
+@pytest.mark.parametrize("name", ["face.h5", "face.hdf5", "face.weights.h5", "face.zip", "face"])
+def test_a_whole_model_is_saved_as_a_keras_file_alone(name):
+    """A path that does not end in .keras is refused with the .keras path to use."""
+    with pytest.raises(
+        ValueError, match=rf"filepath='{name}'. Save as 'face.keras', or the weights alone with.*'face.weights.h5'"
+    ):
         backbones.check_model_path(name)
-    backbones.check_model_path("face.weights.h5")
     backbones.check_model_path("face.keras")
