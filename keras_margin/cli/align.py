@@ -9,14 +9,13 @@ images with no face, with several, and those that cannot be read; faces/alignmen
 """
 
 import argparse
-import importlib
 
 from rich.console import Console
 from rich.table import Table
 
 from keras_margin import alignment, progress
 from keras_margin.alignment import folder
-from keras_margin.cli import _words
+from keras_margin.cli import _photographs, _words
 
 _POLICIES = ("largest", "centre", "all", "skip")
 _NAMED = 10
@@ -88,14 +87,7 @@ def _detector(arguments):
         return alignment.MTCNNDetector(**settings) if settings else None
     if settings:
         raise ValueError(f"{', '.join(settings)} are MTCNN's. With --detector, let that callable choose its own.")
-    module, colon, name = arguments.detector.partition(":")
-    maker = getattr(importlib.import_module(module), name, None) if colon else None
-    if not callable(maker):
-        raise ValueError(
-            "--detector needs package.module:name, a callable without arguments that returns a detector. Received: "
-            f"{arguments.detector}."
-        )
-    return maker()
+    return _photographs.made_detector(arguments.detector)
 
 
 def _size(text):
