@@ -58,16 +58,16 @@ class EmbeddingModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if tail is None and embedding_size is not None:
+            raise ValueError(
+                "embedding_size is the size of what a tail gives; without a tail the backbone has its own. "
+                f"Received: embedding_size={embedding_size}, tail=None."
+            )
         backbones.check_embedder(backbone, tail=tail)
         if not isinstance(head, layers.MarginHead):
             raise TypeError(f"EmbeddingModel needs a MarginHead as head, such as ArcFaceHead(10). Received: {head!r}.")
         if tail is not None:
             backbone = backbones.with_tail(backbone, tail, embedding_size or 512)
-        elif embedding_size is not None:
-            raise ValueError(
-                "embedding_size is the size of what a tail gives; without a tail the backbone has its own. "
-                f"Received: embedding_size={embedding_size}, tail=None."
-            )
         self.embedder = backbone
         self.head = head
         self.accuracy_tracker = _keras.MaximizedMean("accuracy")
