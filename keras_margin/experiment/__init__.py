@@ -13,13 +13,12 @@ import tensorflow as tf
 
 from keras_margin import export, training
 from keras_margin.data import splits
-from keras_margin.experiment import _exports, _folder, _measures, _report
+from keras_margin.experiment import _exports, _folder, _measures, _report, _split
 from keras_margin.experiment._folder import can_go_on, partial_of
 from keras_margin.experiment._measures import Measure
-from keras_margin.experiment._split import Split
 from keras_margin.experiment._stages import Stages
 
-__all__ = ["Measure", "Outcome", "Running", "Split", "Stages", "can_go_on", "partial_of", "run"]
+__all__ = ["Measure", "Outcome", "Running", "Stages", "can_go_on", "partial_of", "run"]
 
 
 # What a run writes for devices.
@@ -109,7 +108,7 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
     out = pathlib.Path(out)
     _folder.check_out(out)
     learn, test = _measures.unseen_people(reader, held_out, seed)
-    split = Split.of(reader, learn, test, seed, source)
+    split = splits.Split.of(reader, test, seed, source)
     parts = [("known people", *splits.per_identity_split(reader.labels, 5, seed))] if known_people else []
     parts += [("unseen people", learn, test)]
     strategy = training.make_strategy(running.replicas, running.strategy)
@@ -125,7 +124,7 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
             work.train(None, purpose, indices, ())
         return Outcome((), (), work.found.seconds, out)
     with _folder.made_whole(out, recipe, seed, running.restart) as folder, training.plain_errors():
-        split.write(folder)
+        _split.write(folder, split)
         work.stages.say(_about(split, len(learn), folder, running))
         for purpose, indices, probes in parts:
             model = work.train(folder, purpose, indices, sets if purpose == "unseen people" else ())
@@ -149,7 +148,7 @@ def _about(split, images, folder, running):
     when = when or f"{running.checkpoint_steps:,} updates"
     best = " and the best" if running.verify else ""
     return (
-        f"Training on {images:,} images of {len(split.train):,} people; {len(split.held_out):,} people are held out "
+        f"Training on {images:,} images of {split.num_identities - len(split.held_out):,} people; {len(split.held_out):,} people are held out "
         f"for the test, by name in split.json.\nCheckpoints every {when} in {folder / _folder.CHECKPOINTS}; the newest "
         f"{running.keep}{best} are kept until the run is done."
     )
