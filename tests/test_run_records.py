@@ -1,7 +1,6 @@
 """What a run says and writes about itself: its split, its stages, its verdict, the pairs it verifies on."""
 
 import io
-import json
 import time
 
 import numpy as np
@@ -10,8 +9,8 @@ from PIL import Image
 from rich.console import Console
 
 pytest.importorskip("tensorflow")
-from keras_margin import experiment, training
-from keras_margin.experiment import _measures
+from keras_margin import data, experiment, training
+from keras_margin.experiment import _exports, _measures, _split
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -19,18 +18,26 @@ PEOPLE, SIDE = 6, 12
 
 
 def test_an_unfinished_run_with_other_people_held_out_is_refused(tmp_path):
-    before = experiment.Split(("a", "b"), ("c",), 0, "faces")
-    before.write(tmp_path)
-    before.write(tmp_path)
+    """A run goes on with the people that it held out, and with as many as its set had."""
+    before = data.Split(("c",), 3, 0, "faces")
+    for _ in range(2):
+        _split.write(tmp_path, before)
     with pytest.raises(ValueError, match="held_out was c there and is b here.*--restart"):
-        experiment.Split(("a", "c"), ("b",), 0, "faces").write(tmp_path)
-    assert json.loads((tmp_path / "split.json").read_text())["source"] == "faces"
+        _split.write(tmp_path, data.Split(("b",), 3, 0, "faces"))
+    with pytest.raises(ValueError, match="its set had 3 people, this one has 4.*--restart"):
+        _split.write(tmp_path, data.Split(("c",), 4, 0, "faces"))
+    assert data.read_split(tmp_path / "split.json") == before
 
 
-def test_names_that_are_no_characters_are_written(tmp_path):
-    name = b"p\xff".decode("utf-8", "surrogateescape")
-    experiment.Split((name,), ("b",), 0, None).write(tmp_path)
-    assert json.loads((tmp_path / "split.json").read_text())["train"] == [name]
+@pytest.mark.parametrize(("different", "wanted"), [(7, (None, "float16")), (8, (None, "float16", "int8"))])
+def test_int8_is_left_out_where_too_few_images_differ(different, wanted):
+    """A run of seven different training images exports its other files, and says why int8 is missing."""
+    images = np.arange(12, dtype=np.uint8)[:, None, None, None] % different * np.ones((1, 2, 2, 3), np.uint8)
+    precisions, sentences = _exports.precisions_for(images, (None, "float16", "int8"))
+    assert precisions == wanted
+    assert [sentence.startswith("No int8 file: its ranges take 8 different") for sentence in sentences] == [True] * (
+        3 - len(wanted)
+    )
 
 
 def measured(trained, pixels, protocol="unseen people"):

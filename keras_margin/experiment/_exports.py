@@ -44,8 +44,12 @@ def write(model, recipe, reader, parts, measures, folder, out, precisions, stage
     # The strictest FAR, down to 1e-3, that the test's impostor pairs can show.
     options = export.Options(far=max(1e-3, evaluation.least_far(max(1, impostors))), about=about)
     pairs = (images, labels) if genuine and impostors else None
+    precisions, left_out = precisions_for(representative, precisions)
     names = ", ".join(each or "float32" for each in precisions)
     with _notes() as notes:
+        for sentence in left_out:
+            stages.say(sentence)
+            notes.append(sentence)
         with stages.stage(f"Exporting TFLite files ({names}) and comparing them on {len(images)} images"):
             reports = export.to_precisions(
                 model,
@@ -62,6 +66,26 @@ def write(model, recipe, reader, parts, measures, folder, out, precisions, stage
         dataclasses.replace(report, path=str(out / pathlib.Path(report.path).name)) for report in (*reports, saved)
     )
     return reports, tuple(notes)
+
+
+def precisions_for(representative, precisions):
+    """Leaves int8 out where too few images differ to set its ranges.
+
+    Args:
+        representative: uint8 images (n, height, width, 3).
+        precisions: As `quantize` of export.to_precisions.
+
+    Returns:
+        (the precisions that can be written, list of sentences on the others).
+    """
+    different = len({image.tobytes() for image in representative})
+    if "int8" not in precisions or different >= export.MIN_REPRESENTATIVE:
+        return tuple(precisions), []
+    sentence = (
+        f"No int8 file: its ranges take {export.MIN_REPRESENTATIVE} different training images, and there are "
+        f"{different}."
+    )
+    return tuple(each for each in precisions if each != "int8"), [sentence]
 
 
 @contextlib.contextmanager
