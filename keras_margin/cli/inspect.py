@@ -54,7 +54,8 @@ def _image(image):
 
 def _embedding(embedding):
     flip = ", mirror image added" if embedding.get("flip_sum") else ""
-    return f"{embedding['dtype']} x {embedding['size']}, unit length{flip}"
+    length = "unit length" if embedding.get("unit_length", True) else "not of unit length"
+    return f"{embedding['dtype']} x {embedding['size']}, {length}{flip}"
 
 
 def _alignment(alignment):
