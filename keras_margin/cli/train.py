@@ -198,39 +198,27 @@ def _recipe_and_reader(arguments, console):
         say(console, f"Recipe: {recipe.name}, chosen by the size of the set; --recipe names another one.")
     elif hint := suggestion(recipe, reader):
         say(console, hint)
-    if unaligned := sizes_of(reader):
-        say(console, f"WARNING: {unaligned}")
+    if sentence := unaligned(reader):
+        say(console, f"WARNING: {sentence}")
     return recipe, reader
 
 
-def sizes_of(reader, most=64):
-    """A sentence where a sample of the images has many sizes, as unaligned photographs do; "" otherwise.
+def unaligned(reader):
+    """Returns a sentence where the set's images have many sizes, as unaligned photographs do; "" otherwise.
 
     Args:
         reader: From keras_margin.data.open.
-        most: Images in the sample, spread evenly over the set.
     """
-    import io
+    from keras_margin import data
 
-    import numpy as np
-    from PIL import Image
-
-    sizes = []
-    for number in np.linspace(0, reader.num_images - 1, min(most, reader.num_images)).astype(int):
-        try:
-            with Image.open(io.BytesIO(reader.encoded(int(number)))) as image:
-                sizes.append(image.size)
-        except (OSError, ValueError):
-            continue  # Named where it is read for training.
-    different = sorted(set(sizes))
-    # Aligned sets have one size, and two where somebody mixed two of them.
-    if len(different) <= 2:
+    sizes = data.stored_sizes(reader)
+    if data.looks_aligned(sizes):
         return ""
-    (width, height), (last_width, last_height) = different[0], different[-1]
+    (height, width), (last_height, last_width) = min(sizes), max(sizes)
     return (
-        f"The images do not look aligned: {len(different)} sizes among {len(sizes)} of them, such as {width}x{height} "
-        f"and {last_width}x{last_height} (width x height). They are stretched to {reader.image_size[1]}x"
-        f"{reader.image_size[0]}. `keras-margin align` crops faces as the recipes expect them."
+        f"The images do not look aligned: {len(sizes)} sizes among {sum(sizes.values())} of them, such as "
+        f"{width}x{height} and {last_width}x{last_height} (width x height). They are stretched to "
+        f"{reader.image_size[1]}x{reader.image_size[0]}. `keras-margin align` crops faces as the recipes expect them."
     )
 
 

@@ -87,8 +87,8 @@ def pictures(root, sizes):
 
 
 def test_a_folder_of_many_sizes_is_called_unaligned(tmp_path):
-    assert train.sizes_of(pictures(tmp_path / "aligned", [(112, 112)] * 6)) == ""
-    sentence = train.sizes_of(pictures(tmp_path / "photographs", [(40 + 8 * number, 60) for number in range(6)]))
+    assert train.unaligned(pictures(tmp_path / "aligned", [(112, 112)] * 6)) == ""
+    sentence = train.unaligned(pictures(tmp_path / "photographs", [(40 + 8 * number, 60) for number in range(6)]))
     assert sentence.startswith("The images do not look aligned: 6 sizes among 6 of them, such as 40x60 and 80x60")
     assert "stretched to 112x112" in sentence and "keras-margin align" in sentence
 
