@@ -1,12 +1,8 @@
 """What a run says and writes about itself: its split, its stages, its verdict, the pairs it verifies on."""
 
-import io
-import time
-
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 pytest.importorskip("tensorflow")
 from keras_margin import data, experiment, training
@@ -52,18 +48,6 @@ def test_a_network_no_better_than_pixels_is_called_so():
     sentence = _measures.verdict(measured(0.3, 0.3) + measured(0.1, 0.3, "known people"))
     assert sentence.startswith("The trained network is not better than raw pixels on unseen people (EER 30.0% against")
     assert "arcface_small" in sentence and "known" not in sentence
-
-
-def test_stages_say_that_they_go_on(monkeypatch):
-    """One line at the beginning, others while it lasts, none afterwards."""
-    monkeypatch.setattr(experiment.Stages, "SECONDS", 0.02)
-    console = Console(file=io.StringIO(), width=40, force_terminal=False)
-    with experiment.Stages(console).stage("Exporting"):
-        time.sleep(0.2)
-    lines = console.file.getvalue().splitlines()
-    time.sleep(0.1)
-    assert lines[0] == "Exporting ..." and set(lines[1:]) == {"Exporting: 0 s so far"}
-    assert console.file.getvalue().splitlines() == lines
 
 
 def test_a_folder_of_identities_is_verified_on(tmp_path):

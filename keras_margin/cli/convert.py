@@ -9,6 +9,7 @@ import pathlib
 
 from rich.console import Console
 
+from keras_margin import progress
 from keras_margin.cli import _sets, _stages
 
 SOURCES = {".pth": "insightface", ".pt": "insightface", ".onnx": "insightface", ".keras": "keras"}
@@ -43,9 +44,8 @@ def run(arguments):
         raise ValueError(f"--samples and --pairs compare a .tflite file with its network. Received: {target}.")
     with _stages.reported():
         from keras_margin import backbones
-        from keras_margin.export import _stages as stages
 
-        with stages.stage(f"Reading {source}"):
+        with progress.stage(f"Reading {source}"):
             model = _read(source, arguments)
         embedder = getattr(model, "embedder", model)
         found = f"{source}: {embedder.name}, {backbones.parameters(embedder)[1]:,} numbers"

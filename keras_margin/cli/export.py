@@ -13,6 +13,7 @@ import os
 
 from rich.console import Console
 
+from keras_margin import progress
 from keras_margin.cli import _sets, _stages
 
 QUANTIZE = ("none", "float16", "dynamic", "int8")
@@ -45,13 +46,12 @@ def run(arguments):
     """Exports and prints the report."""
     with _stages.reported():
         from keras_margin import export
-        from keras_margin.export import _stages as stages
 
         quantize = None if arguments.quantize == "none" else arguments.quantize
-        with stages.stage(f"Reading {arguments.model}"):
+        with progress.stage(f"Reading {arguments.model}"):
             network = export.embedder_of(arguments.model)
         given = [each for each in (arguments.samples, arguments.representative, arguments.pairs) if each is not None]
-        with stages.stage(f"Reading {', '.join(given)}") if given else contextlib.nullcontext():
+        with progress.stage(f"Reading {', '.join(given)}") if given else contextlib.nullcontext():
             sets = {
                 name: _sets.faces(getattr(arguments, name), network, arguments.most)
                 for name in ("samples", "representative")

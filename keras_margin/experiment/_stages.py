@@ -1,14 +1,14 @@
-"""Lines that say which stage of a run begins and that it is still going on."""
+"""The lines of a run's stages on its console."""
 
 import contextlib
-import threading
-import time
 
 from keras_margin import progress
 
 
 class Stages:
-    """Writes a line where a stage begins, and one every `SECONDS` while it lasts; a log file shows them too.
+    """Writes the stages of a run, by progress.stage, and lines between them.
+
+    Bars last for a stage alone: training has a bar of its own, and a console shows one display at a time.
 
     Args:
         console: rich Console; None for standard output.
@@ -17,8 +17,6 @@ class Stages:
         >>> with Stages(console).stage("Exporting embedder.tflite"):
         ...     export.to_tflite(model, "embedder.tflite")
     """
-
-    SECONDS = 10.0
 
     def __init__(self, console=None):
         if console is None:
@@ -33,24 +31,6 @@ class Stages:
 
     @contextlib.contextmanager
     def stage(self, text):
-        """Context of one stage.
-
-        Args:
-            text: What is done, without a full stop.
-        """
-        self.say(f"{text} ...")
-        done, began = threading.Event(), time.monotonic()
-
-        def go_on():
-            while not done.wait(self.SECONDS):
-                self.say(f"{text}: {time.monotonic() - began:.0f} s so far")
-
-        # A daemon: a process that is killed does not wait for it.
-        thread = threading.Thread(target=go_on, daemon=True)
-        thread.start()
-        try:
-            with progress.bars(self.console):
-                yield
-        finally:
-            done.set()
-            thread.join()
+        """Context of one stage; `text`: what is done, without a full stop."""
+        with progress.bars(self.console), progress.stage(text):
+            yield

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_margin import progress
-from keras_margin.export import _stages
 
 logger = logging.getLogger("keras_margin.export")
 
@@ -53,7 +52,7 @@ def write_savedmodel(network, folder, options, pixels=tf.uint8):
     archive = keras.export.ExportArchive()
     archive.track(network)
     archive.add_endpoint(SIGNATURE, serve, input_signature=[tf.TensorSpec(shape, pixels, name="image")])
-    with _stages.stage(f"Writing the graph of {network.name}"):
+    with progress.stage(f"Writing the graph of {network.name}"):
         try:
             archive.write_out(str(folder), verbose=False)
         except _OF_THE_DISK as error:

@@ -5,9 +5,9 @@ import warnings
 
 import tensorflow as tf
 
-from keras_margin import files
+from keras_margin import files, progress
 from keras_margin.contract import METADATA_NAME
-from keras_margin.export import _contract, _errors, _graph, _stages
+from keras_margin.export import _contract, _errors, _graph
 from keras_margin.export._options import Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
@@ -45,14 +45,14 @@ def to_onnx(model, path, *, samples=None, pairs=None, options=None):
     judge = Judge.of(source.network, options, samples, pairs)
     json_path = path.with_name(f"{path.name}.json")
     with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
-        with _stages.stage(f"Converting {path.name}"):
+        with progress.stage(f"Converting {path.name}"):
             converted = _convert(source.network, options)
         content = converted.SerializeToString()
-        with _stages.stage(f"Comparing {path.name} with the model"):
+        with progress.stage(f"Comparing {path.name} with the model"):
             report = judge.judge(_runner(content, source.network, options), path, None, len(content))
         text = _contract.as_json(_contract.contract_of(source, options, report))
         converted.metadata_props.add(key=METADATA_NAME, value=text)
-        with _stages.stage(f"Writing {path.name} and reading it back"):
+        with progress.stage(f"Writing {path.name} and reading it back"):
             temporary.write_bytes(converted.SerializeToString())
             _runner(str(temporary), source.network, options)(judge.samples[:1])
         temporary_json.write_text(text, encoding="utf-8")

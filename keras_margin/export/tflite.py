@@ -9,8 +9,8 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import contract, files
-from keras_margin.export import _contract, _dynamic, _errors, _graph, _int8, _integers, _stages
+from keras_margin import contract, files, progress
+from keras_margin.export import _contract, _dynamic, _errors, _graph, _int8, _integers
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
@@ -77,14 +77,14 @@ def write(source, judge, path, quantize, representative, savedmodel):
     options, network = judge.options, source.network
     json_path = path.with_name(f"{path.name}.json")
     with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
-        with _stages.stage(f"Converting {path.name}"):
+        with progress.stage(f"Converting {path.name}"):
             content = _convert(network, savedmodel, quantize, representative, options)
         run = _runner(content, network, options)
-        with _stages.stage(f"Comparing {path.name} with the model"):
+        with progress.stage(f"Comparing {path.name} with the model"):
             report = judge.judge(run, path, quantize, len(content))
         stored = _integers.quantization_of(content)
         text = _contract.as_json(_contract.contract_of(source, options, report, stored))
-        with _stages.stage(f"Writing {path.name} and reading it back"):
+        with progress.stage(f"Writing {path.name} and reading it back"):
             temporary.write_bytes(_contract.with_contract(content, text))
             _check_whole(temporary, text, run, judge.samples[:1], network, options)
         temporary_json.write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -11,11 +12,10 @@ import pytest
 from PIL import Image
 
 import keras_margin as km
-from keras_margin import cli, files
+from keras_margin import cli, files, progress
 
 pytest.importorskip("tensorflow")
 from keras_margin.cli import _sets, _stages
-from keras_margin.export import _stages as stages
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -106,29 +106,27 @@ def test_every_stage_is_a_line(command, folder, tmp_path, capfd):
     ]
     places = [next(place for place, line in enumerate(lines) if line.startswith(each)) for each in wanted]
     assert places == sorted(places) and len(set(lines)) == len(lines)
-    assert sum("Converting face.tflite." in line for line in lines) == 1
+    assert lines.count("Converting face.tflite ...") == 1
     logger = logging.getLogger("keras_margin.export")
     assert logger.level == logging.NOTSET and not logger.handlers and logger.propagate
 
 
 def test_a_long_stage_says_how_long(monkeypatch, capfd):
     """A stage that takes long writes a line every few seconds, also while native output goes nowhere."""
-    monkeypatch.setattr(stages, "_SECONDS", 0.05)
-    with _stages.reported(), stages.stage("Converting face.tflite"), files.hushed():
+    monkeypatch.setattr(progress, "SILENT_SECONDS", 0.05)
+    with _stages.reported(), progress.stage("Converting face.tflite"), files.hushed():
         os.write(2, b"a converter's page")
-        stages.threading.Event().wait(0.3)
+        threading.Event().wait(0.5)
     lines = capfd.readouterr().err.splitlines()
-    assert lines[0] == "Converting face.tflite."
+    assert lines[0] == "Converting face.tflite ..."
     assert re.fullmatch(r"Converting face.tflite: \d s so far.", lines[1]) and not any("page" in line for line in lines)
 
 
-def test_a_stage_is_silent_in_a_library(monkeypatch, capfd):
-    """Without a level of INFO nothing is written and no thread is started."""
-    started = []
-    monkeypatch.setattr(stages.threading, "Thread", lambda **_: started.append(1))
-    with stages.stage("Converting face.tflite"):
+def test_a_stage_is_silent_in_a_library(capfd):
+    """Without bars and a level of INFO nothing is written."""
+    with progress.stage("Converting face.tflite"):
         pass
-    assert started == [] and capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_worst_images_of_samples_are_named_beside_pairs(folder, tmp_path, capsys):
