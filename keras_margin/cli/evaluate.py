@@ -29,7 +29,11 @@ NOT_MET = 3
 def add_arguments(parser):
     """The command's flags."""
     parser.add_argument("model", help="embedder, or embeddings in .npy")
-    parser.add_argument("data", nargs="+", help="PATH or NAME=PATH of a set")
+    parser.add_argument(
+        "data",
+        nargs="+",
+        help="PATH or NAME=PATH of a set; held_out: of a run's folder, the people it was not trained on",
+    )
     parser.add_argument(
         "--require", action="append", default=[], metavar="BOUND", help='"lfw.accuracy>=0.99"; repeatable'
     )
@@ -81,7 +85,7 @@ def run(arguments):
 
 def _evaluate(arguments, busy):
     """Returns (report, (whether it holds, error, sentence) of each bound, file), the report written."""
-    named = dict(_named(text) for text in arguments.data)
+    named = {name: _held_out(path, arguments.model) for name, path in map(_named, arguments.data)}
     if len(named) < len(arguments.data):
         raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
     chosen = _protocols(arguments.protocol, named)
@@ -240,6 +244,12 @@ def _named(text):
     if equals and "/" not in name:
         return name, path
     return pathlib.Path(text).stem or text, text
+
+
+def _held_out(path, model):
+    """Returns the split file of a run's folder for "held_out", the people that the run was not trained on."""
+    split = pathlib.Path(model, "split.json")
+    return str(split) if path == "held_out" and split.is_file() else path
 
 
 def _normalization(text):

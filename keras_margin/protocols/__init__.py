@@ -81,6 +81,7 @@ def open(path, *, image_size=None, fit=None, name=None, protocol=None):
     - A folder with `meta/*_face_tid_mid.txt`: IJB-B or IJB-C as insightface packs them, 1:1 and 1:N.
     - Whatever `data.open` takes, a folder of identities first of all, or "orl": all pairs, ten folds of people,
       identification with one image each enrolled.
+    - A `split.json` of `keras-margin split` or of a training run: the same of the people that it holds out.
     - A `.npy` of labels: the same for embeddings that have no images here.
 
     Args:
