@@ -8,7 +8,7 @@
 Every variant of a shape takes turns with the bare products (X W^T, G W, G^T X), so that whatever else the machine does
 falls on all alike; a figure is the ratio of medians. `cpu` is the same of the process's processor seconds, which other
 programs disturb less. Memory is the peak above the resident X and W, each variant in a process of its own (Linux, on a
-CPU); the gradient of W is part of it. Estimates are `engines.peak_bytes`.
+CPU); the gradient of W is part of it. Estimates are `ops.peak_bytes`.
 """
 
 import json
@@ -52,7 +52,7 @@ def peak_memory(name, batch, classes):
     """MiB above the resident inputs that one step of the variant needs; in this process."""
     arguments = head_variants.inputs(batch, classes, FLAGS.size)
     function = head_variants.variants()[name]
-    run_once(function, head_variants.inputs(8, 64, FLAGS.size))  # Libraries and compilers are not the variant's.
+    run_once(function, head_variants.inputs(8, 4096, FLAGS.size))  # Libraries and compilers are not the variant's.
     return peak_mib(lambda: run_once(function, arguments))
 
 
@@ -82,11 +82,11 @@ def measure(shape):
 
 
 def estimate(name, batch, classes):
-    """MiB by arithmetic, for the engines."""
-    from keras_margin import engines
+    """MiB as estimated, for the implementations."""
+    from keras_margin import ops
 
-    engine = name.removesuffix(" engine")
-    return engines.peak_bytes(engine, batch, classes, FLAGS.size) / MIB if engine in engines.ENGINES else None
+    known = ("reference", "fused", "streaming")
+    return ops.peak_bytes(name, batch, classes, FLAGS.size) / MIB if name in known else None
 
 
 def peak_elsewhere(name, shape):

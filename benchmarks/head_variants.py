@@ -55,31 +55,27 @@ def use_threads(count):
         torch.set_num_threads(count)
 
 
-def engine_loss(engine, bends=False):
-    """ArcFace by an engine; with `bends`, QAMFace, whose every logit bends."""
-    from keras_margin import engines, margins, numerics
+def margin_loss(implementation, qamface=False):
+    """ArcFace's loss by an implementation; or QAMFace's, whose every logit is a parabola of the angle."""
+    from keras_margin import margins
+    from keras_margin.ops import margin_softmax
 
-    scale = 6.0 if bends else SCALE
-    bend = engines.Bend(margins.quadratic_by_cosine) if bends else None
+    margin, scale = (margins.QAMFace(MARGIN), 6.0) if qamface else (margins.ArcFace(MARGIN), SCALE)
 
     def loss(embeddings, prototypes, labels):
-        unit, _ = numerics.unit_normalize(embeddings)
-        meeting = engines.ENGINES[engine](unit, prototypes, labels, scale, bend)
-        own, _ = numerics.unit_normalize(meeting.own_prototype)
-        _, theta = numerics.angle_between(unit, own)
-        psi = margins.quadratic(theta, MARGIN) if bends else margins.combined(theta, m2=MARGIN)
-        return keras.ops.softplus(meeting.log_sum - scale * psi)
+        out = margin_softmax(embeddings, prototypes, labels, margin, scale=scale, implementation=implementation)
+        return out.loss
 
     return loss
 
 
 def _losses():
     return {
-        "plain engine": engine_loss("plain"),
-        "fused engine": engine_loss("fused"),
-        "streaming engine": engine_loss("streaming"),
-        "QAMFace, plain engine": engine_loss("plain", bends=True),
-        "QAMFace, fused engine": engine_loss("fused", bends=True),
+        "reference": margin_loss("reference"),
+        "fused": margin_loss("fused"),
+        "streaming": margin_loss("streaming"),
+        "QAMFace, reference": margin_loss("reference", qamface=True),
+        "QAMFace, fused": margin_loss("fused", qamface=True),
     }
 
 
@@ -123,6 +119,27 @@ def _tensorflow():
 
         return compiled
 
+    def head_step():
+        """Two training steps of a head with its variable, outside of any function, as a notebook has them."""
+        heads = {}
+
+        def steps(embeddings, prototypes, labels):
+            from keras_margin import ArcFaceHead
+
+            shape = tuple(prototypes.shape)
+            if shape not in heads:
+                heads[shape] = ArcFaceHead(shape[0])
+                heads[shape].build((None, shape[1]))
+            head = heads[shape]
+            for _ in range(2):
+                with tf.GradientTape() as tape:
+                    tape.watch(embeddings)
+                    value = tf.reduce_mean(head.compute_loss(embeddings, labels, training=True))
+                gradients = tape.gradient(value, [embeddings, head.prototypes.value])
+            return value, *gradients
+
+        return steps
+
     return {
         "bare products": tf.function(bare),
         "bare products, XLA": tf.function(bare, jit_compile=True),
@@ -130,8 +147,9 @@ def _tensorflow():
         "usual script, XLA": step(usual_script, jit_compile=True),
         "target-only autodiff": step(target_only),
         **{name: step(loss) for name, loss in _losses().items()},
-        "fused engine, all XLA": step(engine_loss("fused"), jit_compile=True),
-        "streaming engine, all XLA": step(engine_loss("streaming"), jit_compile=True),
+        "fused, all XLA": step(margin_loss("fused"), jit_compile=True),
+        "streaming, all XLA": step(margin_loss("streaming"), jit_compile=True),
+        "ArcFaceHead, eager": head_step(),
     }
 
 

@@ -179,7 +179,7 @@ OPTIONS = {
 def make(case, auxiliary_loss=None, num_classes=CLASSES, size=SIZE, **options):
     """The case's head, built, its state set."""
     case = case if isinstance(case, Case) else CASES[case]
-    head = km.HEADS[case.head](num_classes, auxiliary_loss=auxiliary_loss, **{**case.options, **options})
+    head = km.layers.get(case.head, num_classes, auxiliary_loss=auxiliary_loss, **{**case.options, **options})
     head.build((None, size))
     for name, value in case.state.items():
         weight = weight_named(head, name)

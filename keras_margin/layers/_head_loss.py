@@ -18,9 +18,9 @@ LOSS_ON_LOGITS = "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
 class HeadLoss(keras.losses.Loss):
     """The loss of the head that made the cosines; what `head.loss` returns.
 
-    The head is found through the cosines themselves (see `_cosine_source`), so a loss read back from a file, or compiled
-    into a clone of a model, is the loss of the right head. For cosines of unknown origin it is the loss of the head that
-    it was asked of, where that needs cosines alone.
+    The head is found through the cosines themselves (see `_cosine_source`), so a loss read back from a file, or
+    compiled into a clone of a model, is the loss of the right head. For cosines of unknown origin it is the loss of the
+    head that it was asked of, where that needs cosines alone.
 
     Args:
         head: The MarginHead it is asked of, or None. Only a weak reference is kept: with a strong one a model's files
@@ -58,7 +58,7 @@ class HeadLoss(keras.losses.Loss):
         if head is None:
             raise ValueError(
                 "This head.loss was read back from a file, or its head is gone: it finds its head through the cosines, "
-                "and these were changed since the head made them. Let head(embeddings), as it is, be the model's output."
+                "and these were changed since the head made them. Let head(embeddings), as it is, be the output."
             )
         return head.loss_from_cosines(labels, cosines)
 
@@ -70,8 +70,8 @@ class HeadLoss(keras.losses.Loss):
 def refuse_logits(owner: str) -> None:
     """Raises ValueError: logits have come to where cosines belong, and would get their margin twice."""
     raise ValueError(
-        f"{owner}'s loss takes cosines, and these are logits: the head was called with labels, so the margin is in them "
-        f"already. Compile with {LOSS_ON_LOGITS}, or call the head without labels."
+        f"{owner}'s loss takes cosines, and these are logits: the head was called with labels, so the margin is in "
+        f"them already. Compile with {LOSS_ON_LOGITS}, or call the head without labels."
     )
 
 
@@ -80,8 +80,8 @@ def require_loss_on_logits(owner: str) -> None:
     loss = _keras.compiled_loss()
     if loss is not None and _keras.takes_probabilities(loss):
         raise ValueError(
-            f"{owner} was called with labels and puts out logits; the model was compiled with loss={loss!r}, which takes "
-            f"probabilities and would clip logits to [0, 1]. Compile with {LOSS_ON_LOGITS}."
+            f"{owner} was called with labels and puts out logits; the model was compiled with loss={loss!r}, which "
+            f"takes probabilities and would clip logits to [0, 1]. Compile with {LOSS_ON_LOGITS}."
         )
 
 

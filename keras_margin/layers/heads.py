@@ -43,8 +43,9 @@ class ArcFaceHead(MarginHead):
         num_classes: Number of classes, >= 2.
         margin: m, radians, [0, pi).
         scale: s, > 0.
-        beyond_pi: What follows where theta + m passes pi: "monotone", "none" or "linear"; see margins.formulas.combined.
-            insightface's current training code is beyond_pi="none" with gradient="straight_through".
+        beyond_pi: What follows where theta + m passes pi: "monotone", "none" or "linear"; see
+            margins.formulas.combined. insightface's current training code is beyond_pi="none" with
+            gradient="straight_through".
         **kwargs: As in MarginHead.
 
     Example:
@@ -338,7 +339,8 @@ class CurricularFaceHead(MarginHead):
         margin: m, radians, [0, pi).
         scale: s, > 0.
         momentum: Weight of the past in t, [0, 1).
-        beyond_pi: What follows where theta + m passes pi: "monotone", "none" or "linear"; see margins.formulas.combined.
+        beyond_pi: What follows where theta + m passes pi: "monotone", "none" or "linear"; see
+            margins.formulas.combined.
         **kwargs: As in MarginHead.
 
     Example:

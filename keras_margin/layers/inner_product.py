@@ -1,7 +1,7 @@
 """The softmax family before cosines: heads whose logits keep the lengths of prototypes, embeddings or both.
 
-They are the baselines of SphereFace's and IAM's tables, and no margins on cosines: their logits are inner products, with
-a bias where their paper has one. They share MarginHead's calls, checks and files, and compute their logits by
+They are the baselines of SphereFace's and IAM's tables, and no margins on cosines: their logits are inner products,
+with a bias where their paper has one. They share MarginHead's calls, checks and files, and compute their logits by
 themselves, by the reference implementation alone. SphereFace's "modified softmax" (eq. 5), unit prototypes with
 embeddings of any length, is `NormSoftmaxHead(scale=None)`.
 """
@@ -41,8 +41,8 @@ class InnerProductHead(MarginHead):
         _arguments.refuse_options(name, kwargs, ["centers"], "has one prototype a class")
         if kwargs.get("gradient", "exact") != "exact":
             raise ValueError(
-                f"gradient='straight_through' takes d target / d cos = 1. {name}'s logit is no cosine, and has no margin "
-                f"whose gradient it could spare. Received: gradient={kwargs['gradient']!r}."
+                f"gradient='straight_through' takes d target / d cos = 1. {name}'s logit is no cosine, and has no "
+                f"margin whose gradient it could spare. Received: gradient={kwargs['gradient']!r}."
             )
         if kwargs.get("implementation", "auto") not in ("auto", "reference"):
             raise ValueError(

@@ -121,7 +121,7 @@ class MarginHead(keras.layers.Layer):
         self._state_weights: list = []
 
     def build(self, embeddings_shape: Shape) -> None:
-        """Creates the prototypes for embeddings of `embeddings_shape`, (batch, embedding_size), and the margin's state."""
+        """Creates the prototypes for embeddings of `embeddings_shape`, (batch, embedding_size), and the state."""
         if len(embeddings_shape) != 2 or embeddings_shape[-1] is None:
             raise ValueError(
                 f"{type(self).__name__} needs embeddings of shape (batch, embedding_size), the last known. "
@@ -164,7 +164,7 @@ class MarginHead(keras.layers.Layer):
     # --- The four ways --------------------------------------------------------------------------------------------
 
     def settings(self, margin: margins.Margin | None = None, scale: Tensor | float | None = None) -> Settings:
-        """Returns what a loss is computed with; `margin` and `scale` take the place of the head's, as schedules need."""
+        """Returns what a loss is computed with; `margin` and `scale`, a schedule's, replace the head's."""
         scale = self.scale if scale is None else scale
         return Settings(margin or self.margin, scale, self.auxiliary_loss, self.gradient, type(self).__name__)
 
@@ -238,8 +238,8 @@ class MarginHead(keras.layers.Layer):
             scale: Scale for this call in place of the head's; a number or scalar tensor.
 
         Returns:
-            (loss, correct): float32 tensors (batch,); correct is 1.0 where the nearest prototype is the label's, without
-            margin. A tie is 0.0.
+            (loss, correct): float32 tensors (batch,); correct is 1.0 where the nearest prototype is the label's,
+            without margin. A tie is 0.0.
         """
         embeddings = ops.cast(ops.convert_to_tensor(embeddings), "float32")
         if not self.built:

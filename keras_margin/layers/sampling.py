@@ -96,8 +96,8 @@ def sample_rows(
 def _random_keys(num_classes, seed, step):
     """Returns int32 keys of the classes, all different, as a function of seed and step.
 
-    TensorFlow's stateless generators draw other numbers inside XLA than outside; integer arithmetic is the same in both,
-    so a run goes on with the same draws whatever compiles it.
+    TensorFlow's stateless generators draw other numbers inside XLA than outside; integer arithmetic is the same in
+    both, so a run goes on with the same draws whatever compiles it.
     """
     import tensorflow as tf
 
@@ -122,8 +122,8 @@ def refuse(owner: str, sample_rate: float, call: str) -> None:
     """Raises ValueError where classes are sampled: `call` uses every class."""
     if sample_rate < 1:
         raise ValueError(
-            f"{owner}(sample_rate={sample_rate}) samples classes in compute_loss alone, by which EmbeddingModel trains; "
-            f"{call} uses them all. Use EmbeddingModel, or leave sample_rate=1."
+            f"{owner}(sample_rate={sample_rate}) samples classes in compute_loss alone, by which EmbeddingModel "
+            f"trains; {call} uses them all. Use EmbeddingModel, or leave sample_rate=1."
         )
 
 

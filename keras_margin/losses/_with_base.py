@@ -43,8 +43,9 @@ class LossWithBase(keras.losses.Loss):
         """Computes the reduced loss; labels keep their dtype, which Keras's own __call__ would turn into float."""
         values, valid = self.auxiliary._values(y_true, y_pred)
         if not _keras.in_symbolic_scope():
-            name = type(self.auxiliary).__name__
-            outputs, labels, _ = checked_outputs(y_pred, y_true, self.auxiliary.reads, name)
+            # Not "cosines": a head guards its own, and a base that knows no margin must not get those before the guard.
+            reads = "embeddings" if self.auxiliary.reads == "embeddings" else "logits"
+            outputs, labels, _ = checked_outputs(y_pred, y_true, reads, type(self.auxiliary).__name__)
             of_base = self.base.call(labels, outputs)
             if len(of_base.shape) != 1:
                 raise ValueError(f"base={self.base!r} must give one loss a sample. Received: shape={of_base.shape}.")

@@ -95,8 +95,8 @@ class MagFace(Margin):
     extra_loss   = lambda_g * (1 / a + a / u_a^2)
 
     The gradient flows through a, both by the margin and by the penalty, and ends where a is clipped: an embedding
-    shorter than l_a or longer than u_a keeps its length. The released single-GPU code applies the margin only to targets
-    with cos(theta) > 0 ("easy margin"); this is the paper's formula at every angle.
+    shorter than l_a or longer than u_a keeps its length. The released single-GPU code applies the margin only to
+    targets with cos(theta) > 0 ("easy margin"); this is the paper's formula at every angle.
 
     Args:
         lower_norm: l_a, length, > 0.

@@ -112,12 +112,15 @@ def _forward(times_transposed, unit, prototypes, labels, scale, negatives):
     return ops.log(total) + offset, best, (weights, inverse, total)
 
 
-def _backward(transposed_times, add_rows, unit, prototypes, labels, scale, upstream, by_own, residuals):
-    """(r G W, by_prototypes)."""
+def _backward(
+    transposed_times, add_rows, unit, prototypes, labels, scale, upstream, by_own, residuals, after=lambda _, do: do()
+):
+    """(r G W, by_prototypes); `after(first, do)` calls `do` when the tensor `first` is computed."""
     weights, inverse, total = residuals
     ratio = ops.expand_dims(upstream / total, 1)
     products = ratio * ops.matmul(weights, prototypes)
-    by_rows = transposed_times(weights, ratio * ops.expand_dims(scale, 1) * unit)
+    # In this order, or G would still be needed, and in memory, while the gradient of the prototypes is finished.
+    by_rows = after(products, lambda: transposed_times(weights, ratio * ops.expand_dims(scale, 1) * unit))
 
     def finish(by_rows, prototypes, inverse, labels, by_own):
         return add_rows(_analytic.tangent(by_rows, prototypes, inverse), labels, by_own)
@@ -147,7 +150,14 @@ def _tensorflow_backward(unit, prototypes, labels, scale, negatives, upstream, b
 
     # These products stay with oneDNN or cuBLAS.
     transposed_times = functools.partial(tf.matmul, transpose_a=True)
-    return _backward(transposed_times, add_rows, unit, prototypes, labels, scale, upstream, by_own, residuals)
+    return _backward(transposed_times, add_rows, unit, prototypes, labels, scale, upstream, by_own, residuals, _after)
+
+
+def _after(first, function):
+    import tensorflow as tf
+
+    with tf.control_dependencies([first]):
+        return function()
 
 
 # --- JAX --------------------------------------------------------------------------------------------------------------
@@ -167,7 +177,8 @@ def _jax_backward(unit, prototypes, labels, scale, negatives, upstream, by_own, 
     return _backward(transposed_times, add_rows, unit, prototypes, labels, scale, upstream, by_own, residuals)
 
 
-# --- PyTorch: inside a custom gradient nothing is recorded, so the passes write where they read ------------------------
+# --- PyTorch: inside a custom gradient nothing is recorded, so the passes write where they read
+# ------------------------
 
 
 def _torch_forward(unit, prototypes, labels, scale, negatives):

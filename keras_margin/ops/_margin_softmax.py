@@ -94,7 +94,7 @@ def margin_softmax(
             "Give it to a MarginHead: auxiliary_loss=."
         )
     settings = Settings(margin, scale, auxiliary_loss, gradient)
-    prototypes = numerics.as_tensor(prototypes)
+    prototypes = ops.cast(numerics.as_tensor(prototypes), "float32")
     state = _steps.state_of(margin, state)
     return softmax_loss(settings, embeddings, prototypes, labels, state, training, implementation)
 
@@ -153,7 +153,7 @@ def margin_logits(
         (logits, added, state): scaled logits (batch, num_classes) with the margin on the target; what is to be added to
         each sample's cross-entropy, (batch,) or None; the margin's state, updated if `training`.
     """
-    margin, num_classes = settings.margin, prototypes.shape[0]
+    num_classes = prototypes.shape[0]
     given = validation.labels_as_indices(labels, settings.owner)
     embeddings, labels, valid = _steps.checked(settings, embeddings, labels, num_classes)
     unit, norm = numerics.unit_normalize(embeddings)

@@ -41,7 +41,7 @@ def checked(settings: Settings, embeddings: Tensor, labels: Tensor, num_classes:
 
 
 def zero_rows_unless(valid: Tensor, rows: Tensor) -> Tensor:
-    """Returns rows (batch, size), zero where not `valid`: through a product's gradient a bad one would spoil them all."""
+    """Returns rows (batch, size), zero where not `valid`: through a product's gradient a bad one spoils them all."""
     return ops.where(ops.expand_dims(valid, 1), rows, ops.zeros_like(rows))
 
 

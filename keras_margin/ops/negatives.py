@@ -84,7 +84,7 @@ def reference(
 
 
 def negative_logits(cosines: Tensor, negatives: NegativeLogits) -> Tensor:
-    """Returns the logits before scaling, (batch, num_classes), with the slope that the margin gives, if it gives one."""
+    """Returns the logits before scaling, (batch, num_classes), with the slope that the margin gives, if any."""
     values, slope = negatives.at(cosines)
     return values if slope is None else numerics.with_slope(values, cosines, slope)
 

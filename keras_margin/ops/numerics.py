@@ -192,7 +192,8 @@ def fast_arccos(cosine: Tensor) -> Tensor:
     """Computes arccos of a matrix of cosines for a forward pass alone, to 5e-7 rad in float32.
 
     arccos(c) = sqrt(1 - c) p(c) for c >= 0, pi - arccos(-c) below; p of degree 7. The polynomial is wrong by 2e-8; the
-    rest is rounding. XLA's own arccos costs several times as much on a CPU; PyTorch's is one pass, and is used as it is.
+    rest is rounding. XLA's own arccos costs several times as much on a CPU; PyTorch's is one pass, and is used as it
+    is.
 
     Args:
         cosine: Float32 tensor, any shape; [-1, 1].

@@ -179,6 +179,25 @@ def test_a_base_without_a_value_per_sample_is_refused():
         IntraLoss().as_loss(head.loss)(LABELS, cosines)
 
 
+def head_model(loss):
+    model = keras.Sequential([keras.Input((6,)), backbone(), km.NormSoftmaxHead(CLASSES)])
+    model.compile(keras.optimizers.Adam(0.02), loss=loss, jit_compile=JIT)
+    return model
+
+
+def test_intra_trains_on_the_cosines_of_a_head(data):
+    images, labels = data
+    history = head_model(IntraLoss()).fit(images, labels, batch_size=40, epochs=10, verbose=0).history
+    assert history["loss"][-1] < 0.8 * history["loss"][0]
+
+
+def test_a_base_that_knows_no_margin_takes_no_cosines(data):
+    """A head's cosines are guarded against training without margin and scale, by the base of a loss too."""
+    images, labels = data
+    with pytest.raises(ValueError, match="bare cosines, without margin and scale"):
+        head_model(IntraLoss().as_loss(BASE)).fit(images, labels, batch_size=40, verbose=0)
+
+
 # --- Bad samples of no weight, half precision ------------------------------------------------------------------------
 
 OF_OUTPUTS = {

@@ -241,3 +241,20 @@ def test_the_symbols_dtype_is_that_of_the_embeddings(policy, data):
             assert symbol.shape == (None, 3)
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("name", ["arcface", "subcenter_arcface", "softmax"])
+def test_a_heads_symbols_are_float32_under_every_policy(name):
+    """As its cosines and logits are."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        layer = km.HEADS[name](CLASSES)
+        embeddings, labels = keras.Input((3,), dtype="float16"), keras.Input((), dtype="int32")
+        symbols = [layer(embeddings), layer(embeddings, labels)]
+        half = ops.ones((2, 3), "float16")
+        tensors = [layer(half), layer(half, ops.array([0, 1]))]
+    finally:
+        keras.config.set_dtype_policy(before)
+    for each in (*symbols, *tensors):
+        assert keras.backend.standardize_dtype(each.dtype) == "float32"
