@@ -148,9 +148,8 @@ def train(arguments, console):
     """
     from keras_margin import experiment, training
 
-    if arguments.strategy == "multiworker":
-        # The collectives of several workers want to be there before anything else computes.
-        training.make_strategy(arguments.replicas, arguments.strategy)
+    # Devices are split, and the collectives of several workers made, before anything computes: a look at sizes does.
+    training.make_strategy(arguments.replicas, arguments.strategy)
     if arguments.data_dir is None:
         say(console, "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
     recipe, reader = _recipe_and_reader(arguments, console)
