@@ -475,7 +475,7 @@ def test_what_is_no_embedder_is_refused(model, error, message, tmp_path):
 
 def test_without_litert_the_error_names_the_extra(images, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"keras-margin\[litert\]"):
+    with pytest.raises(ImportError, match=r'pip install -e ".\[litert\]"'):
         export.to_tflite(network(), tmp_path / "face.tflite", samples=images)
     assert list(tmp_path.iterdir()) == []
 

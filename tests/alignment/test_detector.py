@@ -81,7 +81,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_mtcnn)
-    with pytest.raises(ImportError, match=r'pip install "keras-margin\[align\]".*blocked'):
+    with pytest.raises(ImportError, match=r'pip install -e ".\[align\]".*blocked'):
         MTCNNDetector()
 
 

@@ -144,7 +144,7 @@ def test_heic_is_read_whatever_its_name_with_pillow_heif(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("brand", "message"),
-    [(b"heic", r'HEIC needs pillow-heif: pip install "keras-margin\[heic\]"'), (b"avif", "AVIF needs Pillow 11.3")],
+    [(b"heic", r'HEIC needs pillow-heif: pip install -e ".\[heic\]"'), (b"avif", "AVIF needs Pillow 11.3")],
 )
 def test_a_missing_decoder_is_named(tmp_path, monkeypatch, brand, message):
     """What to install, instead of the file's first bytes."""
