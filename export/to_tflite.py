@@ -26,7 +26,7 @@ with files.hushed():
     import keras
     import tensorflow as tf
 
-    from keras_margin import backbones, export, model  # noqa: F401  Their layers are read from the file.
+    from keras_margin import backbones, export, models  # noqa: F401  Their layers are read from the file.
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "The .keras file.", required=True)

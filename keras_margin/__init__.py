@@ -34,6 +34,7 @@ _MODULES = (
     "ops",
     "optimizers",
     "pairs",
+    "photographs",
     "plots",
     "progress",
     "protocols",
@@ -76,13 +77,14 @@ def __getattr__(name):
         module = importlib.import_module(f"{__name__}.{home}")
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
-        if missing not in _BACKENDS:
+        if missing not in ("keras", *_BACKENDS):
             raise
+        from keras_margin.messages import install_hint
+
         raise ImportError(
-            f"keras-margin needs a backend for Keras; {missing} cannot be imported. Install one: "
-            'pip install "keras-margin[cpu]" (TensorFlow without CUDA), "keras-margin[gpu]" (TensorFlow with CUDA), or '
-            '"keras-margin[jax]" or "keras-margin[torch]" with KERAS_BACKEND=jax or torch. For keras_margin.runtime '
-            'alone "keras-margin[litert]" is enough.'
+            f"keras-margin needs Keras and a backend for it; {missing} cannot be imported. Install one: "
+            f"{install_hint('cpu')} (TensorFlow without CUDA), or with gpu (TensorFlow with CUDA), or jax or torch and "
+            "KERAS_BACKEND=jax or torch, in the brackets. For keras_margin.runtime alone litert is enough."
         ) from error
     return getattr(module, name) if name in _HOMES else module
 

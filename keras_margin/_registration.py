@@ -8,8 +8,8 @@ import importlib
 import importlib.abc
 import sys
 
-# The packages with registered classes.
-_SERIALIZABLE = ("margins", "losses", "layers", "backbones", "models", "optimizers")
+# The packages and modules with registered classes.
+_SERIALIZABLE = ("margins", "losses", "layers", "backbones", "models", "optimizers", "recipes._warm_up")
 
 
 def register_when_keras_is_imported(package: str) -> None:

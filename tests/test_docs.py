@@ -135,7 +135,8 @@ def _examples():
     finder = doctest.DocTestFinder()
     backend_free = {"np": np, "keras": keras, "math": math, "dataclasses": dataclasses, "keras_margin": keras_margin}
     for label, package, value in _public():
-        names = {**vars(package), **backend_free, "__name__": "examples"}
+        public = {name: getattr(package, name) for name in getattr(package, "__all__", ())}  # Some load on first use.
+        names = {**vars(package), **public, **backend_free, "__name__": "examples"}
         for test in finder.find(value, label, module=False, globs=names):
             if test.examples:
                 yield test

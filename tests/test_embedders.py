@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -135,6 +137,30 @@ def test_a_row_of_zeros_stays_zero_and_nan_is_an_error(folder):
 def test_other_images_are_refused(folder, images, error, words):
     with pytest.raises(error, match=re.escape(words)):
         embedders.open(folder / "bare.keras").embed(images)
+
+
+_WITHOUT_TENSORFLOW = """
+import sys
+for name in ('tensorflow', 'keras', 'jax', 'torch', 'h5py'): sys.modules[name] = None
+import numpy as np
+from keras_margin import embedders
+folder = sys.argv[1]
+np.save(folder + '/rows.npy', embedders.open(folder + '/embedder.tflite').embed(np.load(folder + '/pixels.npy')))
+for name in ('model.keras', 'savedmodel'):
+    try: embedders.open(folder + '/' + name)
+    except ImportError as error: print(error)
+"""
+
+
+def test_a_tflite_file_needs_neither_tensorflow_nor_keras(folder):
+    """The same rows in a process that can import neither; the other formats name what to install."""
+    np.save(folder / "pixels.npy", PIXELS)
+    command = [sys.executable, "-c", _WITHOUT_TENSORFLOW, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(folder / "rows.npy"), unit(by_hand(PIXELS)), atol=1e-5)
+    for line, name in zip(done.stdout.splitlines(), ("model.keras", "savedmodel"), strict=True):
+        assert re.search(rf'{name} is run by TensorFlow: pip install -e "\.\[cpu\]"', line)
 
 
 def test_files_that_are_no_embedders_are_named(folder, tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,9 +103,11 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
         "report.json",
         "report.md",
         "recipe.json",
+        "split.json",
         "log.csv",
         "tensorboard",
         "roc.png",
+        "errors.png",
         "loss.png",
         "accuracy.png",
         "angles.png",
@@ -120,7 +123,7 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
     # Measured every five updates, and at the end.
     assert [row["step"] for row in report["verification"]] == [5, 10, 12]
     text = (outcome.folder / "report.md").read_text()
-    assert all(f"]({name}.png)" in text for name in ("loss", "accuracy", "angles", "roc"))
+    assert all(f"]({name}.png)" in text for name in ("loss", "accuracy", "angles", "roc", "errors"))
     assert f"{report['measures'][-1]['eer']:.1%}" in text and report["command"] in text
     rows = training.rows(outcome.folder / "log.csv")
     assert [row["step"] for row in rows] == list(range(1, 13))
@@ -139,11 +142,43 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
     assert all(each.passed for each in outcome.reports)
     said = contract.read(outcome.folder / "embedder_int8.tflite")
     assert said["recipe"]["name"] == "test" and said["measured"] == report["measures"]
-    assert said["threshold"] == {
-        "cosine": outcome.reports[2].accuracy.threshold,
-        "far": 1 / 64,
-        "tar": said["accuracy"]["tar"],
-    }
+    # Two people are too few for a threshold; the FAR is the least that 64 impostor pairs can show.
+    assert said["threshold"] is None and "2 people are too few" in said["no_threshold"]
+    assert said["accuracy"]["far"] == 0.16
+
+
+def test_the_split_is_written_by_name(finished):
+    """Everybody is on one side, and the held-out are those whom the seed's permutation puts first."""
+    outcome, _ = finished
+    split = data.read_split(outcome.folder / "split.json")
+    test, learn = unseen_people(reader_of(), seed=4)
+    assert split.held_out == tuple(f"person {label}" for label in np.unique(reader_of().labels[test]))
+    assert (len(split.held_out), split.seed, split.source, split.num_identities) == (2, 4, None, PEOPLE)
+    for found, wanted in zip(split.indices(reader_of()), (learn, test), strict=True):
+        np.testing.assert_array_equal(found, np.sort(wanted))
+
+
+def test_the_verification_table_of_the_report_has_eer(finished):
+    outcome, report = finished
+    assert set(report["verification"][0]) >= {"step", "held_out_accuracy", "held_out_eer"}
+    text = (outcome.folder / "report.md").read_text()
+    best = max(report["verification"], key=lambda row: row["held_out_accuracy"])
+    assert f"| best | {best['step']} | {best['held_out_accuracy']:.4f} | {best['held_out_eer']:.4f} |" in text
+
+
+def test_the_console_has_every_stage_and_verification(tmp_path):
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    running = experiment.Running(verify=("held_out",), verify_every=6)
+    experiment.run(recipe_of(), reader_of(), tmp_path / "run", console=console, running=running)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].startswith("Training on 32 images of 4 people; 2 people are held out for the test")
+    assert "the newest 2 and the best are kept" in lines[1]
+    steps = [line for line in lines if line.startswith("step ")]
+    assert [line.split("  ")[0] for line in steps] == ["step 6", "step 12"]
+    assert all(re.search(r"held_out: accuracy \S+, EER \S+%", line) for line in steps)
+    ours = ("Measuring", "Exporting", "Writing the report")
+    stages = [line.split()[0] for line in lines if line.endswith(" ...") and line.startswith(ours)]
+    assert stages == ["Measuring", "Measuring", "Exporting", "Exporting", "Writing"]
 
 
 def unseen_people(reader, seed):
@@ -324,6 +359,21 @@ def test_an_export_that_failed_is_done_by_the_same_call_without_training_again(t
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_the_training_data_are_not_verified_on(tmp_path):
+    root = folder_of(tmp_path / "faces")
+    running = experiment.Running(verify=(str(root),))
+    with pytest.raises(ValueError, match="other people than the training data.*--verify=held_out"):
+        run(tmp_path / "run", running=running, source=str(root))
+
+
+def test_two_sets_of_one_name_are_refused(tmp_path):
+    for parent in ("a", "b"):
+        folder_of(tmp_path / parent / "faces")
+    running = experiment.Running(verify=tuple(str(tmp_path / parent / "faces") for parent in ("a", "b")))
+    with pytest.raises(ValueError, match="need different file names.*faces, faces"):
+        run(tmp_path / "run", running=running)
+
+
 def test_somebody_else_s_folder_in_the_way_is_left_alone(tmp_path):
     (tmp_path / "run.partial").mkdir()
     with pytest.raises(ValueError, match="run.partial is in the way, and is no unfinished run: nothing was touched"):
@@ -454,16 +504,23 @@ def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
     # Nothing of what TensorFlow, absl and the converter say; our own warnings, one with the count and the name.
     bad = root / "p1" / "2.jpg"
     assert done.stderr.startswith(f"WARNING: Left out 1 images that cannot be read: {bad} (not a JPEG, PNG or BMP file")
-    assert done.stderr.count("\n") == 2 and "PReLUs compute in float32" in done.stderr.splitlines()[1]
+    assert done.stderr.count("\n") == 1
     lines = done.stdout.splitlines()
     assert lines[0] == f"Data: {root}, 6 identities, 23 images."
+    assert re.fullmatch(r"Training on 1[56] images of 4 people; 2 people are held out for the test, .*", lines[1])
+    assert lines[2].startswith("Checkpoints every 5 minutes in ") and "newest 2 are kept" in lines[2]
     # A slow machine may have said "1/2" before.
-    progress = [line for line in lines[1:] if line.startswith("unseen people  ")]
-    assert lines[1] == progress[0] and progress[-1].startswith("unseen people  2/2  loss ")
-    assert any(line.startswith("orl_demo: arcface, ir_small, 2 steps of 8, seed 0") for line in lines)
-    assert sum("unseen people" in line and "%" in line for line in lines) == 3
-    rows = [line.split(" | ") for line in lines if line.startswith("| embedder")]
+    progress = [line for line in lines[1:] if line.startswith("training  ")]
+    assert lines[3] == progress[0] and progress[-1].startswith("training  2/2  loss ")
+    ours = ("Measuring", "Exporting", "Writing the report")
+    stages = [line for line in lines if line.endswith(" ...") and line.startswith(ours)]
+    assert [line.split()[0] for line in stages] == ["Measuring", "Measuring", "Exporting", "Exporting", "Writing"]
+    assert any(line.startswith("# orl_demo: arcface, ir_small, 2 steps of 8, seed 0") for line in lines)
+    assert sum("unseen people" in line and "%" in line and "better than" not in line for line in lines) == 3
+    rows = [line.split("\t") for line in lines if line.startswith("embedder")]
+    assert not any(line.startswith("|") for line in lines)  # Markdown is for report.md.
     assert [row[1] for row in rows] == ["float32", "float16", "int8"]
+    assert "PReLUs compute in float32" in (out / "report.md").read_text()
     assert all(float(row[3]) > 0.98 and row[5].endswith("%") for row in rows)
     assert lines[-1].endswith(f"Everything is in {out}.")
     report = json.loads((out / "report.json").read_text())

@@ -194,34 +194,72 @@ def prelu_types(path):
 
 def test_pairs_hold_a_file_to_the_model_s_accuracy():
     generator = np.random.default_rng(0)
-    faces = generator.integers(0, 256, (6, SIDE, SIDE, 3))
-    images = np.clip(faces.repeat(4, axis=0) + generator.normal(0, 20, (24, SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
-    labels = np.arange(6).repeat(4)
+    faces = generator.integers(0, 256, (12, SIDE, SIDE, 3))
+    images = np.clip(faces.repeat(4, axis=0) + generator.normal(0, 20, (48, SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+    labels = np.arange(12).repeat(4)
     limits = export.Limits(eer_rise=0.01, tar_drop=0.01)
     judge = export._parity.Judge.of(network(), export.Options(limits=limits, far=0.01), None, (images, labels))
     wanted = np.float64(network().predict(images, verbose=0))
 
     def shuffled(given):
         """A file that mixes people up."""
-        return wanted[np.random.default_rng(1).permutation(24)][: len(given)]
+        return wanted[np.random.default_rng(1).permutation(48)][: len(given)]
 
-    first, second = np.triu_indices(24, 1)
+    first, second = np.triu_indices(48, 1)
     same = labels[first] == labels[second]
     scores = np.sum(unit(wanted)[first] * unit(wanted)[second], axis=1)
     refused = np.sort(scores[~same])[-(int(0.01 * (~same).sum()) + 1)]
     report = judge.judge(lambda given: wanted[: len(given)], "face.tflite", None, 1)
     assert report.accuracy.model_tar == report.accuracy.tar == pytest.approx(np.mean(scores[same] > refused))
     assert report.accuracy.threshold == pytest.approx(scores[scores > refused].min(), abs=1e-6)
-    assert "36 genuine and 240 impostor pairs" in str(report)
+    assert "72 genuine and 1,056 impostor pairs" in str(report)
     with pytest.raises(
-        export.ParityError, match=r"EER \+0\.\d+ against the model's, limit \+0.0100; TAR -0\.\d+"
+        export.ParityError, match=r"EER \+0\.\d+ against the model's, limit \+0.0100; TAR -\d\.\d+"
     ) as caught:
         judge.judge(shuffled, "face.tflite", None, 1)
     assert caught.value.report.accuracy.eer > report.accuracy.eer + 0.01
-    with pytest.raises(ValueError, match="far=0.001 cannot be measured on 240 impostor pairs"):
-        export._parity.Judge.of(network(), export.Options(), None, (images, labels))
-    with pytest.raises(ValueError, match=r"one bool for each two images.*24 images with int64 \(23,\)"):
+    with pytest.raises(ValueError, match="far=0.0001 cannot be measured on 1,056 impostor pairs"):
+        export._parity.Judge.of(network(), export.Options(far=1e-4), None, (images, labels))
+    with pytest.raises(ValueError, match=r"one bool for each two images.*48 images with int64 \(47,\)"):
         export._parity.Judge.of(network(), export.Options(), None, (images, labels[1:]))
+
+
+@pytest.mark.parametrize(
+    ("people", "each", "far", "reason"),
+    [
+        (12, 4, 0.01, None),
+        (9, 4, 0.5, "9 people are too few to choose one on, 10 are the least"),
+        (12, 2, 0.03, "FAR 0.03 on 264 impostor pairs lets fewer than 10 of them pass. Give more pairs, or a FAR"),
+    ],
+)
+def test_a_threshold_ships_with_ten_people_and_ten_impostors(people, each, far, reason):
+    """Below ten people, or ten impostor pairs that may pass, the report and the metadata have a reason instead."""
+    labels = np.arange(people).repeat(each)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), SIDE, SIDE, 3), dtype=np.uint8)
+    options = export.Options(far=far)
+    judge = export._parity.Judge.of(network(), options, None, (images, labels))
+    wanted = network().predict(images, verbose=0)
+    report = judge.judge(lambda given: wanted[: len(given)], "face.tflite", None, 1)
+    source = export._source.open_source(network())
+    metadata = export._contract.contract_of(source, options, report)
+    assert metadata["accuracy"]["num_people"] == people
+    if reason is None:
+        assert metadata["threshold"]["cosine"] == report.accuracy.threshold and metadata["no_threshold"] is None
+        assert metadata["threshold"]["basis"].startswith(
+            "1,056 impostor pairs of 12 people: enough for a demonstration"
+        )
+    else:
+        assert metadata["threshold"] is None and reason in metadata["no_threshold"] and reason in str(report)
+        assert export.as_table([report]).splitlines()[-1].endswith("| none |")
+
+
+def test_nine_impostor_pairs_give_no_threshold():
+    """A `.bin` of nine genuine and nine impostor pairs ships none, at any FAR; its people are not known."""
+    images = np.random.default_rng(0).integers(0, 256, (36, SIDE, SIDE, 3), dtype=np.uint8)
+    judge = export._parity.Judge.of(network(), export.Options(far=1.0), None, (images, np.arange(18) % 2 == 0))
+    wanted = network().predict(images, verbose=0)
+    accuracy = judge.judge(lambda given: wanted[: len(given)], "face.tflite", None, 1).accuracy
+    assert accuracy.threshold is None and "on 9 impostor pairs lets fewer than 10" in accuracy.no_threshold
 
 
 def test_a_precision_that_is_too_far_is_left_out_of_the_table_s_files(images, tmp_path):
@@ -299,6 +337,7 @@ def test_the_contract_says_what_the_file_takes_and_gives(name, exported):
         "embedding": embedding,
         "quantize": None,
         "parity": parity,
+        "no_threshold": "No threshold: the file was exported without pairs to choose one on.",
         **dict.fromkeys(("alignment", "threshold", "accuracy", "head", "recipe", "measured", "about")),
     }
 
@@ -436,7 +475,7 @@ def test_what_is_no_embedder_is_refused(model, error, message, tmp_path):
 
 def test_without_litert_the_error_names_the_extra(images, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    with pytest.raises(ImportError, match=r"keras-margin\[litert\]"):
+    with pytest.raises(ImportError, match=r'pip install -e ".\[litert\]"'):
         export.to_tflite(network(), tmp_path / "face.tflite", samples=images)
     assert list(tmp_path.iterdir()) == []
 

@@ -40,8 +40,9 @@ def network():
 
 @pytest.fixture(scope="module")
 def converted(network, images, tmp_path_factory):
-    """The int8 file of the network for black faces: {integer_only: (path, report, what it warned)}."""
-    folder, black, said = tmp_path_factory.mktemp("int8"), np.zeros_like(images), []
+    """The int8 file of the network for dark faces: {integer_only: (path, report, what it warned)}."""
+    folder, said = tmp_path_factory.mktemp("int8"), []
+    dark = np.zeros_like(images) + np.arange(len(images), dtype=np.uint8)[:, None, None, None]
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())
     logging.getLogger("keras_margin.export").addHandler(handler)
@@ -49,7 +50,7 @@ def converted(network, images, tmp_path_factory):
     def convert(integer_only):
         path = folder / f"{integer_only}.tflite"
         options = export.Options(batch_size=1, integer_only=integer_only, limits=export.Limits(mean=-1.0))
-        given = {"quantize": "int8", "representative": black, "samples": images}
+        given = {"quantize": "int8", "representative": dark, "samples": images}
         return path, export.to_tflite(network, path, options=options, **given), said.pop()
 
     found = {integer_only: convert(integer_only) for integer_only in (False, True)}
@@ -110,7 +111,7 @@ def test_pixels_have_their_whole_range_whatever_faces_set_the_others(converted, 
     path, report, _ = converted[False]
     name, dtype, scale, zero = next(each for each in operators(path) if each[0] == "QUANTIZE")
     assert (dtype, zero) == (np.int8, -1) and scale == pytest.approx(2 * (127.5 / 128) / 255, rel=0.01)
-    # Black faces set all other ranges, and these are bright ones.
+    # Dark faces set all other ranges, and these are bright ones.
     assert report.mean_cosine == pytest.approx(cosines(run_tflite(path, images), network.predict(images)).mean())
 
 
@@ -120,12 +121,61 @@ def test_prelu_and_what_lies_between_prelus_compute_in_floats_unless_integers_ar
         for integer_only, (path, *_) in converted.items()
     }
     mixed, integers = types[False], types[True]
-    for name in ("PRELU", "PAD", "DEPTHWISE_CONV_2D"):
+    # Of a unit vector's entries too: 128 steps to 1 are few.
+    for name in ("PRELU", "PAD", "DEPTHWISE_CONV_2D", "L2_NORMALIZATION"):
         assert (mixed[name], integers[name]) == (np.float32, np.int8)
     for name in ("CONV_2D", "FULLY_CONNECTED"):
         assert mixed[name] == integers[name] == np.int8
-    # 128 steps to 1 are too few for a unit vector's entries.
-    assert mixed["L2_NORMALIZATION"] == integers["L2_NORMALIZATION"] == np.float32
+
+
+def test_integer_only_leaves_no_float_in_the_file(converted):
+    """integer_only=True: every tensor of the file, as the interpreter lists them, is of integers; the default has some.
+
+    What goes in is uint8 with a step of one grey level, what comes out int8 of 128 steps to 1.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    files = {integer_only: Interpreter(str(path)) for integer_only, (path, *_) in converted.items()}
+    floats = {
+        integer_only: [each["name"] for each in file.get_tensor_details() if np.issubdtype(each["dtype"], np.inexact)]
+        for integer_only, file in files.items()
+    }
+    assert floats[True] == [] and floats[False]
+    (image,), (embedding,) = files[True].get_input_details(), files[True].get_output_details()
+    assert (image["dtype"], *image["quantization"]) == (np.uint8, 1.0, 0)
+    assert (embedding["dtype"], *embedding["quantization"]) == (np.int8, 1 / 128, 0)
+
+
+def test_integer_only_tells_how_its_embedding_is_stored(converted):
+    """The metadata have the type, scale and zero point of an embedding in integers, and promise no unit length."""
+    stored = km.contract.read(converted[True][0])["embedding"]
+    assert stored["dtype"] == "int8" and (stored["scale"], stored["zero_point"]) == (1 / 128, 0)
+    assert stored["unit_length"] is False
+    assert km.contract.read(converted[False][0])["embedding"]["dtype"] == "float32"
+
+
+def test_integer_only_refuses_operators_without_integers(images, tmp_path):
+    """An operator that TFLite keeps in floats is an error that names operator and layer, and writes no file."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((SIDE, SIDE, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
+    x = keras.layers.Activation("elu", name="bent")(keras.layers.Dense(8)(x))
+    given = {"quantize": "int8", "representative": images, "options": export.Options(integer_only=True)}
+    with pytest.raises(export.ConversionError, match="first of them ELU in layer 'bent'. Replace the layer") as caught:
+        export.to_tflite(keras.Model(pixels, x, name="own"), tmp_path / "face.tflite", **given)
+    assert (caught.value.operator, caught.value.layer) == ("ELU", "bent")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("write", [export.to_tflite, export.to_precisions])
+def test_int8_refuses_seven_representative_images(write, network, images, tmp_path):
+    """int8 needs eight representative images that differ: eight of which two are equal are seven."""
+    seven = images[[0, 1, 2, 3, 4, 5, 6, 6]]
+    quantize = "int8" if write is export.to_tflite else (None, "int8")
+    message = "at least 8 different representative images.* Received: 7. Pass 100 or more"
+    with pytest.raises(ValueError, match=message):
+        write(network, tmp_path / "face.tflite", quantize=quantize, representative=seven)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_int8_of_prelu_warns_and_names_the_swap(converted, network, images, tmp_path, caplog):

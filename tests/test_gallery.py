@@ -27,7 +27,7 @@ def gallery():
     """Forty people of one to four embeddings each."""
     made = Gallery(SIZE, model="network")
     for person in range(40):
-        made.enrol(f"人 {person}", rows_of(1 + person % 4, seed=person))
+        made.enroll(f"人 {person}", rows_of(1 + person % 4, seed=person))
     return made
 
 
@@ -58,10 +58,10 @@ def test_a_threshold_leaves_out_whoever_is_less_alike(gallery):
 def test_people_are_enrolled_one_by_one_or_many_at_once(gallery):
     many = Gallery(SIZE)
     names = [name for name in gallery.names for _ in gallery.embeddings_of(name)]
-    many.enrol(names, np.concatenate([gallery.embeddings_of(name) for name in gallery.names]))
+    many.enroll(names, np.concatenate([gallery.embeddings_of(name) for name in gallery.names]))
     assert many.names == gallery.names and len(many) == len(gallery) == 100
     assert many.search(rows_of(9, seed=3), k=5) == gallery.search(rows_of(9, seed=3), k=5)
-    many.enrol("人 3", rows_of(1, seed=500)[0])
+    many.enroll("人 3", rows_of(1, seed=500)[0])
     assert len(many.embeddings_of("人 3")) == 5 and "人 3" in many and "nobody" not in many
 
 
@@ -91,9 +91,9 @@ def test_a_removed_person_is_in_no_memory_and_no_file(gallery, tmp_path):
 
 def test_growing_leaves_no_older_copy_of_the_rows():
     gallery = Gallery(SIZE)
-    gallery.enrol("a", rows_of(3))
+    gallery.enroll("a", rows_of(3))
     older = gallery._rows
-    gallery.enrol("b", rows_of(5))
+    gallery.enroll("b", rows_of(5))
     assert gallery._rows is not older and not older.any()
 
 
@@ -103,7 +103,7 @@ def test_a_saved_gallery_comes_back_alike_and_holds_no_pickle(gallery, tmp_path)
     again = Gallery.load(path)
     assert (again.names, len(again), again.model, again.embedding_size) == (gallery.names, 100, "network", SIZE)
     assert again.search(rows_of(9), k=7) == gallery.search(rows_of(9), k=7)
-    again.enrol("new", rows_of(2, seed=77))
+    again.enroll("new", rows_of(2, seed=77))
     assert len(again) == 102
     with np.load(path, allow_pickle=False) as parts:
         assert set(parts) == {"about", "embeddings", "people"} and all(parts[name].dtype != object for name in parts)
@@ -152,13 +152,13 @@ def test_what_is_no_gallery_is_refused_by_name(gallery, tmp_path):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda gallery: gallery.enrol("a", np.zeros(SIZE, np.float32)), ValueError, "a row of zeros"),
-        (lambda gallery: gallery.enrol("a", rows_of(1, size=3)), ValueError, r"\(n, 16\) or \(16,\).*shape \(1, 3\)"),
-        (lambda gallery: gallery.enrol("a", rows_of(1) * np.nan), ValueError, "NaN or infinity in 1 of 1 rows"),
-        (lambda gallery: gallery.enrol("a", np.ones(SIZE, int)), TypeError, "floats. Received: int64"),
-        (lambda gallery: gallery.enrol("", rows_of(1)), ValueError, "a name, not empty"),
-        (lambda gallery: gallery.enrol(["a"], rows_of(2)), ValueError, "Received: 1 for 2 rows"),
-        (lambda gallery: gallery.enrol([7], rows_of(1)), TypeError, "names as str. Received: 7"),
+        (lambda gallery: gallery.enroll("a", np.zeros(SIZE, np.float32)), ValueError, "a row of zeros"),
+        (lambda gallery: gallery.enroll("a", rows_of(1, size=3)), ValueError, r"\(n, 16\) or \(16,\).*shape \(1, 3\)"),
+        (lambda gallery: gallery.enroll("a", rows_of(1) * np.nan), ValueError, "NaN or infinity in 1 of 1 rows"),
+        (lambda gallery: gallery.enroll("a", np.ones(SIZE, int)), TypeError, "floats. Received: int64"),
+        (lambda gallery: gallery.enroll("", rows_of(1)), ValueError, "a name, not empty"),
+        (lambda gallery: gallery.enroll(["a"], rows_of(2)), ValueError, "Received: 1 for 2 rows"),
+        (lambda gallery: gallery.enroll([7], rows_of(1)), TypeError, "names as str. Received: 7"),
         (lambda gallery: gallery.search(rows_of(1), k=0), ValueError, "k >= 1. Received: k=0"),
         (lambda gallery: Gallery(0), ValueError, "embedding_size >= 1"),
         (lambda gallery: Gallery(2.5), TypeError, "embedding_size as an int"),
@@ -174,20 +174,20 @@ def test_what_cannot_be_kept_is_refused_and_nothing_is_added(gallery, call, erro
 def test_an_empty_gallery_knows_nobody(tmp_path):
     gallery = Gallery(SIZE)
     assert gallery.search(rows_of(2)) == [[], []]
-    gallery.enrol("a", rows_of(1))
+    gallery.enroll("a", rows_of(1))
     gallery.remove("a")
     assert gallery.search(rows_of(2)) == [[], []] and len(gallery) == 0
     gallery.save(tmp_path / "empty.npz")
     assert len(Gallery.load(tmp_path / "empty.npz")) == 0
 
 
-def test_threads_enrol_search_and_remove_at_the_same_time():
+def test_threads_enroll_search_and_remove_at_the_same_time():
     gallery, wrong = Gallery(SIZE), []
 
     def work(seed):
         for turn in range(20):
             name, rows = f"{seed} {turn}", rows_of(3, seed=1000 * seed + turn)
-            gallery.enrol(name, rows)
+            gallery.enroll(name, rows)
             if gallery.search(rows[1])[0][0].name != name:
                 wrong.append(name)
             if turn % 2:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_margin import optimizers
 from keras_margin.optimizers import SGDWithL2
 
 DECAY, MOMENTUM = 0.1, 0.9
@@ -41,6 +42,75 @@ def test_the_weights_follow_the_stated_formula(momentum, l2):
         optimizer.apply([ops.array(gradient, "float32")], [kernel])
         found.append(ops.convert_to_numpy(kernel.value))
     np.testing.assert_allclose(found, by_hand(start, gradients, RATES, momentum, l2), rtol=2e-6, atol=1e-7)
+
+
+def torch_sgd(w, gradients, rates, momentum, decay, nesterov):
+    """w after each step of torch.optim.SGD with dampening 0, as its documentation writes it; float64."""
+    w, buffer, steps = np.float64(w), None, []
+    for gradient, rate in zip(gradients, rates, strict=True):
+        g = np.float64(gradient) + decay * w
+        buffer = g if buffer is None else momentum * buffer + g
+        w = w - rate * (g + momentum * buffer if nesterov else buffer)
+        steps.append(w)
+    return steps
+
+
+def sgd_steps(start, gradients, rate, **options):
+    kernel, found = weight("kernel", start), []
+    optimizer = SGDWithL2(rate, **options)
+    for gradient in gradients:
+        optimizer.apply([ops.array(gradient, "float32")], [kernel])
+        found.append(ops.convert_to_numpy(kernel.value))
+    return np.float64(found)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_at_a_constant_rate_the_steps_are_those_of_pytorch(nesterov):
+    """The first step and the ones with momentum and decay; with nesterov too."""
+    generator = np.random.default_rng(2)
+    start, gradients = generator.normal(size=(3, 2)), generator.normal(size=(6, 3, 2))
+    found = sgd_steps(start, gradients, 0.1, momentum=0.9, l2=0.1, nesterov=nesterov)
+    np.testing.assert_allclose(found, torch_sgd(start, gradients, [0.1] * 6, 0.9, 0.1, nesterov), rtol=2e-6, atol=1e-6)
+
+
+def test_after_a_change_of_rate_old_gradients_keep_their_rate():
+    """PyTorch's step after a change from a to b is v b; ours keeps momentum v a + b g: (a - b) momentum v further."""
+    generator = np.random.default_rng(3)
+    start, gradients = generator.normal(size=4), generator.normal(size=(2, 4))
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.1, 0.01])
+    found = sgd_steps(start, gradients, rate, momentum=0.9)
+    theirs = torch_sgd(start, gradients, [0.1, 0.01], 0.9, 0.0, False)
+    np.testing.assert_allclose(found[1], theirs[1] - (0.1 - 0.01) * 0.9 * gradients[0], rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [SGDWithL2, optimizers.AdamW])
+def test_a_settable_rate_follows_its_schedule_until_it_is_set(make):
+    """Rates 0.1, 0.1 by the schedule, then 0.5 for good; a saved optimiser keeps it."""
+    optimizer = make(optimizers.SettableSchedule(keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, 0.01])))
+    kernel, rates = weight("kernel", [1.0]), []
+    for step in range(4):
+        if step == 2:
+            optimizer.learning_rate = 0.5
+        rates.append(float(optimizer.learning_rate))
+        optimizer.apply([ops.zeros(1)], [kernel])
+    assert rates == pytest.approx([0.1, 0.1, 0.5, 0.5])
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(optimizer))
+    assert type(again) is make and float(again.learning_rate) == 0.5
+    optimizer.rate.assign(None)
+    assert float(optimizer.learning_rate) == pytest.approx(0.01)
+
+
+def test_a_rate_that_was_set_moves_the_weights():
+    optimizer = SGDWithL2(optimizers.SettableSchedule(rate_by_step()), momentum=0.0)
+    kernel = weight("kernel", [1.0])
+    optimizer.learning_rate = 0.25
+    optimizer.apply([ops.ones(1)], [kernel])
+    assert float(kernel.value[0]) == pytest.approx(1 - 0.25)
+
+
+def test_a_plain_schedule_stays_unsettable_as_in_keras():
+    with pytest.raises(TypeError, match="not settable"):
+        SGDWithL2(rate_by_step()).learning_rate = 0.1
 
 
 @pytest.mark.tensorflow_only

@@ -31,12 +31,22 @@ def test_the_seed_alone_decides_the_pairs():
     [
         (
             {"num_genuine": 101, "folds": 5},
-            "num_genuine must be a multiple of folds=5, >= 0. Received: num_gen",
+            "number of genuine pairs must be a multiple of folds=5, >= 0. Received: 101",
         ),
-        ({"num_impostor": -10}, "num_impostor must be a multiple"),
+        ({"num_impostor": -10, "folds": 10}, "number of impostor pairs must be a multiple"),
         ({"folds": 0}, r"folds must be in \[1, 20\], the number of identities"),
         ({"folds": 21}, r"Received: folds=21"),
-        ({"num_genuine": 10_000, "num_impostor": 0}, r"Fold 0 of 10, 10 images: num_genuine .* labels give 20"),
+        # Two people with five images each in every fold: 20 genuine and 25 impostor pairs.
+        (
+            {"num_genuine": 210, "num_impostor": 0, "folds": 10},
+            r"In 10 folds .* at most 200 genuine and 250 impostor pairs.*Received: 210 genuine and 0 impostor pairs",
+        ),
+        (
+            {"num_genuine": 30_000},
+            "In 10 folds .* at most 200 genuine and 250 impostor pairs.*Received: 30,000 genuine",
+        ),
+        ({"num_impostor": 260, "folds": 10}, "at most 200 genuine and 250 impostor.*Received: 260 impostor pairs"),
+        ({"folds": 20}, "at most 200 genuine and 0 impostor pairs.*Received: no number of pairs"),
     ],
 )
 def test_a_protocol_that_cannot_be_drawn_is_refused_with_what_there_is(arguments, message):
@@ -70,3 +80,35 @@ def test_an_image_that_cannot_be_read_stops_the_drawing(tmp_path):
     with pytest.raises(ValueError, match=r"Every image of a protocol must be readable\. Received: 1 of 8"):
         pairs.write_protocol(tmp_path / "our.bin", reader, 4, 4, folds=1)
     assert not (tmp_path / "our.bin").exists()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([10] * 40, (1800, 1800, 10)),  # Four people of ten: 4 * 45 genuine pairs in each fold.
+        ([60] * 40, (3000, 3000, 10)),
+        ([3] * 12, (36, 36, 6)),  # Two people of three: 6 genuine and 9 impostor pairs in each of 6 folds.
+        ([2] * 4, (4, 4, 2)),
+    ],
+)
+def test_numbers_that_are_left_open_are_as_many_as_fit(sizes, expected):
+    """Without numbers, every fold gives the same number of both kinds, up to 3,000 in all."""
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    assert pairs.protocol_size(labels) == expected
+    drawn, is_same = pairs.make_protocol(labels)
+    assert (is_same.sum(), (~is_same).sum()) == expected[:2]
+    assert len(np.unique(drawn, axis=0)) == len(drawn)
+
+
+def test_a_number_that_is_left_open_follows_the_other():
+    """One open number becomes the other, or the largest there is."""
+    assert pairs.protocol_size(LABELS, num_genuine=40, folds=5) == (40, 40, 5)
+    assert pairs.protocol_size(LABELS, num_impostor=250, folds=10) == (200, 250, 10)
+    assert pairs.protocol_size(LABELS, num_genuine=12, num_impostor=6) == (12, 6, 6)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2], [0, 1, 2, 3], [0, 0]])
+def test_people_too_few_for_two_folds_are_refused(labels):
+    """Fewer than two folds' people is an error with what is needed."""
+    with pytest.raises(ValueError, match=r"two people, one of them with two images\. Received: .* people, "):
+        pairs.protocol_size(labels)

@@ -122,12 +122,15 @@ def test_the_kotlin_alignment_has_the_library_s_pixels(tmp_path):
     quick = ["-J-XX:TieredStopAtLevel=1", "-J-XX:+UseSerialGC"]
     build = ["kotlinc", *quick, "FaceAlignment.kt", "Main.kt", "-include-runtime", "-d", "main.jar"]
     subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
-    picture = smooth_picture(8, 90, 70)
+    picture = np.random.default_rng(8).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     # A Bitmap's ARGB, opaque, as the signed integers of Kotlin.
     argb = ((255 << 24) | (picture.astype(np.uint32) << [16, 8, 0]).sum(axis=-1)).astype(np.uint32).view(np.int32)
+    turned = alignment.LANDMARKS_112 @ [[0.96, 0.28], [-0.28, 0.96]]
     for points in (
         [[30.5, 20.25], [55, 21], [43, 36], [33, 48.5], [52, 49]],
         [[5, 60], [30, 30], [40, 52], [60, 66], [75, 45]],
+        # Faces twice, thrice and nine times as large as the crop's, most of them outside of the picture.
+        *(shrink * (turned - [60, 55]) + [45.2, 30.3] for shrink in (2.0, 2.9, 9.0)),
     ):
         lines = [[90, 70], argb.ravel(), np.ravel(points)]
         (tmp_path / "in.txt").write_text("\n".join(" ".join(map(str, line)) for line in lines))

@@ -157,7 +157,7 @@ def test_another_suffix_is_refused(tmp_path, name):
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, name):
     for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=re.escape('pip install "keras-margin[plots]"')):
+    with pytest.raises(ImportError, match=re.escape('pip install -e ".[plots]"')):
         DRAWINGS[name]()
 
 
@@ -280,6 +280,17 @@ def test_training_curves_have_a_panel_a_value_and_shares_in_per_cent():
     assert accuracy.lines[0].get_ydata().tolist() == pytest.approx([0, 50, 200 / 3, 75])
     assert (loss.get_ylabel(), accuracy.get_ylabel(), loss.get_yscale()) == ("Loss", "Accuracy (%)", "linear")
     assert legend_names(figure.legends[0]) == ["a", "b"]
+
+
+def test_the_figures_of_verification_are_shares_with_their_set_s_name():
+    row = {"step": 1, "lfw_accuracy": 0.75, "lfw_eer": 0.25, "lfw_tar_at_far_1e-03": 0.5, "images_per_second": 3.0}
+    found = {axes.get_ylabel(): axes.lines[0].get_ydata().tolist() for axes in plots.training_curves({"a": [row]}).axes}
+    assert found == {
+        "lfw accuracy (%)": [75.0],
+        "lfw EER (%)": [25.0],
+        "lfw TAR at FAR 1e-03 (%)": [50.0],
+        "Images per second": [3.0],
+    }
 
 
 def test_training_curves_of_what_falls_far_are_logarithmic_and_of_values_chosen():

@@ -7,7 +7,7 @@ import math
 import keras
 import pytest
 
-from keras_margin import backbones, heads, losses, recipes
+from keras_margin import backbones, layers, losses, recipes
 from keras_margin.data.augmentation import Augmentation
 
 # ArcFace section 3.1: "the batch size to 512 [...] the learning rate starts from 0.1 and is divided by 10 at 20K, 28K
@@ -80,14 +80,14 @@ def test_a_published_recipe_has_the_paper_s_numbers(name):
     assert recipe.prewhiten == name.startswith("iam") and recipe.precision == "float32"
     assert recipe.flip_features == ("concatenate" if "spherenet" in backbone else "none")
     assert {key: getattr(recipe, key) for key in schedule} == schedule
-    config = heads.get(recipe.head)(10, **dict(recipe.head_options)).get_config()
+    config = layers.get(recipe.head, 10, **dict(recipe.head_options)).get_config()
     assert {key: config[key] for key in numbers} == numbers
 
 
 @pytest.mark.parametrize("name", ADDED)
 def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
     recipe = recipes.get(f"{name}_casia_r50")
-    terms = [losses.LOSSES[loss](**dict(options)) for loss, options in recipe.auxiliary_losss]
+    terms = [losses.LOSSES[loss](**dict(options)) for loss, options in recipe.auxiliary_losses]
     assert [type(term).__name__ for term in terms] == ADDED[name][1]
     assert all(term.weight == 1.0 for term in terms)
     triplets = [term for term in terms if isinstance(term, losses.AngularTripletLoss)]
@@ -96,10 +96,10 @@ def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
 
 
 def test_every_recipe_is_the_demo_or_published_and_says_what_it_reached():
-    assert set(recipes.RECIPES) == {"orl_demo", *PUBLISHED}
+    assert set(recipes.RECIPES) == {"orl_demo", "arcface_small", *PUBLISHED}
     for name, recipe in recipes.RECIPES.items():
         assert recipe.name == name
-        assert recipe.head in heads.HEADS and recipe.backbone in backbones.BACKBONES
+        assert recipe.head in layers.HEADS and recipe.backbone in backbones.BACKBONES
         assert "Not yet measured" in recipe.source or "README" in recipe.source
 
 
@@ -153,6 +153,13 @@ def test_another_number_of_steps_keeps_the_shares_of_the_run():
     assert demo.with_steps(demo.steps) == demo
 
 
+def test_a_shorter_run_turns_after_its_warm_up():
+    """Of 110 updates the warm-up is 50 and the turns 52 and 80; of 11 that is 5, and 5 again: the next one then."""
+    recipe = recipe_of(warmup_steps=50, decay_steps=(52, 80)).with_steps(11)
+    assert (recipe.warmup_steps, recipe.decay_steps) == (5, (6, 8))
+    assert rates(recipe, [4, 5, 6, 8]) == pytest.approx([0.16, 0.2, 0.02, 0.002], rel=1e-6)
+
+
 @pytest.mark.parametrize("name", recipes.RECIPES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_run_of_a_few_steps_still_has_a_rate_for_each(name, steps):
@@ -182,13 +189,13 @@ def test_settings_change_any_key_at_once():
     recipe = recipes.with_settings(
         recipes.get("arcface_casia_r50"),
         ["head.margin=0.4", "steps=1_000", "decay=cosine", "decay_steps=", "image_size=112,96", "freeze=stem*,stage1*"]
-        + ["augmentation.shift=0.1", "augmentation.flip=false", "images_per_identity=2", "auxiliary_losss=intra,inter"]
+        + ["augmentation.shift=0.1", "augmentation.flip=false", "images_per_identity=2", "auxiliary_losses=intra,inter"]
         + ["learning_rate=1", "backbone.dropout=0.1", "decay_exclude=beta"],
     )
     assert recipe.head_options == (("margin", 0.4),) and recipe.backbone_options == (("dropout", 0.1),)
     assert (recipe.steps, recipe.decay, recipe.decay_steps, recipe.image_size) == (1000, "cosine", (), (112, 96))
     assert recipe.freeze == ("stem*", "stage1*") and recipe.augmentation == Augmentation(flip=False, shift=0.1)
-    assert recipe.images_per_identity == 2 and recipe.auxiliary_losss == (("intra", ()), ("inter", ()))
+    assert recipe.images_per_identity == 2 and recipe.auxiliary_losses == (("intra", ()), ("inter", ()))
     assert recipe.learning_rate == 1.0 and isinstance(recipe.learning_rate, float)
     assert recipe.decay_exclude == ("beta",)
     assert recipes.with_settings(recipe, ["images_per_identity=none", "decay=None"]).images_per_identity is None
@@ -237,8 +244,8 @@ def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path):
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match="Unknown recipe 'arcface'. Known recipes: arcface_casia_r50, .*orl_demo") as e:
-        recipes.get("arcface")
+    with pytest.raises(ValueError, match="Unknown recipe 'nobody'. Known recipes: arcface_casia_r50, .*orl_demo") as e:
+        recipes.get("nobody")
     assert all(name in str(e.value) for name in recipes.RECIPES)
 
 
@@ -264,6 +271,8 @@ def test_a_recipe_is_a_frozen_value():
         ({"decay": "steps"}, "decay='steps' needs decay_steps"),
         ({"decay": "linear"}, "one of steps, cosine, polynomial, constant. Received: decay='linear'"),
         ({"decay_steps": (50, 20)}, r"decay_steps rise. Received: decay_steps=\(50, 20\)"),
+        ({"warmup_steps": 50, "decay_steps": (40, 80)}, r"after the warm-up.*decay_steps=\(40, 80\), warmup_steps=50"),
+        ({"warmup_steps": 50, "decay_steps": (50,)}, "Shorten the warm-up or turn later"),
         ({"decay": "polynomial", "decay_power": 0.0}, "decay_power > 0"),
         ({"precision": "float16"}, "float32, mixed_bfloat16, mixed_float16. Received: precision='float16'"),
         ({"flip_features": "mean"}, "none, sum, concatenate"),

@@ -1,79 +1,26 @@
-"""Embedder against tiny networks whose embeddings a NumPy formula gives, and the two-image script on top of it."""
+"""Embedder against tiny networks whose embeddings a NumPy formula gives."""
 
 import builtins
-import pathlib
-import subprocess
-import sys
 import threading
 import time
 
 import numpy as np
 import pytest
-from PIL import Image
+from tflite_networks import (
+    HEIGHT,
+    NORMALIZATION,
+    SIZE,
+    WIDTH,
+    convert,
+    expected,
+    full_integer,
+    images_of,
+    own_export,
+    project,
+    with_metadata,
+)
 
-from keras_margin.runtime import Embedder
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-HEIGHT, WIDTH, SIZE = 8, 6, 5
-NORMALIZATION = (127.5, 128.0)
-KERNEL = np.random.default_rng(0).normal(size=(HEIGHT * WIDTH * 3, SIZE))
-
-
-def images_of(count, seed=1):
-    return np.random.default_rng(seed).integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8)
-
-
-def expected(images, mean=127.5, std=128.0):
-    """x = (image - mean) / std, y = flatten(x) @ kernel, embedding = y / ||y||, in float64."""
-    y = ((images.astype(np.float64) - mean) / std).reshape(len(images), -1) @ KERNEL
-    return y / np.linalg.norm(y, axis=1, keepdims=True)
-
-
-def convert(folder, name, shape, dtype, function, **options):
-    """A .tflite file of `function(image, kernel)` with the signature image -> its dict of outputs."""
-    import tensorflow as tf
-
-    module = tf.Module()
-    module.kernel = tf.Variable(KERNEL, dtype=tf.float32)
-    spec = tf.TensorSpec(shape, dtype, name="image")
-    module.call = tf.function(lambda image: function(image, module.kernel), input_signature=[spec])
-    tf.saved_model.save(module, str(folder / name), signatures=module.call)
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / name))
-    for option, value in options.items():
-        setattr(converter, option, value)
-    path = folder / f"{name}.tflite"
-    path.write_bytes(converter.convert())
-    return path
-
-
-def full_integer(dtype, mean, std, shape=(3, HEIGHT, WIDTH, 3)):
-    import tensorflow as tf
-
-    def representative():
-        for seed in range(20):
-            yield [((images_of(shape[0], seed) - np.float32(mean)) / np.float32(std)).astype(np.float32)]
-
-    return {
-        "optimizations": [tf.lite.Optimize.DEFAULT],
-        "representative_dataset": representative,
-        "target_spec": tf.lite.TargetSpec(supported_ops=[tf.lite.OpsSet.TFLITE_BUILTINS_INT8]),
-        "inference_input_type": tf.as_dtype(dtype),
-        "inference_output_type": tf.as_dtype(dtype),
-    }
-
-
-def project(image, kernel):
-    import tensorflow as tf
-
-    return {"embedding": tf.reshape(image, [-1, HEIGHT * WIDTH * 3]) @ kernel}
-
-
-def own_export(image, kernel):
-    """What keras-margin exports: uint8 in, normalised inside, unit length out."""
-    import tensorflow as tf
-
-    answer = project((tf.cast(image, tf.float32) - 127.5) / 128.0, kernel)["embedding"]
-    return {"embedding": answer / tf.norm(answer, axis=-1, keepdims=True)}
+from keras_margin.runtime import Embedder, Gallery
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +202,57 @@ def test_identify_finds_the_most_alike_row_of_a_gallery_of_any_lengths(free_batc
     np.testing.assert_allclose(scores, np.sum(expected(probes) * expected(known[order]), axis=1), atol=1e-6)
 
 
+def gallery_of(embedder, known):
+    gallery = Gallery(embedder.embedding_size, embedder.model_id)
+    gallery.enroll([f"person {number}" for number in range(len(known))], embedder.embed(known))
+    return gallery
+
+
+def test_identify_without_any_threshold_is_refused(free_batch):
+    """A gallery of one person would answer everybody with that person: as is_same, identify needs a threshold."""
+    embedder = Embedder(free_batch)
+    gallery = gallery_of(embedder, images_of(1, seed=5))
+    with pytest.raises(ValueError, match=r"free_batch\.tflite ships no threshold: pass threshold="):
+        embedder.identify(images_of(1, seed=6), gallery)
+    with pytest.raises(ValueError, match=r"a cosine in \[-1, 1\]. Received: threshold=2"):
+        embedder.identify(images_of(1, seed=6), gallery, threshold=2)
+
+
+def test_identify_names_who_reaches_the_threshold(free_batch):
+    """Above the cosine of the two nobody, at -1 the nearest whoever it is."""
+    embedder, known, probe = Embedder(free_batch), images_of(3, seed=5), images_of(1, seed=6)
+    cosines = expected(known) @ expected(probe)[0]
+    gallery = gallery_of(embedder, known)
+    (match,) = embedder.identify(probe, gallery, threshold=-1)
+    assert match.name == f"person {cosines.argmax()}" and match.score == pytest.approx(cosines.max(), abs=1e-6)
+    assert embedder.identify(probe, gallery, threshold=cosines.max() + 0.01) == [None]
+    assert embedder.identify(probe, gallery, threshold=cosines.max() - 0.01) == [match]
+
+
+def test_identify_takes_the_files_threshold(free_batch, tmp_path):
+    """The cosine shipped in the metadata decides where the call has none."""
+    known, probe = images_of(1, seed=5), images_of(1, seed=6)
+    cosine = float(expected(known)[0] @ expected(probe)[0])
+    for name, threshold, found in [("low", cosine - 0.01, True), ("high", cosine + 0.01, False)]:
+        path = with_metadata(free_batch, tmp_path / f"{name}.tflite", threshold={"cosine": threshold})
+        embedder = Embedder(path)
+        (match,) = embedder.identify(probe, gallery_of(embedder, known))
+        assert (match is not None) is found
+
+
+def test_a_run_or_a_keras_file_names_what_to_pass(tmp_path, free_batch):
+    """Run folders, SavedModels and .keras files are what people have at hand: the message says which file it is."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model.keras").write_bytes(b"PK\x03\x04 and more")
+    with pytest.raises(ValueError, match=r"Keras file: export it first, keras-margin export .*model\.keras face"):
+        Embedder(run / "model.keras")
+    (run / "embedder.tflite").write_bytes(free_batch.read_bytes())
+    for path in (run, run / "model.keras"):
+        with pytest.raises(ValueError, match=r"pass .*run.embedder\.tflite"):
+            Embedder(path)
+
+
 def test_the_properties_describe_the_network(free_batch):
     embedder = Embedder(free_batch, num_threads=1)
     assert (embedder.image_size, embedder.embedding_size) == ((HEIGHT, WIDTH), SIZE)
@@ -328,7 +326,9 @@ def test_verify_and_identify_refuse_what_they_cannot_compare(free_batch):
 
 
 def test_normalization_is_required_where_wanted_and_refused_where_not(free_batch, fixed_batch):
-    with pytest.raises(ValueError, match=r"takes float32.*normalization=\(127\.5, 128\.0\), or \(0\.0, 1\.0\)"):
+    with pytest.raises(
+        ValueError, match=r"takes float32.*normalization=\(127\.5, 128\.0\), or normalization=\(0\.0, 1\.0\)"
+    ):
         Embedder(fixed_batch)
     with pytest.raises(ValueError, match="takes uint8 pixels and normalises inside, so normalization must be left out"):
         Embedder(free_batch, normalization=NORMALIZATION)
@@ -415,77 +415,5 @@ def test_without_litert_the_error_names_the_extra(monkeypatch, free_batch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_litert)
-    with pytest.raises(ImportError, match=r'pip install "keras-margin\[litert\]".*blocked'):
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[litert\]".*blocked'):
         Embedder(free_batch)
-
-
-def embed_pair(*arguments):
-    """The script's (exit code, stdout, stderr), run where importing TensorFlow or Keras fails."""
-    script = str(ROOT / "export" / "embed_pair.py")
-    program = (
-        "import runpy, sys\n"
-        "for name in ('tensorflow', 'keras', 'jax', 'torch'): sys.modules[name] = None\n"
-        f"sys.path.insert(0, {str(ROOT)!r})\n"
-        f"sys.argv[0] = {script!r}\n"
-        f"runpy.run_path({script!r}, run_name='__main__')\n"
-    )
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def pair(tmp_path):
-    """Two images in lossless formats, one colour and one grey, and their pixels."""
-    colour, grey = images_of(1)[0], np.repeat(images_of(1, seed=9)[0, :, :, :1], 3, axis=2)
-    Image.fromarray(colour).save(tmp_path / "colour.png")
-    Image.fromarray(grey[..., 0]).save(tmp_path / "grey.pgm")
-    return tmp_path / "colour.png", tmp_path / "grey.pgm", colour, grey
-
-
-def test_the_script_prints_the_similarity_of_two_files_without_tensorflow(free_batch, pair):
-    colour_file, grey_file, colour, grey = pair
-    cosine = float(expected(colour[None])[0] @ expected(grey[None])[0])
-    code, out, err = embed_pair("--model", free_batch, colour_file, grey_file)
-    assert code == 0, err
-    assert out.startswith("similarity ")
-    assert float(out.split()[1]) == pytest.approx(cosine, abs=2e-6)
-
-    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine - 0.01, colour_file, grey_file)
-    assert code == 0 and "the same person" in out, err
-    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine + 0.01, colour_file, grey_file)
-    assert code == 0 and "different people" in out, err
-
-
-def test_the_script_resizes_a_photograph_and_feeds_a_foreign_network(fixed_batch, tmp_path):
-    plain = np.empty((40, 30, 3), np.uint8)
-    plain[:] = (200, 100, 50)
-    Image.fromarray(plain).save(tmp_path / "large.png")
-    Image.fromarray(plain[:HEIGHT, :WIDTH]).save(tmp_path / "small.png")
-    files = (tmp_path / "large.png", tmp_path / "small.png")
-    code, out, err = embed_pair("--model", fixed_batch, "--normalization", "127.5,128", *files)
-    assert code == 0, err
-    assert float(out.split()[1]) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_the_script_answers_misuse_in_one_line_with_its_exit_code(free_batch, fixed_batch, pair, tmp_path):
-    image, *_ = pair
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
-    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
-    cases = [
-        (("--model", free_batch, image), 2, "two image files are needed. Received: 1"),
-        ((image, image), 2, "--model is missing"),
-        (("--model", free_batch, "--threshold", "40", image, image), 2, "--threshold must be a cosine"),
-        (("--model", fixed_batch, "--normalization", "1", image, image), 2, "--normalization must be mean,std"),
-        (("--model", free_batch, image, "missing.jpg"), 1, "no such image file: missing.jpg"),
-        (("--model", free_batch, image, tmp_path / "broken.jpg"), 1, "broken.jpg"),
-        (("--model", free_batch, image, tmp_path / "deep.png"), 1, "more than 8 bits a channel"),
-        (("--model", image, image, image), 1, "'TFL3'"),
-        (("--model", fixed_batch, image, image), 1, "normalization="),
-    ]
-    for arguments, code, message in cases:
-        got_code, out, err = embed_pair(*arguments)
-        ours = [line for line in err.splitlines() if line.startswith("embed_pair:")]
-        assert (got_code, out, len(ours)) == (code, "", 1), (arguments, err)
-        assert message in ours[0]
-        assert "Traceback" not in err

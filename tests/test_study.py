@@ -66,6 +66,28 @@ def test_the_closed_task_has_everybody_in_each_part_and_no_photograph_in_two():
     assert len(set.union(*rows)) == 400
 
 
+def missing_fonts():
+    raise FileNotFoundError("The glyphs are rendered from 16 fonts. Not on this machine: apt install fonts-vlgothic")
+
+
+def test_a_task_without_its_data_is_left_out_with_a_line(monkeypatch, caplog):
+    """Without the fonts of the glyphs the other tasks run, and a line says what is missing."""
+    monkeypatch.setattr(study, "TASKS", {"glyphs": missing_fonts, "orl_open": lambda: "the task"})
+    assert study.loaded(["glyphs", "orl_open"], required=False) == ["the task"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "The task glyphs is left out: The glyphs are rendered from 16 fonts. Not on this machine: apt install "
+        "fonts-vlgothic"
+    ]
+
+
+@pytest.mark.parametrize(("names", "required"), [(["glyphs", "orl_open"], True), (["glyphs"], False)])
+def test_a_task_that_was_asked_for_must_be_there(names, required, monkeypatch):
+    """A task named by --tasks, or the only one, is an error where its data is missing."""
+    monkeypatch.setattr(study, "TASKS", {"glyphs": missing_fonts, "orl_open": lambda: "the task"})
+    with pytest.raises(FileNotFoundError, match="apt install fonts-vlgothic"):
+        study.loaded(names, required)
+
+
 def test_batches_take_each_image_once_an_epoch_and_four_of_a_class_together():
     labels = np.repeat(np.arange(16), 8)
     order = study.batches(labels, 4, batch=64, seed=0)

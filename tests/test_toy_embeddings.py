@@ -97,14 +97,14 @@ def test_every_loss_starts_from_the_shared_weights_and_trains_the_upper_layers_a
 
 def test_lambda_is_at_its_floor_from_half_of_the_updates_on(toy):
     for updates in (40, 500):
-        schedule = toy.LOSSES["sphereface_m4"][1](None, updates).schedule
-        at = [max(schedule["lambda_min"], schedule["base"] / (1 + schedule["gamma"] * step)) for step in range(updates)]
+        margin = toy.LOSSES["sphereface_m4"][1](None, updates).margin
+        at = [max(margin.lambda_min, margin.base / (1 + margin.gamma * step)) for step in range(updates)]
         assert at[0] == 1000 and at[updates // 2 - 1] > 0.25 and at[updates // 2] == pytest.approx(0.25)
 
 
 def test_every_name_makes_the_head_it_says(toy):
     heads = {name: make(None, 10) for name, (_, make) in toy.LOSSES.items()}
-    assert [heads[f"sphereface_m{m}"].margin for m in (1, 2, 3, 4)] == [1, 2, 3, 4]
+    assert [heads[f"sphereface_m{m}"].margin.margin for m in (1, 2, 3, 4)] == [1, 2, 3, 4]
     kinds = {name: type(head).__name__ for name, head in heads.items()}
     assert [kinds[name] for name in ("softmax", "normsoftmax", "cosface", "arcface", "qamface")] == [
         "SoftmaxHead",
@@ -113,7 +113,7 @@ def test_every_name_makes_the_head_it_says(toy):
         "ArcFaceHead",
         "QAMFaceHead",
     ]
-    assert [heads[name].margin for name in ("cosface", "arcface", "qamface")] == [0.1] * 3
+    assert [heads[name].margin.margin for name in ("cosface", "arcface", "qamface")] == [0.1] * 3
 
 
 def test_a_run_writes_its_figure_its_report_and_its_table(toy, tmp_path, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_margin import backbones, heads, model, recipes, training
+from keras_margin import backbones, layers, models, recipes, training
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 
@@ -153,7 +153,7 @@ def foreign(strategy):
         inputs = keras.Input((5,))
         hidden = keras.layers.BatchNormalization(momentum=0.5)(keras.layers.Dense(6)(inputs))
         network = keras.Model(inputs, keras.layers.Dense(3)(hidden))
-        whole = model.EmbeddingModel(network, heads.ArcFaceHead(4, scale=8.0))
+        whole = models.EmbeddingModel(network, layers.ArcFaceHead(4, scale=8.0))
         whole.compile(keras.optimizers.SGD(0.05), jit_compile=False)
     whole.fit(x.astype("float32"), labels.astype("int32"), batch_size=8, shuffle=False, verbose=0)
     return [np.array(weight) for weight in whole.weights], np.array(network(x.astype("float32"), training=False))
@@ -166,7 +166,7 @@ def test_a_foreign_network_with_plain_batch_norm_is_synchronised_too(monkeypatch
         np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
     np.testing.assert_allclose(same_embeddings, embeddings, rtol=0, atol=1e-4)
     # What this test is good for: without the synchronisation it would fail.
-    monkeypatch.setattr(model, "synchronize_batch_norm", lambda network: None)
+    monkeypatch.setattr(models.embedding_model, "synchronize_batch_norm", lambda network: None)
     apart, other_embeddings = foreign(training.make_strategy(2))
     assert max(np.abs(found - wanted).max() for found, wanted in zip(apart, alone, strict=True)) > 0.1
     assert np.abs(other_embeddings - embeddings).max() > 0.1

@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import re
@@ -43,7 +44,7 @@ SIZES = [(112, 112), (112, 96), (64, 80)]
 
 
 def golden():
-    """What Node's tests compare with: transforms of every face and size, and three small warps in full."""
+    """What Node's tests compare with: transforms of every face and size, and small warps in full."""
     transforms = [
         {
             "name": name,
@@ -55,21 +56,32 @@ def golden():
         for name, points in FACES.items()
         for size in SIZES
     ]
-    picture = smooth_picture(3, 9, 7)
+    pictures = {"smooth": smooth_picture(3, 9, 7), "noise": np.random.default_rng(5).integers(0, 256, (41, 58, 3))}
+    pictures["noise"] = pictures["noise"].astype(np.uint8)
+    faces = [
+        ("smooth", [[2.5, 2.0], [6.0, 2.25], [4.25, 3.5], [2.75, 5.0], [5.75, 5.25]], (12, 12)),
+        ("smooth", [[1.0, 4.0], [4.0, 1.0], [4.5, 4.0], [4.0, 6.5], [6.5, 4.0]], (14, 10)),
+        ("smooth", [[-2.0, 1.0], [2.0, 0.5], [0.0, 3.0], [-1.5, 5.0], [1.75, 5.0]], (8, 8)),
+    ]
+    # Faces 1.4 to 20 times as large as the crop's, turned, on noise, where a missed pixel shows.
+    for shrink, size in [(1.4, (9, 9)), (2.0, (9, 7)), (3.3, (8, 8)), (4.0, (7, 7)), (7.0, (6, 6)), (20.0, (4, 4))]:
+        turn = [[math.cos(0.6), math.sin(0.6)], [-math.sin(0.6), math.cos(0.6)]]
+        points = shrink * alignment.landmark_template(size) @ turn + [29.3, 20.1]
+        faces.append(("noise", points.tolist(), size))
     crops = [
         {
             "size": size,
             "points": points,
-            "picture": {"width": 9, "height": 7, "rgb": picture.ravel().tolist()},
-            "rgb": alignment.align_points(picture, np.asarray(points), size).ravel().tolist(),
+            "picture": name,
+            "rgb": alignment.align_points(pictures[name], np.asarray(points), size).ravel().tolist(),
         }
-        for points, size in [
-            ([[2.5, 2.0], [6.0, 2.25], [4.25, 3.5], [2.75, 5.0], [5.75, 5.25]], (12, 12)),
-            ([[1.0, 4.0], [4.0, 1.0], [4.5, 4.0], [4.0, 6.5], [6.5, 4.0]], (14, 10)),
-            ([[-2.0, 1.0], [2.0, 0.5], [0.0, 3.0], [-1.5, 5.0], [1.75, 5.0]], (8, 8)),
-        ]
+        for name, points, size in faces
     ]
-    return {"transforms": transforms, "crops": crops}
+    kept = {
+        name: {"width": picture.shape[1], "height": picture.shape[0], "rgb": picture.ravel().tolist()}
+        for name, picture in pictures.items()
+    }
+    return {"transforms": transforms, "pictures": kept, "crops": crops}
 
 
 def missing(*needs):
@@ -120,7 +132,7 @@ def test_node_s_tests_stand_on_the_library_s_numbers():
         assert kept["points"] == made["points"] and tuple(kept["size"]) == tuple(made["size"])
         np.testing.assert_allclose(kept["matrix"], made["matrix"], rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(kept["template"], made["template"], rtol=1e-15)
-    assert found["crops"] == json.loads(json.dumps(wanted["crops"]))
+    assert found["crops"] == json.loads(json.dumps(wanted["crops"])) and found["pictures"] == wanted["pictures"]
 
 
 def test_the_page_s_policy_admits_its_own_import_map_and_no_other_script():
@@ -227,13 +239,13 @@ def write_models(folder):
 
     square = np.stack([smooth_picture(seed, 112, 112) for seed in (1, 2)])
     export.to_tflite(small_network(112, 112, 1), folder / "square.tflite", samples=square)
-    # A fixed batch, and a threshold inside: three people, four pictures each, at a FAR that 54 impostor pairs can show.
-    people = np.stack([smooth_picture(seed, 96, 112) for seed in (4, 5, 6)]).repeat(4, axis=0).astype(int)
+    # A fixed batch, and a threshold inside: ten people, two pictures each, at a FAR that 180 impostor pairs can show.
+    people = np.stack([smooth_picture(seed, 96, 112) for seed in range(20, 30)]).repeat(2, axis=0).astype(int)
     noise = np.random.default_rng(0).integers(-60, 61, people.shape)
     narrow = np.clip(people + noise, 0, 255).astype(np.uint8)
     options = export.Options(batch_size=1, far=0.1)
     export.to_tflite(
-        small_network(112, 96, 2), folder / "narrow.tflite", pairs=(narrow, np.arange(12) // 4), options=options
+        small_network(112, 96, 2), folder / "narrow.tflite", pairs=(narrow, np.arange(20) // 2), options=options
     )
     # Without a contract inside, so that the JSON beside it counts.
     bare = (folder / "square.tflite").read_bytes().replace(b"keras_margin.contract", b"keras_margin.no_thing")

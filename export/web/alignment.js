@@ -59,8 +59,26 @@ export function similarityTransform(source, target) {
 }
 
 /**
- * Carries an image through an affine map, bilinear, black outside the image. Nothing is averaged beyond the four pixels
- * around a point, as in the code that aligned the training pictures.
+ * How the area of an output pixel is covered that is `shrink` pixels of the image a side, by the rule of
+ * keras_margin.alignment: one bilinear sample up to 1.25; beyond, `count` x `count` samples, `step` output pixels apart,
+ * of the image or of the means of its squares of 2^halvings pixels a side.
+ *
+ * @returns {{halvings: number, count: number, step: number}}
+ */
+export function sampling(shrink) {
+  // Languages differ in the last bits of a scale: a shrink of exactly 2 must not give 2 samples here and 3 there.
+  const rounding = 1e-6;
+  if (shrink <= 1.25 + rounding) return { halvings: 0, count: 1, step: 0 };
+  let [halvings, ratio] = [0, shrink];
+  while (ratio > 4 + rounding) [halvings, ratio] = [halvings + 1, ratio / 2];
+  const count = Math.ceil(ratio - rounding);
+  const step = Math.sqrt((ratio ** 2 - 3 + 2 / 4 ** halvings) / (count ** 2 - 1)) / ratio;
+  return { halvings, count, step };
+}
+
+/**
+ * Carries an image through an affine map, bilinear, black outside the image. Where an output pixel covers more than
+ * 1.25 x 1.25 pixels of the image, it is the mean of several samples: see `sampling`.
  *
  * @param {{data: Uint8Array|Uint8ClampedArray, width: number, height: number}} image RGBA, as of ImageData.
  * @param {number[][]} matrix 2 x 3, from the image's coordinates to the output's.
@@ -73,13 +91,28 @@ export function warp(image, matrix, height, width) {
   if (!(Math.abs(determinant) > 1e-12 * (a * a + b * b + c * c + d * d))) {
     throw new Error("This position of the face cannot be turned back: the points are too close together.");
   }
+  const back = (u, v) => [(d * u - b * v) / determinant, (a * v - c * u) / determinant];
+  const { halvings, count, step } = sampling(1 / Math.sqrt(Math.abs(determinant)));
+  const offsets = Array.from({ length: count }, (_, index) => (index - (count - 1) / 2) * step);
+  const shifts = offsets.flatMap((down) => offsets.map((across) => back(across, down)));
+  const side = 2 ** halvings;
+  // Where samples lie among squares; two squares out is black whatever lies beyond.
+  const columnOf = (x) => clamp(placeOf(x, side), -2, Math.ceil(image.width / side) + 1);
+  const rowOf = (y) => clamp(placeOf(y, side), -2, Math.ceil(image.height / side) + 1);
+  const corners = [[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]].flatMap(([column, row]) => {
+    const [x, y] = back(column - shiftX, row - shiftY);
+    return shifts.map(([across, down]) => [columnOf(x + across), rowOf(y + down)]);
+  });
+  const squares = squaresOf(image, side, corners);
   const pixels = new Uint8Array(height * width * 3);
+  const totals = [0, 0, 0];
   for (let row = 0; row < height; row += 1) {
     for (let column = 0; column < width; column += 1) {
-      const [u, v] = [column - shiftX, row - shiftY];
-      const x = clamp((d * u - b * v) / determinant, -2, image.width + 1);
-      const y = clamp((a * v - c * u) / determinant, -2, image.height + 1);
-      sample(image, x, y, pixels, (row * width + column) * 3);
+      const [x, y] = back(column - shiftX, row - shiftY);
+      totals.fill(0);
+      for (const [across, down] of shifts) addSample(squares, columnOf(x + across), rowOf(y + down), totals);
+      const at = (row * width + column) * 3;
+      for (let channel = 0; channel < 3; channel += 1) pixels[at + channel] = roundToEven(totals[channel] / shifts.length);
     }
   }
   return pixels;
@@ -109,19 +142,53 @@ export function firstGuess(imageWidth, imageHeight) {
   return LANDMARKS_112.map(([x, y]) => [left + x * scale, top + y * scale]);
 }
 
-function sample(image, x, y, pixels, at) {
-  const [left, top] = [Math.floor(x), Math.floor(y)];
-  const [right, below] = [x - left, y - top];
+/**
+ * The means of an image's squares of `side` pixels a side, RGB, those that samples at `places` and between read; black
+ * beyond the image.
+ */
+function squaresOf(image, side, places) {
+  const range = (axis) => {
+    const along = places.map((place) => place[axis]);
+    return [Math.floor(Math.min(...along)) - 1, Math.floor(Math.max(...along)) + 3];
+  };
+  const [[left, right], [top, bottom]] = [range(0), range(1)];
+  const width = right - left;
+  const data = new Float64Array(width * (bottom - top) * 3);
+  const [firstColumn, endColumn] = [Math.max(0, left), Math.min(right, Math.ceil(image.width / side))];
+  for (let row = Math.max(0, top * side); row < Math.min(bottom * side, image.height); row += 1) {
+    const from = row * image.width;
+    let at = ((Math.floor(row / side) - top) * width + firstColumn - left) * 3;
+    for (let square = firstColumn; square < endColumn; square += 1, at += 3) {
+      const end = Math.min((square + 1) * side, image.width);
+      for (let column = square * side; column < end; column += 1) {
+        const pixel = (from + column) * 4;
+        data[at] += image.data[pixel];
+        data[at + 1] += image.data[pixel + 1];
+        data[at + 2] += image.data[pixel + 2];
+      }
+    }
+  }
+  // Sums of whole numbers and a power of two: exact, in any order.
+  const share = 1 / side / side;
+  for (let index = 0; index < data.length; index += 1) data[index] *= share;
+  return { data, width, left, top };
+}
+
+/** Adds the bilinear sample at a place among squares to the totals of red, green and blue. */
+function addSample({ data, width, left, top }, column, row, totals) {
+  const [firstColumn, firstRow] = [Math.floor(column), Math.floor(row)];
+  const [right, below] = [column - firstColumn, row - firstRow];
+  const at = ((firstRow - top) * width + firstColumn - left) * 3;
   for (let channel = 0; channel < 3; channel += 1) {
-    const upper = mix(pixel(image, top, left, channel), pixel(image, top, left + 1, channel), right);
-    const lower = mix(pixel(image, top + 1, left, channel), pixel(image, top + 1, left + 1, channel), right);
-    pixels[at + channel] = roundToEven(mix(upper, lower, below));
+    const upper = at + channel;
+    const lower = upper + width * 3;
+    totals[channel] += mix(mix(data[upper], data[upper + 3], right), mix(data[lower], data[lower + 3], right), below);
   }
 }
 
-function pixel(image, row, column, channel) {
-  const inside = row >= 0 && row < image.height && column >= 0 && column < image.width;
-  return inside ? image.data[(row * image.width + column) * 4 + channel] : 0;
+/** Where a place of the image lies among squares of `side` pixels: the centre of the first is at 0. */
+function placeOf(value, side) {
+  return side === 1 ? value : (value + 0.5) / side - 0.5;
 }
 
 function roundToEven(value) {

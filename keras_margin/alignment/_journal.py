@@ -5,7 +5,7 @@ import json
 import os
 
 NAME = ".alignment.jsonl"
-_FORMAT = "keras-margin alignment, version 1"
+_FORMAT = "keras-margin alignment, version 2"  # 1 did not average the area of a shrunken pixel.
 
 
 class Journal:
@@ -64,7 +64,7 @@ def _read(path, out, head):
     except (ValueError, TypeError, KeyError, AttributeError):
         first, complete = None, False
     if not complete or not isinstance(first, dict):
-        raise ValueError(f"{path} is not what an alignment noted. Remove {out} to begin anew.")
+        raise ValueError(f"{path} is not what an alignment noted. Remove {out} to start again.")
     if first != head:
         other = next(name for name in [*head, *first] if first.get(name) != head.get(name))
         raise ValueError(

@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 
+from keras_margin.alignment import _mtcnn
 from keras_margin.alignment._policies import POLICIES, check_policy, checked_faces
 from keras_margin.alignment.transform import align_points, check_image
 
@@ -23,7 +24,8 @@ class MTCNNDetector:
     Calls from several threads wait for one another.
 
     Args:
-        min_face_size: Smallest face looked for, pixels, > 0. Larger is faster: the image pyramid has fewer levels.
+        min_face_size: Smallest face looked for, pixels, > 0. Larger is faster: the image pyramid begins with a smaller
+            copy. A smaller face may still be found.
         min_score: Faces below this score are dropped, in [0, 1]. The network's own threshold.
 
     Raises:
@@ -47,7 +49,7 @@ class MTCNNDetector:
             raise ValueError(f"MTCNNDetector needs min_score in [0, 1]. Received: min_score={min_score}.")
         self.min_face_size = min_face_size
         self.min_score = min_score
-        self._network = _load_mtcnn()
+        self._network = _mtcnn.load()
         self._lock = threading.Lock()
 
     def __reduce__(self):
@@ -144,23 +146,3 @@ def align_all(image, size=112, detector=None, policy="all"):
 @functools.cache
 def _default_detector():
     return MTCNNDetector()
-
-
-def _load_mtcnn():
-    try:
-        import mtcnn
-        from mtcnn.stages import StageONet, StagePNet, StageRNet
-    except ImportError as error:
-        raise ImportError(
-            'Face detection needs the mtcnn package: pip install "keras-margin[align]" '
-            f"(or pass a detector= of your own). The import failed with: {error}"
-        ) from error
-    from importlib.resources import files
-
-    # A bare file name is looked for in the current folder before the package, and is a pickle: name the package's own.
-    weights = files("mtcnn") / "assets" / "weights"
-    stages = [
-        stage(weights=str(weights / name))
-        for stage, name in ((StagePNet, "pnet.lz4"), (StageRNet, "rnet.lz4"), (StageONet, "onet.lz4"))
-    ]
-    return mtcnn.MTCNN(stages=stages)

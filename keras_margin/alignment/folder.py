@@ -1,12 +1,13 @@
 """Alignment of a whole folder of photographs into another: in several processes, resumed, with a report."""
 
+import collections
 import dataclasses
 import json
 import logging
 import os
 
 from keras_margin import files
-from keras_margin.alignment import _journal, _workers
+from keras_margin.alignment import _journal, _sheet, _workers
 from keras_margin.alignment._policies import check_policy
 from keras_margin.alignment.images import EXTENSIONS
 from keras_margin.alignment.transform import landmark_template
@@ -32,6 +33,7 @@ class AlignmentReport:
         several: Name -> number of faces, of images with more than one.
         refused: Name -> reason, of images that cannot be read or aligned.
         resumed: How many of the images an earlier call had done.
+        other_files: Extension -> number of files whose names are not those of images, such as {".cr2": 2, "": 1}.
     """
 
     images: int
@@ -40,6 +42,7 @@ class AlignmentReport:
     several: dict
     refused: dict
     resumed: int = 0
+    other_files: dict = dataclasses.field(default_factory=dict)
 
 
 def align_folder(source, out, size=112, policy="largest", detector=None, workers=1, image_format="jpg"):
@@ -50,9 +53,11 @@ def align_folder(source, out, size=112, policy="largest", detector=None, workers
     from left to right. Nothing of `source` is written to. Hidden files and folders do not count, links are followed.
 
     Every crop appears whole or not at all, and `out/.alignment.jsonl` notes each image that is done: the same call goes
-    on where one was killed, and later does what is new or changed. `out/alignment.json` is the report.
+    on where one was killed, and later does what is new or changed. `out/alignment.json` is the report, and
+    `out/alignment.html` shows the first crops and lists the images without one.
 
-    Faces are looked for in a copy of at most 2,048 pixels a side, and cropped out of the image itself.
+    Faces are looked for in a copy of at most 2,048 pixels a side, and cropped out of the image itself. A detector's
+    `min_face_size` counts in pixels of that copy.
 
     Args:
         source: A folder, of any depth.
@@ -87,9 +92,10 @@ def align_folder(source, out, size=112, policy="largest", detector=None, workers
     source, out = os.path.realpath(os.fsdecode(source)), os.path.realpath(os.fsdecode(out))
     _check_folders(source, out)
     height, width = _side_lengths(size)
-    targets = _targets(source, image_format)
+    targets, other_files = _targets(source, image_format)
     if not targets:
-        raise ValueError(f"{source} has no image ({', '.join(EXTENSIONS)}) in it or in its folders.")
+        there = f" It has {counted(other_files)} files." if other_files else ""
+        raise ValueError(f"{source} has no image ({', '.join(EXTENSIONS)}) in it or in its folders.{there}")
     settings = {
         "source": source,
         "size": [height, width],
@@ -115,11 +121,17 @@ def align_folder(source, out, size=112, policy="largest", detector=None, workers
             if failures > max(_FEW, (len(entries) - len(done)) / 2):
                 raise ValueError(f"The detector fails on most images, such as {entry['image']}: {entry['refused']}.")
             progress.at(len(entries))
-    report = _report([entries[name] for name in targets], len(done))
+    report = _report([entries[name] for name in targets], len(done), other_files)
     with files.written_whole(os.path.join(out, REPORT)) as temporary:
         content = {"settings": settings} | dataclasses.asdict(report)
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+    _sheet.write(out, report, [crop for name in targets for crop in entries[name]["crops"]])
     return report
+
+
+def counted(extensions):
+    """Numbers of files by their extensions, in words: "2 .cr2, 1 without an extension"."""
+    return ", ".join(f"{count:,} {extension or 'without an extension'}" for extension, count in extensions.items())
 
 
 def _check_folders(source, out):
@@ -145,19 +157,26 @@ def _still_so(entry, name, out, source):
 
 
 def _targets(source, image_format):
-    """{name of an image below source: (name of its crop without the extension, the extension)}, in order."""
-    found = {}
-    for folder, names in _folders_with_images(source):
+    """What is below source, in order.
+
+    Returns:
+        Dict: name of an image -> (name of its crop without the extension, the extension).
+        Dict: extension -> number of files whose names are not those of images, the most frequent first.
+    """
+    found, others = {}, collections.Counter()
+    for folder, files_in in _folders(source):
+        names = [name for name in files_in if name.lower().endswith(EXTENSIONS)]
+        others.update(os.path.splitext(name)[1].lower() for name in files_in if not name.lower().endswith(EXTENSIONS))
         stems = [os.path.splitext(name)[0] for name in names]
         # Compared without case, because some disks do.
         unique = len({stem.casefold() for stem in stems}) == len(stems)
         for name, stem in zip(names, stems, strict=True):
             found[os.path.join(folder, name)] = (os.path.join(folder, stem if unique else name), f".{image_format}")
-    return found
+    return found, dict(others.most_common())
 
 
-def _folders_with_images(source):
-    """Yields (folder below source, sorted names of its images); a folder that is inside itself, once."""
+def _folders(source):
+    """Yields (folder below source, sorted names of its files); a folder that is inside itself, once."""
     stack = [("", frozenset())]
     while stack:
         folder, above = stack.pop()
@@ -174,11 +193,9 @@ def _folders_with_images(source):
             _logger.warning("Left out %s, a link to a folder that it is in.", os.path.join(source, folder))
             continue
         above = above | {(identity.st_dev, identity.st_ino)}
-        folders = [each.name for each in entries if _is_folder(each)]
-        images = [each.name for each in entries if each.name.lower().endswith(EXTENSIONS) and each.name not in folders]
-        if images:
-            yield folder, images
-        stack += [(os.path.join(folder, name), above) for name in reversed(folders)]
+        folders = {each.name for each in entries if _is_folder(each)}
+        yield folder, [each.name for each in entries if each.name not in folders]
+        stack += [(os.path.join(folder, name), above) for name in sorted(folders, reverse=True)]
 
 
 def _is_folder(entry):
@@ -188,7 +205,7 @@ def _is_folder(entry):
         return False
 
 
-def _report(entries, resumed):
+def _report(entries, resumed, other_files):
     return AlignmentReport(
         images=len(entries),
         crops=sum(len(entry["crops"]) for entry in entries),
@@ -196,4 +213,5 @@ def _report(entries, resumed):
         several={entry["image"]: entry["faces"] for entry in entries if entry["faces"] > 1},
         refused={entry["image"]: entry["refused"] for entry in entries if entry["refused"]},
         resumed=resumed,
+        other_files=other_files,
     )

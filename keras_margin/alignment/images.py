@@ -5,10 +5,41 @@ import warnings
 
 import numpy as np
 
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+from keras_margin import exif
+from keras_margin.messages import install_hint
+
+EXTENSIONS = (
+    ".avif",
+    ".bmp",
+    ".gif",
+    ".heic",
+    ".heif",
+    ".hif",
+    ".jfif",
+    ".jpeg",
+    ".jpg",
+    ".png",
+    ".tif",
+    ".tiff",
+    ".webp",
+)
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP", "GIF", "AVIF", "HEIF")
+
+# Files of the HEIF family begin with their size and "ftyp"; the next four bytes name the kind.
+_BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+}
+_NEEDS = {
+    "HEIC": f"HEIC needs pillow-heif: {install_hint('heic')}",
+    "AVIF": "AVIF needs Pillow 11.3 or newer: pip install --upgrade pillow",
+}
 
 # What a file may unpack to: a file of a few kilobytes can announce gigabytes.
 LARGEST_PIXELS = 100_000_000
+
+# Formats that the readers of data sets read too: one function decides which way up they are. MPO is JPEG of two frames.
+_EXIF_FORMATS = ("JPEG", "MPO", "PNG")
 
 # Modes whose values are no shades of 8 bits, and what brings them there. Pillow's own convert() clips them.
 _DEEP = {"I;16": 8, "I;16L": 8, "I;16B": 8, "I": 8}
@@ -25,7 +56,7 @@ def read_image(path, largest_pixels=LARGEST_PIXELS):
     are kept, alpha is dropped; of several frames the first counts.
 
     Args:
-        path: A BMP, JPEG, PNG, TIFF or WebP file.
+        path: A BMP, JPEG, PNG, TIFF, WebP or GIF file; AVIF with Pillow 11.3 or newer, HEIC with pillow-heif.
         largest_pixels: Height times width above which a file is refused before it is decoded.
 
     Returns:
@@ -43,16 +74,18 @@ def read_image(path, largest_pixels=LARGEST_PIXELS):
         # Pillow warns of bombs, at a size of its own, and of odd metadata, which changes no pixel.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with open(path, "rb") as file, Image.open(file, formats=("BMP", "JPEG", "PNG", "TIFF", "WEBP")) as image:
+            with open(path, "rb") as file, Image.open(file, formats=_readable_formats(Image)) as image:
                 width, height = image.size
                 if width * height > largest_pixels:
                     raise ImageError(f"it has {height:,} x {width:,} pixels, more than {largest_pixels:,}")
                 image.load()
+                if image.format in _EXIF_FORMATS:
+                    return np.ascontiguousarray(exif.turn(_rgb(image), exif.orientation_of_file(file)))
                 return _rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError(_what_it_is(path)) from None
+        raise ImageError(_what_it_is(path, _readable_formats(Image))) from None
     except Image.DecompressionBombError as error:  # Where Pillow's own limit is below ours.
         raise ImageError(str(error)) from None
     except OSError as error:
@@ -75,10 +108,31 @@ def _rgb(image):
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _what_it_is(path):
+def _readable_formats(Image):
+    """Those of _FORMATS for which there is a decoder, by Pillow's names."""
+    from PIL import features
+
+    Image.init()
+    if "HEIF" not in Image.OPEN:
+        try:
+            import pillow_heif
+        except ImportError:
+            pass
+        else:
+            pillow_heif.register_heif_opener()
+    return [name for name in _FORMATS if name in Image.OPEN and (name != "AVIF" or features.check("avif"))]
+
+
+def _what_it_is(path, formats):
+    """Why no decoder took a file."""
     with open(path, "rb") as file:
-        head = file.read(8)
-    return f"no readable BMP, JPEG, PNG, TIFF or WebP file; it begins with {head}" if head else "the file is empty"
+        head = file.read(12)
+    kind = _BRANDS.get(head[8:]) if head[4:8] == b"ftyp" else None
+    if kind is not None and {"HEIC": "HEIF"}.get(kind, kind) not in formats:
+        return _NEEDS[kind]
+    if not head:
+        return "the file is empty"
+    return f"no readable BMP, JPEG, PNG, TIFF, WebP, GIF, AVIF or HEIC file; it begins with {head[:8]}"
 
 
 def save_image(path, image, quality=95):
@@ -94,11 +148,19 @@ def resize_image(image, size):
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BOX))
 
 
+def thumbnail(image, side):
+    """A uint8 RGB array as a Pillow image of at most `side` pixels a side."""
+    Image, _ = _pillow()
+    small = Image.fromarray(image)
+    small.thumbnail((side, side))
+    return small
+
+
 def _pillow():
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError(
-            f'Image files are read with Pillow: pip install "keras-margin[align]". The import failed with: {error}'
+            f"Image files are read with Pillow: {install_hint('align')}. The import failed with: {error}"
         ) from error
     return Image, ImageOps

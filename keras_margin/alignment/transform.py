@@ -5,9 +5,12 @@ face are, in order: the eye at smaller x, the eye at larger x, the nose tip, the
 corner at larger x. Left and right are the image's, as the viewer sees them, not the person's.
 """
 
+import math
 import operator
 
 import numpy as np
+
+from keras_margin.alignment import _resample
 
 # The five points of an upright face in a 112x112 crop, as ArcFace's released data sets are aligned.
 LANDMARKS_112 = np.array(
@@ -101,19 +104,22 @@ def similarity_transform(source, target):
     return np.column_stack([linear, target_mean - linear @ source_mean])
 
 
-def warp(image, matrix, size):
-    """Carries an image through an affine map, bilinear, with 0 (black) outside the image.
+def warp(image, matrix, size, antialias=True):
+    """Carries an image through an affine map, with 0 (black) outside the image.
 
     out(p) = sum over the 4 pixels q around `inverse(matrix) p` of in(q) (1 - |dx|) (1 - |dy|), in(q) = 0 outside
 
-    Nothing is averaged beyond those four pixels: a face far larger than the crop is point-sampled, as in the field's
-    own alignment code.
+    That is bilinear interpolation, and the result wherever an output pixel covers at most 1.25 x 1.25 pixels of the
+    image, 1.25 = 1 / sqrt(|det|) of the matrix. Where it covers more, it is the mean of 4 to 16 such samples spread
+    over its area, taken beyond 4 x 4 pixels from means of 2 x 2, 4 x 4, ... pixels; docs/alignment.md has the formula.
 
     Args:
         image: uint8 array (height, width, 3), RGB.
         matrix: Array (2, 3), finite and invertible, from image coordinates to the output's, as
             `similarity_transform` returns.
         size: Side of a square output, or (height, width), in pixels, each >= 1.
+        antialias: Whether an output pixel averages the area that it covers. False is the field's own alignment code,
+            OpenCV's `warpAffine`: the four nearest pixels, whatever the scale.
 
     Returns:
         uint8 array (out_height, out_width, 3), rounded to nearest (ties to even).
@@ -129,23 +135,24 @@ def warp(image, matrix, size):
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
         raise ValueError(f"warp needs a finite 2x3 matrix. Received: {matrix.tolist()}.")
+    inverse, shrink = _inverse(matrix)
     height, width = _height_width(size)
-    x, y = _source_grid(matrix, height, width, image.shape)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
+    across, down = columns - matrix[0, 2], rows - matrix[1, 2]
+    (a, b), (c, d) = inverse
+    samples = _resample.sampling(shrink) if antialias else _resample.Sampling()
+    found = _resample.resample(image, inverse, a * across + b * down, c * across + d * down, samples)
+    return np.rint(found).astype(np.uint8)
 
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    right_weight, bottom_weight = (x - left)[..., None], (y - top)[..., None]
-    above = _mix(_pixels(image, top, left), _pixels(image, top, left + 1), right_weight)
-    below = _mix(_pixels(image, top + 1, left), _pixels(image, top + 1, left + 1), right_weight)
-    return np.rint(_mix(above, below, bottom_weight)).astype(np.uint8)
 
-
-def align_points(image, points, size=112):
+def align_points(image, points, size=112, antialias=True):
     """Crops one face whose five points are known: `warp` by `similarity_transform` onto `landmark_template`.
 
     Args:
         image: uint8 array (height, width, 3), RGB.
         points: Array (5, 2) of (x, y) in the order of this module's first paragraph.
         size: Side of a square crop, or (height, width), in pixels.
+        antialias: See `warp`.
 
     Returns:
         uint8 array (size, size, 3) or (height, width, 3), RGB.
@@ -159,7 +166,7 @@ def align_points(image, points, size=112):
     """
     if np.shape(points) != (5, 2):
         raise ValueError(f"align_points needs five (x, y) points, shape (5, 2). Received: shape {np.shape(points)}.")
-    return warp(image, similarity_transform(points, landmark_template(size)), size)
+    return warp(image, similarity_transform(points, landmark_template(size)), size, antialias)
 
 
 def check_image(image, caller):
@@ -177,29 +184,14 @@ def check_image(image, caller):
         )
 
 
-def _source_grid(matrix, height, width, image_shape):
-    """Image coordinates (x, y) of every output pixel."""
-    linear, shift = matrix[:, :2], matrix[:, 2]
+def _inverse(matrix):
+    """(inverse of a matrix's linear part, side of an output pixel in the image)."""
+    linear = matrix[:, :2]
+    determinant = linear[0, 0] * linear[1, 1] - linear[0, 1] * linear[1, 0]
     # A similarity has determinant / squared norm = 1/2; at 1e-12 the inverse would keep four digits of a coordinate.
-    if abs(np.linalg.det(linear)) <= 1e-12 * np.sum(linear**2):
+    if abs(determinant) <= 1e-12 * np.sum(linear**2):
         raise ValueError(f"warp needs a matrix that can be inverted. Received: {matrix.tolist()}.")
-    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    (a, b), (c, d) = np.linalg.inv(linear)
-    x = a * (columns - shift[0]) + b * (rows - shift[1])
-    y = c * (columns - shift[0]) + d * (rows - shift[1])
-    # Two pixels out is black whatever lies beyond, and int64 cannot hold every float64.
-    return np.clip(x, -2.0, image_shape[1] + 1.0), np.clip(y, -2.0, image_shape[0] + 1.0)
-
-
-def _pixels(image, rows, columns):
-    """image[rows, columns] as float64, 0 where that lies outside."""
-    height, width = image.shape[:2]
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    return image[rows.clip(0, height - 1), columns.clip(0, width - 1)] * inside[..., None].astype(np.float64)
-
-
-def _mix(first, second, weight):
-    return first + (second - first) * weight
+    return np.linalg.inv(linear), 1 / math.sqrt(abs(determinant))
 
 
 def _points(points, name):

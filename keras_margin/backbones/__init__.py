@@ -4,6 +4,8 @@ Any other Keras model whose output is (batch, embedding_size) fits an EmbeddingM
 feature map does with a tail (`with_tail`).
 """
 
+from keras_margin.backbones import _lookup
+from keras_margin.backbones._checks import check_embedder, check_keras, check_model_path
 from keras_margin.backbones._cost import multiply_adds, parameters
 from keras_margin.backbones._tails import TAILS, with_tail
 from keras_margin.backbones._training import rematerialized, set_batch_norm
@@ -27,6 +29,7 @@ from keras_margin.backbones.spherenet import (
     spherenet36,
     spherenet64,
 )
+from keras_margin.messages import did_you_mean
 
 # Names for flags and recipes.
 BACKBONES = {
@@ -53,6 +56,10 @@ __all__ = [
     "BACKBONES",
     "TAILS",
     "build",
+    "check_embedder",
+    "check_keras",
+    "check_model_path",
+    "get",
     "ir_resnet",
     "multiply_adds",
     "parameters",
@@ -64,12 +71,41 @@ __all__ = [
 ]
 
 
-def build(name, **kwargs):
-    """The backbone called `name`, built with its function's arguments.
+def get(name):
+    """Looks up the function that builds a network.
+
+    Args:
+        name: Name in BACKBONES; or "package.module:name" of your own, which is a function that takes
+            input_shape=(height, width, 3) and embedding_size= and returns a Keras model from images to embeddings, or
+            such a model. The module is looked for in the current folder too.
+
+    Returns:
+        Function that takes image_size=(height, width), embedding_size= and the network's own options, and returns a
+        keras.Model.
 
     Raises:
-        ValueError: On an unknown name; the message lists the names.
+        ValueError: On an unknown name, or a module that is missing or cannot be imported.
+        TypeError: Where "package.module:name" is neither a function nor a Keras model.
+
+    Example:
+        >>> get("mnist_net")(embedding_size=2).output_shape
+        (None, 2)
     """
+    if ":" in name:
+        return _lookup.builder(name)
     if name not in BACKBONES:
-        raise ValueError(f"Unknown backbone {name!r}. Known backbones: {', '.join(sorted(BACKBONES))}.")
-    return BACKBONES[name](**kwargs)
+        known = ", ".join(sorted(BACKBONES))
+        raise ValueError(
+            f"Unknown backbone {name!r}.{did_you_mean(name, BACKBONES)} Known backbones: {known}; or "
+            "'package.module:name' for one of your own."
+        )
+    return BACKBONES[name]
+
+
+def build(name, **kwargs):
+    """Builds the network called `name`, as `get` finds it, with its function's arguments.
+
+    Raises:
+        ValueError, TypeError: As `get`; on arguments that do not fit.
+    """
+    return get(name)(**kwargs)

@@ -48,5 +48,6 @@ def multiply_adds(model):
             raise ValueError(f"{model.name} takes images of any size: build it on one. {layer.name} gives {shape}.")
         # A dense kernel is (in, out) and met once; a convolution's is (height, width, in / groups, out), met at each
         # place; of a depthwise one too every number is met once at each place.
-        total += math.prod(kernel.shape) * (math.prod(shape[1:3]) if len(shape) == 4 else 1)
+        places = shape[2:] if getattr(layer, "data_format", None) == "channels_first" else shape[1:3]
+        total += math.prod(kernel.shape) * (math.prod(places) if len(shape) == 4 else 1)
     return total

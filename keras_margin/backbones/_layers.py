@@ -10,6 +10,9 @@ PACKAGE = "keras_margin"
 # insightface's released networks: epsilon 1e-5, and PyTorch's momentum 0.1 is Keras's 0.9.
 BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
+# Explicit in every layer that has it: keras.json's image_data_format would otherwise build another network.
+CHANNELS_LAST = "channels_last"
+
 # Channels that oneDNN's convolutions take at a time: 8 with AVX2, 16 with AVX-512.
 _ONEDNN_BLOCK = 16
 
@@ -96,7 +99,7 @@ def conv(filters, kernel_size, name, strides=1, *, initializer=None, use_bias=Fa
     def apply(x):
         mode, steps = "same", strides
         if strides > 1 and padding:
-            x = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+            x = keras.layers.ZeroPadding2D(padding, CHANNELS_LAST, name=f"{name}_pad")(x)
             mode = "valid"
         elif strides > 1 and x.shape[-1] < _ONEDNN_BLOCK:
             # The pixels that a strided 1x1 convolution looks at. oneDNN 3.12's own writes past its workspace in the
@@ -107,6 +110,7 @@ def conv(filters, kernel_size, name, strides=1, *, initializer=None, use_bias=Fa
             kernel_size,
             steps,
             mode,
+            CHANNELS_LAST,
             use_bias=use_bias,
             kernel_initializer=initializer or he_normal("fan_out"),
             name=name,
@@ -125,12 +129,18 @@ def depthwise_conv(kernel_size, name, strides=1):
     def apply(x):
         mode = "same"
         if strides > 1:
-            x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+            x = keras.layers.ZeroPadding2D(kernel_size // 2, CHANNELS_LAST, name=f"{name}_pad")(x)
             mode = "valid"
         # The released fan_out counts all channels, as of a dense convolution: of a Keras depthwise kernel
         # (height, width, channels, 1) that is fan_in.
         return keras.layers.DepthwiseConv2D(
-            kernel_size, strides, mode, use_bias=False, depthwise_initializer=he_normal("fan_in"), name=name
+            kernel_size,
+            strides,
+            mode,
+            data_format=CHANNELS_LAST,
+            use_bias=False,
+            depthwise_initializer=he_normal("fan_in"),
+            name=name,
         )(x)
 
     return apply
@@ -162,7 +172,7 @@ class GroupedConv2D(keras.layers.Layer):
 
     def call(self, x):
         height, width, channels = x.shape[1:]
-        shares = ops.depthwise_conv(x, self.kernel, padding="same")
+        shares = ops.depthwise_conv(x, self.kernel, padding="same", data_format=CHANNELS_LAST)
         # Rows of group x group numbers, an input channel after the other: what LiteRT adds without a reduction.
         shares = ops.reshape(shares, (-1, height, width * channels // self.group, self.group**2))
         parts = ops.split(shares, self.group, axis=-1)

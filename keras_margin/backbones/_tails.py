@@ -15,7 +15,7 @@ def bn_dropout_fc_bn(x, embedding_size, dropout=0.4):
     """BN - Dropout - Flatten - FC - BN, whose last scale is fixed at 1."""
     x = _layers.batch_norm("tail_bn")(x)
     x = layers.Dropout(dropout, name="tail_dropout")(x)
-    x = layers.Flatten(name="tail_flatten")(x)
+    x = layers.Flatten(_layers.CHANNELS_LAST, name="tail_flatten")(x)
     x = layers.Dense(embedding_size, name="tail_fc")(x)
     return _layers.batch_norm("embedding", scale=False)(x)
 
@@ -27,17 +27,21 @@ def gdc(x, embedding_size):
     """
     kernel_size = tuple(x.shape[1:3])
     x = layers.DepthwiseConv2D(
-        kernel_size, use_bias=False, depthwise_initializer=_layers.he_normal("fan_in"), name="tail_gdc"
+        kernel_size,
+        data_format=_layers.CHANNELS_LAST,
+        use_bias=False,
+        depthwise_initializer=_layers.he_normal("fan_in"),
+        name="tail_gdc",
     )(x)
     x = _layers.batch_norm("tail_bn")(x)
-    x = layers.Flatten(name="tail_flatten")(x)
+    x = layers.Flatten(_layers.CHANNELS_LAST, name="tail_flatten")(x)
     x = layers.Dense(embedding_size, use_bias=False, kernel_initializer=_layers.he_normal("fan_out"), name="tail_fc")(x)
     return _layers.batch_norm("embedding")(x)
 
 
 def gap(x, embedding_size):
     """Global average pooling - FC - BN."""
-    x = layers.GlobalAveragePooling2D(name="tail_pool")(x)
+    x = layers.GlobalAveragePooling2D(_layers.CHANNELS_LAST, name="tail_pool")(x)
     x = layers.Dense(embedding_size, use_bias=False, name="tail_fc")(x)
     return _layers.batch_norm("embedding", scale=False)(x)
 
@@ -61,7 +65,7 @@ def with_tail(backbone, tail, embedding_size=512, **options):
 
     Raises:
         ValueError: On an unknown tail, or where the backbone has no such map: another rank, several outputs, or an
-            unknown height or width where the tail's weights depend on them.
+            unknown height or width where the tail's weights depend on them, or channels in front of rows and columns.
 
     Example:
         >>> maps = keras.applications.MobileNetV2(input_shape=(112, 112, 3), include_top=False, weights=None)
@@ -76,6 +80,12 @@ def with_tail(backbone, tail, embedding_size=512, **options):
             "A tail goes behind one feature map (batch, height, width, channels) of a functional or Sequential model. "
             f"Received: {backbone.name} with output shape {shape}. For keras.applications pass include_top=False."
         )
+    first = next((each for each in backbone._flatten_layers() if _is_channels_first(each)), None)
+    if first is not None:
+        raise ValueError(
+            f"A tail takes maps with the channels last. Received: {backbone.name}, whose layer {first.name!r} has "
+            "data_format='channels_first'. Build it under keras.config.set_image_data_format('channels_last')."
+        )
     if tail != "gap" and None in shape[1:3]:
         raise ValueError(
             f"tail={tail!r} has weights for each place of the map, whose size {backbone.name} leaves open: {shape}. "
@@ -84,3 +94,7 @@ def with_tail(backbone, tail, embedding_size=512, **options):
     return keras.Model(
         backbone.inputs[0], TAILS[tail](backbone.outputs[0], embedding_size, **options), name=backbone.name
     )
+
+
+def _is_channels_first(layer):
+    return getattr(layer, "data_format", None) == "channels_first"

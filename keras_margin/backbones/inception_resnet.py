@@ -62,7 +62,7 @@ def inception_resnet_v1(
     x = _reduction(x, _REDUCTION_B, "reduction_b")
     x = _repeat(x, counts[2], _C, "block_c")
     x = _residual(x, 1.0, _C[2], "block_c_last", activated=False)
-    x = layers.GlobalAveragePooling2D(name="tail_pool")(x)
+    x = layers.GlobalAveragePooling2D(_layers.CHANNELS_LAST, name="tail_pool")(x)
     x = layers.Dropout(dropout, name="tail_dropout")(x)
     x = layers.Dense(embedding_size, use_bias=False, kernel_initializer=_truncated(), name="tail_fc")(x)
     x = _layers.batch_norm("embedding", **_BATCH_NORM)(x)
@@ -73,7 +73,7 @@ def _stem(x):
     x = _conv(x, 32, 3, "stem_conv1", strides=2, padding="valid")
     x = _conv(x, 32, 3, "stem_conv2", padding="valid")
     x = _conv(x, 64, 3, "stem_conv3")
-    x = layers.MaxPooling2D(3, 2, name="stem_pool")(x)
+    x = _pool(x, "stem_pool")
     x = _conv(x, 80, 1, "stem_conv4")
     x = _conv(x, 192, 3, "stem_conv5", padding="valid")
     return _conv(x, 256, 3, "stem_conv6", strides=2, padding="valid")
@@ -89,7 +89,9 @@ def _repeat(x, count, kind, name):
 def _residual(x, scale, branches, name, activated=True):
     ends = [_branch(x, chain, f"{name}_branch{number}") for number, chain in enumerate(branches)]
     up = layers.Concatenate(name=f"{name}_concat")(ends)
-    up = layers.Conv2D(x.shape[-1], 1, kernel_initializer=_truncated(), name=f"{name}_up")(up)
+    up = layers.Conv2D(
+        x.shape[-1], 1, data_format=_layers.CHANNELS_LAST, kernel_initializer=_truncated(), name=f"{name}_up"
+    )(up)
     if scale != 1:
         up = layers.Rescaling(scale, name=f"{name}_scale")(up)
     x = layers.Add(name=f"{name}_add")([x, up])
@@ -98,7 +100,7 @@ def _residual(x, scale, branches, name, activated=True):
 
 def _reduction(x, branches, name):
     ends = [_branch(x, chain, f"{name}_branch{number}", halved=True) for number, chain in enumerate(branches)]
-    return layers.Concatenate(name=f"{name}_concat")([*ends, layers.MaxPooling2D(3, 2, name=f"{name}_pool")(x)])
+    return layers.Concatenate(name=f"{name}_concat")([*ends, _pool(x, f"{name}_pool")])
 
 
 def _branch(x, chain, name, halved=False):
@@ -110,10 +112,21 @@ def _branch(x, chain, name, halved=False):
 
 def _conv(x, channels, kernel_size, name, strides=1, padding="same"):
     x = layers.Conv2D(
-        channels, kernel_size, strides, padding, use_bias=False, kernel_initializer=_truncated(), name=name
+        channels,
+        kernel_size,
+        strides,
+        padding,
+        _layers.CHANNELS_LAST,
+        use_bias=False,
+        kernel_initializer=_truncated(),
+        name=name,
     )(x)
     x = _layers.batch_norm(f"{name}_bn", **_BATCH_NORM)(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _pool(x, name):
+    return layers.MaxPooling2D(3, 2, data_format=_layers.CHANNELS_LAST, name=name)(x)
 
 
 def _truncated():

@@ -78,10 +78,11 @@ def _unit(x, width, strides, project, squeeze_excite, name):
 
 
 def _squeeze_excite(x, width, name):
-    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_se_pool")(x)
-    gate = layers.Conv2D(max(1, width // 16), 1, name=f"{name}_se_reduce")(gate)
+    gate = layers.GlobalAveragePooling2D(_layers.CHANNELS_LAST, keepdims=True, name=f"{name}_se_pool")(x)
+    gate = layers.Conv2D(max(1, width // 16), 1, data_format=_layers.CHANNELS_LAST, name=f"{name}_se_reduce")(gate)
     gate = _layers.prelu(f"{name}_se_prelu")(gate)
-    gate = layers.Conv2D(width, 1, activation="sigmoid", name=f"{name}_se_expand")(gate)
+    expand = {"activation": "sigmoid", "data_format": _layers.CHANNELS_LAST, "name": f"{name}_se_expand"}
+    gate = layers.Conv2D(width, 1, **expand)(gate)
     return layers.Multiply(name=f"{name}_se")([x, gate])
 
 

@@ -53,14 +53,22 @@ def mnist_net(*, image_size=(28, 28), embedding_size=3, name="mnist_net"):
     for block, width in enumerate(WIDTHS, 1):
         for number in (2 * block - 1, 2 * block):
             x = _conv(width, f"conv{number}")(x)
-        x = layers.MaxPooling2D(_POOL, name=f"pool{block}")(x)
-    x = layers.Flatten(name="flatten")(x)
+        x = layers.MaxPooling2D(_POOL, data_format=_layers.CHANNELS_LAST, name=f"pool{block}")(x)
+    x = layers.Flatten(_layers.CHANNELS_LAST, name="flatten")(x)
     x = layers.Dense(embedding_size, name="embedding")(x)
     return keras.Model(images, x, name=name)
 
 
 def _conv(width, name):
-    return layers.Conv2D(width, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=name)
+    return layers.Conv2D(
+        width,
+        3,
+        padding="same",
+        data_format=_layers.CHANNELS_LAST,
+        activation="relu",
+        kernel_initializer="he_normal",
+        name=name,
+    )
 
 
 def lenet_plus_plus(*, image_size=(28, 28), embedding_size=2, name="lenet_plus_plus"):
@@ -94,9 +102,10 @@ def lenet_plus_plus(*, image_size=(28, 28), embedding_size=2, name="lenet_plus_p
     images, x = _layers.image_input(image_size, channels=1)
     for block, width in enumerate(WIDTHS, 1):
         for number in (2 * block - 1, 2 * block):
-            x = layers.Conv2D(width, 5, padding="same", kernel_initializer="he_normal", name=f"conv{number}")(x)
+            settings = {"padding": "same", "data_format": _layers.CHANNELS_LAST, "kernel_initializer": "he_normal"}
+            x = layers.Conv2D(width, 5, **settings, name=f"conv{number}")(x)
             x = _layers.prelu(f"prelu{number}")(x)
-        x = layers.MaxPooling2D(2, name=f"pool{block}")(x)
-    x = layers.Flatten(name="flatten")(x)
+        x = layers.MaxPooling2D(2, data_format=_layers.CHANNELS_LAST, name=f"pool{block}")(x)
+    x = layers.Flatten(_layers.CHANNELS_LAST, name="flatten")(x)
     x = layers.Dense(embedding_size, name="embedding")(x)
     return keras.Model(images, x, name=name)

@@ -46,7 +46,7 @@ def spherenet(units, *, widths=WIDTHS, image_size=(112, 96), embedding_size=512,
         x = _layers.prelu(f"relu{stage}_1")(start(x))
         for unit in range(count):
             x = _unit(x, width, stage, 2 * unit + 2)
-    x = layers.Flatten(name="flatten")(x)
+    x = layers.Flatten(_layers.CHANNELS_LAST, name="flatten")(x)
     x = layers.Dense(embedding_size, kernel_initializer=_xavier(), name="embedding")(x)
     return keras.Model(images, x, name=name)
 

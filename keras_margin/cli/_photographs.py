@@ -1,53 +1,174 @@
-"""Image files for an embedder, cropped to what it takes."""
+"""Image files for an embedder: what every command on photographs shares."""
 
-import numpy as np
+import importlib
+import pathlib
 
-from keras_margin import alignment
+from keras_margin import files, photographs
 from keras_margin.alignment import images
+from keras_margin.cli import _errors, _exported, _flags, _words
+from keras_margin.progress import Progress
+
+_AT_ONCE = 32
+_NAMED = 10
+_FLAGS = ("align", "detector", "fit", "threads", "normalization", "channels")
+
+
+class UnusableError(ValueError):
+    """A photograph that gives no embedding.
+
+    Attributes:
+        path: The file.
+        reason: Why, a few words; None where no face was found.
+    """
+
+    def __init__(self, path, text, reason=None):
+        super().__init__(text)
+        self.path, self.reason = path, reason
 
 
 def add_arguments(parser):
     """Flags of every command that feeds photographs to an embedder."""
-    parser.add_argument("--align", action="store_true", help="find the face and crop it; default: the file is a crop")
-    parser.add_argument("--threads", type=int, default=None, help="for LiteRT")
+    parser.add_argument("--align", action="store_true", help="find the largest face and crop it onto the template")
     parser.add_argument(
-        "--normalization", default=None, metavar="MEAN,STD", help="of a foreign network that takes floats"
+        "--detector", help="package.module:name, a callable that makes a detector; aligns; default MTCNN"
+    )
+    parser.add_argument(
+        "--fit",
+        choices=[fit for fit in photographs.FITS if fit],
+        help="of pictures of another size that are not to be aligned: cut the middle out, or stretch the whole",
+    )
+    parser.add_argument("--threads", type=_flags.count, help="for LiteRT")
+    parser.add_argument(
+        "--normalization", type=_flags.normalization, metavar="MEAN/STD", help="of a foreign network that takes floats"
     )
     parser.add_argument("--channels", choices=("RGB", "BGR"), default="RGB", help="what a foreign network takes")
 
 
-def embedder_of(arguments):
-    """The Embedder that the arguments ask for."""
-    from keras_margin import runtime
+class Photographs:
+    """An embedder, and image files as it takes them.
 
-    normalization = None
-    if arguments.normalization is not None:
+    Args:
+        arguments: Parsed flags of `add_arguments`, and `model`.
+    """
+
+    def __init__(self, arguments):
+        from keras_margin import runtime
+
+        self._align, self._fit = arguments.align, arguments.fit
+        self._detector = None if arguments.detector is None else made_detector(arguments.detector)
+        path = _exported.file_of(arguments.model)
+        with files.hushed():  # LiteRT writes a line on its start.
+            self.embedder = runtime.Embedder(path, arguments.normalization, arguments.threads, arguments.channels)
+
+    def face(self, path):
+        """An image file as uint8 RGB of the embedder's size.
+
+        Raises:
+            UnusableError: Where it cannot be read, shows no face to align, or has a size that is refused.
+        """
         try:
-            mean, std = (float(part) for part in arguments.normalization.split(","))
-        except ValueError:
-            raise ValueError(f"--normalization must be MEAN,STD. Received: {arguments.normalization}.") from None
-        normalization = (mean, std)
-    return runtime.Embedder(arguments.model, normalization, arguments.threads, arguments.channels)
+            image = images.read_image(path)
+        except images.ImageError as error:
+            raise UnusableError(path, f"{path} cannot be read: {error}.", f"it cannot be read: {error}") from error
+        try:
+            face = photographs.prepare(image, self.embedder, align=self._align, detector=self._detector, fit=self._fit)
+        except ValueError as error:
+            reason = _errors.in_flags(str(error), _FLAGS)
+            raise UnusableError(path, f"{path} cannot be used: {reason}", reason) from error
+        if face is None:
+            raise UnusableError(path, f"No face was found in {path}.")
+        return face
+
+    def embedded(self, paths, left_out):
+        """Embeds image files, a batch in memory at a time.
+
+        Args:
+            paths: List of paths.
+            left_out: `LeftOut`, which gets the files that give no embedding.
+
+        Yields:
+            (list of paths, float32 array (n, embedding_size)), n >= 1.
+        """
+        progress = Progress("Embedded", "images", len(paths))
+        kept, faces = [], []
+        for done, path in enumerate(paths, 1):
+            try:
+                faces.append(self.face(path))
+                kept.append(path)
+            except UnusableError as error:
+                left_out.add(error)
+            if faces and (len(faces) == _AT_ONCE or done == len(paths)):
+                yield kept, self.embedder.embed(faces)
+                kept, faces = [], []
+            progress.at(done)
 
 
-def read(path, size, align=False):
-    """An image file as uint8 RGB (height, width, 3) of `size`.
+class LeftOut:
+    """Counts the image files that gave no embedding, and keeps why."""
+
+    def __init__(self):
+        self.errors = []
+
+    def add(self, error):
+        """Adds an UnusableError."""
+        self.errors.append(error)
+
+    def check(self, used):
+        """Raises the first error where there is no image that was used."""
+        if not used and self.errors:
+            more = f" None of the {len(self.errors):,} images gives an embedding." if len(self.errors) > 1 else ""
+            raise ValueError(f"{self.errors[0]}{more}")
+
+    def counts(self):
+        """Returns how many of each kind, such as ", 3 without a face, 1 that cannot be used", or nothing."""
+        no_face = sum(error.reason is None for error in self.errors)
+        parts = [(no_face, "without a face"), (len(self.errors) - no_face, "that cannot be used")]
+        return "".join(f", {number:,} {what}" for number, what in parts if number)
+
+    def say(self):
+        """Prints the files, the first of each kind."""
+        for title, no_face in (("No face", True), ("Cannot be used", False)):
+            lines = [
+                str(error.path) if error.reason is None else f"{error.path}: {error.reason}"
+                for error in self.errors
+                if (error.reason is None) == no_face
+            ]
+            for line in _words.some(lines, _NAMED):
+                say(f"{title}: {line}")
+
+
+def images_in(path):
+    """The image files that a path means, in order of their names.
 
     Raises:
-        ValueError: Where it cannot be read, or shows no face to align; the message names the file.
+        ValueError: A folder without an image.
     """
-    try:
-        image = images.read_image(path)
-    except images.ImageError as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from error
-    if align:
-        face = alignment.align(image, size)
-        if face is None:
-            raise ValueError(f"No face was found in {path}.")
-        return face
-    if image.shape[:2] == tuple(size):
-        return image
-    from PIL import Image
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        return [path]
+    found = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in images.EXTENSIONS
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    )
+    if not found:
+        raise ValueError(f"{path} holds no image: {', '.join(images.EXTENSIONS)}.")
+    return found
 
-    height, width = size
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+def made_detector(text):
+    """The detector of --detector=package.module:name."""
+    module, colon, name = text.partition(":")
+    maker = getattr(importlib.import_module(module), name, None) if colon and module else None
+    if not callable(maker):
+        raise ValueError(
+            "--detector needs package.module:name, a callable without arguments that returns a detector. Received: "
+            f"{text}."
+        )
+    return maker()
+
+
+def say(text):
+    """Prints one line that no terminal breaks or colors, and of which no tab becomes spaces."""
+    print(_words.printable(text))  # noqa: T201  The command line speaks.

@@ -4,17 +4,18 @@ keras-margin align photographs faces
 keras-margin align photographs faces --size=112x96 --policy=centre --workers=8
 
 Killed, the same command goes on where it was. The photographs are never written to. faces/alignment.json lists the
-images with no face, with several, and those that cannot be read. Needs the `align` extra.
+images with no face, with several, and those that cannot be read; faces/alignment.html shows the first crops. Needs the
+`align` extra, and for HEIC the `heic` extra.
 """
 
 import argparse
-import importlib
 
 from rich.console import Console
 from rich.table import Table
 
 from keras_margin import alignment, progress
-from keras_margin.cli import _words
+from keras_margin.alignment import folder
+from keras_margin.cli import _photographs, _words
 
 _POLICIES = ("largest", "centre", "all", "skip")
 _NAMED = 10
@@ -57,6 +58,11 @@ def run(arguments):
     ):
         for line in _words.some(names, _NAMED):
             console.print(f"{title}: {line}", markup=False, highlight=False, soft_wrap=True)
+    if report.other_files:
+        console.print(
+            f"Files that are not images: {_words.printable(folder.counted(report.other_files))}", markup=False
+        )
+    console.print(f"Contact sheet: {_words.printable(arguments.out)}/alignment.html", markup=False, soft_wrap=True)
     console.print(f"All of them: {_words.printable(arguments.out)}/alignment.json", markup=False, soft_wrap=True)
 
 
@@ -81,14 +87,7 @@ def _detector(arguments):
         return alignment.MTCNNDetector(**settings) if settings else None
     if settings:
         raise ValueError(f"{', '.join(settings)} are MTCNN's. With --detector, let that callable choose its own.")
-    module, colon, name = arguments.detector.partition(":")
-    maker = getattr(importlib.import_module(module), name, None) if colon else None
-    if not callable(maker):
-        raise ValueError(
-            "--detector needs package.module:name, a callable without arguments that returns a detector. Received: "
-            f"{arguments.detector}."
-        )
-    return maker()
+    return _photographs.made_detector(arguments.detector)
 
 
 def _size(text):

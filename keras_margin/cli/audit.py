@@ -4,7 +4,8 @@ keras-margin audit CASIA-WebFace --against=lfw.bin --against=held-out --json=cas
 
 Ends with status 0 if the set is sound, and with 3 if it has images that cannot be read, identical images under two
 identities, images of an evaluation set, or red and blue that look swapped. Identical images of one person, identities
-with one image and odd sizes are said, and change the status only with --strict.
+with one image, several sizes and images that are turned by their EXIF tag are listed, and change the status only with
+--strict. A set of many sizes is said to look unaligned.
 """
 
 import os
@@ -17,6 +18,11 @@ from keras_margin.cli import _words
 
 UNSOUND = 3
 _NAMED = 5
+
+_UNALIGNED = (
+    "More than a tenth of the images differ in size from the others: they look unaligned. Networks for faces are "
+    "trained and measured on aligned crops: keras-margin align SOURCE OUT makes them."
+)
 
 
 def add_arguments(parser):
@@ -43,6 +49,8 @@ def run(arguments):
         table.add_row(name, f"{count:,}", "\n".join(_words.some(examples, _NAMED)), style=style)
     console = Console()
     console.print(table, markup=False)
+    if not found.looks_aligned:
+        console.print(_UNALIGNED, markup=False)
     unsound = bool(found.faults) or (arguments.strict and any(count for _, count, _, _ in rows))
     console.print(f"Not sound: {', '.join(found.faults) or 'see above'}." if unsound else "Sound.", markup=False)
     return UNSOUND if unsound else 0
@@ -75,6 +83,12 @@ def _rows(found):
         ("identical of one identity", len(found.within_identities), map(" = ".join, found.within_identities), False),
         ("identities with one image", len(found.single_image), found.single_image, False),
         ("sizes besides the commonest", max(0, len(found.sizes) - 1), sizes, False),
+        (
+            "turned upright by their EXIF tag",
+            len(found.turned),
+            [f"{name} (orientation {orientation})" for name, orientation in found.turned],
+            False,
+        ),
         ("grey among colour", found.grey if 0 < found.grey < found.num_images else 0, [], False),
         (
             "red and blue look swapped",

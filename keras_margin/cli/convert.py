@@ -1,13 +1,16 @@
 """Weights of insightface's PyTorch and ONNX files to Keras and TFLite, and back to PyTorch.
 
 keras-margin convert backbone.pth face.keras
-keras-margin convert w600k_r50.onnx face.tflite
+keras-margin convert w600k_r50.onnx face.tflite --samples=faces --pairs=lfw.bin
 keras-margin convert face.keras backbone.pth
 """
 
 import pathlib
 
 from rich.console import Console
+
+from keras_margin import progress
+from keras_margin.cli import _sets, _stages
 
 SOURCES = {".pth": "insightface", ".pt": "insightface", ".onnx": "insightface", ".keras": "keras"}
 TARGETS = (".keras", ".tflite", ".pth", ".pt")
@@ -26,6 +29,7 @@ def add_arguments(parser):
         default=None,
         help="pixels enter as (x - 127.5) / SCALE; default: insightface's 127.5",
     )
+    _sets.add_arguments(parser)
 
 
 def run(arguments):
@@ -36,15 +40,18 @@ def run(arguments):
             raise ValueError(f"The {what} must end in one of {', '.join(known)}. Received: {path}.")
     if source.suffix == ".keras" and (arguments.architecture or arguments.input_scale):
         raise ValueError(f"{source} says itself what it is: leave --architecture and --input_scale out.")
-    console = Console()
-    with console.status(f"reading {source}"):
-        model = _read(source, arguments)
-    from keras_margin import backbones
+    if target.suffix.lower() != ".tflite" and (arguments.samples or arguments.pairs):
+        raise ValueError(f"--samples and --pairs compare a .tflite file with its network. Received: {target}.")
+    with _stages.reported():
+        from keras_margin import backbones
 
-    embedder = getattr(model, "embedder", model)
-    console.print(f"{source}: {embedder.name}, {backbones.parameters(embedder)[1]:,} numbers")
-    with console.status(f"writing {target}"):
-        console.print(_WRITERS[target.suffix.lower()](model, target))
+        with progress.stage(f"Reading {source}"):
+            model = _read(source, arguments)
+        embedder = getattr(model, "embedder", model)
+        found = f"{source}: {embedder.name}, {backbones.parameters(embedder)[1]:,} numbers"
+        Console().print(found, markup=False, highlight=False, soft_wrap=True)
+        written = _WRITERS[target.suffix.lower()](model, target, arguments)
+    Console().print(written, markup=False, highlight=False, soft_wrap=True)
 
 
 def _read(source, arguments):
@@ -53,7 +60,7 @@ def _read(source, arguments):
     if source.suffix == ".keras":
         import keras
 
-        import keras_margin.model  # noqa: F401  Registers what a .keras file may hold.
+        import keras_margin.models  # noqa: F401  Registers what a .keras file may hold.
 
         return keras.saving.load_model(source)
     from keras_margin import convert
@@ -61,7 +68,7 @@ def _read(source, arguments):
     return convert.from_insightface(source, arguments.architecture, arguments.input_scale)
 
 
-def _write_keras(model, target):
+def _write_keras(model, target, _):
     from keras_margin import files
 
     with files.written_whole(target) as temporary:
@@ -69,13 +76,19 @@ def _write_keras(model, target):
     return f"{target}: {target.stat().st_size / 2**20:.1f} MiB"
 
 
-def _write_tflite(model, target):
+def _write_tflite(model, target, arguments):
     from keras_margin import export
 
-    return str(export.to_tflite(model, target))
+    network = export.embedder_of(model)
+    samples = _sets.faces(arguments.samples, network, arguments.most)
+    pairs, names = _sets.pairs(arguments.pairs, network, arguments.most)
+    options = export.Options(far=arguments.far)
+    with _sets.naming(names if samples is None else samples.names):
+        images = None if samples is None else samples.images
+        return str(export.to_tflite(model, target, samples=images, pairs=pairs, options=options))
 
 
-def _write_state_dict(model, target):
+def _write_state_dict(model, target, _):
     from keras_margin import convert
 
     convert.to_insightface(model, target)

@@ -6,7 +6,8 @@ keras-margin evaluate embeddings.npy lfw.bin
 
 MODEL: a Keras file, SavedModel folder, TFLite file, a run's folder; or embeddings made elsewhere, a .npy for one set
 or a folder with NAME.npy for each. DATA, perhaps as NAME=PATH: a .bin; a folder with pairs.txt or pairs.csv, of YTF,
-of IJB-B or IJB-C; a folder of identities, .rec or TFRecord; "orl"; a .npy of labels.
+of IJB-B or IJB-C; a folder of identities, .rec or TFRecord; "orl"; a .npy of labels. --protocol=labelled takes a
+folder as one of identities though it holds a list of pairs.
 
 Exit status: 0; 1 an error; 3 a requirement that is not met.
 """
@@ -16,11 +17,10 @@ import pathlib
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from keras_margin import data, embedders, files, protocols
-from keras_margin.evaluation.verification import FARS
+from keras_margin import data, embedders, files, progress, protocols
+from keras_margin.cli import _tables
+from keras_margin.cli._source import Source
 from keras_margin.protocols import checks, report
 
 NOT_MET = 3
@@ -29,7 +29,11 @@ NOT_MET = 3
 def add_arguments(parser):
     """The command's flags."""
     parser.add_argument("model", help="embedder, or embeddings in .npy")
-    parser.add_argument("data", nargs="+", help="PATH or NAME=PATH of a set")
+    parser.add_argument(
+        "data",
+        nargs="+",
+        help="PATH or NAME=PATH of a set; held_out: of a run's folder, the people it was not trained on",
+    )
     parser.add_argument(
         "--require", action="append", default=[], metavar="BOUND", help='"lfw.accuracy>=0.99"; repeatable'
     )
@@ -39,8 +43,17 @@ def add_arguments(parser):
         "--normalization", type=_normalization, help="MEAN/STD of a network that takes floats: 127.5/128"
     )
     parser.add_argument("--channels", choices=embedders.CHANNELS, help="what the network was trained on; default: RGB")
+    parser.add_argument(
+        "--protocol",
+        action="append",
+        default=[],
+        metavar="[NAME=]PROTOCOL",
+        help=f"{', '.join(protocols.FORMATS)}: of a set, or of all; default: by what is there",
+    )
     parser.add_argument("--fit", choices=("crop", "resize"), help="what to do with images of another size")
-    parser.add_argument("--far", type=_numbers, default=FARS, help="wanted FARs, by commas; default: 1e-1 to 1e-6")
+    parser.add_argument(
+        "--far", type=_numbers, default=None, help="wanted FARs, by commas; default: 1e-1 to 1e-6, where measurable"
+    )
     parser.add_argument("--resamples", type=int, default=None, help="of the bootstrap; 0 for no intervals")
     parser.add_argument("--folds", type=int, default=10, help="of a .bin: runs of consecutive pairs; default: 10")
     parser.add_argument("--no_detector_weights", action="store_true", help="images of a template count alike")
@@ -48,6 +61,7 @@ def add_arguments(parser):
     parser.add_argument("--no_checks", action="store_true", help="do not measure channels, normalisation and overlap")
     parser.add_argument("--strict", action="store_true", help="a warning of the checks is an error, before embedding")
     parser.add_argument("--embeddings", metavar="FOLDER", help="keep embeddings there as NAME.npy")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of the table")
     parser.add_argument("--out", help="JSON file; .md and .npz go beside it; default: MODEL.evaluation.json")
     parser.add_argument("--batch", type=int, default=64, help="images at a time")
     parser.add_argument("--seed", type=int, default=0, help="of drawn pairs and of the bootstrap")
@@ -56,26 +70,45 @@ def add_arguments(parser):
 def run(arguments):
     """Evaluates, prints and writes."""
     console, busy = Console(), Console(stderr=True)
-    named = dict(_named(text) for text in arguments.data)
+    with progress.bars(busy):
+        found, judged, out = _evaluate(arguments, busy)
+    if arguments.json:
+        _tables.show_json(found.as_dict(), console)
+    else:
+        _print(found, judged, console)
+    written = f"Written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.npz')}"
+    (busy if arguments.json else console).print(written, markup=False, highlight=False, soft_wrap=True)
+    if any(isinstance(each[1], ValueError) for each in judged):
+        raise next(each[1] for each in judged if isinstance(each[1], ValueError))
+    return 0 if all(each[0] for each in judged) else NOT_MET
+
+
+def _evaluate(arguments, busy):
+    """Returns (report, (whether it holds, error, sentence) of each bound, file), the report written."""
+    named = {name: _held_out(path, arguments.model) for name, path in map(_named, arguments.data)}
     if len(named) < len(arguments.data):
         raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
-    source = _Source(arguments)
+    chosen = _protocols(arguments.protocol, named)
+    with progress.stage(f"Opening {arguments.model}"):
+        source = Source(arguments)
     out = _out(arguments)
-    with _progress(busy) as progress:
-        progress.add_task("Opening the sets", total=None)
-        opened = {
-            name: protocols.open(path, image_size=source.image_size, fit=arguments.fit, name=name)
-            for name, path in named.items()
-        }
+    opened = {}
+    for name, path in named.items():
+        with progress.stage(f"Opening {name}"):
+            opened[name] = protocols.open(
+                path, image_size=source.image_size, fit=arguments.fit, name=name, protocol=chosen.get(name)
+            )
+        if name not in chosen:
+            _say_protocol(name, path, opened[name], busy)
     bounds = [report.Requirement.parse(text, list(opened)) for text in arguments.require]
     source.check_sets(opened)
-    findings = [] if arguments.no_checks else _checks(arguments, source, opened, busy)
+    findings = [] if arguments.no_checks else _checks(arguments, source, opened)
     _say(findings, busy)
     if arguments.strict and any(found["level"] == "warning" for found in findings):
         raise ValueError("The checks found something, and --strict was given. Nothing was measured.")
     sets, arrays = {}, {}
     for name, protocol in opened.items():
-        measured = _measure(arguments, source, protocol, busy)
+        measured = _measure(arguments, source, protocol)
         sets[name] = {
             "path": protocol.path,
             "protocol": protocol.title,
@@ -86,120 +119,70 @@ def run(arguments):
         }
         arrays |= {f"{name}/{what}": values for what, values in measured.arrays.items()}
     judged = [_judge(bound, sets) for bound in bounds]
-    found = report.Report(
-        source.described(), sets, findings, [{"text": each[2], "met": each[0]} for each in judged], arrays
-    )
+    requirements = [{"text": each[2], "met": each[0]} for each in judged]
+    found = report.Report(source.described(), sets, findings, requirements, arrays)
     found.write(out)
-    _print(found, judged, out, console)
-    if any(isinstance(each[1], ValueError) for each in judged):
-        raise next(each[1] for each in judged if isinstance(each[1], ValueError))
-    return 0 if all(each[0] for each in judged) else NOT_MET
+    return found, judged, out
 
 
-class _Source:
-    """Where embeddings come from: an embedder, or files of embeddings."""
-
-    def __init__(self, arguments):
-        self._arguments, self.embedder, self._files = arguments, None, None
-        path = pathlib.Path(arguments.model)
-        if path.suffix.lower() == ".npy" or (path.is_dir() and any(path.glob("*.npy"))):
-            unused = [name for name in ("flip", "normalization", "channels") if getattr(arguments, name)]
-            if unused or arguments.lengths:
-                raise ValueError(
-                    f"Embeddings are evaluated as they are. Received: {path} with --{(unused or ['lengths'])[0]}."
-                )
-            self._files = path
-        else:
-            with files.hushed():
-                self.embedder = embedders.open(path, normalization=arguments.normalization, channels=arguments.channels)
-            own = (self.embedder.contract or {}).get("embedding") or {}
-            if arguments.flip and own.get("flip_sum"):
-                raise ValueError(f"{path} adds the mirror image by itself: leave --flip={arguments.flip} out.")
-
-    @property
-    def image_size(self):
-        return None if self.embedder is None else self.embedder.image_size
-
-    def check_sets(self, opened):
-        if self._files is None or self._files.is_dir():
-            missing = [name for name in opened if self._files and not (self._files / f"{name}.npy").is_file()]
-            if missing:
-                raise ValueError(f"{self._files} must hold NAME.npy for each set. Received: no {missing[0]}.npy.")
-        elif len(opened) > 1:
+def _protocols(given, named):
+    """Returns the protocol of each set for which one was given."""
+    chosen = {}
+    for text in given:
+        name, equals, protocol = text.rpartition("=")
+        if protocol not in protocols.FORMATS or (equals and name not in named):
             raise ValueError(
-                f"One .npy has the embeddings of one set. Received: {self._files} and {len(opened)} sets. Pass a "
-                f"folder with {', '.join(f'{name}.npy' for name in opened)}."
+                f"--protocol takes one of {', '.join(protocols.FORMATS)}, for all sets or as NAME=PROTOCOL for one of "
+                f"{', '.join(named)}. Received: --protocol={text}."
             )
-
-    def embeddings(self, protocol, progress):
-        if self._files is None:
-            return protocols.embed(
-                self.embedder,
-                protocol,
-                flip=self._arguments.flip,
-                lengths=self._arguments.lengths,
-                batch_size=self._arguments.batch,
-                progress=progress,
-            )
-        path = self._files / f"{protocol.name}.npy" if self._files.is_dir() else self._files
-        try:
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{path} must hold one array of numbers, as np.save writes it. {error}") from error
-
-    def described(self):
-        if self.embedder is None:
-            return {"path": str(self._files), "kind": "embeddings"}
-        return {
-            "path": self.embedder.path,
-            "kind": self.embedder.kind,
-            "image_size": "x".join(map(str, self.embedder.image_size)),
-            "embedding_size": self.embedder.embedding_size,
-            "channels": self.embedder.channels,
-            "normalization": self.embedder.normalization,
-            "flip": self._arguments.flip,
-            "lengths": "the network's" if self._arguments.lengths else "unit",
-        }
+        chosen |= dict.fromkeys([name] if equals else named, protocol)
+    return chosen
 
 
-def _measure(arguments, source, protocol, busy):
+def _say_protocol(name, path, protocol, busy):
+    """Says by which protocol a folder is measured where there is a choice."""
+    others = protocols.choices(path)[1:]
+    if others:
+        text = f"{name}: {protocol.title}. To measure it otherwise: --protocol={name}={' or '.join(others)}."
+        busy.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _measure(arguments, source, protocol):
     settings = protocols.Settings(
-        far=tuple(arguments.far),
+        far=arguments.far,
         resamples=arguments.resamples,
         seed=arguments.seed,
         folds=arguments.folds,
         detector_weights=not arguments.no_detector_weights,
     )
-    with _progress(busy) as progress:
-        task = progress.add_task(f"Embedding {protocol.name}", total=protocol.num_images)
-        embeddings = source.embeddings(protocol, lambda count: progress.advance(task, count))
-        if arguments.embeddings:
-            folder = pathlib.Path(arguments.embeddings)
-            with files.written_whole(folder / f"{protocol.name}.npy") as temporary:
-                np.save(temporary, embeddings)
-        progress.update(task, description=f"Measuring {protocol.name}", total=None)
+    with progress.stage(f"Embedding {protocol.name}, {protocol.num_images:,} images"):
+        counted = progress.Progress("Embedded", f"images of {protocol.name}", protocol.num_images)
+        embeddings = source.embeddings(protocol, counted.add)
+    if arguments.embeddings:
+        folder = pathlib.Path(arguments.embeddings)
+        with files.written_whole(folder / f"{protocol.name}.npy") as temporary:
+            np.save(temporary, embeddings)
+    with progress.stage(f"Measuring {protocol.name}"):
         return protocol.measure(embeddings, settings)
 
 
-def _checks(arguments, source, opened, busy):
+def _checks(arguments, source, opened):
     """Findings as dicts, of each set and of each two."""
-    found = []
-    with _progress(busy) as progress:
-        task = progress.add_task("Checking", total=None)
-        prints = {}
-        for name, protocol in opened.items():
-            progress.update(task, description=f"Checking {name}")
-            if source.embedder is not None:
-                found += [(name, checks.check_channels(source.embedder, protocol, arguments.seed))]
-                found += [(name, checks.check_normalization(source.embedder, protocol, arguments.seed))]
-            if source.embedder is not None and (len(opened) > 1 or arguments.training):
+    found, prints = [], {}
+    if source.embedder is None:
+        return found
+    for name, protocol in opened.items():
+        with progress.stage(f"Checking {name}"):
+            found += [(name, checks.check_channels(source.embedder, protocol, arguments.seed))]
+            found += [(name, checks.check_normalization(source.embedder, protocol, arguments.seed))]
+            if len(opened) > 1 or arguments.training:
                 prints[name] = checks.prints(protocol.batches(arguments.batch))
-        names = list(prints)
-        for at, name in enumerate(names):
-            for other in names[at + 1 :]:
-                found.append((name, checks.check_overlap(prints[name], prints[other], (name, other))))
-        if arguments.training and prints:
-            progress.update(task, description=f"Reading {arguments.training}")
+    names = list(prints)
+    for at, name in enumerate(names):
+        for other in names[at + 1 :]:
+            found.append((name, checks.check_overlap(prints[name], prints[other], (name, other))))
+    if arguments.training and prints:
+        with progress.stage(f"Reading {arguments.training}"):
             found += _training(arguments, source, opened, prints)
     return [{"set": name, "check": each.check, "level": each.level, "text": each.text} for name, each in found]
 
@@ -223,20 +206,18 @@ def _judge(bound, sets):
     return holds, None, said
 
 
-def _print(found, judged, out, console):
+def _print(found, judged, console):
     header, rows = found.table()
-    table = Table(title=str(found.model["path"]), caption="± over folds; [95 % interval of the bootstrap]")
-    for column in header:
-        table.add_column(column, justify="left" if column == "" else "right")
+    caption = "± over folds; [95 % interval]"
+    table = _tables.Table(header, title=str(found.model["path"]), caption=caption)
     for row in rows:
-        table.add_row(*row)
-    console.print(table)
+        table.add(*row)
+    table.show(console)
     for name, each in found.sets.items():
-        for note in each["notes"]:
-            console.print(f"{name}: {note}", markup=False, highlight=False)
+        for note in (f"{each['protocol']}, {each['images']:,} images of {each['path']}.", *each["notes"]):
+            console.print(f"{name}: {note}", markup=False, highlight=False, soft_wrap=True)
     for holds, _, said in judged:
-        console.print(said, style=None if holds else "bold red", markup=False, highlight=False)
-    console.print(f"Written: {out}, {out.with_suffix('.md')}, {out.with_suffix('.npz')}", markup=False, soft_wrap=True)
+        console.print(said, style=None if holds else "bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(findings, busy):
@@ -265,6 +246,12 @@ def _named(text):
     return pathlib.Path(text).stem or text, text
 
 
+def _held_out(path, model):
+    """Returns the split file of a run's folder for "held_out", the people that the run was not trained on."""
+    split = pathlib.Path(model, "split.json")
+    return str(split) if path == "held_out" and split.is_file() else path
+
+
 def _normalization(text):
     try:
         mean, std = ([float(number) for number in part.split(",")] for part in text.split("/"))
@@ -278,10 +265,3 @@ def _numbers(text):
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"numbers by commas, received {text}") from None
-
-
-def _progress(busy):
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=busy,
-        transient=True,
-    )  # fmt: skip

@@ -1,46 +1,50 @@
-"""What an exported file says of itself. Needs neither TensorFlow nor LiteRT.
+"""The metadata of an exported file. Needs neither TensorFlow nor LiteRT.
 
 keras-margin inspect face.tflite
-keras-margin inspect savedmodel/ --json
+keras-margin inspect runs/latest --json
 """
 
 import json
 
-from rich.console import Console
-from rich.table import Table
-
 from keras_margin import contract
-from keras_margin.cli import _words
+from keras_margin.cli import _exported, _tables, _words
 
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("file", help=".tflite or .onnx file, or SavedModel folder")
-    parser.add_argument("--json", action="store_true", help="the whole contract as JSON")
+    parser.add_argument("file", help=".tflite or .onnx file, SavedModel folder, or a run's folder")
+    parser.add_argument("--json", action="store_true", help="all metadata as JSON")
 
 
 def run(arguments):
-    """Prints the contract."""
-    found = contract.read(arguments.file)
+    """Prints the metadata."""
+    file = _exported.file_with_metadata(arguments.file)
+    found = contract.read(file)
     if found is None:
         raise ValueError(
-            f"{arguments.file} carries no contract: it was not made by keras-margin, or lost its metadata on the way."
+            f"{file} carries no metadata of keras-margin: it was not exported by it, or lost them on the way."
         )
-    console = Console()
     if arguments.json:
-        text = json.dumps(found, indent=2, ensure_ascii=False)
-        console.print(_words.printable(text), markup=False, highlight=False, soft_wrap=True)
+        _tables.show_json(found)
         return
-    table = Table("", "", title=_words.printable(arguments.file), title_justify="left", show_header=False)
+    table = _tables.Table(["", ""], title=_words.printable(file), left=2, header=False)
     for name, text in rows(found):
-        table.add_row(name, _words.printable(text))
-    console.print(table, markup=False)
+        table.add(name, text)
+    table.show()
 
 
 def rows(found):
     """(name, text) of each line; what the file does not say is left out."""
-    lines = [(name, words(found[name])) for name, words in _WORDS.items() if found.get(name) is not None]
+    lines = [(name, _text(words, found[name])) for name, words in _WORDS.items() if found.get(name) is not None]
+    lines = [(name, f"{text}; {_words.basis(found)}" if name == "threshold" else text) for name, text in lines]
     return [line for line in lines if line[1]]
+
+
+def _text(words, value):
+    try:
+        return words(value)
+    except (AttributeError, KeyError, TypeError, ValueError):  # Of another version: what is there, as it is.
+        return json.dumps(value, ensure_ascii=False)
 
 
 def _image(image):
@@ -50,7 +54,8 @@ def _image(image):
 
 def _embedding(embedding):
     flip = ", mirror image added" if embedding.get("flip_sum") else ""
-    return f"{embedding['dtype']} x {embedding['size']}, unit length{flip}"
+    length = "unit length" if embedding.get("unit_length", True) else "not of unit length"
+    return f"{embedding['dtype']} x {embedding['size']}, {length}{flip}"
 
 
 def _alignment(alignment):
@@ -70,7 +75,7 @@ def _head(head):
 
 
 def _threshold(threshold):
-    return f"cosine >= {threshold['cosine']:.4f} for FAR {threshold['far']:g} (TAR {threshold['tar']:.2%})"
+    return f"cosine >= {threshold['cosine']:.4f}"
 
 
 def _accuracy(found):
@@ -90,6 +95,7 @@ _WORDS = {
     "alignment": _alignment,
     "quantize": str,
     "threshold": _threshold,
+    "no_threshold": str,
     "accuracy": _accuracy,
     "parity": _parity,
     "head": _head,

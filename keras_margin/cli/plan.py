@@ -3,12 +3,9 @@
 keras-margin plan --classes=10_000_000 --batch=1024 --gpus=8 --memory=80
 """
 
-import argparse
 import math
 
-from rich.console import Console
-from rich.table import Table
-
+from keras_margin.cli import _flags, _tables
 from keras_margin.ops import memory as estimates
 
 _GIB = 2**30
@@ -16,13 +13,14 @@ _GIB = 2**30
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("--classes", type=_count, required=True, help="number of classes; 1_000_000 is read too")
-    parser.add_argument("--batch", type=_count, default=512, help="images an update, over all devices")
-    parser.add_argument("--gpus", type=_count, default=1, help="devices")
-    parser.add_argument("--size", type=_count, default=512, help="embedding size")
+    parser.add_argument("--classes", type=_flags.count, required=True, help="number of classes; 1_000_000 is read too")
+    parser.add_argument("--batch", type=_flags.count, default=512, help="images an update, over all devices")
+    parser.add_argument("--gpus", type=_flags.count, default=1, help="devices")
+    parser.add_argument("--size", type=_flags.count, default=512, help="embedding size")
     parser.add_argument("--sample_rate", type=float, default=0.1, help="share of the classes a batch meets, if sampled")
     parser.add_argument("--memory", type=float, default=None, help="GiB of a device; default: this machine's")
     parser.add_argument("--slots", type=int, default=1, help="optimiser slots a weight: 1 SGD with momentum, 2 Adam")
+    parser.add_argument("--json", action="store_true", help="the table as JSON, in bytes")
 
 
 def run(arguments):
@@ -33,21 +31,27 @@ def run(arguments):
             f"Take --batch={arguments.gpus * -(-arguments.batch // arguments.gpus)}."
         )
     available = estimates.device_memory() if arguments.memory is None else arguments.memory * _GIB
-    table = Table(title=_title(arguments, available))
-    for column in ("head", "prototypes", "optimizer", "working", "total", "GFLOP", "fits"):
-        table.add_column(column, justify="left" if column == "head" else "right")
-    for name, memory, multiplications in rows(arguments):
-        sizes = [
-            f"{value / _GIB:,.2f}" for value in (memory.prototypes, memory.optimizer, memory.working, memory.total)
-        ]
-        # Something must be left for the backbone: a head that fills the device to the brim does not fit.
-        fits = "yes" if memory.total <= 0.9 * available else "no"
-        table.add_row(name, *sizes, f"{2 * multiplications / 1e9:,.0f}", fits)
-    console = Console()
-    console.print(table)
-    console.print(
+    about = (
         "GiB on each device; the backbone comes on top. Measured on TensorFlow's CPU build, a first guess elsewhere."
     )
+    columns = ["head", "prototypes", "optimizer", "working", "total", "GFLOP", "fits"]
+    table = _tables.Table(columns, title=_title(arguments, available), caption=about)
+    found = []
+    for name, memory, multiplications in rows(arguments):
+        sizes = {part: getattr(memory, part) for part in ("prototypes", "optimizer", "working", "total")}
+        # Something must be left for the backbone: a head that fills the device to the brim does not fit.
+        fits = memory.total <= 0.9 * available
+        found.append({"head": name, **sizes, "flop": 2 * multiplications, "fits": fits})
+        table.add(
+            name,
+            *(f"{size / _GIB:,.2f}" for size in sizes.values()),
+            f"{2 * multiplications / 1e9:,.0f}",
+            "yes" if fits else "no",
+        )
+    if arguments.json:
+        _tables.show_json({"available": available, "heads": found})
+    else:
+        table.show()
 
 
 def rows(arguments):
@@ -79,10 +83,3 @@ def _title(arguments, available):
         f"{arguments.classes:,} classes x {arguments.size}, batch {arguments.batch:,} over {devices} "
         f"of {available / _GIB:,.0f} GiB"
     )
-
-
-def _count(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"needs an int >= 1, received {text}")
-    return value

@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 from rich.console import Console
 
-from keras_margin import curves, evaluation, layers, plots, protocols
+from keras_margin import evaluation, plots, protocols
 
 # Length of an embedding, for heads whose logits depend on it.
 _NORM = 20.0
@@ -93,6 +93,8 @@ def _draw_training(inputs, arguments):
 
 
 def _draw_heads(inputs, arguments):
+    from keras_margin import curves, layers  # The other figures need no Keras.
+
     unknown = [name for name in inputs if name not in layers.HEADS]
     if unknown:
         raise ValueError(f"Heads are drawn by their names: {', '.join(layers.HEADS)}. Received: {unknown[0]}.")
@@ -179,9 +181,11 @@ def _intervals(entry):
 
 
 def _history(path):
-    """Rows of a run: its log.csv, or "history" of its report.json, lines of JSON, a CSV such as CSVLogger's."""
+    """Rows of a run: its log.csv and verification.csv, or "history" of its report.json; or of a .jsonl or .csv file."""
     if path.is_dir():
+        verified = path / "verification.csv"
         path = path / ("log.csv" if (path / "log.csv").exists() else "report.json")
+        return _history(path) + (_history(verified) if verified.exists() else [])
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".csv":
         return [

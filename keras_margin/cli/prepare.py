@@ -2,6 +2,7 @@
 
 keras-margin prepare CASIA-WebFace casia-shards --shards=64
 keras-margin prepare faces_emore emore-shards --seed=1 --strict
+keras-margin prepare faces_emore train-shards --split=split.json
 
 Killed, the same command goes on with the first shard that is not whole; casia-shards appears when everything is there.
 """
@@ -9,7 +10,7 @@ Killed, the same command goes on with the first shard that is not whole; casia-s
 from rich.console import Console
 
 from keras_margin import data, progress
-from keras_margin.cli import _words
+from keras_margin.cli import _splits, _words
 
 
 def add_arguments(parser):
@@ -21,12 +22,14 @@ def add_arguments(parser):
     parser.add_argument(
         "--strict", action="store_true", help="refuse images that cannot be read instead of leaving them out"
     )
+    _splits.add_arguments(parser, _splits.TRAINING)
 
 
 def run(arguments):
     """Prepares and says what was written."""
     with progress.bars():
-        data.prepare(arguments.source, arguments.out, arguments.shards, arguments.seed, arguments.strict)
+        source = _splits.open_part(arguments, arguments.strict)
+        data.prepare(source, arguments.out, arguments.shards, arguments.seed, arguments.strict)
         reader = data.open(arguments.out)
     Console().print(
         f"{_words.printable(arguments.out)}: {reader.num_images:,} images of {reader.num_classes:,} identities in "

@@ -2,20 +2,22 @@
 
 keras-margin recipes                       a table of all
 keras-margin recipes arcface_casia_r50     every key of one, as --set takes them
+keras-margin recipes --json                all keys of all
 """
 
 import dataclasses
 
 from rich.console import Console
-from rich.table import Table
 
 from keras_margin import recipes
+from keras_margin.cli import _tables
 
 
 def add_arguments(parser):
     """The command's flags."""
     parser.add_argument("name", nargs="?", help="a recipe, or a run's recipe.json; default: all")
     parser.add_argument("--set", action="append", default=[], help="key=value to change before it is shown")
+    parser.add_argument("--json", action="store_true", help="every key as JSON, of one recipe or of all")
 
 
 def run(arguments):
@@ -23,13 +25,16 @@ def run(arguments):
     console = Console()
     if arguments.name:
         recipe = recipes.with_settings(recipes.get(arguments.name), arguments.set)
+        if arguments.json:
+            return _tables.show_json(recipes.to_json(recipe), console)
         for line in lines(recipe):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
-        return
+        return None
     if arguments.set:
         raise ValueError("--set changes one recipe. Name it: keras-margin recipes NAME --set key=value.")
-    console.print(table(recipes.RECIPES.values()))
-    console.print("keras-margin train --recipe NAME [--set key=value ...]; keras-margin recipes NAME shows its keys.")
+    if arguments.json:
+        return _tables.show_json([recipes.to_json(recipe) for recipe in recipes.RECIPES.values()], console)
+    return table(recipes.RECIPES.values()).show(console)
 
 
 def lines(recipe):
@@ -51,24 +56,21 @@ def _text(value):
 
 def table(found):
     """A row a recipe."""
-    table = Table()
-    for column in ("recipe", "head", "backbone"):
-        table.add_column(column)
-    for column in ("batch", "updates", "rate"):
-        table.add_column(column, justify="right")
-    table.add_column("decay")
+    about = "keras-margin train --recipe NAME [--set key=value ...]; keras-margin recipes NAME shows its keys."
+    table = _tables.Table(["recipe", "head", "backbone", "decay", "batch", "updates", "rate"], caption=about, left=4)
     for recipe in found:
         decay = f"/10 at {', '.join(f'{step:,}' for step in recipe.decay_steps)}" if recipe.decay_steps else "cosine"
         numbers = " ".join(f"{name}={value:g}" for name, value in recipe.head_options)
-        added = [name for name, _ in recipe.regularizers] + ([f"IAM {recipe.iam_beta:g}"] if recipe.iam_beta else [])
-        head = " + ".join([f"{recipe.head} {numbers}".strip(), *added])
-        table.add_row(
+        added = [name for name, _ in recipe.auxiliary_losses] + (
+            [f"IAM {recipe.iam_beta:g}"] if recipe.iam_beta else []
+        )
+        table.add(
             recipe.name,
-            head,
+            " + ".join([f"{recipe.head} {numbers}".strip(), *added]),
             recipe.backbone,
+            recipe.decay or decay,
             str(recipe.batch_size),
             f"{recipe.steps:,}",
             f"{recipe.learning_rate:g}",
-            recipe.decay or decay,
         )
     return table

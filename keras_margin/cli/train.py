@@ -1,9 +1,10 @@
-"""Trains an embedding by a recipe, measures it on people it never met, and exports it.
+"""Trains an embedding by a recipe, measures it on held-out people, and exports it.
 
 keras-margin train                                            the embedded ORL faces, minutes
 keras-margin train --data_dir CASIA-WebFace --out runs/casia --replicas 4
 keras-margin train --recipe orl_demo --set head.margin=0.4 --set learning_rate=1e-3
 keras-margin train --data_dir ms1m --verify lfw.bin --verify agedb_30.bin --strategy multiworker
+keras-margin train --data_dir faces --backbone mypackage.networks:small
 
 Killed at any moment, the same command goes on from the last checkpoint, in OUT.partial, which is OUT when it is done.
 """
@@ -14,10 +15,9 @@ import os
 import sys
 
 from rich.console import Console
-from rich.table import Table
 
 from keras_margin import files
-from keras_margin.cli import _cpu, _flags
+from keras_margin.cli import _cpu, _flags, _tables
 
 _TIMES = "KERAS_MARGIN_TIMES_STARTED_AGAIN"
 
@@ -53,7 +53,7 @@ def run(arguments):
 
 
 def again(error):
-    """Starts this process anew in its own place, to wait for the worker that is gone; not without end.
+    """Starts this process again in its own place, to wait for the worker that is gone; at most ten times.
 
     Raises:
         ConnectionError: `error`, after ten times.
@@ -84,13 +84,43 @@ def interrupted(out):
     return "interrupted; nothing was written."
 
 
-def chosen_recipe(arguments):
-    """The recipe that the flags name, with what they change."""
+# A set of fewer people or images is a small one: the papers' recipes are for ten thousand people and more.
+FEW_PEOPLE, FEW_IMAGES, MODEST_BATCH = 1_000, 20_000, 64
+
+
+def is_small(reader):
+    """Whether a set is too small for the papers' recipes."""
+    return reader.num_classes < FEW_PEOPLE or reader.num_images < FEW_IMAGES
+
+
+def suggestion(recipe, reader):
+    """A sentence where a recipe for large sets was named for a small one; "" otherwise."""
+    if recipe.batch_size <= MODEST_BATCH or not is_small(reader):
+        return ""
+    return (
+        f"{recipe.name} is made for ten thousand people and more (batch {recipe.batch_size}, {recipe.backbone}); the "
+        f"set has {reader.num_classes} people and {reader.num_images} images. --recipe=arcface_small is made for such "
+        "sets."
+    )
+
+
+def chosen_recipe(arguments, reader=None):
+    """The recipe that the flags name, with what they change.
+
+    Args:
+        arguments: The flags of `_flags.TRAIN` as attributes.
+        reader: The training data, by whose size a recipe is chosen where none is named; None if not known yet.
+    """
     import tensorflow as tf
 
     from keras_margin import recipes
 
-    recipe = recipes.get(arguments.recipe or ("arcface_casia_r50" if arguments.data_dir else "orl_demo"))
+    default = (
+        ("arcface_small" if reader is not None and is_small(reader) else "arcface_casia_r50")
+        if arguments.data_dir
+        else "orl_demo"
+    )
+    recipe = recipes.get(arguments.recipe or default)
     settings = [
         f"{name}={getattr(arguments, name)}"
         for name in ("steps", "head", "backbone", "iam_beta", "batch_size")
@@ -116,17 +146,13 @@ def train(arguments, console):
         KeyboardInterrupt: On SIGINT and SIGTERM, after a checkpoint.
         ValueError, OSError, ImportError, tf.errors.OpError: What cannot be.
     """
-    from keras_margin import data, experiment, training
+    from keras_margin import experiment, training
 
-    recipe = chosen_recipe(arguments)
-    if arguments.strategy == "multiworker":
-        # The collectives of several workers want to be there before anything else computes.
-        training.make_strategy(arguments.replicas, arguments.strategy)
+    # Devices are split, and the collectives of several workers made, before anything computes: a look at sizes does.
+    training.make_strategy(arguments.replicas, arguments.strategy)
     if arguments.data_dir is None:
         say(console, "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
-    reader = data.open(arguments.data_dir, image_size=recipe.image_size, strict=arguments.strict)
-    if arguments.data_dir is not None:
-        say(console, f"Data: {arguments.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
+    recipe, reader = _recipe_and_reader(arguments, console)
     with training.interruptible():
         outcome = experiment.run(
             recipe,
@@ -147,9 +173,52 @@ def train(arguments, console):
                 restart=arguments.restart,
             ),
             console=console,
+            source="orl" if arguments.data_dir is None else os.path.abspath(arguments.data_dir),
         )
     show(console, recipe, arguments.seed, outcome)
     return outcome
+
+
+def _recipe_and_reader(arguments, console):
+    """The recipe and the training data, each of which may decide on the other."""
+    from keras_margin import data
+
+    def opened(recipe):
+        return data.open(arguments.data_dir, image_size=recipe.image_size, strict=arguments.strict)
+
+    recipe = chosen_recipe(arguments)
+    reader = opened(recipe)
+    if arguments.data_dir is None:
+        return recipe, reader
+    say(console, f"Data: {arguments.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
+    if not arguments.recipe:
+        first, recipe = recipe, chosen_recipe(arguments, reader)
+        reader = reader if recipe.image_size == first.image_size else opened(recipe)
+        say(console, f"Recipe: {recipe.name}, chosen by the size of the set; --recipe names another one.")
+    elif hint := suggestion(recipe, reader):
+        say(console, hint)
+    if sentence := unaligned(reader):
+        say(console, f"WARNING: {sentence}")
+    return recipe, reader
+
+
+def unaligned(reader):
+    """Returns a sentence where the set's images have many sizes, as unaligned photographs do; "" otherwise.
+
+    Args:
+        reader: From keras_margin.data.open.
+    """
+    from keras_margin import data
+
+    sizes = data.stored_sizes(reader)
+    if data.looks_aligned(sizes):
+        return ""
+    (height, width), (last_height, last_width) = min(sizes), max(sizes)
+    return (
+        f"The images do not look aligned: {len(sizes)} sizes among {sum(sizes.values())} of them, such as "
+        f"{width}x{height} and {last_width}x{last_height} (width x height). They are stretched to "
+        f"{reader.image_size[1]}x{reader.image_size[0]}. `keras-margin align` crops faces as the recipes expect them."
+    )
 
 
 def say(console, text):
@@ -165,19 +234,22 @@ def show(console, recipe, seed, outcome):
         say(console, f"This worker's part is done ({outcome.seconds:.0f} s); the first one measures and exports.")
         return
     run = f"{recipe.steps} steps of {recipe.batch_size}, seed {seed}"
-    table = Table(title=f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}", title_justify="left")
-    for column in ("people", "embedder"):
-        table.add_column(column)
-    for column in ("rank-1", "EER", "10-fold accuracy"):
-        table.add_column(column, justify="right")
+    title = f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}"
+    table = _tables.Table(["people", "embedder", "rank-1", "EER", "10-fold accuracy"], title=title, left=2)
     for measure in outcome.measures:
-        table.add_row(
+        table.add(
             measure.protocol,
             measure.embedder,
             "" if measure.rank_1 is None else f"{measure.rank_1:.3f}",
             f"{measure.eer:.1%}",
             "" if measure.ten_fold is None else f"{measure.ten_fold:.3f} ± {measure.ten_fold_std:.3f}",
         )
-    console.print(table)
-    say(console, export.as_table(outcome.reports))
+    table.show(console)
+    if outcome.verdict:
+        console.print(outcome.verdict, style="bold yellow", soft_wrap=True, markup=False, highlight=False)
+    header, rows = export.as_rows(outcome.reports)
+    exported = _tables.Table(header, left=2)
+    for row in rows:
+        exported.add(*row)
+    exported.show(console)
     say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")

@@ -8,6 +8,7 @@ here.
 import numpy as np
 
 from keras_margin.convert import _parts
+from keras_margin.messages import install_hint
 
 # Kinds of ours that an operator of the graph may be.
 _OPERATORS = {
@@ -59,7 +60,7 @@ def _graph(path):
         from google.protobuf.message import DecodeError
         from onnx import numpy_helper
     except ImportError as error:
-        raise ImportError('Reading ONNX needs the package onnx: pip install "keras-margin[onnx]".') from error
+        raise ImportError(f"Reading ONNX needs the package onnx: {install_hint('onnx')}.") from error
     try:
         graph = onnx.load(path).graph
     except DecodeError as error:

@@ -6,12 +6,22 @@ A format is a module with two functions: `recognises(path)`, which answers at a 
 
 import os
 
-from keras_margin.data import _shards, digits, folder, glyphs, orl, recordio, tfrecord
+from keras_margin.data import _contents, _shards, digits, folder, glyphs, orl, recordio, tfrecord
+from keras_margin.data._array_reader import ArrayReader
+from keras_margin.data._labels import relabel
+from keras_margin.data._sizes import looks_aligned, stored_sizes
 from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
-from keras_margin.data.reader import ArrayReader, Reader
+from keras_margin.data.reader import Reader
 from keras_margin.data.recordio import RecordIOReader
-from keras_margin.data.splits import identity_disjoint_split, per_identity_split
+from keras_margin.data.splits import (
+    Split,
+    draw_split,
+    identity_disjoint_split,
+    per_identity_split,
+    read_split,
+    write_split,
+)
 from keras_margin.data.tfrecord import TFRecordReader
 
 __all__ = [
@@ -20,13 +30,20 @@ __all__ = [
     "FolderReader",
     "Reader",
     "RecordIOReader",
+    "Split",
     "TFRecordReader",
+    "draw_split",
     "identity_disjoint_split",
     "load_bin",
+    "looks_aligned",
     "open",
     "per_identity_split",
     "prepare",
+    "read_split",
+    "relabel",
+    "stored_sizes",
     "write_bin",
+    "write_split",
 ]
 
 # The first that recognises a path opens it.
@@ -47,7 +64,7 @@ _SETS = (
 # What is no set, but close to one.
 _OTHER_FILES = {
     ".tfrecord": "Pass the directory that holds all shards and their index.json.",
-    ".bin": "A verification .bin is loaded by keras_margin.data.load_bin(path).",
+    ".bin": _contents.HINTS[".bin"],
     ".idx": "The images are in the .rec file beside it: pass that.",
 }
 
@@ -67,6 +84,8 @@ def open(path=None, *, image_size=None, strict=False):
     - Any other directory: a folder of identities, `root/identity/*.{jpg,jpeg,png,bmp}`, with file names in any case.
       The classes are the directories in the order of their names, compared character by character ("10" is before
       "2"), and so are the images in each. Hidden files and directories do not count; links are followed.
+
+    Images come out upright: the orientation that a camera notes in EXIF is applied, as everywhere in this library.
 
     A set is checked when it is opened: of a folder the first and last bytes of each file are looked at, and a file
     that they leave in doubt is decoded; of a .rec file every record's header is read; of TFRecord the sizes of the
@@ -109,8 +128,9 @@ def open(path=None, *, image_size=None, strict=False):
         raise FileNotFoundError(
             f"open() needs a directory that exists. Received: path={path!r}, where there is nothing. Pass {_SETS}."
         )
-    mend = _OTHER_FILES.get(os.path.splitext(path)[1].lower(), f"Pass {_SETS}.")
-    raise NotADirectoryError(f"open() needs a set of labelled images. Received: path={path!r}, which is a file. {mend}")
+    extension = os.path.splitext(path)[1].lower()
+    hint = _OTHER_FILES.get(extension) or f"{_contents.HINTS.get(extension, '')} Pass {_SETS}.".lstrip()
+    raise NotADirectoryError(f"open() needs a set of labelled images. Received: path={path!r}, which is a file. {hint}")
 
 
 def prepare(source, out, shards=16, seed=0, strict=False):

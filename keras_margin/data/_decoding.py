@@ -1,5 +1,7 @@
 """From the bytes of an image file to pixels of one size, in TensorFlow, and never more of them than fit into memory."""
 
+from keras_margin import exif
+
 # No face is larger, and no file's word for it is taken: a batch of them must fit into memory.
 LARGEST_SIDE = 8192
 
@@ -12,8 +14,8 @@ LOOKED_AT = LARGEST_PIXELS // 1032
 def decode_image(contents):
     """Decodes the bytes of a JPEG, PNG or BMP file, in a TensorFlow graph or eagerly.
 
-    Grey, palette and CMYK images become RGB, 16-bit ones keep their high byte, alpha is dropped. The orientation
-    a camera notes in EXIF is not applied.
+    Grey, palette and CMYK images become RGB, 16-bit ones keep their high byte, alpha is dropped. The image is as it is
+    stored: `turn_image` turns it upright.
 
     Args:
         contents: String tensor, (), the file.
@@ -66,6 +68,27 @@ def decode_small(contents, image_size):
     contents = tf.strings.substr(contents, 0, length)
     image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (*image_size, 3))
+
+
+def turn_image(image, orientation):
+    """Turns a decoded image upright, in a TensorFlow graph or eagerly.
+
+    Args:
+        image: uint8 tensor (height, width, 3), as it is stored.
+        orientation: Integer tensor (), in [1, 8], from `exif.orientation`.
+
+    Returns:
+        uint8 tensor (height, width, 3) for an orientation up to 4, otherwise (width, height, 3).
+    """
+    import tensorflow as tf
+
+    def turned():
+        transposed, down, across = exif.parts(orientation)
+        upright = tf.cond(transposed, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+        upright = tf.cond(down, lambda: tf.reverse(upright, [0]), lambda: upright)
+        return tf.cond(across, lambda: tf.reverse(upright, [1]), lambda: upright)
+
+    return tf.ensure_shape(tf.cond(orientation > exif.UPRIGHT, turned, lambda: image), (None, None, 3))
 
 
 def announced_size(contents):

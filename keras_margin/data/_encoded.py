@@ -6,7 +6,8 @@ import logging
 
 import numpy as np
 
-from keras_margin.data import _changes
+from keras_margin import exif
+from keras_margin.data import _changes, _pillow
 from keras_margin.data._batching import CHUNK_SIZE
 from keras_margin.data._decoding import (
     LARGEST_PIXELS,
@@ -15,6 +16,7 @@ from keras_margin.data._decoding import (
     decode_image,
     decode_small,
     resize_image,
+    turn_image,
 )
 from keras_margin.data.reader import Reader
 
@@ -30,7 +32,16 @@ class UnreadableError(Exception):
 class EncodedReader(Reader):
     """A reader of JPEG, PNG or BMP files, wherever their bytes are; none is in memory before its turn.
 
-    A format subclasses this with `name_of`, `encoded` and `_select` of Reader and the hooks below.
+    A format subclasses this with `name_of`, `encoded` and `_select` of Reader and the hooks below. Images come out
+    upright, by their files' EXIF orientation. A format whose handles are the files' own bytes turns them by `upright`;
+    one whose handles are anything else passes `orientations`.
+
+    Args:
+        labels, label_names, image_size: See `Reader`.
+        strict: Whether to refuse what is otherwise replaced with a warning.
+        unreadable: Names of the images that were left out.
+        orientations: EXIF orientation of every image, an integer array (num_images,); None where all are upright, or
+            will be.
 
     Attributes:
         unreadable: Tuple of str, the images that were left out when the set was opened; they are not counted in
@@ -40,10 +51,11 @@ class EncodedReader(Reader):
             its own label.
     """
 
-    def __init__(self, labels, label_names, image_size, strict=False, unreadable=()):
+    def __init__(self, labels, label_names, image_size, strict=False, unreadable=(), orientations=None):
         super().__init__(labels, label_names, image_size)
         self.unreadable = tuple(unreadable)
         self._strict = strict
+        self._orientations = orientations
         self._replaced = {}
 
     @property
@@ -67,30 +79,34 @@ class EncodedReader(Reader):
 
         handles = self._handles()
         labels = tf.constant(self.labels)
-
-        def load(handle, *mirrored):
-            return _changes.mirror_if(resize_image(decode_image(self._contents(handle)), self.image_size), *mirrored)
-
-        def load_small(handle, *mirrored):
-            return _changes.mirror_if(decode_small(self._contents(handle), self.image_size), *mirrored)
+        # Where no image is turned, nothing asks for it: the question alone takes a twentieth of a small image's time.
+        turns = self._orientations is not None and (self._orientations != exif.UPRIGHT).any()
+        orientations = tf.constant(self._orientations, tf.int32) if turns else None
+        load, load_small = self._graph_decoders(turns)
 
         def load_carefully(numbers, *mirrored):
             images, numbers = tf.numpy_function(self._load_carefully, [numbers], (tf.uint8, tf.int64))
             images = _changes.mirror_some(tf.ensure_shape(images, (None, *self.image_size, 3)), *mirrored)
             return images, tf.ensure_shape(numbers, (None,))
 
-        def loaded(files, load):
-            # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
-            nothing = tf.data.Dataset.from_tensors(tf.zeros((0, *self.image_size, 3), tf.uint8))
-            images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
-            return images.get_single_element()
-
         def load_chunk(numbers, *mirrored):
-            files = tf.data.Dataset.from_tensor_slices((handles(numbers), *mirrored))
+            turned = (tf.gather(orientations, numbers),) if turns else ()
+            files = tf.data.Dataset.from_tensor_slices((handles(numbers), *turned, *mirrored))
+
+            def small():
+                if not turns:
+                    return _loaded(files, load_small, self.image_size)
+                upright = tf.reduce_all(tf.equal(*turned, exif.UPRIGHT))
+                size = self.image_size
+                return tf.cond(upright, lambda: _loaded(files, load_small, size), lambda: _no_images(size))
+
             # One after the other, until all are there: each takes more images than the one before, and is slower.
-            ways = [lambda: (loaded(files, load), numbers), lambda: load_carefully(numbers, *mirrored)]
+            ways = [
+                lambda: (_loaded(files, load, self.image_size), numbers),
+                lambda: load_carefully(numbers, *mirrored),
+            ]
             if most_are_small:
-                ways.insert(0, lambda: (loaded(files, load_small), numbers))
+                ways.insert(0, lambda: (small(), numbers))
             images, found = ways[0]()
             for way in ways[1:]:
                 complete = tf.equal(tf.shape(images)[0], tf.size(numbers))
@@ -99,6 +115,26 @@ class EncodedReader(Reader):
 
         most_are_small = self._starts_small()
         return load_chunk
+
+    def _graph_decoders(self, turns):
+        """(load, load_small) for a graph: functions of a handle, of an EXIF orientation if `turns`, of a bool or not.
+
+        They give an image of the reader's size; the bool says whether it is mirrored. The second takes upright images
+        that `decode_small` takes.
+        """
+
+        def load(handle, *changes):
+            image = decode_image(self._contents(handle))
+            if turns:
+                orientation, *changes = changes
+                image = turn_image(image, orientation)
+            return _changes.mirror_if(resize_image(image, self.image_size), *changes)
+
+        def load_small(handle, *changes):
+            mirrored = changes[1:] if turns else changes
+            return _changes.mirror_if(decode_small(self._contents(handle), self.image_size), *mirrored)
+
+        return load, load_small
 
     def _starts_small(self):
         """Whether the first image is of those that `decode_small` takes, so that most others are too."""
@@ -152,31 +188,78 @@ def _as_it_is(*values):
     return values
 
 
+def _no_images(image_size):
+    import tensorflow as tf
+
+    return tf.zeros((0, *image_size, 3), tf.uint8)
+
+
+def _loaded(files, load, image_size):
+    """The images of a data set of at most CHUNK_SIZE files, less those that cannot be decoded."""
+    import tensorflow as tf
+
+    # A graph cannot catch the error of a decoder, but a data set can drop the element that raised it.
+    nothing = tf.data.Dataset.from_tensors(_no_images(image_size))
+    images = files.map(load).ignore_errors().batch(CHUNK_SIZE).concatenate(nothing).take(1)
+    return images.get_single_element()
+
+
 def decode(contents):
-    """Decodes an image outside a graph.
+    """Decodes an image outside a graph, and turns it upright by its EXIF orientation.
 
     Args:
         contents: bytes of a JPEG, PNG or BMP file.
 
     Returns:
-        uint8 RGB tensor (height, width, 3).
+        uint8 RGB tensor (height, width, 3); an array where TensorFlow is not installed and Pillow decodes.
 
     Raises:
         UnreadableError: If it cannot be decoded.
     """
-    import tensorflow as tf
-
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return _decode_by_pillow(contents)
     try:
         with tf.device("CPU:0"):
             height, width = announced_size(contents).numpy().tolist()
             if height * width > LARGEST_PIXELS:
                 raise UnreadableError(f"it has {height:,} x {width:,} pixels, more than {LARGEST_PIXELS:,}")
-            return decode_image(contents)
+            image = decode_image(contents)
+            orientation = exif.orientation(contents)
+            return image if orientation == exif.UPRIGHT else tf.constant(exif.turn(image.numpy(), orientation))
     except (tf.errors.OpError, ValueError) as error:
         message = getattr(error, "message", str(error))
         # TensorFlow writes: {{function_node ...}} the reason [Op:DecodeJpeg]
         reason = message.rpartition("}} ")[2].partition("\n")[0].partition(" [Op:")[0]
         raise UnreadableError(reason.rstrip(".")) from None
+
+
+def _decode_by_pillow(contents):
+    try:
+        return exif.turn(_pillow.decode(contents), exif.orientation(contents))
+    except ValueError as error:
+        raise UnreadableError(str(error).rstrip(".")) from None
+
+
+def upright(contents):
+    """Returns an image file that needs no turning.
+
+    Args:
+        contents: bytes of a JPEG, PNG or BMP file.
+
+    Returns:
+        `contents`, or, where their EXIF orientation is not upright, the bytes of a PNG of the turned image.
+
+    Raises:
+        UnreadableError: If an image that must be turned cannot be decoded.
+    """
+    if exif.orientation(contents) == exif.UPRIGHT:
+        return contents
+    import tensorflow as tf
+
+    with tf.device("CPU:0"):
+        return tf.io.encode_png(decode(contents)).numpy()
 
 
 def leave_out(what, names, strict, count=None):

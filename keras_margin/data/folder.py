@@ -9,6 +9,8 @@ import struct
 
 import numpy as np
 
+from keras_margin import exif
+from keras_margin.data import _contents
 from keras_margin.data._encoded import EncodedReader, UnreadableError, decode, leave_out
 from keras_margin.data.reader import check_image_size
 from keras_margin.progress import Progress
@@ -18,6 +20,9 @@ DEFAULT_IMAGE_SIZE = (112, 112)
 
 _LAYOUT = "The layout is root/identity/image.jpg: one directory per person."
 _MAX_NAMED = 20
+
+# Bytes that are read of every file: most JPEG files have their whole header, EXIF too, in one page of the disk's cache.
+_HEAD = 4096
 
 _logger = logging.getLogger("keras_margin.data")
 
@@ -30,8 +35,8 @@ class FolderReader(EncodedReader):
         unreadable, replaced: See `EncodedReader`; the names are paths.
     """
 
-    def __init__(self, paths, labels, label_names, image_size, strict=False, unreadable=()):
-        super().__init__(labels, label_names, image_size, strict, unreadable)
+    def __init__(self, paths, labels, label_names, image_size, strict=False, unreadable=(), orientations=None):
+        super().__init__(labels, label_names, image_size, strict, unreadable, orientations)
         self.paths = tuple(paths)
 
     def name_of(self, number):
@@ -52,7 +57,9 @@ class FolderReader(EncodedReader):
         return tf.io.read_file(handle)
 
     def _select(self, indices, labels, label_names):
-        return type(self)([self.paths[i] for i in indices], labels, label_names, self.image_size, self._strict)
+        paths = [self.paths[i] for i in indices]
+        orientations = None if self._orientations is None else self._orientations[indices]
+        return type(self)(paths, labels, label_names, self.image_size, self._strict, orientations=orientations)
 
 
 def recognises(path):
@@ -83,7 +90,7 @@ def open_reader(path, image_size=None, strict=False):
         leave_out(f"images directly in {root}, which belong to no identity", stray, strict)
 
     paths = [path for files in identities.values() for path in files]
-    bad = dict(_check_files(paths, strict))
+    bad, turned = _check_files(paths, strict)
     if bad:
         leave_out("images that cannot be read", [f"{path} ({reason})" for path, reason in bad.items()], strict)
     identities = {name: [path for path in files if path not in bad] for name, files in identities.items()}
@@ -99,7 +106,8 @@ def open_reader(path, image_size=None, strict=False):
 
     labels = [label for label, files in enumerate(identities.values()) for _ in files]
     paths = [path for files in identities.values() for path in files]
-    return FolderReader(paths, labels, identities, image_size, strict, unreadable=bad)
+    orientations = np.array([turned.get(path, exif.UPRIGHT) for path in paths], np.uint8) if turned else None
+    return FolderReader(paths, labels, identities, image_size, strict, bad, orientations)
 
 
 def _list_identities(root):
@@ -157,61 +165,74 @@ def _check_layout(root, identities, stray):
             f"A folder of identities has its images one level down. Received: {root}, with {len(stray):,} images "
             f"directly in it, such as {os.path.basename(stray[0])}, and none in its directories. {_LAYOUT}"
         )
-    if not identities:
+    found, hint = _contents.described(root)
+    if found is None and not identities:
         raise ValueError(f"A folder of identities needs images. Received: {root}, which is empty. {_LAYOUT}")
     deeper = (os.path.join(root, name) for name in identities)
     deeper = next((path for path in deeper if any(_list_identities(path)[0].values())), None)
-    mend = f"Did you mean {deeper}?" if deeper else _LAYOUT
+    if deeper:
+        hint = f"Did you mean {deeper}?"
     raise ValueError(
         f"A folder of identities needs images {_listed_extensions()}. Received: {root}, with {len(identities):,} "
-        f"directories and no image in them. {mend}"
+        f"directories and no image in them. Its files: {found or 'none'}. {hint or _LAYOUT}"
     )
 
 
 def _check_files(paths, strict):
-    """Yields (path, reason) for every unreadable file, the first only if `strict`; logs the progress.
+    """Looks at every file; logs the progress.
 
     The files' first and last bytes are looked at, and a file is decoded only if those leave a doubt.
+
+    Returns:
+        ({path: reason} of the unreadable files, the first only if `strict`; {path: EXIF orientation} of the files that
+        are not upright).
     """
+    bad, turned = {}, {}
     progress = Progress("Checked", "images", len(paths))
     # Threads do not hurt on a local disk, and on a network's they hide its latency, which would else add up to hours.
     with concurrent.futures.ThreadPoolExecutor(8) as executor:
         for start in range(0, len(paths), 4096):
             chunk = paths[start : start + 4096]
             parts = (chunk[first : first + 512] for first in range(0, len(chunk), 512))
-            found = list(itertools.chain.from_iterable(executor.map(_check_some, parts)))
-            yield from found[:1] if strict else found
-            if found and strict:
-                return
+            for path, reason, orientation in itertools.chain.from_iterable(executor.map(_check_some, parts)):
+                if reason is not None:
+                    bad[path] = reason
+                    if strict:
+                        return bad, turned
+                else:
+                    turned[path] = orientation
             progress.at(start + len(chunk))
+    return bad, turned
 
 
 def _check_some(paths):
-    checks = ((path, _unreadable_reason(path)) for path in paths)
-    return [(path, reason) for path, reason in checks if reason]
+    """[(path, reason or None, orientation)] of the files that are unreadable or not upright."""
+    checks = ((path, *_check_file(path)) for path in paths)
+    return [(path, reason, turned) for path, reason, turned in checks if reason or turned != exif.UPRIGHT]
 
 
-def _unreadable_reason(path):
-    """Why an image file cannot be read, or None."""
+def _check_file(path):
+    """(why an image file cannot be read, or None; its EXIF orientation)."""
     try:
         with open(path, "rb", buffering=0) as file:
-            head = file.read(64)
+            head = file.read(_HEAD)
             size = file.seek(0, os.SEEK_END)
             file.seek(-min(size, 64), os.SEEK_END)
             tail = file.read(64)
             if head.startswith(b"BM"):
-                return _bmp_reason(head, size, file)
+                return _bmp_reason(head, size, file), exif.UPRIGHT
+            orientation = exif.orientation_of_file(file, head)
     except OSError as error:
-        return error.strerror or str(error)
+        return error.strerror or str(error), exif.UPRIGHT
     if not head:
-        return "the file is empty"
+        return "the file is empty", exif.UPRIGHT
     if head.startswith(b"\xff\xd8\xff"):
         complete = tail.rstrip(b"\0").endswith(b"\xff\xd9")
     elif head.startswith(b"\x89PNG\r\n\x1a\n"):
         complete = tail.endswith(b"IEND\xaeB\x60\x82")
     else:
-        return f"not a JPEG, PNG or BMP file: it begins with {head[:8]}"
-    return None if complete else _decoding_error(path)
+        return f"not a JPEG, PNG or BMP file: it begins with {head[:8]}", exif.UPRIGHT
+    return None if complete else _decoding_error(path), orientation
 
 
 def _bmp_reason(head, size, file):

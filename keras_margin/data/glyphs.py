@@ -17,7 +17,9 @@ import sys
 import numpy as np
 
 from keras_margin import files
-from keras_margin.data.reader import ArrayReader, renumbered
+from keras_margin.data._array_reader import ArrayReader
+from keras_margin.data._labels import renumbered
+from keras_margin.messages import install_hint
 
 IMAGE_SIZE = (64, 64)
 
@@ -204,7 +206,7 @@ def _pillow():
         import PIL.ImageFont
     except ImportError:
         raise ImportError(
-            'The glyphs are drawn by Pillow, which is not installed. Run: pip install "keras-margin[glyphs]"'
+            f"The glyphs are drawn by Pillow, which is not installed. Run: {install_hint('glyphs')}"
         ) from None
     return PIL
 

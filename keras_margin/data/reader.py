@@ -1,13 +1,14 @@
 """What every data format gives back: a reader of labelled images, and the decoding that readers share."""
 
 import abc
-import functools
 import operator
 
 import numpy as np
 
+from keras_margin import arrays
 from keras_margin.data import _batching, _changes, _order
-from keras_margin.data._decoding import LARGEST_SIDE, resize_image
+from keras_margin.data._decoding import LARGEST_SIDE
+from keras_margin.data._labels import renumbered
 
 
 class Reader(abc.ABC):
@@ -16,6 +17,8 @@ class Reader(abc.ABC):
     A format subclasses this with `encoded` and the two hooks below, `_loader` and `_select`. TensorFlow is imported
     when a dataset is built, not before: the labels and names of a reader can be had without it.
 
+    Every class has an image: `keras_margin.data.relabel` numbers classes without gaps.
+
     Attributes:
         labels: int32 array, (num_images,); the class of every image in file order, 0 .. num_classes - 1.
         label_names: Tuple of str; the identity behind every class.
@@ -23,9 +26,9 @@ class Reader(abc.ABC):
     """
 
     def __init__(self, labels, label_names, image_size):
-        self.labels = np.array(labels, np.int32)
-        self.labels.setflags(write=False)
         self.label_names = tuple(label_names)
+        self.labels = arrays.check_labels(labels, len(labels), type(self).__name__, len(self.label_names))
+        self.labels.setflags(write=False)
         self.image_size = image_size
 
     @property
@@ -240,70 +243,6 @@ class Reader(abc.ABC):
     @abc.abstractmethod
     def _select(self, indices, labels, label_names):
         """The reader of the images `indices`, which have these new labels and names."""
-
-
-class ArrayReader(Reader):
-    """A reader of images that are in memory already.
-
-    Args:
-        images: uint8 array, (num_images, height, width) grey or (num_images, height, width, 3) RGB. Grey is
-            kept with its one channel, and comes out with that three times.
-        labels: Int array, (num_images,).
-        label_names: Sequence of str, one per class.
-        image_size: (height, width) to resize to; None keeps the size of `images`.
-    """
-
-    def __init__(self, images, labels, label_names, image_size=None):
-        super().__init__(labels, label_names, check_image_size(image_size) or images.shape[1:3])
-        self._array = images
-
-    @functools.cached_property
-    def _pixels(self):
-        """uint8 array (num_images, *image_size, 1 or 3): resized once, not in every epoch."""
-        images = self._array if self._array.ndim == 4 else self._array[..., np.newaxis]
-        if images.shape[1:3] != self.image_size:
-            # In parts, because TensorFlow resizes in float32.
-            parts = (images[start : start + 64] for start in range(0, len(images), 64))
-            images = np.concatenate([resize_image(part, self.image_size) for part in parts])
-        return images
-
-    def encoded(self, number):
-        import tensorflow as tf
-
-        with tf.device("CPU:0"):
-            # Of grey as of RGB: `decode_image` makes three channels of one.
-            return tf.io.encode_png(self._pixels[number]).numpy()
-
-    def _loader(self):
-        import tensorflow as tf
-
-        images = tf.constant(self._pixels)
-        labels = tf.constant(self.labels)
-
-        def load(numbers):
-            chosen = tf.gather(images, numbers)
-            return tf.repeat(chosen, 3 // images.shape[-1], axis=-1), tf.gather(labels, numbers)
-
-        return load
-
-    def _select(self, indices, labels, label_names):
-        return type(self)(self._array[indices], labels, label_names, self.image_size)
-
-
-def renumbered(ids):
-    """Class ids, which may have gaps, as labels without.
-
-    Args:
-        ids: Int array (n,), >= 0 and of a size that an array of as many booleans fits into memory.
-
-    Returns:
-        (labels, classes): int32 array (n,) in [0, number of classes); int array of the ids that occur, ascending.
-    """
-    # np.unique does the same in a minute for 17 million.
-    occurs = np.zeros(int(ids.max(initial=-1)) + 1, bool)
-    occurs[ids] = True
-    label_of = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
-    return label_of[ids], np.flatnonzero(occurs)
 
 
 def check_image_size(image_size):

@@ -5,8 +5,9 @@ import os
 
 from keras_margin.data import _record_frames, _record_index
 from keras_margin.data._encoded import leave_out
+from keras_margin.data._labels import renumbered
 from keras_margin.data._ranges import RangeFile, RangeReader
-from keras_margin.data.reader import check_image_size, renumbered
+from keras_margin.data.reader import check_image_size
 
 DEFAULT_IMAGE_SIZE = (112, 112)
 

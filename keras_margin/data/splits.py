@@ -1,6 +1,172 @@
-"""Ways to part labelled images into training and test images."""
+"""Splits of labelled images into training and test images, and the file that says who is held out."""
+
+import dataclasses
+import json
 
 import numpy as np
+
+from keras_margin import files
+
+_FORMAT = "keras-margin split, version 1"
+_MOST_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """An identity-disjoint split of a set, by the names of the identities that are held out.
+
+    Names stay the same when images are added, removed or prepared as shards, which numbers do not.
+
+    Attributes:
+        held_out: Tuple of str, the identities that are not trained on, in the set's order.
+        num_identities: Number of identities of the whole set.
+        seed: The seed that chose them; None where something else did.
+        source: Where the set was, for the reader of the file; None where that is not known.
+    """
+
+    held_out: tuple
+    num_identities: int
+    seed: int | None = None
+    source: str | None = None
+
+    @classmethod
+    def of(cls, reader, held_out_indices, seed=None, source=None):
+        """Makes the split that holds out the people on some images.
+
+        Args:
+            reader: From `keras_margin.data.open`, of the whole set.
+            held_out_indices: Int array, one-dimensional; numbers of all images of the people that are held out, as
+                `identity_disjoint_split` returns them.
+            seed: What chose them; see `Split`.
+            source: Where the set is; see `Split`.
+
+        Returns:
+            Split.
+        """
+        held_out = [reader.label_names[label] for label in np.unique(reader.labels[held_out_indices])]
+        return cls(tuple(held_out), reader.num_classes, seed, source)
+
+    def indices(self, reader):
+        """Finds the images of either part in a set.
+
+        Args:
+            reader: From `keras_margin.data.open`: the set that was split, or one with the same names. Identities that
+                the split does not name belong to the training part.
+
+        Returns:
+            (train_indices, held_out_indices), int64 arrays of image numbers, each in ascending order; for
+            `reader.subset`.
+
+        Raises:
+            ValueError: If the set lacks an identity that is held out, or has no others.
+
+        Example:
+            >>> reader = keras_margin.data.open("orl")
+            >>> train_indices, held_out_indices = draw_split(reader, 10).indices(reader)
+            >>> len(train_indices), len(held_out_indices)
+            (300, 100)
+        """
+        missing = sorted(set(self.held_out) - set(reader.label_names))
+        if missing:
+            named = ", ".join(missing[:_MOST_NAMED]) + (", ..." if len(missing) > _MOST_NAMED else "")
+            raise ValueError(
+                f"A split fits a set that has all {len(self.held_out):,} held-out identities. Received: {reader!r}, "
+                f"which lacks {len(missing):,} of them: {named}. The split was made of {self.source or 'a set'} with "
+                f"{self.num_identities:,} identities."
+            )
+        names = set(self.held_out)
+        is_held_out = np.array([name in names for name in reader.label_names])[reader.labels]
+        if is_held_out.all():
+            raise ValueError(f"A split leaves identities to train on. Received: {reader!r}, all of which are held out.")
+        return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
+def draw_split(reader, num_held_out=None, seed=0, source=None):
+    """Draws the identities of a set that are held out, by `identity_disjoint_split`.
+
+    Args:
+        reader: From `keras_margin.data.open`.
+        num_held_out: Number of identities, in [1, number of identities); None is a tenth, at least 2 and at most 500,
+            as training holds out.
+        seed: Int >= 0; the same seed holds out the same people of the same set.
+        source: Where the set is, for the reader of the file.
+
+    Returns:
+        Split.
+
+    Raises:
+        ValueError: If one part would have no identity.
+
+    Example:
+        >>> split = draw_split(keras_margin.data.open("orl"), seed=1)
+        >>> len(split.held_out), split.num_identities
+        (4, 40)
+    """
+    if num_held_out is None:
+        num_held_out = min(500, max(2, round(reader.num_classes / 10)))
+    if not 1 <= num_held_out < reader.num_classes:
+        raise ValueError(
+            f"The number of identities held out must be in [1, {reader.num_classes}), for a set of "
+            f"{reader.num_classes}. Received: {num_held_out}."
+        )
+    _, held_out = identity_disjoint_split(reader.labels, num_held_out, seed)
+    return Split.of(reader, held_out, seed, source)
+
+
+def write_split(path, split):
+    """Writes a split as JSON; the file appears whole or not at all.
+
+    Args:
+        path: The file.
+        split: Split.
+
+    Raises:
+        OSError: If it cannot be written.
+
+    Example:
+        >>> write_split("split.json", draw_split(keras_margin.data.open("orl")))
+    """
+    with files.written_whole(path) as temporary:
+        # ASCII, because names may hold bytes that are no characters.
+        content = {"format": _FORMAT} | dataclasses.asdict(split)
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+
+
+def read_split(path):
+    """Reads what `write_split`, `keras-margin split` or a training run wrote.
+
+    Args:
+        path: The JSON file.
+
+    Returns:
+        Split.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a split.
+
+    Example:
+        >>> write_split("split.json", draw_split(keras_margin.data.open("orl"), 2))
+        >>> len(read_split("split.json").held_out)
+        2
+    """
+    with open(path, "rb") as file:
+        text = file.read()
+    try:
+        content = json.loads(text)
+        if content.pop("format") != _FORMAT:
+            raise ValueError("its format is another")
+        split = Split(**content | {"held_out": tuple(content["held_out"])})
+        if not split.held_out or not all(isinstance(name, str) for name in split.held_out):
+            raise ValueError("held_out is not a list of names")
+        if type(split.num_identities) is not int or split.num_identities <= len(split.held_out):
+            raise ValueError(f"num_identities is {split.num_identities!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"A split is a JSON file that keras-margin split wrote, with format, held_out and num_identities. "
+            f"Received: {path}: {error}."
+        ) from None
+    return split
 
 
 def identity_disjoint_split(labels, num_test, seed=0):

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_margin.data import _shards
 from keras_margin.data._encoded import UnreadableError, leave_out
+from keras_margin.data._labels import renumbered
 from keras_margin.data._ranges import RangeFile, RangeReader
 from keras_margin.data.reader import check_image_size
 
@@ -58,7 +59,8 @@ def open_reader(path, image_size=None, strict=False):
 
     Raises:
         FileNotFoundError: If index.json or a file that it lists is missing.
-        ValueError: If index.json or a .npy file is not what was written, or, if `strict`, a shard is cut short.
+        ValueError: If index.json or a .npy file is not what was written, if there are not readable images of at least
+            two identities, or, if `strict`, a shard is cut short.
     """
     root = os.fsdecode(path)
     index = _read_index(os.path.join(root, _shards.INDEX))
@@ -89,6 +91,16 @@ def open_reader(path, image_size=None, strict=False):
     names = index["label_names"]
     if len(labels) + len(unreadable) != index["num_images"] or ((labels < 0) | (labels >= len(names))).any():
         raise ValueError(f"{root}: index.json and the .npy files are not of one set. {_LAYOUT}")
+    labels, classes = renumbered(labels)
+    if len(classes) < len(names):
+        bare = [names[label] for label in np.setdiff1d(np.arange(len(names)), classes)]
+        leave_out(f"identities of {root} without a readable image", bare, strict)
+        names = [names[label] for label in classes]
+    if len(names) < 2:
+        raise ValueError(
+            f"A TFRecord set needs readable images of at least 2 people. Received: {root}, with {len(labels):,} images "
+            f"of {len(names)}. {_LAYOUT}"
+        )
     size = check_image_size(image_size) or check_image_size(index["image_size"])
     return TFRecordReader(files, ranges, labels, names, size, strict, unreadable)
 

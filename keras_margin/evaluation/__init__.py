@@ -1,5 +1,6 @@
 """The field's protocols as functions of numpy arrays; no Keras, no TensorFlow."""
 
+from keras_margin.evaluation._intervals import Bootstrap, tar_interval
 from keras_margin.evaluation.distractors import (
     CrossTar,
     MegaFaceResult,
@@ -33,11 +34,12 @@ from keras_margin.evaluation.statistics import (
 from keras_margin.evaluation.templates import combine_flips, template_embeddings, template_scores
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
 from keras_margin.evaluation.verification import (
-    Bootstrap,
+    FEWEST_ACCEPTED,
     TarAtFar,
     VerificationReport,
+    is_measurable,
+    least_far,
     score_report,
-    tar_interval,
     verification_report,
 )
 
@@ -46,6 +48,7 @@ __all__ = [
     "AngleStatistics",
     "Bootstrap",
     "CrossTar",
+    "FEWEST_ACCEPTED",
     "FaceList",
     "KFoldAccuracy",
     "MegaFaceResult",
@@ -67,7 +70,9 @@ __all__ = [
     "cross_tar_at_far",
     "eer",
     "ijb_identification",
+    "is_measurable",
     "k_fold_accuracy",
+    "least_far",
     "make_pairs",
     "mean_average_precision",
     "megaface",

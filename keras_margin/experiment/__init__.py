@@ -1,23 +1,24 @@
-"""One run from data to device: train a recipe, measure it on people it never met, export it, compare the files.
+"""One run from data to device: train a recipe, measure it on held-out people, export it, compare the files.
 
 What `keras-margin train` and examples/train_casia.py call. A run's folder holds model.keras, best.keras where it was
-verified, embedder.tflite with its JSON, savedmodel/, recipe.json, report.json, report.md with its pictures, log.csv and
-tensorboard/. It is `NAME.partial` until everything is there; a killed run goes on from it.
+verified, embedder.tflite with its JSON, savedmodel/, recipe.json, split.json, report.json, report.md with its pictures,
+log.csv and tensorboard/. It is `NAME.partial` until everything is there; a killed run goes on from it.
 """
 
 import dataclasses
+import os
 import pathlib
 
-import numpy as np
 import tensorflow as tf
 
-from keras_margin import data, evaluation, export, training
+from keras_margin import export, training
 from keras_margin.data import splits
-from keras_margin.experiment import _folder, _measures, _report
+from keras_margin.experiment import _exports, _folder, _measures, _report, _split
 from keras_margin.experiment._folder import can_go_on, partial_of
 from keras_margin.experiment._measures import Measure
+from keras_margin.experiment._stages import Stages
 
-__all__ = ["Measure", "Outcome", "Running", "can_go_on", "partial_of", "run"]
+__all__ = ["Measure", "Outcome", "Running", "Stages", "can_go_on", "partial_of", "run"]
 
 
 # What a run writes for devices.
@@ -34,10 +35,11 @@ class Running:
         deterministic: Whether TensorFlow's operators must give the same bits in every run; slower.
         checkpoint_minutes: Minutes between two checkpoints.
         checkpoint_steps: Updates between two, instead; None for the minutes.
-        keep: How many of the newest checkpoints are kept, beside the best.
-        verify: Paths of `.bin` sets to verify on while training; "held_out" is pairs of the held-out people.
+        keep: How many of the newest checkpoints are kept while the run lasts; with `verify` the best one as well.
+        verify: Paths of `.bin` sets or folders of identities to verify on while training; "held_out" is pairs of the
+            held-out people.
         verify_every: Updates between two verifications; None for a tenth of the run.
-        doctor: Whether somebody watches for what is known to go wrong.
+        doctor: Whether the run is watched for what is known to go wrong.
         restart: Whether an unfinished run of the same name is thrown away.
     """
 
@@ -46,7 +48,7 @@ class Running:
     deterministic: bool = False
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None
-    keep: int = 3
+    keep: int = 2
     verify: tuple = ()
     verify_every: int | None = None
     doctor: bool = True
@@ -62,7 +64,8 @@ class Outcome:
         reports: Tuple of export.ParityReport.
         seconds: Time spent in training, all models.
         folder: The run's folder.
-        warnings: What the doctor said, sentences.
+        warnings: What training.Doctor found, sentences.
+        verdict: A sentence where the trained network is not better than raw pixels on the test people; else "".
     """
 
     measures: tuple
@@ -70,13 +73,15 @@ class Outcome:
     seconds: float
     folder: pathlib.Path
     warnings: tuple = ()
+    verdict: str = ""
 
 
-def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, running=None, console=None):
+def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, running=None, console=None, source=None):
     """Trains on some identities, measures on the others, exports.
 
     With `known_people` a second model is trained first, on half of everybody's photographs, and measured on the other
-    half: what a closed set of people gets. The exported model is always the one that never met its test people.
+    half: what a closed set of people gets. The exported model is always the one that is not trained on its test people;
+    split.json names them.
 
     Killed at any moment, the same call goes on from the last checkpoint. What can be checked is checked first.
 
@@ -88,7 +93,8 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
         known_people: Whether to measure known people too; each identity then needs at least 6 images.
         seed: Of splits, weights, order and augmentation.
         running: Running; None for its defaults.
-        console: rich Console for the progress bars; None for standard output.
+        console: rich Console for the progress bars and a line a stage; None for standard output.
+        source: What `reader` reads, for split.json: the path that keras_margin.data.open took, or None.
 
     Returns:
         Outcome.
@@ -102,6 +108,7 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
     out = pathlib.Path(out)
     _folder.check_out(out)
     learn, test = _measures.unseen_people(reader, held_out, seed)
+    split = splits.Split.of(reader, test, seed, source)
     parts = [("known people", *splits.per_identity_split(reader.labels, 5, seed))] if known_people else []
     parts += [("unseen people", learn, test)]
     strategy = training.make_strategy(running.replicas, running.strategy)
@@ -109,37 +116,62 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
         tf.config.experimental.enable_op_determinism()
     for _, indices, _ in parts:
         training.check_batches(recipe, reader.subset(indices), strategy.num_replicas_in_sync)
-    sets = _verification_sets(running, recipe, reader, test, seed)
+    sets = _verification_sets(running, recipe, reader, test, split)
     _check_builds(recipe, reader)
-    work = _Work(recipe, reader, seed, running, strategy, console)
+    work = _Work(recipe, reader, seed, running, strategy, Stages(console))
     if not training.is_chief(strategy):
         for purpose, indices, _ in parts:
             work.train(None, purpose, indices, ())
         return Outcome((), (), work.found.seconds, out)
     with _folder.made_whole(out, recipe, seed, running.restart) as folder, training.plain_errors():
+        _split.write(folder, split)
+        work.stages.say(_about(split, len(learn), folder, running))
         for purpose, indices, probes in parts:
             model = work.train(folder, purpose, indices, sets if purpose == "unseen people" else ())
             if purpose == "known people":
-                work.found.measures += _measures.compare_embedders(recipe, model, reader, probes, indices)
+                with work.stages.stage(f"Measuring on {len(probes)} other images of known people"):
+                    work.found.measures += _measures.compare_embedders(recipe, model, reader, probes, indices)
         work.measure(model, learn, test, folder)
-        work.found.reports = _export(model, recipe, reader, (learn, test), work.found.measures, folder, out)
-        _report.write(folder, out.name, recipe, seed, running, work.found)
+        work.found.reports, work.found.notes = _exports.write(
+            model, recipe, reader, (learn, test), work.found.measures, folder, out, PRECISIONS, work.stages
+        )
+        work.found.verdict = _measures.verdict(work.found.measures)
+        with work.stages.stage("Writing the report"):
+            _report.write(folder, out.name, recipe, seed, running, work.found)
     found = work.found
-    return Outcome(tuple(found.measures), found.reports, found.seconds, out, found.warnings)
+    return Outcome(tuple(found.measures), found.reports, found.seconds, out, found.warnings, found.verdict)
 
 
-def _verification_sets(running, recipe, reader, test, seed):
+def _about(split, images, folder, running):
+    """Two lines on who trains, and on the checkpoints."""
+    when = f"{running.checkpoint_minutes:g} minutes" if running.checkpoint_steps is None else ""
+    when = when or f"{running.checkpoint_steps:,} updates"
+    best = " and the best" if running.verify else ""
+    return (
+        f"Training on {images:,} images of {split.num_identities - len(split.held_out):,} people; {len(split.held_out):,} people are held out "
+        f"for the test, by name in split.json.\nCheckpoints every {when} in {folder / _folder.CHECKPOINTS}; the newest "
+        f"{running.keep}{best} are kept until the run is done."
+    )
+
+
+def _verification_sets(running, recipe, reader, test, split):
     """PairSet values of what `running.verify` names."""
-    sets = []
-    for name in running.verify:
-        if name == "held_out":
-            images, labels = reader.subset(test).arrays()
-            number = min(3000, *_measures.pairs_there_are(labels))
-            pairs, is_same = evaluation.make_pairs(labels, number, number, seed)
-            sets.append(training.PairSet("held_out", images, is_same, pairs))
-        else:
-            images, is_same = data.load_bin(name, recipe.image_size)
-            sets.append(training.PairSet(pathlib.Path(name).stem, images, is_same))
+    if split.source is not None and split.source in (os.path.abspath(name) for name in running.verify):
+        raise ValueError(
+            f"A set to verify on has other people than the training data. Received: {split.source} for both. Pass "
+            "--verify=held_out for its held-out people."
+        )
+    sets = [
+        training.drawn_pairs("held_out", reader.subset(test), split.seed)
+        if name == "held_out"
+        else training.read_pairs(name, recipe.image_size, split.seed)
+        for name in running.verify
+    ]
+    names = [each.name for each in sets]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Sets to verify on need different file names, which name their figures. Received: {', '.join(names)}."
+        )
     return tuple(sets)
 
 
@@ -151,9 +183,9 @@ def _check_builds(recipe, reader):
 class _Work:
     """One run's training, measuring and what was found."""
 
-    def __init__(self, recipe, reader, seed, running, strategy, console):
+    def __init__(self, recipe, reader, seed, running, strategy, stages):
         self.recipe, self.reader, self.seed, self.running = recipe, reader, seed, running
-        self.strategy, self.console = strategy, console
+        self.strategy, self.stages = strategy, stages
         self.found = _report.Found()
 
     def train(self, folder, purpose, indices, sets):
@@ -171,12 +203,19 @@ class _Work:
             callbacks.append(training.Logs(folder, max(1, recipe.steps // 200), recipe.batch_size))
         doctor = training.Doctor() if running.doctor and folder else None
         callbacks += [doctor] if doctor else []
+        words = "training" if exported else "training (known people)"
+        bar = training.ProgressBar(recipe.steps, recipe.batch_size, words, self.stages.console)
         verification = None
         if sets:
             every = running.verify_every or max(1, recipe.steps // 10)
-            verification = training.Verification(sets, every, recipe.flip_features, folder)
+            verification = training.Verification(
+                sets,
+                every,
+                recipe.flip_features,
+                folder,
+                report=lambda step, values: bar.say(f"step {step:,}  {training.as_text(values)}"),
+            )
             callbacks.append(verification)
-        bar = training.ProgressBar(recipe.steps, recipe.batch_size, f"{purpose:13}", self.console)
         with bar:
             trained = training.fit(
                 recipe,
@@ -200,12 +239,14 @@ class _Work:
 
     def measure(self, model, learn, test, folder):
         """Figures and pictures of the exported model, and its file."""
-        self.found.measures += _measures.compare_embedders(
-            self.recipe, model, self.reader, test, seed=self.seed, curve=folder / "roc.png"
-        )
-        self.found.angles = _report.angles_of(
-            model, self.reader.subset(learn), self.reader.subset(test), self.recipe, self.seed
-        )
+        with self.stages.stage(f"Measuring on {len(test):,} images of the held-out people"):
+            self.found.measures += _measures.compare_embedders(
+                self.recipe, model, self.reader, test, seed=self.seed, pictures=folder
+            )
+        with self.stages.stage("Measuring angles"):
+            self.found.angles = _report.angles_of(
+                model, self.reader.subset(learn), self.reader.subset(test), self.recipe, self.seed
+            )
         model.save(folder / "model.keras")
 
 
@@ -228,43 +269,3 @@ def _save_best(recipe, model, checkpoints, path):
     alone = training.build_model(recipe, model.head.num_classes)
     training.load_checkpoint(best[0], alone, recipe)
     alone.save(path)
-
-
-def _export(model, recipe, reader, parts, measures, folder, out):
-    """The embedding alone in files for devices and servers, each compared with the model.
-
-    Args:
-        model: EmbeddingModel.
-        recipe: What it was trained by.
-        reader: All images.
-        parts: (images trained on, images of people it never met): int8's ranges come from the one, what a file
-            verifies from the other.
-        measures: What was measured; the files carry it.
-        folder: Where the run is.
-        out: Where it will be: a report names that.
-
-    Returns:
-        Tuple of export.ParityReport. A quantised file that is too far from the model is left out, and says so.
-    """
-    learn, test = parts
-    representative, _ = reader.subset(learn[np.linspace(0, len(learn) - 1, min(len(learn), 300)).astype(int)]).arrays()
-    # Whole people, so that there are pairs of one person among them.
-    test = test[np.argsort(reader.labels[test], kind="stable")][:1000]
-    images, labels = reader.subset(test).arrays()
-    genuine, impostors = _measures.pairs_there_are(labels)
-    about = {"recipe": dataclasses.asdict(recipe), "measured": [dataclasses.asdict(each) for each in measures]}
-    options = export.Options(far=max(1e-3, 1 / max(1, impostors)), about=about)
-    pairs = (images, labels) if genuine and impostors else None
-    reports = (
-        *export.to_precisions(
-            model,
-            folder,
-            representative=representative,
-            quantize=PRECISIONS,
-            pairs=pairs,
-            options=options,
-            strict=False,
-        ),
-        export.to_savedmodel(model, folder / "savedmodel", samples=images, options=options),
-    )
-    return tuple(dataclasses.replace(report, path=str(out / pathlib.Path(report.path).name)) for report in reports)

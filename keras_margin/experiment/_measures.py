@@ -7,6 +7,9 @@ import numpy as np
 from keras_margin import backbones, evaluation, plots, training
 from keras_margin.data import splits
 
+# Pairs of each kind in the gallery of errors.
+_WORST = 6
+
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
@@ -54,8 +57,22 @@ def pairs_there_are(labels):
     return genuine, len(labels) * (len(labels) - 1) // 2 - genuine
 
 
-def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, curve=None):
-    """Measures raw pixels, the untrained and the trained network on the same images."""
+def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, pictures=None):
+    """Measures raw pixels, the untrained and the trained network on the same images.
+
+    Args:
+        recipe: recipes.Recipe.
+        model: The trained EmbeddingModel.
+        reader: From keras_margin.data.open.
+        probes: Int array, numbers of the test images.
+        gallery: Int array, numbers of other images of the same people, to identify them by; None to verify.
+        seed: Of sampled pairs.
+        pictures: Folder for roc.png, the curves of all three, and errors.png, the trained network's worst pairs; None
+            for no pictures.
+
+    Returns:
+        List of Measure.
+    """
     images, labels = reader.subset(probes).arrays()
     known_images, known = (None, None) if gallery is None else reader.subset(gallery).arrays()
     untrained = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
@@ -78,9 +95,26 @@ def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, curve
         else:
             rank_1 = evaluation.rank_k(embeddings, labels, embed(known_images), known)
             measures.append(Measure("known people", name, eer, rank_1=rank_1))
-    if curve is not None:
-        _draw(curves, curve)
+    if pictures is not None:
+        _draw(curves, (images, pairs, scores, is_same), pictures)
     return measures
+
+
+def verdict(measures):
+    """A sentence where the trained network is not better than raw pixels on some people; "" where it is."""
+    found = {(each.protocol, each.embedder): each.eer for each in measures}
+    worse = [
+        f"on {protocol} (EER {found[protocol, 'trained network']:.1%} against {eer:.1%})"
+        for (protocol, embedder), eer in found.items()
+        if embedder == "raw pixels" and found[protocol, "trained network"] >= eer
+    ]
+    if not worse:
+        return ""
+    return (
+        f"The trained network is not better than raw pixels {' and '.join(worse)}: do not use it. Train longer "
+        "(--steps), on more people, or by the recipe for small sets (--recipe=arcface_small); `keras-margin audit` "
+        "looks for wrong labels and unaligned faces."
+    )
 
 
 def _raw_pixels(images):
@@ -107,9 +141,21 @@ def _ten_fold(embeddings, labels, seed):
     return evaluation.k_fold_accuracy(evaluation.pair_scores(embeddings, pairs), is_same, folds=10)
 
 
-def _draw(curves, path):
+def _draw(curves, tested, folder):
+    """Draws the curves and the worst pairs of the last embedder; without matplotlib nothing."""
+    images, pairs, scores, is_same = tested
     try:
-        plots.roc_curve(curves, path=path)
+        plots.roc_curve(curves, path=folder / "roc.png")
+        worst = plots.worst_pairs(scores, is_same, _WORST)
+        shown, index = np.unique(pairs[worst], return_inverse=True)
+        plots.error_gallery(
+            images[shown],
+            index.reshape(-1, 2),
+            scores[worst],
+            is_same[worst],
+            folder / "errors.png",
+            count=_WORST,
+        )
     except ImportError:
-        # The picture is an extra; the figures are in the report.
+        # The pictures are an extra; the figures are in the report.
         pass

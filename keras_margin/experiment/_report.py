@@ -8,6 +8,9 @@ import numpy as np
 from keras_margin import evaluation, plots, recipes, training
 from keras_margin.experiment import _folder
 
+# How the figures of training.PairSet are named after their set.
+_ACCURACY = "_accuracy"
+
 
 def write(folder, name, recipe, seed, running, found):
     """Writes all of it.
@@ -34,6 +37,8 @@ def write(folder, name, recipe, seed, running, found):
         "exports": [dataclasses.asdict(each) for each in found.reports],
         "history": [{"step": step, **logs} for step, logs in found.history],
         "warnings": list(found.warnings),
+        "notes": list(found.notes),
+        "verdict": found.verdict,
     }
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     pictures = _draw(folder, found)
@@ -48,8 +53,10 @@ class Found:
         measures: List of Measure.
         reports: Tuple of export.ParityReport.
         history: Pairs (step, logs) of the exported model's training.
-        verification: Pairs (step, accuracies by set).
-        warnings: What the doctor said.
+        verification: Pairs (step, figures as training.PairSet computes them).
+        warnings: What training.Doctor found.
+        notes: What the export says of the network.
+        verdict: As Outcome's.
         angles: (training images' angles to their own prototype, degrees; the test people's AngleDistributions or None).
         seconds: Time spent in training, all models.
     """
@@ -59,6 +66,8 @@ class Found:
     history: tuple = ()
     verification: tuple = ()
     warnings: tuple = ()
+    notes: tuple = ()
+    verdict: str = ""
     angles: tuple | None = None
     seconds: float = 0.0
 
@@ -95,8 +104,10 @@ def _draw(folder, found):
         plots.training_curves({"training": history}, "loss", path=folder / "loss.png")
         drawn["loss.png"] = "Loss, margin and regulariser included, mean since the point before"
         accuracy = {"training, no margin": [(row["step"], row["accuracy"]) for row in history]}
-        for name in found.verification[0][1] if found.verification else ():
-            accuracy[f"verification {name}"] = [(step, values[name]) for step, values in found.verification]
+        for name in _sets(found.verification[0][1]) if found.verification else ():
+            accuracy[f"verification {name}"] = [
+                (step, values[f"{name}{_ACCURACY}"]) for step, values in found.verification
+            ]
         sets = {
             name: [{"step": step, "accuracy": value} for step, value in points] for name, points in accuracy.items()
         }
@@ -113,7 +124,12 @@ def _draw(folder, found):
     except ImportError:
         pass  # The pictures are an extra; the figures are in the report.
     if (folder / "roc.png").exists():
-        drawn["roc.png"] = "ROC on people that training never met"
+        drawn["roc.png"] = "ROC on the held-out people"
+    if (folder / "errors.png").exists():
+        drawn["errors.png"] = (
+            "The trained network's worst pairs of held-out people, each under its cosine: images of one person that it "
+            "finds least alike, images of two that it finds most alike"
+        )
     return drawn
 
 
@@ -144,28 +160,42 @@ def _markdown(name, report, pictures):
             ],
         ),
     ]
-    if report["verification"]:
-        sets = [key for key in report["verification"][0] if key != "step"]
-        best = max(report["verification"], key=lambda row: np.mean([row[key] for key in sets]))
-        last = report["verification"][-1]
-        rows = [
-            (word, row["step"], *(f"{row[key]:.4f}" for key in sets)) for word, row in (("best", best), ("last", last))
-        ]
-        lines += ["Verification while training (`best.keras` is the best moment):", ""]
-        lines += _table(("", "step", *sets), rows)
+    if report["verdict"]:
+        lines += [f"**{report['verdict']}**", ""]
+    lines += _verification(report["verification"])
     if report["exports"]:
-        lines += ["Exported files beside the model, on images of people it never met:", ""]
+        lines += ["Exported files compared with the model, on images of held-out people:", ""]
         rows = [
             (each["path"].rsplit("/", 1)[-1], f"{each['bytes'] / 2**20:.1f}", f"{each['worst_cosine']:.6f}")
             for each in report["exports"]
         ]
         lines += _table(("file", "MiB", "worst cosine"), rows)
     if report["warnings"]:
-        lines += ["What the doctor said:", "", *(f"- {warning}" for warning in report["warnings"]), ""]
+        lines += ["Warnings during training:", "", *(f"- {warning}" for warning in report["warnings"]), ""]
+    if report["notes"]:
+        lines += ["Notes on the exported files:", "", *(f"- {note}" for note in report["notes"]), ""]
     for picture, caption in pictures.items():
         lines += [f"![{caption}]({picture})", "", f"{caption}.", ""]
     lines += ["Made with: " + ", ".join(f"{key} {value}" for key, value in report["versions"].items()) + "."]
     return "\n".join(lines) + "\n"
+
+
+def _verification(rows):
+    """Lines on the best and the last moment of the sets that were verified on while training."""
+    if not rows:
+        return []
+    names = [key for key in rows[0] if key != "step"]
+    best = max(rows, key=lambda row: np.mean([row[f"{name}{_ACCURACY}"] for name in _sets(names)]))
+    shown = [
+        (word, row["step"], *(f"{row[key]:.4f}" for key in names)) for word, row in (("best", best), ("last", rows[-1]))
+    ]
+    lines = ["Verification while training (`best.keras` is the moment with the best mean accuracy):", ""]
+    return lines + _table(("", "step", *names), shown)
+
+
+def _sets(names):
+    """The names of the sets behind the names of their figures."""
+    return [name.removesuffix(_ACCURACY) for name in names if name.endswith(_ACCURACY)]
 
 
 def _table(columns, rows):

@@ -7,24 +7,28 @@ threshold to use travel with it: `keras_margin.contract`.
 """
 
 from keras_margin.export._activation import with_activation
+from keras_margin.export._errors import ConversionError
 from keras_margin.export._faces import Faces, faces_from
-from keras_margin.export._options import LIMITS, Limits, Options
+from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Limits, Options
 from keras_margin.export._parity import Accuracy, ParityError, ParityReport
 from keras_margin.export._source import embedder_of
 from keras_margin.export.onnx import to_onnx
-from keras_margin.export.precisions import PRECISIONS, as_table, to_precisions
+from keras_margin.export.precisions import PRECISIONS, as_rows, as_table, to_precisions
 from keras_margin.export.savedmodel import to_savedmodel
 from keras_margin.export.tflite import to_tflite
 
 __all__ = [
     "LIMITS",
+    "MIN_REPRESENTATIVE",
     "PRECISIONS",
     "Accuracy",
+    "ConversionError",
     "Faces",
     "Limits",
     "Options",
     "ParityError",
     "ParityReport",
+    "as_rows",
     "as_table",
     "embedder_of",
     "faces_from",

@@ -8,13 +8,20 @@ import tensorflow as tf
 
 from keras_margin import __version__, alignment
 from keras_margin.contract import FORMAT, FORMAT_VERSION, METADATA_NAME
-from keras_margin.export import _graph
+from keras_margin.export import _graph, _threshold
 
 _ALIGNED_SIZES = {(112, 112), (112, 96)}
 
 
-def contract_of(source, options, report):
-    """The contract, as a dict of what JSON has."""
+def contract_of(source, options, report, stored=None):
+    """The contract, as a dict of what JSON has.
+
+    Args:
+        source: Source.
+        options: Options.
+        report: ParityReport.
+        stored: (type's name, scale, zero point) of an embedding in integers; None for float32.
+    """
     height, width = source.network.input_shape[1:3]
     about = dict(options.about or {})
     recipe, measured = about.pop("recipe", source.recipe), about.pop("measured", source.measured)
@@ -38,6 +45,7 @@ def contract_of(source, options, report):
             "size": source.network.output_shape[-1],
             "unit_length": True,
             "flip_sum": options.flip_sum,
+            **_in_integers(stored),
         },
         "alignment": _alignment(options.aligned, height, width),
         "quantize": report.quantize,
@@ -48,6 +56,7 @@ def contract_of(source, options, report):
             "synthetic": report.synthetic,
         },
         "threshold": None,
+        "no_threshold": "No threshold: the file was exported without pairs to choose one on.",
         "accuracy": None,
         "head": source.head,
         "recipe": recipe,
@@ -57,9 +66,25 @@ def contract_of(source, options, report):
     }
     if report.accuracy is not None:
         accuracy = dataclasses.asdict(report.accuracy)
-        contract["threshold"] = {"cosine": accuracy["threshold"], "far": accuracy["far"], "tar": accuracy["tar"]}
-        contract["accuracy"] = {name: value for name, value in accuracy.items() if name != "threshold"}
+        found, reason = accuracy.pop("threshold"), accuracy.pop("no_threshold")
+        contract["accuracy"] = accuracy
+        contract["no_threshold"] = reason
+        if found is not None:
+            contract["threshold"] = {
+                "cosine": found,
+                "far": accuracy["far"],
+                "tar": accuracy["tar"],
+                "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
+            }
     return contract
+
+
+def _in_integers(stored):
+    """What differs for an embedding in integers: scale * (stored - zero_point), of unit length up to rounding."""
+    if stored is None:
+        return {}
+    dtype, scale, zero_point = stored
+    return {"dtype": dtype, "scale": scale, "zero_point": zero_point, "unit_length": False}
 
 
 def as_json(contract):

@@ -14,12 +14,12 @@ class Faces:
 
     Attributes:
         images: uint8 array (n, height, width, 3), RGB, of the size that the model takes.
-        labels: int array (n,), whose image it is.
+        labels: int array (n,), whose image it is; None where that is not known.
         names: Tuple of str, where each image is: its file, and its place there if it is one of many.
     """
 
     images: np.ndarray
-    labels: np.ndarray
+    labels: np.ndarray | None
     names: tuple
 
 

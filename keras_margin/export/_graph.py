@@ -1,10 +1,13 @@
 """The exported computation: uint8 images to unit embeddings, as TensorFlow graph and SavedModel."""
 
 import logging
+import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from keras_margin import progress
 
 logger = logging.getLogger("keras_margin.export")
 
@@ -29,8 +32,14 @@ def embed(network, image, flip_sum=False):
     return tf.reduce_sum(tf.reshape(both, (2, -1, both.shape[-1])), axis=0)
 
 
-def write_savedmodel(network, folder, options):
+def write_savedmodel(network, folder, options, pixels=tf.uint8):
     """Writes the SavedModel with the one signature: `image` -> `embedding`, of unit length.
+
+    Args:
+        network: Keras model.
+        folder: Folder to write.
+        options: Options.
+        pixels: Type of `image`, tf.uint8, or tf.float32 for a converter that makes integers of it; [0, 255].
 
     Raises:
         OSError: Where the disk refuses it.
@@ -42,20 +51,31 @@ def write_savedmodel(network, folder, options):
 
     archive = keras.export.ExportArchive()
     archive.track(network)
-    archive.add_endpoint(SIGNATURE, serve, input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
-    try:
-        archive.write_out(str(folder), verbose=False)
-    except _OF_THE_DISK as error:
-        raise OSError(f"The SavedModel cannot be written to {folder}. Is the disk full? {error.message}") from error
+    archive.add_endpoint(SIGNATURE, serve, input_signature=[tf.TensorSpec(shape, pixels, name="image")])
+    with progress.stage(f"Writing the graph of {network.name}"):
+        try:
+            archive.write_out(str(folder), verbose=False)
+        except _OF_THE_DISK as error:
+            raise OSError(f"The SavedModel cannot be written to {folder}. Is the disk full? {error.message}") from error
 
 
-def run_in_batches(function, images, batch_size):
+def loops_in(folder):
+    """Paths of the loops in a SavedModel's graph, such as "face_1/memory_1/while": what LSTM, GRU and RNN become."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    found = saved_model_pb2.SavedModel.FromString((pathlib.Path(folder) / "saved_model.pb").read_bytes())
+    functions = found.meta_graphs[0].graph_def.library.function
+    return [node.name for each in functions for node in each.node_def if node.op in ("While", "StatelessWhile")]
+
+
+def run_in_batches(function, images, batch_size, what="images"):
     """float64 rows of function(images), called on `batch_size` images a time, the last batch filled up."""
-    rows = []
+    rows, reached = [], progress.Progress("Ran", what, len(images))
     for start in range(0, len(images), batch_size):
         part = images[start : start + batch_size]
         filled = np.concatenate([part, np.repeat(part[-1:], batch_size - len(part), axis=0)])
         rows.append(np.asarray(function(filled), np.float64)[: len(part)])
+        reached.at(start + len(part))
     return np.concatenate(rows)
 
 

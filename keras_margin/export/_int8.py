@@ -11,7 +11,8 @@ What is a function of one pixel alone has the range that black and white give it
 In floats stay: that function of pixels; the last normalisation, whose eight bits would hold 128 steps to 1, too few for
 the 0.04 of a 512-D embedding's entry; PReLU, whose int8 kernel is not XNNPACK's, so that each one would end a delegated
 part and the network take several times float32's time; and the paddings and depthwise convolutions that PReLU feeds,
-which would otherwise be rounded at both ends and are no faster.
+which would otherwise be rounded at both ends and are no faster. With `integer_only` nothing does: pixels enter as
+uint8, the embedding leaves as int8 with its scale, and every tensor between them is of integers.
 
 Reference: Nagel et al., A White Paper on Neural Network Quantization, arXiv:2106.08295, section 3.1 (ranges by MSE).
 """
@@ -19,6 +20,8 @@ Reference: Nagel et al., A White Paper on Neural Network Quantization, arXiv:210
 import dataclasses
 
 import numpy as np
+
+from keras_margin import progress
 
 _BINS, _ENDS = 2048, 128
 # Of one activation of one image: enough for a histogram, and a large network does not take minutes.
@@ -44,29 +47,35 @@ def quantized(converter, batches, integer_only=False):
     """An int8 model, bytes.
 
     Args:
-        converter: tf.lite.TFLiteConverter with optimizations set.
-        batches: Function without arguments that gives the representative batches, each a list of one uint8 array.
-        integer_only: Whether PReLU and what lies between PReLUs is in integers too.
+        converter: tf.lite.TFLiteConverter with optimizations set; with `integer_only` of a graph on float32 pixels.
+        batches: Function without arguments that gives the representative batches, each a list of one array of the
+            type that the graph takes.
+        integer_only: Whether every tensor is of integers: input and output, the function of pixels, PReLU and the
+            last normalisation.
 
     Returns:
         (bytes of the model, number of PReLUs in it).
     """
-    from tensorflow.lite.python import convert
+    import tensorflow as tf
+    from tensorflow.lite.python import convert, util
 
     converter.representative_dataset = batches
     # The two halves of convert(), as TFLite's own QuantizationDebugger parts them: between them the ranges are floats.
     converter._experimental_calibrate_only = True
     calibrated = bytearray(converter.convert())
-    operations = _operations(calibrated)
+    operations = operations_of(calibrated)
     of_pixels = _of_pixels(calibrated, operations)
     _set_ranges(calibrated, operations, of_pixels, batches)
+    prelus = sum(each.kind == "PRELU" for each in operations)
+    if integer_only:
+        low, high = _ends_of(calibrated, _graph(calibrated).Subgraphs(0).Inputs(0))
+        low[0], high[0] = 0, 255  # A step of one grey level, whatever the images were.
+        content = convert.mlir_quantize(bytes(calibrated))
+        return util.modify_model_io_type(content, tf.uint8, tf.int8), prelus
     in_floats = [each.name for each in operations if each.output in of_pixels and each.kind not in _SAME_VALUES]
-    kinds = ["L2_NORMALIZATION"]
-    if not integer_only:
-        kinds.append("PRELU")
-        in_floats += _behind_prelu(operations)
-    content = convert.mlir_quantize(bytes(calibrated), denylisted_ops=kinds, denylisted_nodes=in_floats)
-    return content, sum(each.kind == "PRELU" for each in operations)
+    in_floats += _behind_prelu(operations)
+    kinds = ["L2_NORMALIZATION", "PRELU"]
+    return convert.mlir_quantize(bytes(calibrated), denylisted_ops=kinds, denylisted_nodes=in_floats), prelus
 
 
 def _graph(content):
@@ -75,7 +84,7 @@ def _graph(content):
     return schema.Model.GetRootAs(content, 0)
 
 
-def _operations(content):
+def operations_of(content):
     """The operations of the model, in the order they run."""
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -159,7 +168,8 @@ def _run(interpreter, images):
 
 def _histograms(content, ends, batches):
     """(index, counts) of every activation in `ends`, between its ends."""
-    interpreter = _interpreter(content)
+    interpreter, total = _interpreter(content), min(_MOST_BATCHES, sum(1 for _ in batches()))
+    reached = progress.Progress("Measured ranges on", "batches", total)
     counts = {index: np.zeros(_BINS) for index in ends}
     for number, (images,) in enumerate(batches()):
         if number == _MOST_BATCHES:
@@ -170,6 +180,7 @@ def _histograms(content, ends, batches):
             # An odd stride: numbers of channels are even, and every channel is to be met.
             values = values[number % 2 :: (len(values) // _MOST_VALUES) | 1]
             counts[index] += np.histogram(values, _BINS, (low, max(high, low + 1e-6)))[0]
+        reached.at(number + 1)
     return counts.items()
 
 

@@ -41,6 +41,10 @@ LIMITS = {
 }
 
 
+# Different images by which "int8" sets its ranges, at least: docs/export.md has what fewer come to.
+MIN_REPRESENTATIVE = 8
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Options of an export that every format has.
@@ -55,8 +59,10 @@ class Options:
             "measured" go to the contract's own places, where the model is no run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
-        integer_only: Whether "int8" keeps PReLU in integers too, as accelerators without floats want it; on a CPU that
-            is slow, so that by default PReLU computes in float32 between int8 layers.
+        integer_only: Whether "int8" makes every tensor of the file integers, as accelerators without floats need it:
+            `image` uint8, `embedding` int8 with a scale and zero point that the contract has. By default the function
+            of pixels, PReLU and the last normalisation compute in float32, which is nearer to the model, and on a CPU
+            faster where there are PReLUs.
 
     Raises:
         ValueError: On a batch size below 1 or a FAR out of range.

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.export import _graph
+from keras_margin.export import _cosines, _graph, _threshold
 from keras_margin.export._options import LIMITS, Limits
 
 _IN_WORDS = {
@@ -24,23 +24,28 @@ class Accuracy:
 
     Attributes:
         far: Target FAR.
-        threshold: The operating threshold at that FAR, by the file's own scores: accept where cosine >= threshold.
+        threshold: The operating threshold at that FAR, by the file's own scores: accept where cosine >= threshold. None
+            where people or impostor pairs are too few to choose one on.
         tar: The file's TAR there.
         eer: The file's equal error rate.
         model_tar: The model's TAR at the same FAR, by its own threshold.
         model_eer: The model's equal error rate.
         num_genuine: Pairs of one person.
         num_impostor: Pairs of two.
+        num_people: People on the pairs; None where the pairs do not tell.
+        no_threshold: Why there is no threshold, a sentence; None where there is one.
     """
 
     far: float
-    threshold: float
+    threshold: float | None
     tar: float
     eer: float
     model_tar: float
     model_eer: float
     num_genuine: int
     num_impostor: int
+    num_people: int | None = None
+    no_threshold: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +63,7 @@ class ParityReport:
         limits: What had to be kept to.
         bytes: Size on disk.
         accuracy: Accuracy on the pairs; None where there were none.
+        why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
     """
 
     path: str
@@ -70,6 +76,7 @@ class ParityReport:
     limits: Limits
     bytes: int
     accuracy: Accuracy | None = None
+    why: str = ""
 
     @property
     def failures(self):
@@ -112,8 +119,8 @@ class ParityReport:
         found = self.accuracy
         return (
             f"{text} On {found.num_genuine:,} genuine and {found.num_impostor:,} impostor pairs: EER {found.eer:.2%} "
-            f"(model {found.model_eer:.2%}), TAR {found.tar:.2%} (model {found.model_tar:.2%}) at FAR {found.far:g} "
-            f"with threshold {found.threshold:.4f}."
+            f"(model {found.model_eer:.2%}), TAR {found.tar:.2%} (model {found.model_tar:.2%}) at FAR {found.far:g}"
+            + (f". {found.no_threshold}" if found.threshold is None else f" with threshold {found.threshold:.4f}.")
         )
 
 
@@ -135,7 +142,7 @@ class ParityError(ValueError):
         message = (
             f"{report.path} was not written: its embeddings differ from the model's. {'; '.join(report.failures)}. "
             f"Mean cosine {report.mean_cosine:.6f}, worst {report.worst_cosine:.6f}; worst sample images: {images}. "
-            "Check the sample images, or choose a milder quantize=."
+            + (report.why or "Check the sample images, or choose a milder quantize=.")
         )
         return cls(message, report)
 
@@ -149,7 +156,7 @@ class Judge:
         options: Options.
         samples: uint8 images.
         synthetic: Whether they are noise.
-        verification: (uint8 images, pairs (m, 2), is_same (m,)), or None.
+        verification: (uint8 images, pairs (m, 2), is_same (m,), number of people or None), or None.
     """
 
     network: object
@@ -175,7 +182,7 @@ class Judge:
             ParityError: Where the file is not as near to its model as it must be.
         """
         wanted, found = self._by_model("samples", self.samples), run(self.samples)
-        cosines = _cosines(wanted, found)
+        cosines = _cosines.cosines(wanted, found)
         worst = np.argsort(cosines, kind="stable")[:5]
         report = ParityReport(
             path=str(path),
@@ -187,6 +194,7 @@ class Judge:
             worst_images=tuple(int(index) for index in worst),
             limits=self.options.limits or LIMITS[quantize],
             bytes=size,
+            why=_cosines.why(wanted, found),
         )
         if not report.passed:
             raise ParityError.of(report)
@@ -206,31 +214,27 @@ class Judge:
         return self._answers[name]
 
     def _accuracy(self, run):
-        images, pairs, is_same = self.verification
-        far = self.options.far
+        images, pairs, is_same, num_people = self.verification
+        far, num_impostor = self.options.far, int((~is_same).sum())
+        no_threshold = _threshold.refusal(far, num_impostor, num_people)
         scores = evaluation.pair_scores(run(images), pairs)
         model_scores = evaluation.pair_scores(self._by_model("pairs", images), pairs)
         return Accuracy(
             far=far,
-            threshold=evaluation.threshold_at_far(scores, is_same, far),
+            threshold=None if no_threshold else evaluation.threshold_at_far(scores, is_same, far),
             tar=evaluation.tar_at_far(scores, is_same, far),
             eer=evaluation.eer(scores, is_same),
             model_tar=evaluation.tar_at_far(model_scores, is_same, far),
             model_eer=evaluation.eer(model_scores, is_same),
             num_genuine=int(is_same.sum()),
-            num_impostor=int((~is_same).sum()),
+            num_impostor=num_impostor,
+            num_people=num_people,
+            no_threshold=no_threshold,
         )
 
 
-def _cosines(wanted, found):
-    lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(found, axis=1)
-    # A zero or NaN embedding is as far from the model's as can be, never passed over.
-    cosines = np.sum(wanted * found, axis=1) / np.where(lengths > 0, lengths, np.inf)
-    return np.where(np.isfinite(cosines) & (lengths > 0), cosines, -1.0)
-
-
 def _checked_pairs(network, given, far):
-    """(images, pairs, is_same) of (images, is_same), as data.load_bin has them, or of (images, labels)."""
+    """Returns (images, pairs, is_same, number of people or None) of (images, is_same) or of (images, labels)."""
     try:
         images, truth = given
     except (TypeError, ValueError):
@@ -239,9 +243,10 @@ def _checked_pairs(network, given, far):
         ) from None
     images, truth = _graph.checked_images(network, images, "pairs' images"), np.asarray(truth)
     if truth.dtype == bool and truth.shape == (len(images) // 2,) and len(images) % 2 == 0:
-        pairs, is_same = np.arange(len(images)).reshape(-1, 2), truth
+        pairs, is_same, num_people = np.arange(len(images)).reshape(-1, 2), truth, None
     elif truth.dtype != bool and truth.shape == (len(images),):
         pairs, is_same = _pairs_of(truth)
+        num_people = len(np.unique(truth[pairs]))
     else:
         raise ValueError(
             "pairs needs one bool for each two images, or one label an image. "
@@ -257,7 +262,7 @@ def _checked_pairs(network, given, far):
             f"A threshold at far={far:g} cannot be measured on {impostors:,} impostor pairs, which show nothing "
             f"below {1 / impostors:.2g}. Give more pairs, or a higher far in Options."
         )
-    return images, pairs, is_same
+    return images, pairs, is_same, num_people
 
 
 def _pairs_of(labels):

@@ -7,7 +7,7 @@ import pathlib
 
 import keras
 
-from keras_margin import backbones, layers  # noqa: F401  Their layers are read from .keras files.
+from keras_margin import backbones, layers
 from keras_margin.models import EmbeddingModel
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
@@ -42,8 +42,8 @@ def open_source(given):
         path = _model_file(pathlib.Path(given))
         report = _run_report(path)
         given = _load(path)
-    elif not isinstance(given, keras.Model):
-        raise TypeError(f"Export takes a Keras model, or the path of a .keras file or of a run. Received: {given!r}.")
+    else:
+        backbones.check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Export converts TensorFlow graphs. Received: a model on Keras's backend "
@@ -90,9 +90,20 @@ def _load(path):
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Of zipfile, h5py, json or Keras, as the damage has it.
         raise ValueError(
-            f"{path} cannot be read as a Keras model: {error}. Layers of your own must be registered "
-            "(keras.saving.register_keras_serializable) and imported before."
+            f"{path} cannot be read as a Keras model: {str(error).rstrip('.')}. {_hint(path, error)}"
         ) from error
+
+
+def _hint(path, error):
+    """What helps where a model file cannot be read."""
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        return (
+            "HDF5 keeps functional and Sequential models alone, not an EmbeddingModel: save the model as .keras, and "
+            "export that."
+        )
+    if "tf_keras" in str(error):
+        return "It was saved by tf_keras (Keras 2): build the network with Keras 3 and give it the weights."
+    return "Layers of your own must be registered (keras.saving.register_keras_serializable) and imported before."
 
 
 def _run_report(path):
@@ -123,6 +134,7 @@ def _parts(given):
         raise ValueError(f"Export takes a network on RGB images of one size. Received: input shape {images}.")
     if not (_is_shape(embeddings, 2) and embeddings[1] is not None):
         raise ValueError(f"Export takes a network with one embedding an image. Received: output shape {embeddings}.")
+    backbones.check_embedder(network)
     return network, head
 
 

@@ -5,12 +5,13 @@ import warnings
 
 import tensorflow as tf
 
-from keras_margin import files
+from keras_margin import files, progress
 from keras_margin.contract import METADATA_NAME
-from keras_margin.export import _contract, _graph
+from keras_margin.export import _contract, _errors, _graph
 from keras_margin.export._options import Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
+from keras_margin.messages import install_hint
 
 _OPSET = 17  # What tf2onnx writes well and ONNX Runtime has read since 2022.
 
@@ -32,7 +33,7 @@ def to_onnx(model, path, *, samples=None, pairs=None, options=None):
 
     Raises:
         ImportError: Where tf2onnx or onnxruntime is not installed; the message names the extra.
-        TypeError, ValueError, ParityError, OSError: As `to_tflite`.
+        TypeError, ValueError, ConversionError, ParityError, OSError: As `to_tflite`.
 
     Example:
         >>> to_onnx("runs/latest", "face.onnx", samples=images)
@@ -44,13 +45,16 @@ def to_onnx(model, path, *, samples=None, pairs=None, options=None):
     judge = Judge.of(source.network, options, samples, pairs)
     json_path = path.with_name(f"{path.name}.json")
     with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
-        converted = _convert(source.network, options)
+        with progress.stage(f"Converting {path.name}"):
+            converted = _convert(source.network, options)
         content = converted.SerializeToString()
-        report = judge.judge(_runner(content, options), path, None, len(content))
+        with progress.stage(f"Comparing {path.name} with the model"):
+            report = judge.judge(_runner(content, source.network, options), path, None, len(content))
         text = _contract.as_json(_contract.contract_of(source, options, report))
         converted.metadata_props.add(key=METADATA_NAME, value=text)
-        temporary.write_bytes(converted.SerializeToString())
-        _runner(str(temporary), options)(judge.samples[:1])
+        with progress.stage(f"Writing {path.name} and reading it back"):
+            temporary.write_bytes(converted.SerializeToString())
+            _runner(str(temporary), source.network, options)(judge.samples[:1])
         temporary_json.write_text(text, encoding="utf-8")
     return report
 
@@ -62,35 +66,38 @@ def _convert(network, options):
             warnings.simplefilter("ignore")
             import tf2onnx
     except ImportError as error:
-        raise ImportError(
-            f'ONNX is an extra: pip install "keras-margin[onnx]". The import failed with: {error}'
-        ) from error
+        raise ImportError(f"ONNX is an extra: {install_hint('onnx')}. The import failed with: {error}") from error
     shape = (options.batch_size, *network.input_shape[1:])
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="image")])
     def serve(image):
         return {"embedding": tf.math.l2_normalize(_graph.embed(network, image, options.flip_sum), axis=1)}
 
-    with warnings.catch_warnings(), files.hushed():
+    def convert():
+        return tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=_OPSET)[0]
+
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tf2onnx's own, of NumPy and protobuf.
-        converted, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=_OPSET)
-    return converted
+        return _errors.explained(convert, network, "ONNX")
 
 
-def _runner(model, options):
-    """Function from uint8 images to the embeddings of a model: bytes, or a path."""
+def _runner(model, network, options):
+    """Function from uint8 images to the embeddings of a model, bytes or a path, that was made of `network`."""
     try:
         import onnxruntime
     except ImportError as error:
-        raise ImportError(
-            f'ONNX is an extra: pip install "keras-margin[onnx]". The import failed with: {error}'
-        ) from error
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        raise ImportError(f"ONNX is an extra: {install_hint('onnx')}. The import failed with: {error}") from error
+    session = _errors.explained(
+        lambda: onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]), network, "ONNX"
+    )
 
-    def run(images):
+    def compute(images):
         def embed(part):
             return session.run(["embedding"], {"image": part})[0]
 
         return _graph.run_in_batches(embed, images, options.batch_size or min(16, len(images)))
+
+    def run(images):
+        return _errors.explained(lambda: compute(images), network, "ONNX")
 
     return run

@@ -17,8 +17,8 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
     Args:
         model: As for `to_tflite`.
         folder: Folder to write into; made if missing.
-        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges; best those of people
-            who are not in `pairs`.
+        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges, at least 8 of which
+            differ; best those of people who are not in `pairs`.
         quantize: Which precisions, as for `to_tflite`.
         pairs: As for `to_tflite`. Without them the files are compared on `representative`.
         options: Options; its `limits`, if any, hold for every precision.
@@ -39,6 +39,7 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
         raise ValueError(f"quantize must hold some of {', '.join(map(repr, LIMITS))}. Received: {unknown[0]!r}.")
     source, options = open_source(model), options or Options()
     representative = _graph.checked_images(source.network, representative, "representative")
+    tflite.check_representative(representative, quantize)
     judge = Judge.of(source.network, options, representative if pairs is None else None, pairs)
     reports = []
     with tempfile.TemporaryDirectory() as savedmodel:
@@ -55,13 +56,26 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
 
 
 def as_table(reports):
-    """Reports as a Markdown table: precision, size, drift, and accuracy beside the model's where pairs were given.
+    """Formats reports as a Markdown table: precision, size, drift, and accuracy compared with the model's.
 
     Args:
         reports: Sequence of ParityReport, at least one.
 
     Returns:
         str, without a last newline.
+    """
+    header, rows = as_rows(reports)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
+
+
+def as_rows(reports):
+    """Formats reports as text in cells: precision, size, drift, and accuracy where pairs were given.
+
+    Args:
+        reports: Sequence of ParityReport, at least one.
+
+    Returns:
+        (header, rows): list of str, and a list of as many str for each report.
     """
     columns = {
         "file": lambda report: pathlib.Path(report.path).name if report.passed else "refused, not written",
@@ -75,13 +89,18 @@ def as_table(reports):
         columns |= {
             f"EER (model {measured.model_eer:.2%})": _of_accuracy("eer", ".2%"),
             f"TAR at FAR {measured.far:g} (model {measured.model_tar:.2%})": _of_accuracy("tar", ".2%"),
-            "threshold": _of_accuracy("threshold", ".4f"),
+            "threshold": _threshold_cell,
         }
-    rows = [[cell(report) for cell in columns.values()] for report in reports]
-    lines = [list(columns), ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return list(columns), [[cell(report) for cell in columns.values()] for report in reports]
 
 
 def _of_accuracy(name, form):
     """A cell's function: empty where a file was refused before its accuracy was measured."""
     return lambda report: "" if report.accuracy is None else format(getattr(report.accuracy, name), form)
+
+
+def _threshold_cell(report):
+    """Returns the shipped threshold; "none" where people or pairs were too few for one."""
+    if report.accuracy is None:
+        return ""
+    return "none" if report.accuracy.threshold is None else f"{report.accuracy.threshold:.4f}"

@@ -4,7 +4,7 @@ import pathlib
 
 import tensorflow as tf
 
-from keras_margin import files
+from keras_margin import files, progress
 from keras_margin.contract import FILE_NAME
 from keras_margin.export import _contract, _graph
 from keras_margin.export._options import Options
@@ -42,7 +42,8 @@ def to_savedmodel(model, path, *, samples=None, pairs=None, options=None):
     with files.written_whole(path) as temporary:
         _graph.write_savedmodel(source.network, temporary, options)
         size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
-        report = judge.judge(_runner(temporary, options), path, None, size)
+        with progress.stage(f"Comparing {path.name} with the model"):
+            report = judge.judge(_runner(temporary, options), path, None, size)
         text = _contract.as_json(_contract.contract_of(source, options, report))
         (temporary / FILE_NAME).write_text(text, encoding="utf-8")
     return report

@@ -1,5 +1,6 @@
 """TFLite: one file for a phone, a browser or a small board, in four precisions."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -8,11 +9,12 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import contract, files
-from keras_margin.export import _contract, _dynamic, _graph, _int8
-from keras_margin.export._options import LIMITS, Options
+from keras_margin import contract, files, progress
+from keras_margin.export import _contract, _dynamic, _errors, _graph, _int8, _integers
+from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
+from keras_margin.messages import install_hint
 
 logger = logging.getLogger("keras_margin.export")
 
@@ -28,7 +30,8 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
             of a training run's folder.
         path: File to write, usually *.tflite.
         quantize: None for float32; "float16" weights; "dynamic" int8 weights, float activations; "int8" for both.
-        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges: the first 300 of them.
+        representative: uint8 images (n, height, width, 3), RGB, by which "int8" sets its ranges: the first 300 of them,
+            at least 8 of which differ; 100 or more are better.
         samples: uint8 images to compare on, the first 64 of them; None for those of `pairs`, those of
             `representative`, or noise.
         pairs: (images, is_same) as data.load_bin gives them, image 2i beside 2i + 1; or (images, labels) for every
@@ -39,8 +42,11 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
         ParityReport.
 
     Raises:
-        TypeError, ValueError: On an unknown `quantize`, "int8" without `representative`, images of no use, of another
-            shape or type, a folder at `path`, a model that is no embedder, or other options that make no sense.
+        TypeError, ValueError: On an unknown `quantize`, "int8" without `representative` or with too few, images of no
+            use, of another shape or type, a folder at `path`, a model that is no embedder, or other options that make
+            no sense.
+        ConversionError: Where TFLite cannot write the network, or run what it wrote; a ValueError that names operator
+            and layer.
         ParityError: Where the file's embeddings differ from the model's.
         OSError: Where the place cannot be written, a full disk among the causes; nothing half-written is left.
 
@@ -58,6 +64,7 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
     source = open_source(model)
     if representative is not None:
         representative = _graph.checked_images(source.network, representative, "representative")
+        check_representative(representative, [quantize])
         samples = representative if samples is None and pairs is None else samples
     judge = Judge.of(source.network, options, samples, pairs)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,18 +74,37 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
 
 def write(source, judge, path, quantize, representative, savedmodel):
     """Converts a SavedModel, judges the file and puts it in place; `to_tflite` once everything was checked."""
-    options = judge.options
+    options, network = judge.options, source.network
     json_path = path.with_name(f"{path.name}.json")
     with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
-        content = _convert(savedmodel, quantize, representative, options)
-        run = _runner(content, options)
-        report = judge.judge(run, path, quantize, len(content))
-        text = _contract.as_json(_contract.contract_of(source, options, report))
-        temporary.write_bytes(_contract.with_contract(content, text))
-        _check_whole(temporary, text, run, judge.samples[:1], options)
+        with progress.stage(f"Converting {path.name}"):
+            content = _convert(network, savedmodel, quantize, representative, options)
+        run = _runner(content, network, options)
+        with progress.stage(f"Comparing {path.name} with the model"):
+            report = judge.judge(run, path, quantize, len(content))
+        stored = _integers.quantization_of(content)
+        text = _contract.as_json(_contract.contract_of(source, options, report, stored))
+        with progress.stage(f"Writing {path.name} and reading it back"):
+            temporary.write_bytes(_contract.with_contract(content, text))
+            _check_whole(temporary, text, run, judge.samples[:1], network, options)
         temporary_json.write_text(text, encoding="utf-8")
         report = dataclasses.replace(report, bytes=temporary.stat().st_size)
     return report
+
+
+def check_representative(images, quantize):
+    """Raises where "int8" is among `quantize` and fewer than MIN_REPRESENTATIVE of the images differ.
+
+    Raises:
+        ValueError: With the number of different images.
+    """
+    different = len({image.tobytes() for image in images[:_MOST_REPRESENTATIVE]})
+    if "int8" in quantize and different < MIN_REPRESENTATIVE:
+        raise ValueError(
+            f"quantize='int8' needs at least {MIN_REPRESENTATIVE} different representative images: ranges that fewer "
+            f"images set hold for those images alone. Received: {different}. Pass 100 or more, such as faces of the "
+            "training set."
+        )
 
 
 def _checked_path(path):
@@ -88,25 +114,75 @@ def _checked_path(path):
     return path
 
 
-def _convert(savedmodel, quantize, representative, options):
-    """The TFLite model's bytes."""
+def _convert(network, savedmodel, quantize, representative, options):
+    """The TFLite model's bytes.
+
+    Raises:
+        ConversionError: Where the converter cannot.
+    """
+    integer_only = quantize == "int8" and options.integer_only
+    if quantize == "int8":
+        _refuse_loops(network, savedmodel)
+    with contextlib.ExitStack() as kept:
+        if integer_only:
+            # The graph's cast of uint8 to floats has no integer form: the converter makes integers of a float input.
+            savedmodel = kept.enter_context(tempfile.TemporaryDirectory())
+            _graph.write_savedmodel(network, savedmodel, options, tf.float32)
+        content, prelus = _errors.explained(
+            lambda: _converted(savedmodel, quantize, representative, options), network, "TFLite"
+        )
+    if integer_only:
+        _check_integers(network, content)
+    if prelus:
+        logger.warning(_OF_PRELU[options.integer_only], prelus)
+    return content
+
+
+def _converted(savedmodel, quantize, representative, options):
+    """(bytes of the model, number of PReLUs that "int8" is slow for)."""
     # From a SavedModel: the converter's from_concrete_functions leaves a Keras 3 model's variables unread.
     converter = tf.lite.TFLiteConverter.from_saved_model(str(savedmodel))
     if quantize in ("float16", "int8"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    with files.hushed():
-        if quantize == "dynamic":
-            return _dynamic.quantized(converter)
-        if quantize != "int8":
-            return converter.convert()
-        content, prelus = _int8.quantized(
-            converter, lambda: _in_batches(representative, options.batch_size or 1), options.integer_only
+    if quantize == "dynamic":
+        return _dynamic.quantized(converter), 0
+    if quantize != "int8":
+        return converter.convert(), 0
+    pixels = np.float32 if options.integer_only else np.uint8
+    return _int8.quantized(
+        converter, lambda: _in_batches(representative, options.batch_size or 1, pixels), options.integer_only
+    )
+
+
+def _refuse_loops(network, savedmodel):
+    """Raises on loops, in which TFLite's calibration crashes the process (TensorFlow 2.21)."""
+    loops = _graph.loops_in(savedmodel)
+    if loops:
+        layer = _errors.layer_of(loops[0], network)
+        raise _errors.ConversionError(
+            "quantize='int8' cannot set ranges inside loops over a sequence (LSTM, GRU, RNN). Received: "
+            f"{network.name} with a loop in {f'layer {layer!r}' if layer else loops[0]}. Use quantize='dynamic' or "
+            "'float16'.",
+            "While",
+            layer,
         )
-    if prelus:
-        logger.warning(_OF_PRELU[options.integer_only], prelus)
-    return content
+
+
+def _check_integers(network, content):
+    """Raises where a tensor of a full integer file is of floats."""
+    floats = _integers.float_operators(content)
+    if floats:
+        operator, path = floats[0]
+        layer = _errors.layer_of(path, network)
+        raise _errors.ConversionError(
+            f"integer_only=True needs every tensor of the file in integers; TFLite left {len(floats)} operators of "
+            f"{network.name} in floats, the first of them {operator} in "
+            f"{f'layer {layer!r}' if layer else path}. Replace the layer, or leave integer_only out.",
+            operator,
+            layer,
+        )
 
 
 # By integer_only.
@@ -123,35 +199,46 @@ _OF_PRELU = {
 }
 
 
-def _in_batches(images, size):
-    """Lists of one batch each; the last one is filled up."""
+def _in_batches(images, size, dtype):
+    """Lists of one batch each, of type `dtype`; the last one is filled up."""
     images = images[:_MOST_REPRESENTATIVE]
     for start in range(0, len(images), size):
-        part = images[start : start + size]
+        part = images[start : start + size].astype(dtype)
         yield [np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])]
 
 
-def _runner(content, options):
-    """Function from uint8 images to the embeddings of a model, bytes."""
+def _runner(content, network, options):
+    """Function from uint8 images to the embeddings of a model, bytes, that was made of `network`."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise ImportError(
-            'Checking a TFLite file needs LiteRT, an extra: pip install "keras-margin[litert]".'
-        ) from error
+        raise ImportError(f"Checking a TFLite file needs LiteRT, an extra: {install_hint('litert')}.") from error
+    stored = _errors.explained(lambda: _integers.quantization_of(content), network, "TFLite")
+
+    def compute(images):
+        runner = Interpreter(model_content=content).get_signature_runner(_graph.SIGNATURE)
+
+        def embed(part):
+            answer = runner(image=part)["embedding"]
+            return answer if stored is None else stored[1] * (np.float64(answer) - stored[2])
+
+        return _graph.run_in_batches(embed, images, options.batch_size or 1)
 
     def run(images):
-        with files.hushed():
-            runner = Interpreter(model_content=content).get_signature_runner(_graph.SIGNATURE)
-            return _graph.run_in_batches(lambda part: runner(image=part)["embedding"], images, options.batch_size or 1)
+        return _errors.explained(lambda: compute(images), network, "TFLite", _paths_of(content))
 
     return run
 
 
-def _check_whole(path, text, run, images, options):
+def _paths_of(content):
+    """Function from an operator's number to the path of what it makes."""
+    return lambda number: _int8.operations_of(content)[number].name
+
+
+def _check_whole(path, text, run, images, network, options):
     """Holds what lies on the disk against what was judged: the contract says it, and the network answers alike."""
     written = path.read_bytes()
     if contract.find(written) != text.encode("utf-8") or not np.array_equal(
-        _runner(written, options)(images), run(images)
+        _runner(written, network, options)(images), run(images)
     ):
         raise OSError(f"{path.name} does not read back as it was written. Is the disk sound?")

@@ -28,6 +28,7 @@ from keras_margin.layers.inner_product import L2SoftmaxHead, LSoftmaxHead, Softm
 from keras_margin.layers.margin_head import MarginHead, memory_of
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.layers.subcenter import SubCenterArcFaceHead
+from keras_margin.messages import did_you_mean
 
 # Names for flags, recipes and `get`.
 HEADS = {
@@ -73,7 +74,7 @@ def get(name: str, num_classes: int, **options: Any) -> MarginHead:
         return HEADS[name](num_classes, **options)
     margin = margins.MARGINS.get(name) or keras.saving.get_registered_object(name)
     if not (isinstance(margin, type) and issubclass(margin, margins.Margin)):
-        names = ", ".join(sorted({*HEADS, *margins.MARGINS}))
-        raise ValueError(f"Unknown head {name!r}. Known heads: {names}.")
+        known = sorted({*HEADS, *margins.MARGINS})
+        raise ValueError(f"Unknown head {name!r}.{did_you_mean(name, known)} Known heads: {', '.join(known)}.")
     fields = {key: options.pop(key) for key in list(options) if key in margin.__dataclass_fields__}
     return MarginHead(num_classes, margin(**fields), **options)

@@ -26,6 +26,7 @@ from keras_margin.losses._with_base import LossWithBase
 from keras_margin.losses.angular import AngularTripletLoss, InterLoss, IntraLoss
 from keras_margin.losses.iam import IAM
 from keras_margin.losses.metric import CenterLoss, ContrastiveLoss, RingLoss
+from keras_margin.messages import did_you_mean
 from keras_margin.ops.sample import LossInputs
 
 # Names for flags, recipes and `get`.
@@ -81,7 +82,9 @@ def get(identifier: Any) -> AuxiliaryLoss | None:
         return get(deserialize(identifier))
     if isinstance(identifier, str):
         if identifier not in LOSSES:
-            raise ValueError(f"Unknown auxiliary loss {identifier!r}. Known ones: {', '.join(sorted(LOSSES))}.")
+            known = ", ".join(sorted(LOSSES))
+            hint = did_you_mean(identifier, LOSSES)
+            raise ValueError(f"Unknown auxiliary loss {identifier!r}.{hint} Known ones: {known}.")
         return LOSSES[identifier]()
     raise TypeError(
         "auxiliary_loss must be a keras_margin.losses.AuxiliaryLoss, such as IAM(beta=0.1), the name of one, or None. "

@@ -17,6 +17,7 @@ from keras_margin.margins.adaptive import AdaFace, CurricularFace, MagFace
 from keras_margin.margins.angular import ArcFace, Combined, CosFace, Softmax, SphereFaceArccos
 from keras_margin.margins.qamface import QAMFace
 from keras_margin.margins.sphereface import SphereFace
+from keras_margin.messages import did_you_mean
 from keras_margin.ops.sample import Sample
 
 # Names for flags, recipes and `get`.
@@ -77,7 +78,9 @@ def get(identifier: Any) -> Margin:
         return get(deserialize(identifier))
     if isinstance(identifier, str):
         if identifier not in MARGINS:
-            raise ValueError(f"Unknown margin {identifier!r}. Known margins: {', '.join(sorted(MARGINS))}.")
+            known = ", ".join(sorted(MARGINS))
+            hint = did_you_mean(identifier, MARGINS)
+            raise ValueError(f"Unknown margin {identifier!r}.{hint} Known margins: {known}.")
         return MARGINS[identifier]()
     hint = f" For a head with an ArcFace margin pass keras_margin.margins.ArcFace({identifier})."
     raise TypeError(

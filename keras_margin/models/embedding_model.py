@@ -38,7 +38,8 @@ class EmbeddingModel(keras.Model):
 
     Raises:
         TypeError: Where the backbone is no Keras model, or the head no MarginHead.
-        ValueError: Where the tail does not fit the backbone, or a size is given without a tail.
+        ValueError: Where the backbone ends in a feature map and there is no tail, in a softmax, or in several outputs;
+            the tail does not fit the backbone, or a size is given without a tail.
 
     Example:
         >>> backbone = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
@@ -57,17 +58,16 @@ class EmbeddingModel(keras.Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not isinstance(backbone, keras.Layer):
-            raise TypeError(f"EmbeddingModel needs a Keras model as backbone. Received: {backbone!r}.")
-        if not isinstance(head, layers.MarginHead):
-            raise TypeError(f"EmbeddingModel needs a MarginHead as head, such as ArcFaceHead(10). Received: {head!r}.")
-        if tail is not None:
-            backbone = backbones.with_tail(backbone, tail, embedding_size or 512)
-        elif embedding_size is not None:
+        if tail is None and embedding_size is not None:
             raise ValueError(
                 "embedding_size is the size of what a tail gives; without a tail the backbone has its own. "
                 f"Received: embedding_size={embedding_size}, tail=None."
             )
+        backbones.check_embedder(backbone, tail=tail)
+        if not isinstance(head, layers.MarginHead):
+            raise TypeError(f"EmbeddingModel needs a MarginHead as head, such as ArcFaceHead(10). Received: {head!r}.")
+        if tail is not None:
+            backbone = backbones.with_tail(backbone, tail, embedding_size or 512)
         self.embedder = backbone
         self.head = head
         self.accuracy_tracker = _keras.MaximizedMean("accuracy")
@@ -79,6 +79,7 @@ class EmbeddingModel(keras.Model):
     def build(self, input_shape: Shape) -> None:
         """Builds the backbone for `input_shape` and the head for what comes out of it."""
         output_shape = self.compute_output_shape(input_shape)
+        backbones.check_embedder(self.embedder)  # A subclassed backbone knows its output only now.
         if not self.head.built:
             self.head.build(output_shape)
         self.built = True
@@ -211,11 +212,7 @@ class EmbeddingModel(keras.Model):
         Raises:
             ValueError: On another format: no other holds a head and its state.
         """
-        if not str(filepath).endswith((".keras", ".zip")):
-            raise ValueError(
-                f"EmbeddingModel is saved as a .keras file, the one format that it can be read back from. "
-                f"Received: filepath={str(filepath)!r}. For a device see keras_margin.export."
-            )
+        backbones.check_model_path(filepath)
         super().save(filepath, *args, **kwargs)
 
     def get_compile_config(self) -> dict:

@@ -8,11 +8,9 @@ from keras import ops
 from keras_margin._typing import Tensor
 from keras_margin.ops import _analytic
 from keras_margin.ops._analytic import masked
+from keras_margin.ops.memory import CHUNK
 from keras_margin.ops.negatives import NegativeLogits, NegativeLogSumExp, is_own_class
 from keras_margin.ops.numerics import LOG_ZERO
-
-# Classes computed at a time.
-CHUNK = 4096
 
 
 def streaming(

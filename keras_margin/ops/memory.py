@@ -4,9 +4,8 @@ import dataclasses
 import functools
 import os
 
-import keras
-
-from keras_margin.ops._streaming import CHUNK
+# Classes that the streaming implementation holds at a time.
+CHUNK = 4096
 
 _FLOAT = 4
 _MIB = 2**20
@@ -100,7 +99,12 @@ def sampled_bytes(implementation: str, batch_size: int, classes_used: int, embed
 @functools.cache
 def device_memory() -> int:
     """Returns the bytes of the first accelerator's memory where the backend tells them, else of the machine's."""
-    backend = keras.backend.backend()
+    try:
+        import keras
+    except ImportError:  # The estimates are for whoever plans, on any machine.
+        backend = None
+    else:
+        backend = keras.backend.backend()
     if backend == "jax":
         import jax
 

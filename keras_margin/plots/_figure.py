@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_margin.messages import install_hint
+
 # Okabe and Ito's palette: apart for all common kinds of colour blindness, and dark enough on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
@@ -35,7 +37,7 @@ def page(path, width, height):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError('Figures need matplotlib. Install it with: pip install "keras-margin[plots]"') from error
+        raise ImportError(f"Figures need matplotlib: {install_hint('plots')}.") from error
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure

@@ -1,6 +1,7 @@
 """Figures of a training run: what went down, what went up, step by step."""
 
 import numbers
+import re
 
 import numpy as np
 
@@ -11,7 +12,7 @@ _FIRST = ("loss", "accuracy")
 # Where a row stands, and the clock, are no results.
 _PLACES = ("step", "epoch", "seconds")
 _AXES = {"loss": "Loss", "accuracy": "Accuracy (%)", "learning_rate": "Learning rate", "lr": "Learning rate"}
-_SHARES = ("accuracy", "tar", "rank")
+_SHARES = ("accuracy", "eer", "tar", "rank")
 # More panels side by side are too small to read at the width of a README.
 _COLUMNS = 2
 # What falls by more is a line at zero on a linear axis.
@@ -80,7 +81,14 @@ def _draw(axes, value, logged):
     elif share and len(every):
         axes.set_ylim(max(-2.0, every.min() - 5), min(102.0, every.max() + 5))
     axes.set_xlabel("Step")
-    axes.set_ylabel(_AXES.get(value, value.replace("_", " ").capitalize() + (" (%)" if share else "")))
+    axes.set_ylabel(_AXES.get(value, _words(value) + (" (%)" if share else "")))
+
+
+def _words(value):
+    """A value's name on its axis: "Images per second"; "lfw EER", "lfw TAR at FAR 1e-03" of a set's figures."""
+    words = value.replace("_", " ")
+    of_set = re.sub(r" eer$", " EER", re.sub(r" tar at far ", " TAR at FAR ", words))
+    return of_set if of_set != words or words.endswith(" accuracy") else words.capitalize()
 
 
 def _columns(name, rows):

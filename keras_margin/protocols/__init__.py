@@ -35,6 +35,7 @@ __all__ = [
     "check_normalization",
     "check_overlap",
     "check_people",
+    "choices",
     "embed",
     "open",
     "prints",
@@ -49,7 +50,28 @@ _NAMED = ("orl", "digits", "glyphs")
 FLIPS = (None, "sum", "concatenate")
 
 
-def open(path, *, image_size=None, fit=None, name=None):
+def choices(path):
+    """Lists the protocols by which a path can be measured, the one that `open` takes first.
+
+    A folder with a list of pairs is measured over those pairs, but may be a folder of identities too.
+
+    Args:
+        path: str or path-like.
+
+    Returns:
+        List of keys of FORMATS, at least one.
+
+    Example:
+        >>> keras_margin.protocols.choices("lfw")  # a folder with pairs.txt
+        ['pairs', 'labelled']
+    """
+    path = pathlib.Path(os.fsdecode(path))
+    found = [name for name, module in FORMATS.items() if module.recognises(path)]
+    # `labelled` recognises everything; only in a folder is it a second choice.
+    return found if path.is_dir() else found[:1]
+
+
+def open(path, *, image_size=None, fit=None, name=None, protocol=None):
     """Opens a protocol by its files.
 
     - `lfw.bin` and the like: verification, ten folds of consecutive pairs.
@@ -59,6 +81,7 @@ def open(path, *, image_size=None, fit=None, name=None):
     - A folder with `meta/*_face_tid_mid.txt`: IJB-B or IJB-C as insightface packs them, 1:1 and 1:N.
     - Whatever `data.open` takes, a folder of identities first of all, or "orl": all pairs, ten folds of people,
       identification with one image each enrolled.
+    - A `split.json` of `keras-margin split` or of a training run: the same of the people that it holds out.
     - A `.npy` of labels: the same for embeddings that have no images here.
 
     Args:
@@ -66,13 +89,15 @@ def open(path, *, image_size=None, fit=None, name=None):
         image_size: (height, width) that the model takes; None where no image will be embedded.
         fit: What to do with images of another size: None refuses them, "crop" cuts the middle out, "resize" stretches.
         name: What its numbers are called; None for the file's name without its suffix.
+        protocol: A key of FORMATS; None for the first that recognises the path, as `choices` lists them.
 
     Returns:
         `Protocol`.
 
     Raises:
         FileNotFoundError: Nothing is there, or a list of a set is missing.
-        ValueError: Files of another form, images of another size; the error names file and line.
+        ValueError: Files of another form, images of another size; the error names file and line. A protocol that is
+            unknown, or that does not take such files.
 
     Example:
         >>> protocol = keras_margin.protocols.open("lfw.bin", image_size=embedder.image_size)
@@ -83,10 +108,12 @@ def open(path, *, image_size=None, fit=None, name=None):
     path = pathlib.Path(os.fsdecode(path))
     if not path.exists() and str(path) not in _NAMED:
         raise FileNotFoundError(f"There is no set at {path}: nothing of that name.")
-    for module in FORMATS.values():
-        if module.recognises(path):
-            return module.open_protocol(path, name, image_size, fit)
-    raise AssertionError("labelled recognises everything")
+    found = choices(path)
+    if protocol is not None and protocol not in FORMATS:
+        raise ValueError(f"protocol must be one of {', '.join(FORMATS)}. Received: protocol={protocol!r}.")
+    if protocol not in (None, *found):
+        raise ValueError(f"{path} can be measured by {' or '.join(found)}. Received: protocol={protocol!r}.")
+    return FORMATS[protocol or found[0]].open_protocol(path, name, image_size, fit)
 
 
 def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progress=None):

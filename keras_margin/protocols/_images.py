@@ -42,7 +42,7 @@ class ImageFiles:
     def _one(self, row):
         path = self._paths[row]
         try:
-            image = decode(pathlib.Path(path).read_bytes()).numpy()
+            image = np.asarray(decode(pathlib.Path(path).read_bytes()))
         except FileNotFoundError:
             raise ValueError(f"The lists name an image that is not there: {path}.") from None
         except UnreadableError as error:

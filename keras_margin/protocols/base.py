@@ -8,8 +8,7 @@ import warnings
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.data.reader import resize_image
-from keras_margin.evaluation.verification import FARS
+from keras_margin.data._decoding import resize_image
 
 FITS = (None, "resize", "crop")
 
@@ -23,14 +22,14 @@ class Settings:
     """What a user may choose about a measurement.
 
     Attributes:
-        far: Wanted FARs.
+        far: Wanted FARs; None for 1e-1 to 1e-6, of which those that the set cannot show are left out without a note.
         resamples: Of the bootstrap; 0 for no intervals, None for 1,000 or as many, at least 100, as take a minute.
         seed: Of pairs that are drawn and of the bootstrap.
         folds: Of a `.bin`, which are runs of consecutive pairs; 10 of the published ones.
         detector_weights: Whether the detector's scores weigh the images of a template, where a list has them.
     """
 
-    far: tuple[float, ...] = FARS
+    far: tuple[float, ...] | None = None
     resamples: int | None = None
     seed: int = 0
     folds: int = 10
@@ -51,7 +50,8 @@ class Measured:
 
     Attributes:
         values: Name to number, flat, in the order in which to print them.
-        unmeasurable: Names among them that the set is too small to show: FARs under 1 / impostors.
+        unmeasurable: Names among them that the set is too small to show: FARs that let fewer than ten of its impostor
+            pairs pass.
         notes: Sentences that a reader of the numbers must know.
         arrays: Name to array, what pictures are drawn of: "scores" and "is_same" of all pairs, "pairs" (m, 2) as rows
             of the images where pairs are of images, "cmc" where there is identification.
@@ -147,7 +147,7 @@ def noted():
 
 
 def verification_values(report):
-    """(values, names of the unmeasurable) of a `VerificationReport`."""
+    """Returns (values, names of the unmeasurable) of a `VerificationReport`."""
     values = report.named_values()
     rates = [name for name in values if name.startswith("tar_at_far_") and not name.endswith(("_low", "_high"))]
     hidden = [name for name, row in zip(rates, report.tar_at_far, strict=True) if not row.measurable]
@@ -155,8 +155,18 @@ def verification_values(report):
     return values, unmeasurable if hidden else ()
 
 
+def accuracy_note(report):
+    """Returns a sentence where accuracy is not the share of pairs judged right; None where it is, or is missing."""
+    if not any(each.balanced for each in report.accuracy.values()):
+        return None
+    return (
+        f"Accuracy is (TAR + 1 - FAR) / 2, because there are {report.num_genuine:,} genuine and "
+        f"{report.num_impostor:,} impostor pairs: each kind counts half."
+    )
+
+
 def interval_note(report):
-    """How the intervals were drawn, in a sentence; None where there are none."""
+    """Returns a sentence on how the intervals were drawn; None where they drew people."""
     return {
         "identity": None,
         "pair": "Nobody tells who is on the images: intervals draw pairs, which share people, and are too narrow.",

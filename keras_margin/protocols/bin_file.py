@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from keras_margin import data
-from keras_margin.protocols._pairs import measure_pairs, some_of
+from keras_margin.protocols._pairs import measure_in_folds, some_of
 from keras_margin.protocols.base import Protocol, fitted
 
 
@@ -39,4 +39,4 @@ class BinProtocol(Protocol):
         return some_of(self._pairs, self._is_same, count, seed)
 
     def _measure(self, embeddings, settings):
-        return measure_pairs(embeddings, self._pairs, self._is_same, None, settings.folds, settings)
+        return measure_in_folds(embeddings, self._pairs, self._is_same, None, settings.folds, settings)

@@ -36,7 +36,8 @@ class IJBProtocol(Protocol):
         size = image_size or (112, 112)
 
         def align(row, image):
-            return alignment.align_points(image, listed.landmarks[row], size)
+            # Sampled once a pixel, as the published numbers' code aligns.
+            return alignment.align_points(image, listed.landmarks[row], size, antialias=False)
 
         self._files = ImageFiles([path / "loose_crop" / each for each in names.tolist()], size, None, align)
         title = "templates 1:1" + (" and 1:N" if self._probes is not None else "")

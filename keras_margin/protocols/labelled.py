@@ -21,12 +21,14 @@ def recognises(path):
 
 
 def open_protocol(path, name, image_size, fit):
-    """`LabelledProtocol` of a folder of identities, .rec, TFRecord shards, "orl", "digits" or labels in `.npy`."""
+    """`LabelledProtocol` of a folder of identities, .rec, TFRecord shards, "orl", "digits" or labels in `.npy`.
+
+    Of a `.json` file, a split such as a run's split.json, the people that it holds out are measured.
+    """
     if path.suffix.lower() == ".npy":
         return LabelledProtocol(_labels(path), None, path, name)
-    known = str(path) if not path.exists() else path
-    stored = _stored_size(data.open(known, strict=True), path)
-    reader = data.open(known, image_size=image_size if fit == "resize" else stored, strict=True)
+    stored = _stored_size(_opened(path), path)
+    reader = _opened(path, image_size if fit == "resize" else stored)
     people = np.array(reader.label_names)[reader.labels]
     return LabelledProtocol(people, _Images(reader, image_size, fit, path), path, name)
 
@@ -142,6 +144,19 @@ class _Images:
         rows = np.asarray(rows)
         needed, places = np.unique(rows, return_inverse=True)
         return fitted(self._reader.subset(needed).arrays()[0][places], *self._fitting)
+
+
+def _opened(path, image_size=None):
+    """Returns the reader of a set; of a split's held-out people where `path` is its file."""
+    if path.suffix.lower() != ".json":
+        return data.open(path if path.exists() else str(path), image_size=image_size, strict=True)
+    split = data.read_split(path)
+    if split.source is None:
+        raise ValueError(
+            f"{path} does not say where its set is: give it a `source`, what keras_margin.data.open reads."
+        )
+    reader = data.open(split.source, image_size=image_size, strict=True)
+    return reader.subset(split.indices(reader)[1])
 
 
 def _stored_size(reader, path):

@@ -79,8 +79,9 @@ class Requirement:
             )
         if name in unmeasurable:
             raise ValueError(
-                f"{self.set_name} is too small to show {name}: 1 / its {values['num_impostor']:,} impostors is above "
-                "that FAR, so the value means nothing. Require one that it can show."
+                f"{self.set_name} is too small to show {name}: that FAR lets fewer than 10 of its "
+                f"{values['num_impostor']:,} impostor pairs pass, so the value is a guess. Require one that it can "
+                "show."
             )
         holds = bool(_COMPARISONS[self.comparison](values[name], self.bound))
         said = f"{self.text}: {'met' if holds else 'NOT MET'}, {name} is {values[name]:.6g}"

@@ -5,7 +5,15 @@ import numpy as np
 from keras_margin import evaluation
 from keras_margin.protocols._images import SUFFIXES, ImageFiles
 from keras_margin.protocols._pairs import some_of
-from keras_margin.protocols.base import Measured, Protocol, angle_values, interval_note, noted, verification_values
+from keras_margin.protocols.base import (
+    Measured,
+    Protocol,
+    accuracy_note,
+    angle_values,
+    interval_note,
+    noted,
+    verification_values,
+)
 
 _LISTS = ("splits.txt", "splits_corrected.txt")
 _FRAMES = ("aligned_images_DB", "frame_images_DB", ".")
@@ -68,6 +76,6 @@ class YTFProtocol(Protocol):
         return Measured(
             values=values | angle_values(scores, videos.is_same),
             unmeasurable=unmeasurable,
-            notes=tuple(note for note in (*notes, interval_note(report)) if note),
+            notes=tuple(note for note in (*notes, accuracy_note(report), interval_note(report)) if note),
             arrays={"scores": scores, "is_same": videos.is_same},
         )

@@ -5,8 +5,9 @@ recipe = dataclasses.replace(recipe, batch_size=256)
 recipe = recipes.with_settings(recipe, ["head.margin=0.4", "steps=1_000"])
 """
 
+from keras_margin.messages import did_you_mean
 from keras_margin.recipes._papers import ALL
-from keras_margin.recipes._schedules import DECAYS, WarmUp
+from keras_margin.recipes._schedules import DECAYS
 from keras_margin.recipes._settings import from_json, read, to_json, with_settings
 from keras_margin.recipes.base import FLIPS, NOT_DECAYED, PRECISIONS, Recipe
 
@@ -26,5 +27,16 @@ def get(name):
     if name.endswith(".json"):
         return read(name)
     if name not in RECIPES:
-        raise ValueError(f"Unknown recipe {name!r}. Known recipes: {', '.join(sorted(RECIPES))}.")
+        raise ValueError(
+            f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)} Known recipes: {', '.join(sorted(RECIPES))}."
+        )
     return RECIPES[name]
+
+
+def __getattr__(name):
+    # The one name here that needs Keras: recipes are listed without it.
+    if name == "WarmUp":
+        from keras_margin.recipes._warm_up import WarmUp
+
+        return WarmUp
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")

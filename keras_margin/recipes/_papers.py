@@ -1,4 +1,4 @@
-"""The papers' published recipes, and the demo's.
+"""The papers' published recipes, the demo's, and one for a small set of one's own.
 
 What a paper leaves open is said in the recipe's `source`. Which weights decay is the release's rule: MXNet's optimiser,
 under ArcFace's and QAMFace's code, decays what is called weight (kernels and prototypes; releases before 1.5 batch
@@ -85,7 +85,7 @@ def _arcface_table_2():
             f"{name}_casia_r50",
             f"{_ARCFACE_TABLE_2}{said}{_UNMEASURED}",
             head,
-            regularizers=added,
+            auxiliary_losses=added,
             **images,
             **CASIA,
         )
@@ -109,13 +109,13 @@ def _sphereface():
 
 
 def _iam():
-    for name, (head, options, regularizers, beta, betas) in _IAM_BASES.items():
+    for name, (head, options, auxiliary_losses, beta, betas) in _IAM_BASES.items():
         yield Recipe(
             f"iam_{name}_casia_irv1",
             f"{_IAM}iam_beta: {betas}; best on LFW {beta:g}. {_UNMEASURED}",
             head,
             options,
-            regularizers=regularizers,
+            auxiliary_losses=auxiliary_losses,
             iam_beta=beta,
             **_INCEPTION,
         )
@@ -136,6 +136,20 @@ _DEMO = Recipe(
     weight_decay=1e-2,
     augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2),
 )
+_SMALL = Recipe(
+    name="arcface_small",
+    source="Ours, for a set of one's own: tens to hundreds of people, a few images of each. Not yet measured.",
+    head_options=(("margin", 0.3), ("scale", 16.0)),
+    backbone="ir_small",
+    backbone_options=(("dropout", 0.2),),
+    batch_size=32,
+    steps=1_000,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    warmup_steps=100,
+    weight_decay=1e-2,
+    augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2),
+)
 _QAM = Recipe(
     name="qamface_ms1m_r50",
     source=_QAMFACE,
@@ -146,4 +160,4 @@ _QAM = Recipe(
     decay_steps=(80_000, 200_000, 360_000),
 )
 
-ALL = (_DEMO, *_arcface(), *_arcface_table_2(), *_sphereface(), _QAM, *_iam())
+ALL = (_DEMO, _SMALL, *_arcface(), *_arcface_table_2(), *_sphereface(), _QAM, *_iam())

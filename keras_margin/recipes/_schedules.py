@@ -1,10 +1,12 @@
-"""Learning rates by step: a table of decays, each with or without a warm-up before it."""
+"""Learning rates by step: a table of decays, each with or without a warm-up before it.
 
-import keras
-from keras import ops
+Keras is imported where a schedule is built, so that recipes can be listed and checked without it.
+"""
 
 
 def _steps(recipe):
+    import keras
+
     rates = [recipe.learning_rate / 10**drop for drop in range(len(recipe.decay_steps) + 1)]
     # PiecewiseConstantDecay keeps the old rate at the boundary itself; the papers' code drops it there.
     boundaries = [step - 1 for step in recipe.decay_steps]
@@ -12,15 +14,21 @@ def _steps(recipe):
 
 
 def _cosine(recipe):
+    import keras
+
     return keras.optimizers.schedules.CosineDecay(recipe.learning_rate, max(1, recipe.steps - recipe.warmup_steps))
 
 
 def _polynomial(recipe):
+    import keras
+
     steps = max(1, recipe.steps - recipe.warmup_steps)
     return keras.optimizers.schedules.PolynomialDecay(recipe.learning_rate, steps, 0.0, recipe.decay_power)
 
 
 def _constant(recipe):
+    import keras
+
     return keras.optimizers.schedules.PiecewiseConstantDecay([recipe.steps], [recipe.learning_rate] * 2)
 
 
@@ -53,6 +61,12 @@ def check(recipe):
     turns = tuple(recipe.decay_steps)
     if any(late <= early for early, late in zip(turns, turns[1:], strict=False)) or any(step < 0 for step in turns):
         raise ValueError(f"decay_steps rise. Received: decay_steps={turns}.")
+    # A turn on the warm-up's last step would end the run's highest rate before its first update.
+    if turns and recipe.warmup_steps and turns[0] <= recipe.warmup_steps:
+        raise ValueError(
+            "decay_steps are counted from the run's first update and come after the warm-up. Received: "
+            f"decay_steps={turns}, warmup_steps={recipe.warmup_steps}. Shorten the warm-up or turn later."
+        )
     if name == "polynomial" and not recipe.decay_power > 0:
         raise ValueError(f"A recipe needs decay_power > 0. Received: decay_power={recipe.decay_power!r}.")
 
@@ -63,38 +77,6 @@ def of(recipe):
     schedule = make(recipe)
     if not recipe.warmup_steps:
         return schedule
+    from keras_margin.recipes._warm_up import WarmUp
+
     return WarmUp(schedule, recipe.warmup_steps, recipe.learning_rate, after_warmup)
-
-
-@keras.saving.register_keras_serializable(package="keras_margin")
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that rises linearly from zero, and then follows another schedule.
-
-    rate(step) = peak * step / warmup_steps                     step < warmup_steps
-                 schedule(step - warmup_steps), or of the step  afterwards
-
-    Args:
-        schedule: Keras schedule.
-        warmup_steps: Updates, >= 1.
-        peak: Rate at the end of the warm-up.
-        shifted: Whether `schedule` counts from the end of the warm-up.
-    """
-
-    def __init__(self, schedule, warmup_steps, peak, shifted):
-        self.schedule, self.warmup_steps, self.peak, self.shifted = schedule, warmup_steps, peak, shifted
-
-    def __call__(self, step):
-        """The rate at this step."""
-        step = ops.cast(step, "float32")
-        later = ops.maximum(step - self.warmup_steps, 0.0) if self.shifted else step
-        return ops.where(step < self.warmup_steps, self.peak * step / self.warmup_steps, self.schedule(later))
-
-    def get_config(self):
-        """Arguments that build it again."""
-        named = {"warmup_steps": self.warmup_steps, "peak": self.peak, "shifted": self.shifted}
-        return {"schedule": keras.saving.serialize_keras_object(self.schedule), **named}
-
-    @classmethod
-    def from_config(cls, config):
-        """The schedule that `get_config` described."""
-        return cls(**{**config, "schedule": keras.saving.deserialize_keras_object(config["schedule"])})

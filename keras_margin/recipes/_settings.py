@@ -6,6 +6,7 @@ import json
 import pathlib
 
 from keras_margin.data.augmentation import Augmentation
+from keras_margin.messages import did_you_mean
 from keras_margin.recipes.base import Recipe
 
 # What is set inside: --set head.margin=0.4
@@ -70,7 +71,7 @@ def _note(changes, recipe, key, text):
         return
     if key not in _SETTABLE:
         known = [*_SETTABLE, "head.ARGUMENT", "backbone.ARGUMENT", *(f"augmentation.{name}" for name in _CHANGES)]
-        raise ValueError(f"A recipe has no key {key!r} to set. It has: {', '.join(known)}.")
+        raise ValueError(f"A recipe has no key {key!r} to set.{did_you_mean(key, known)} It has: {', '.join(known)}.")
     changes[key] = _typed(key, text, getattr(recipe, key))
     if key in _INSIDE and changes[key] != getattr(recipe, key):
         # An argument of the new one, set before its name, stays.
@@ -99,7 +100,7 @@ def _typed(key, text, present):
         value = text
     if kind == "float" and isinstance(value, int):
         value = float(value)
-    if kind == "tuple" and key == "regularizers":
+    if kind == "tuple" and key == "auxiliary_losses":
         # A name alone, or names: their defaults.
         names = (value,) if isinstance(value, str) and value else value or ()
         value = tuple((each, ()) if isinstance(each, str) else each for each in names)

@@ -20,9 +20,9 @@ class Recipe:
         source: Where its numbers come from, and what it reached.
         head: Name in keras_margin.HEADS.
         head_options: Pairs of the head's arguments, beyond num_classes.
-        regularizers: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
+        auxiliary_losses: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
         iam_beta: Weight of the IAM regulariser; 0 for none.
-        backbone: Name in keras_margin.BACKBONES.
+        backbone: Name that keras_margin.backbones.get takes: one in BACKBONES, or "package.module:name".
         backbone_options: Pairs of the backbone's arguments.
         prewhiten: Whether each image is brought to mean 0 and deviation 1 before the backbone, inside the model.
         image_size: (height, width), pixels.
@@ -36,7 +36,8 @@ class Recipe:
         decay_exclude: Names of the weights that do not decay, of NOT_DECAYED.
         learning_rate: At the start, after the warm-up.
         decay: "steps", "cosine", "polynomial" or "constant"; None is "steps" with `decay_steps` and "cosine" without.
-        decay_steps: Updates after which the rate is divided by ten; of "steps".
+        decay_steps: Updates after which the rate is divided by ten, counted from the run's first and after the
+            warm-up; of "steps".
         decay_power: Exponent of "polynomial", > 0: rate (1 - t)^power, t the share of the updates after the warm-up.
         warmup_steps: Updates over which the rate rises linearly from zero.
         margin_warmup_steps: Updates over which the margin rises linearly from none to the head's.
@@ -61,7 +62,7 @@ class Recipe:
     source: str
     head: str = "arcface"
     head_options: tuple = ()
-    regularizers: tuple = ()
+    auxiliary_losses: tuple = ()
     iam_beta: float = 0.0
     backbone: str = "ir_resnet50"
     backbone_options: tuple = ()
@@ -136,8 +137,9 @@ class Recipe:
             name: min(steps - 1, round(getattr(self, name) * steps / self.steps))
             for name in ("warmup_steps", "margin_warmup_steps", "scale_warmup_steps")
         }
-        # Of a few steps a turn may fall on the first, where a schedule cannot turn, or beside another.
-        turns = sorted({round(step * steps / self.steps) for step in self.decay_steps})
+        # Of a few steps a turn may fall on the first, where a schedule cannot turn, on another, or into the warm-up.
+        first = scaled["warmup_steps"] + 1 if scaled["warmup_steps"] else 0
+        turns = sorted({max(first, round(step * steps / self.steps)) for step in self.decay_steps})
         return dataclasses.replace(self, steps=steps, decay_steps=tuple(turns), **scaled)
 
     def schedule(self):

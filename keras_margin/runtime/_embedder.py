@@ -1,13 +1,12 @@
 """Embedder: a TFLite face embedder through LiteRT."""
 
 import hashlib
-import os
 import threading
 
 import numpy as np
 
 from keras_margin import contract
-from keras_margin.runtime import _rows, _tensors
+from keras_margin.runtime import _loading, _rows, _tensors
 from keras_margin.runtime._gallery import Gallery
 
 # Most images per call of a network with a free batch: bounds the activations' memory.
@@ -52,17 +51,22 @@ class Embedder:
     """
 
     def __init__(self, path, normalization=None, num_threads=None, channels="RGB"):
-        self._path = _checked_path(path)
+        self._path = _loading.checked_path(path)
         self._lock = threading.Lock()
-        self._interpreter, self._input, self._output = _load(self._path, _checked_threads(num_threads))
+        self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))
         self._contract = contract.read(self._path)
-        self._reverse = _checked_channels(channels, self._contract, self._path) == "BGR"
+        self._reverse = _loading.checked_channels(channels, self._contract, self._path) == "BGR"
         self._model_id = None
         self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
         self._encode = _tensors.encoder(self._input, normalization, self._path)
         self._allocated_batch = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
         self._embedding_size = self._run(np.zeros((1, *self._image_size, 3), np.uint8)).shape[1]
+
+    @property
+    def path(self):
+        """The file, a str."""
+        return self._path
 
     @property
     def image_size(self):
@@ -76,7 +80,7 @@ class Embedder:
 
     @property
     def contract(self):
-        """What the file says of itself, a dict as keras_margin.contract.read gives it; None of a foreign file."""
+        """The file's metadata, a dict as keras_margin.contract.read gives it; None of a foreign file."""
         return self._contract
 
     @property
@@ -163,14 +167,7 @@ class Embedder:
         Raises:
             TypeError, ValueError: As `verify`; and where neither the call nor the file has a threshold.
         """
-        threshold = self.threshold if threshold is None else threshold
-        if threshold is None:
-            raise ValueError(
-                f"{self._path} ships no threshold: pass threshold=, chosen on pairs of your own, or export the model "
-                "with pairs=."
-            )
-        if not -1 <= threshold <= 1:
-            raise ValueError(f"threshold must be a cosine in [-1, 1]. Received: threshold={threshold}.")
+        threshold = self._decided(threshold)
         return self.verify(a, b) >= threshold
 
     def identify(self, images, gallery, threshold=None):
@@ -181,8 +178,8 @@ class Embedder:
         Args:
             images: uint8 array (n, height, width, 3) or (height, width, 3), as for `embed`.
             gallery: `Gallery`; or a float array (m, embedding_size), m >= 1, a known face a row, of any lengths.
-            threshold: Of a Gallery, the cosine below which an image is nobody's; None for the one shipped with the
-                file, and for no threshold where there is none.
+            threshold: With a Gallery, the cosine in [-1, 1] below which an image is nobody's; None for the one shipped
+                with the file. -1 names the nearest person whoever the image shows.
 
         Returns:
             Of a Gallery, a list of n `Match`, None where nobody reaches the threshold. Of an array:
@@ -191,14 +188,14 @@ class Embedder:
 
         Raises:
             TypeError: `images` is not uint8, or `gallery` is not floats.
-            ValueError: a shape is wrong, a value is NaN or infinite, the Gallery is of another model's embeddings, or a
-                threshold is given with an array.
+            ValueError: a shape is wrong, a value is NaN or infinite, the Gallery is of another model's embeddings, with
+                a Gallery neither the call nor the file has a threshold, or a threshold is given with an array.
 
         Example:
             >>> indices, scores = embedder.identify(probes, embedder.embed(known))
         """
         if isinstance(gallery, Gallery):
-            return self._identify(images, gallery, self.threshold if threshold is None else threshold)
+            return self._identify(images, gallery, self._decided(threshold))
         if threshold is not None:
             raise ValueError("identify takes a threshold with a Gallery; of an array, compare the scores.")
         gallery = np.asarray(gallery)
@@ -214,11 +211,24 @@ class Embedder:
             )
         return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
 
+    def _decided(self, threshold):
+        """The threshold of a decision: the caller's, or the file's."""
+        threshold = self.threshold if threshold is None else threshold
+        if threshold is None:
+            reason = (self._contract or {}).get("no_threshold")
+            raise ValueError(
+                f"{self._path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs "
+                "of your own, or export the model with pairs=."
+            )
+        if not -1 <= threshold <= 1:
+            raise ValueError(f"threshold must be a cosine in [-1, 1]. Received: threshold={threshold}.")
+        return threshold
+
     def _identify(self, images, gallery, threshold):
         if gallery.model is not None and gallery.model != self.model_id:
             raise ValueError(
                 f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self._path} "
-                f"({self.model_id[:12]}...): their cosines mean nothing. Enrol its people again with this one."
+                f"({self.model_id[:12]}...): their cosines mean nothing. Enroll its people again with this one."
             )
         found = gallery.search(self.embed(images), threshold=threshold)
         return [matches[0] if matches else None for matches in found]
@@ -275,79 +285,3 @@ class Embedder:
                 f"to a batch of {batch}."
             )
         return answer.reshape(batch, -1)[:count]
-
-
-def _checked_path(path):
-    """`path` as a str, once it is a file that calls itself TFLite."""
-    name = os.fsdecode(path)
-    if any("\ud800" <= character <= "\udfff" for character in name):
-        raise ValueError(f"LiteRT opens only files whose names are valid Unicode. Received: {name!r}. Rename it.")
-    if os.path.isdir(name):
-        raise ValueError(f"Embedder needs a .tflite file. Received: {name}, a folder. A SavedModel must be converted.")
-    try:
-        with open(name, "rb") as file:
-            head = file.read(8)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"Embedder found no such file: {name}") from None
-    if head[4:8] != b"TFL3":
-        raise ValueError(
-            f"Embedder needs a TFLite model, with 'TFL3' at bytes 4 to 7. Received: {name}, with {head[4:8]!r} there."
-        )
-    return name
-
-
-def _checked_threads(num_threads):
-    if num_threads is None:
-        return None
-    if isinstance(num_threads, bool) or not isinstance(num_threads, (int, np.integer)):
-        raise TypeError(f"Embedder needs num_threads as an integer or None. Received: num_threads={num_threads!r}.")
-    if num_threads < 1:
-        raise ValueError(f"Embedder needs num_threads >= 1. Received: num_threads={num_threads}.")
-    return int(num_threads)
-
-
-def _checked_channels(channels, contract_, path):
-    if channels not in ("RGB", "BGR"):
-        raise ValueError(f'channels must be "RGB" or "BGR", what the network wants. Received: channels={channels!r}.')
-    own = ((contract_ or {}).get("image") or {}).get("channels", channels)
-    if channels != own:
-        raise ValueError(f"{path} takes {own} by its own contract. Received: channels={channels!r}. Leave it out.")
-    return channels
-
-
-def _load(path, num_threads):
-    """(interpreter, details of its input, details of its embedding output)."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError(
-            f'Embedder runs on ai-edge-litert: pip install "keras-margin[litert]". The import failed with: {error}'
-        ) from error
-    try:
-        interpreter = Interpreter(model_path=path, num_threads=num_threads)
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        output = _embedding_output(interpreter, outputs)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"LiteRT cannot read {path} ({os.path.getsize(path)} bytes): {error}. Is the file whole?"
-        ) from error
-    if len(inputs) != 1:
-        names = [detail["name"] for detail in inputs]
-        raise ValueError(f"An embedder has one input, the images. Received: {path}, with {len(inputs)}: {names}.")
-    if output is None:
-        names = [detail["name"] for detail in outputs]
-        raise ValueError(
-            f"An embedder has one output, or one that its signature calls 'embedding'. Received: {path}, with {names}."
-        )
-    return interpreter, inputs[0], output
-
-
-def _embedding_output(interpreter, outputs):
-    """The only output, or of several the one that a signature calls `embedding`, or None."""
-    if len(outputs) == 1:
-        return outputs[0]
-    for key, names in interpreter.get_signature_list().items():
-        if "embedding" in names["outputs"]:
-            named = interpreter.get_signature_runner(key).get_output_details()["embedding"]
-            return next((detail for detail in outputs if detail["name"] == named["name"]), None)
-    return None

@@ -1,17 +1,11 @@
 """The people one looks for: their embeddings, searched exactly, kept in a file that runs nothing."""
 
 import dataclasses
-import json
 import threading
-import zipfile
 
 import numpy as np
 
-from keras_margin import files
-from keras_margin.runtime import _rows
-
-_FORMAT, _FORMAT_VERSION = "keras-margin gallery", 1
-_PARTS = ("about", "embeddings", "people")
+from keras_margin.runtime import _gallery_file, _rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +39,7 @@ class Gallery:
 
     Example:
         >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
-        >>> gallery.enrol("Ada", embedder.embed(photographs))
+        >>> gallery.enroll("Ada", embedder.embed(photographs))
         >>> gallery.search(embedder.embed(probe), threshold=embedder.threshold)[0]
         [Match(name='Ada', score=0.81)]
         >>> gallery.save("people.npz")
@@ -86,7 +80,7 @@ class Gallery:
     def __repr__(self):
         return f"Gallery({len(self._names):,} people, {self._count:,} embeddings of {self.embedding_size})"
 
-    def enrol(self, name, embeddings):
+    def enroll(self, name, embeddings):
         """Adds a person, or more embeddings of a person.
 
         Args:
@@ -98,20 +92,20 @@ class Gallery:
             ValueError: An empty name, another shape, a zero, NaN or infinite embedding. Nothing was added then.
 
         Example:
-            >>> gallery.enrol("Ada", embedder.embed(photographs))
-            >>> gallery.enrol(["Ada", "Grace"], embedder.embed([one, other]))
+            >>> gallery.enroll("Ada", embedder.embed(photographs))
+            >>> gallery.enroll(["Ada", "Grace"], embedder.embed([one, other]))
         """
-        rows = self._checked(embeddings, "enrol")
+        rows = self._checked(embeddings, "enroll")
         if not np.any(rows, axis=1).all():
-            raise ValueError("enrol needs embeddings of some length. Received: a row of zeros, which is like nobody.")
+            raise ValueError("enroll needs embeddings of some length. Received: a row of zeros, which is like nobody.")
         names = [name] * len(rows) if isinstance(name, str) else list(name)
         if not all(isinstance(each, str) for each in names):
             raise TypeError(
-                f"enrol needs names as str. Received: {next(n for n in names if not isinstance(n, str))!r}."
+                f"enroll needs names as str. Received: {next(n for n in names if not isinstance(n, str))!r}."
             )
         if len(names) != len(rows) or not all(names):
             raise ValueError(
-                f"enrol needs a name, not empty, for each row. Received: {len(names)} for {len(rows)} rows."
+                f"enroll needs a name, not empty, for each row. Received: {len(names)} for {len(rows)} rows."
             )
         with self._lock:
             end = self._count + len(rows)
@@ -225,16 +219,8 @@ class Gallery:
         Raises:
             OSError: Where it cannot be written.
         """
-        with self._lock, files.written_whole(path) as temporary:
-            about = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "model": self.model, "names": self._names}
-            text = json.dumps(about, ensure_ascii=False).encode("utf-8")
-            with open(temporary, "wb") as file:  # NumPy would add .npz to a bare name.
-                np.savez(
-                    file,
-                    about=np.frombuffer(text, np.uint8),
-                    embeddings=self._rows[: self._count],
-                    people=self._people[: self._count],
-                )
+        with self._lock:
+            _gallery_file.write(path, self.model, self._names, self._rows[: self._count], self._people[: self._count])
 
     @classmethod
     def load(cls, path):
@@ -250,34 +236,11 @@ class Gallery:
             FileNotFoundError: Where there is no such file.
             ValueError: Where it is no gallery, or damaged.
         """
-        try:
-            parts = _read_parts(path)
-            about = json.loads(parts["about"].tobytes())
-            names, rows, people = about["names"], parts["embeddings"], parts["people"]
-            gallery = cls(rows.shape[1], about["model"])
-            gallery._take(about, names, rows, people)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"There is no gallery at {path}.") from None
-        except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is no gallery, or a damaged one: {error}.") from error
+        model, names, rows, people = _gallery_file.read(path)
+        gallery = cls(rows.shape[1], model)
+        gallery._rows, gallery._people, gallery._count, gallery._names = rows, people, len(rows), names
+        gallery._places = {name: place for place, name in enumerate(names)}
         return gallery
-
-    def _take(self, about, names, rows, people):
-        """Takes what a file holds, once it is sound."""
-        if (about["format"], about["format_version"]) != (_FORMAT, _FORMAT_VERSION):
-            raise ValueError(
-                f"format {about['format']!r} {about['format_version']!r}, not {_FORMAT!r} {_FORMAT_VERSION}"
-            )
-        if rows.dtype != np.float32 or rows.ndim != 2 or people.dtype != np.int64 or people.shape != rows.shape[:1]:
-            raise ValueError(f"embeddings {rows.dtype} {rows.shape} with people {people.dtype} {people.shape}")
-        if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
-            raise ValueError("names that are empty, twice there or no text")
-        if not np.array_equal(np.unique(people), np.arange(len(names))):
-            raise ValueError("embeddings of nobody, or people without any")
-        if not (np.abs(np.einsum("nd,nd->n", rows, rows) - 1) < 1e-3).all():
-            raise ValueError("embeddings that are not of unit length")
-        self._rows, self._people, self._count, self._names = rows, people, len(rows), list(names)
-        self._places = {name: place for place, name in enumerate(names)}
 
     def _place_of(self, name):
         if name not in self._places:
@@ -302,13 +265,3 @@ class Gallery:
         rows[: self._count], people[: self._count] = self._rows[: self._count], self._people[: self._count]
         self._rows[:] = 0  # The older copy of everybody's data does not linger.
         self._rows, self._people = rows, people
-
-
-def _read_parts(path):
-    with zipfile.ZipFile(path) as archive:
-        for part in archive.infolist():
-            # As it was written; a compressed part could be a thousand times larger than its file.
-            if part.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{part.filename} is compressed, which no gallery is")
-    with np.load(path, allow_pickle=False) as parts:
-        return {name: parts[name] for name in _PARTS}

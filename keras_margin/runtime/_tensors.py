@@ -85,7 +85,7 @@ def _checked_normalization(normalization, path, takes):
     if normalization is None:
         raise ValueError(
             f"{path} takes {takes}, so Embedder must be told how its pixels are normalised, (image - mean) / std: pass "
-            "for example normalization=(127.5, 128.0), or (0.0, 1.0) if it takes raw pixels."
+            "for example normalization=(127.5, 128.0), or normalization=(0.0, 1.0) if it takes raw pixels."
         )
     try:
         mean, std = (np.asarray(part, dtype=np.float32) for part in normalization)

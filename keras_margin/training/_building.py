@@ -58,9 +58,7 @@ def check_recipe(recipe, num_classes):
     head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
     _ramps.check(recipe, head)
     layers.check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer](recipe))
-    if recipe.backbone not in backbones.BACKBONES:
-        names = ", ".join(sorted(backbones.BACKBONES))
-        raise ValueError(f"Unknown backbone {recipe.backbone!r}. Known backbones: {names}.")
+    backbones.get(recipe.backbone)
     if recipe.weights:
         _weights_file(recipe.weights)
 
@@ -68,7 +66,7 @@ def check_recipe(recipe, num_classes):
 def _auxiliary_loss(recipe):
     """The sum of what the recipe adds to the head's loss, or None."""
     added = [losses.IAM(recipe.iam_beta)] if recipe.iam_beta else []
-    for name, options in recipe.regularizers:
+    for name, options in recipe.auxiliary_losses:
         if name not in losses.LOSSES:
             raise ValueError(f"Unknown auxiliary loss {name!r}. Known ones: {', '.join(sorted(losses.LOSSES))}.")
         added.append(losses.LOSSES[name](**dict(options)))
@@ -79,13 +77,13 @@ def _auxiliary_loss(recipe):
 
 
 def _sgd(recipe):
-    return optimizers.SGDWithL2(
-        recipe.schedule(), momentum=recipe.momentum, l2=recipe.weight_decay, exclude=recipe.decay_exclude
-    )
+    rate = optimizers.SettableSchedule(recipe.schedule())
+    return optimizers.SGDWithL2(rate, momentum=recipe.momentum, l2=recipe.weight_decay, exclude=recipe.decay_exclude)
 
 
 def _adamw(recipe):
-    optimizer = keras.optimizers.AdamW(recipe.schedule(), weight_decay=recipe.weight_decay)
+    rate = optimizers.SettableSchedule(recipe.schedule())
+    optimizer = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
     # Decay pulls a prototype's length, which the loss does not see, and batch norm's scale, which it should not pull.
     optimizer.exclude_from_weight_decay(var_names=["prototypes", *recipe.decay_exclude])
     return optimizer

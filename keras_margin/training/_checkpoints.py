@@ -26,13 +26,13 @@ class Checkpoints:
         folder: Where they are; made with the first.
         minutes: Time between two, of the clock.
         every: Updates between two, instead of `minutes`; or None.
-        keep: How many of the newest are kept, >= 1, beside the best.
+        keep: How many of the newest are kept, >= 1; the best is kept as well. With 2 a damaged newest one costs no run.
 
     Raises:
         ValueError: On a number out of range.
     """
 
-    def __init__(self, folder, *, minutes=5.0, every=None, keep=3):
+    def __init__(self, folder, *, minutes=5.0, every=None, keep=2):
         if keep < 1 or minutes < 0 or (every is not None and every < 1):
             raise ValueError(
                 "Checkpoints need keep >= 1, minutes >= 0 and every >= 1 or None. "

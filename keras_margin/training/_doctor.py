@@ -3,16 +3,16 @@
 import logging
 import math
 
-import keras
 import numpy as np
 
 from keras_margin import margins
 from keras_margin.training import _vitals
+from keras_margin.training._callback import RunCallback
 
 _LOG = logging.getLogger("keras_margin.training")
 
 
-class Doctor(keras.callbacks.Callback):
+class Doctor(RunCallback):
     """Watches a run, and speaks up once for each thing that it finds wrong, with what to try.
 
     Of a batch every few updates: the angle to the own prototype and to the nearest other, the share past pi, the
@@ -26,6 +26,9 @@ class Doctor(keras.callbacks.Callback):
         every: Updates between two looks; None for a two-hundredth of the run, at least 10.
         patience: Updates after which a run should have got off the ground; None for two epochs, at least 150, or
             half of a shorter run, at least 100.
+
+    Raises:
+        ValueError: When training begins under Model.fit, which shows callbacks neither batches nor embeddings.
     """
 
     def __init__(self, every=None, patience=None):
@@ -54,7 +57,7 @@ class Doctor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Looks at the data."""
-        run = self.params["run"]
+        run = self.run
         steps, epoch = run.recipe.steps, run.reader.num_images / run.recipe.batch_size
         self.every = self.every or max(10, steps // 200)
         self.patience = self.patience or int(max(100, min(max(150, 2 * epoch), steps / 2)))
@@ -69,22 +72,22 @@ class Doctor(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Looks at the batch where it is due."""
+        run, step = self.run, self.run.step
         # The first batch too: what comes later is compared with it.
-        if batch and (batch + 1) % self.every:
+        if step > 1 and step % self.every:
             return
-        run = self.params["run"]
         count, loss, accuracy = logs.totals()
         rows = max(1, count - self._before[0])
         loss, accuracy = (loss - self._before[1]) / rows, (accuracy - self._before[2]) / rows
         self._before = logs.totals()
         if not math.isfinite(loss):
-            self._nan(run, f"The loss is {loss} at step {batch + 1}")
+            self._nan(run, f"The loss is {loss} at step {step}")
             return
         local = run.strategy.experimental_local_results
         self.vitals.append(_vitals.measure(self.model.head, local(run.embeddings)[0].numpy(), _first(local, run)))
         for name, finding in FINDINGS.items():
             if name not in self._said:
-                sentence = finding(self, run, batch + 1, accuracy)
+                sentence = finding(self, run, step, accuracy)
                 if sentence:
                     self._say(name, sentence)
         self._best = max(self._best, accuracy)

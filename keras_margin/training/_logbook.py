@@ -37,7 +37,7 @@ class Logbook(collections.abc.Mapping):
         self._waiting = []
 
     def clear(self):
-        """Begins anew, after a report."""
+        """Starts the next means, after a report."""
         self._bring()
         self.count, self.sums = 0, [0.0, 0.0]
 
@@ -50,6 +50,10 @@ class Logbook(collections.abc.Mapping):
         if name not in self._names():
             raise KeyError(name)
         return _READ[name](self)
+
+    def copy(self):
+        """The present numbers, a dict."""
+        return dict(self)
 
     def __iter__(self):
         return iter(self._names())

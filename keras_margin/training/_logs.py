@@ -8,13 +8,14 @@ import pathlib
 import socket
 import time
 
-import keras
 import tensorflow as tf
+
+from keras_margin.training._callback import RunCallback
 
 _LOG = logging.getLogger("keras_margin.training")
 
 
-class Logs(keras.callbacks.Callback):
+class Logs(RunCallback):
     """Writes `log.csv` and TensorBoard events into a folder, a row every few updates.
 
     Columns: step, loss and accuracy (means since the row before), learning_rate, lambda, images_per_second, seconds.
@@ -25,8 +26,12 @@ class Logs(keras.callbacks.Callback):
         folder: Made with the first row.
         every: Updates between two rows, >= 1.
         batch_size: Images an update.
+
+    Raises:
+        ValueError: When training begins under Model.fit.
     """
 
+    ELSEWHERE = "Pass keras.callbacks.CSVLogger or keras.callbacks.TensorBoard there."
     COLUMNS = ("step", "loss", "accuracy", "learning_rate", "lambda", "images_per_second", "seconds")
 
     def __init__(self, folder, every, batch_size):
@@ -51,17 +56,19 @@ class Logs(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Starts the clock."""
+        _ = self.run  # Refuses Model.fit before the first update.
         self.start = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes a row where one is due."""
-        if (batch + 1) % self.every:
+        step = self.run.step
+        if step % self.every:
             return
         count, loss, accuracy = logs.totals()
         rows = count - self.before[0]
         seconds = self.seconds + self._since()
         row = {
-            "step": batch + 1,
+            "step": step,
             "loss": (loss - self.before[1]) / rows,
             "accuracy": (accuracy - self.before[2]) / rows,
             "learning_rate": logs["learning_rate"],
@@ -69,7 +76,7 @@ class Logs(keras.callbacks.Callback):
             "images_per_second": round(rows * self.batch_size / max(1e-9, self._since() - self._row_at()), 1),
             "seconds": round(seconds, 3),
         }
-        self.before, self.step, self._last = [count, loss, accuracy], batch + 1, self._since()
+        self.before, self.step, self._last = [count, loss, accuracy], step, self._since()
         _quietly(lambda: self._write(row))
 
     def _row_at(self):

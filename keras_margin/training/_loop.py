@@ -2,6 +2,7 @@
 
 import bisect
 import dataclasses
+import math
 import time
 import zlib
 
@@ -43,8 +44,12 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         reader: From keras_margin.data.open, with images of the recipe's size.
         strategy: From make_strategy; None for one device.
         seed: Of weights, order and augmentation.
-        callbacks: Keras callbacks. An "epoch" is a `reports`-th of the steps. One with `state()` and `restore(state)`
-            is kept in the checkpoints.
+        callbacks: Keras callbacks, yours and Keras's own, which get what Model.fit gives them. An "epoch" is a
+            `reports`-th of the steps; `batch` counts from 0 in each. In `params` there is also "run", with the
+            number of updates made as `run.step`. A rate that a callback sets (LearningRateScheduler,
+            ReduceLROnPlateau) takes the place of the recipe's schedule from then on. One that sets
+            `model.stop_training` ends the run after the update, with a checkpoint from which the same call goes on.
+            A callback with `state()` and `restore(state)` is kept in the checkpoints; Keras's own begin again.
         reports: How often loss and accuracy are noted in the history, at most at every step; the shares of the steps
             differ by one where they do not divide evenly.
         checkpoints: Checkpoints, or None.
@@ -53,11 +58,12 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         Trained.
 
     Raises:
-        ValueError: Where a batch does not split evenly over the replicas, images and recipe differ in size, a label is
-            out of range, the network puts out NaN, a strict reader meets an image that it cannot read, or the
-            checkpoints are of another run.
+        ValueError: With BackupAndRestore in `callbacks`; where a batch does not split evenly over the replicas, images
+            and recipe differ in size, a label is out of range, the network puts out NaN, a strict reader finds an image
+            that it cannot read, or the checkpoints are of another run.
         KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
     """
+    _check_callbacks(callbacks)
     strategy = strategy or tf.distribute.get_strategy()
     _batches.check(recipe, reader, strategy.num_replicas_in_sync)
     keras.utils.set_random_seed(seed)
@@ -77,14 +83,24 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
     return Trained(model=model, history=tuple(run.history), seconds=run.seconds)
 
 
+def _check_callbacks(callbacks):
+    """Raises ValueError on a callback that would restore weights and leave the update count at zero."""
+    if any(isinstance(callback, keras.callbacks.BackupAndRestore) for callback in callbacks):
+        raise ValueError(
+            "training.fit goes on from checkpoints of its own, with batches, optimiser and head state. Received: "
+            "BackupAndRestore in callbacks. Pass checkpoints=training.Checkpoints(folder) instead."
+        )
+
+
 class _Run:
     """A run's state, and what is done with it."""
 
     def __init__(self, recipe, reader, strategy, seed, model, averages):
         self.recipe, self.reader, self.strategy, self.seed = recipe, reader, strategy, seed
         self.model, self.averages = model, averages
-        self.step, self.history, self.seconds = 0, [], 0.0
-        self.logs = Logbook(model, recipe.schedule())
+        self.step, self.history, self.seconds, self.told = 0, [], 0.0, {}
+        self.rate = _rate_of(model.optimizer)
+        self.logs = Logbook(model, self.rate)
         self.identity = {
             "recipe": recipes.to_json(recipe),
             "seed": seed,
@@ -109,6 +125,7 @@ class _Run:
             raise ValueError(refusal or "The first worker refuses to go on from its checkpoint; its message says why.")
         if step:
             _state.put({} if found is None else found[0], self.model, self.averages, self.strategy)
+            self._restore_rate(None if found is None else found[1].get("learning_rate"))
         self.step = step
         if found is not None:
             state = found[1]
@@ -119,6 +136,13 @@ class _Run:
                 if name in state["callbacks"]:
                     callback.restore(state["callbacks"][name])
 
+    def _restore_rate(self, value):
+        """Sets the rate that a callback had set; under several workers the chief's."""
+        if _strategies.is_multiworker(self.strategy):
+            value = float(_state.from_chief(np.float32(math.nan if value is None else value), self.strategy))
+            value = None if math.isnan(value) else value
+        self.rate.assign(value)
+
     def save(self, best=False):
         """Writes a checkpoint of the present moment, where this process is the one that writes."""
         if self.checkpoints is None or not _strategies.is_chief(self.strategy):
@@ -127,6 +151,7 @@ class _Run:
             "identity": self.identity,
             "history": self.history,
             "logs": self.logs.state(),
+            "learning_rate": self.rate.value,
             "seconds": self.seconds + time.monotonic() - self.start,
             "callbacks": {name: callback.state() for name, callback in self._with_state()},
         }
@@ -143,10 +168,10 @@ class _Run:
         """The updates that are left."""
         for callback in self.callbacks:
             callback.set_model(self.model)
-            callback.set_params({"steps": self.recipe.steps, "run": self})
+        self._set_params(self._epoch())
         self.model.stop_training = False
         self.start = time.monotonic()
-        self._tell("on_train_begin")
+        self._tell("on_train_begin", {})
         try:
             if self.step < self.recipe.steps:
                 with _stop.updates():
@@ -155,39 +180,70 @@ class _Run:
             self._tell("on_failure", error)
             raise
         self.seconds += time.monotonic() - self.start
-        self._tell("on_train_end")
+        self._tell("on_train_end", self.told)
+
+    def _epoch(self):
+        """Number of the epoch that the next update belongs to."""
+        return min(bisect.bisect_right(self.ends, self.step), len(self.ends) - 1)
+
+    def _start_of(self, epoch):
+        return self.ends[epoch - 1] if epoch else 0
+
+    def _set_params(self, epoch):
+        """Gives the callbacks what Keras does. Epochs may differ by an update, so the steps are this epoch's."""
+        steps = self.ends[epoch] - self._start_of(epoch)
+        for callback in self.callbacks:
+            callback.set_params({"verbose": 1, "epochs": len(self.ends), "steps": steps, "run": self})
 
     def _updates(self):
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
         while self.step < self.recipe.steps and not self.model.stop_training:
-            epoch = bisect.bisect_right(self.ends, self.step)
-            if self.step == (self.ends[epoch - 1] if epoch else 0):
+            epoch = self._epoch()
+            batch = self.step - self._start_of(epoch)
+            if batch == 0:
+                self._set_params(epoch)
                 self._tell("on_epoch_begin", epoch, {})
-            self._tell("on_train_batch_begin", self.step, {})
-            # Kept for whoever looks at what went in and came out: a doctor.
+            self._tell("on_train_batch_begin", batch, {})
+            # Kept for callbacks that look at what went in and came out.
             self.batch = next(data)
             numbers, self.embeddings = update(*self.batch)
             self.step += 1
             self.logs.note(self.step, numbers)
-            self._tell("on_train_batch_end", self.step - 1, self.logs)
+            self._tell("on_train_batch_end", batch, self.logs)
             if self.step == self.ends[epoch]:
-                row = {name: self.logs[name] for name in ("loss", "accuracy")}
-                self.history.append((self.step, row))
-                self._tell("on_epoch_end", epoch, row)
-                self.logs.clear()
+                self._end_epoch(epoch)
             ends = _stop.asked()
-            if self.checkpoints is not None and (
-                ends or self.step == self.recipe.steps or self.checkpoints.due(self.step)
-            ):
+            if ends or self._is_last() or self.checkpoints is not None and self.checkpoints.due(self.step):
                 self.save()
             if ends:
                 raise KeyboardInterrupt
+        if self.step != self.ends[self._epoch()] and self.step != self._start_of(self._epoch()):
+            # After the checkpoint: a run that goes on from it has this report at the epoch's end.
+            self._end_epoch(self._epoch())
+
+    def _is_last(self):
+        return self.step == self.recipe.steps or self.model.stop_training
+
+    def _end_epoch(self, epoch):
+        """Notes loss and accuracy since the last report, and tells the callbacks."""
+        row = {name: self.logs[name] for name in ("loss", "accuracy")}
+        self.history.append((self.step, dict(row)))
+        # One dict for all callbacks, as in Keras: what one adds the next ones see.
+        self.told = row
+        self._tell("on_epoch_end", epoch, row)
+        self.logs.clear()
 
     def _tell(self, what, *arguments):
         for callback in self.callbacks:
             if hasattr(callback, what):
                 getattr(callback, what)(*arguments)
+
+
+def _rate_of(optimizer):
+    """The SettableSchedule of an optimiser; with mixed_float16 that of the one inside the loss scaling."""
+    wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return (optimizer.inner_optimizer if wrapped else optimizer).rate
 
 
 def _why_not(theirs, ours, folder):

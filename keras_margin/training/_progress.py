@@ -3,10 +3,10 @@
 import datetime
 import time
 
-import keras
+from keras_margin.training._callback import RunCallback
 
 
-class ProgressBar(keras.callbacks.Callback):
+class ProgressBar(RunCallback):
     """One line for the whole run: updates done, loss, accuracy, images a second, learning rate, lambda, time left.
 
     As a context it also ends the line where the training raises: `with ProgressBar(...) as bar: fit(callbacks=[bar])`.
@@ -17,7 +17,12 @@ class ProgressBar(keras.callbacks.Callback):
         batch_size: Images an update.
         description: What is being trained.
         console: rich Console to draw on; None for standard output.
+
+    Raises:
+        ValueError: When training begins under Model.fit.
     """
+
+    ELSEWHERE = "Model.fit has a progress bar of its own: pass verbose=1."
 
     # Looking at the numbers makes the host wait for the device: not at every update.
     SECONDS = 0.25
@@ -45,6 +50,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Shows the line."""
+        _ = self.run  # Refuses Model.fit before the first update.
         self.start = self._written = time.monotonic()
         self._bar.start()
         self._shown = True
@@ -52,8 +58,8 @@ class ProgressBar(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Moves the line on."""
         if not self.done:
-            self.first = batch
-        self.done = batch + 1
+            self.first = self.run.step - 1
+        self.done = self.run.step
         now = time.monotonic()
         if now - self._drawn < self.SECONDS and self.done < self.total:
             return
@@ -66,7 +72,11 @@ class ProgressBar(keras.callbacks.Callback):
             left = self._bar.tasks[0].time_remaining
             left = f"  {datetime.timedelta(seconds=round(left))} left" if left else ""
             line = f"{self._described}  {self.done}/{self.total}  {numbers}{left}"
-            self._bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
+            self.say(line)
+
+    def say(self, text):
+        """Writes a line above the bar."""
+        self._bar.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def on_train_end(self, logs=None):
         """Leaves the line standing."""

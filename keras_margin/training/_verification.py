@@ -1,7 +1,6 @@
-"""Verification while training: accuracy on pairs of people every few updates, and the best moment kept."""
+"""Verification while training: accuracy, EER and TAR on pairs of people, in the logs, and the best moment kept."""
 
-import dataclasses
-import logging
+import os
 import pathlib
 
 import keras
@@ -10,43 +9,13 @@ import tensorflow as tf
 
 from keras_margin import evaluation
 from keras_margin.training import _logs, _strategies
-
-_LOG = logging.getLogger("keras_margin.training")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PairSet:
-    """Pairs of images to verify on.
-
-    Attributes:
-        name: What the logs call it.
-        images: uint8 array (n, height, width, 3), RGB.
-        pairs: Int array (m, 2), indices of images; None for image 2 i beside image 2 i + 1, as in a `.bin`.
-        is_same: Bool array (m,).
-    """
-
-    name: str
-    images: np.ndarray
-    is_same: np.ndarray
-    pairs: np.ndarray | None = None
-
-    def scores(self, embed):
-        """Cosines of the pairs, by a function from images to embeddings."""
-        pairs = np.arange(2 * len(self.is_same)).reshape(-1, 2) if self.pairs is None else self.pairs
-        return evaluation.pair_scores(embed(self.images), pairs)
-
-    def accuracy(self, embed):
-        """Ten-fold accuracy, or, of fewer than ten pairs of a kind, 1 - EER."""
-        scores = self.scores(embed)
-        if min(self.is_same.sum(), (~self.is_same).sum()) < 10:
-            return 1.0 - evaluation.eer(scores, self.is_same)
-        return evaluation.k_fold_accuracy(scores, self.is_same, folds=10).mean
+from keras_margin.training._pair_sets import PairSet, read_pairs
 
 
 def embedder_of(network, flip="none", batch_size=64):
     """Function from uint8 images to the network's embeddings, traced once for batches of any length.
 
-    `predict` traces anew for a last batch that is shorter, and TensorFlow warns of that after a few networks.
+    `predict` traces again for a last batch that is shorter, and TensorFlow warns of that after a few networks.
 
     Args:
         network: Keras model from images to embeddings.
@@ -69,29 +38,51 @@ def embedder_of(network, flip="none", batch_size=64):
 
 
 class Verification(keras.callbacks.Callback):
-    """Measures the network on sets of pairs every few updates and at the end, and keeps the best moment.
+    """Measures the network on sets of pairs while it trains, under Model.fit and under training.fit.
 
-    The best is the one with the highest mean accuracy over the sets; its checkpoint is kept as `best.npz`. Figures go
-    to `verification.csv` and TensorBoard.
+    At each epoch's end the figures are in the logs, as NAME_accuracy, NAME_eer and NAME_tar_at_far_1e-03 (see
+    PairSet.figures), for the callbacks after this one: ModelCheckpoint(monitor="lfw_accuracy", mode="max"),
+    EarlyStopping, ReduceLROnPlateau, CSVLogger. This is how to validate on people who are not in the training data:
+    `validation_data` needs labels of the training classes, pairs need none.
+
+    With a folder they also go to `verification.csv` and TensorBoard. Under training.fit with checkpoints the moment
+    with the highest mean accuracy over the sets is kept as `best.npz`.
 
     Args:
-        sets: PairSet values, one or more.
-        every: Updates between two, >= 1.
+        sets: A PairSet, the path of a `.bin`, or a sequence of these. A `.bin` is resized to the network's input.
+        every: Updates between two measurements, >= 1; under training.fit also at the end of the run. None for once an
+            epoch. The logs then hold the newest figures.
         flip: One of recipes.FLIPS.
         folder: Where the figures are written; None for nowhere.
+        network: Keras model from images to embeddings; None for the `embedder` of the model that trains.
+        report: Called with (step, figures) after each measurement; None for nobody. `as_text` makes a line of them.
+
+    Raises:
+        ValueError: When training begins, where the model that trains has no `embedder` and no `network` is given, or
+            on another backend than TensorFlow.
+
+    Example:
+        >>> verification = Verification("lfw.bin")
+        >>> best = keras.callbacks.ModelCheckpoint("best.keras", "lfw_accuracy", mode="max", save_best_only=True)
+        >>> model.fit(images, labels, epochs=10, callbacks=[verification, best])
     """
 
-    def __init__(self, sets, every, flip="none", folder=None):
+    def __init__(self, sets, every=None, flip="none", folder=None, network=None, report=None):
         super().__init__()
-        self.sets, self.every, self.flip = tuple(sets), max(1, every), flip
+        alone = isinstance(sets, (PairSet, str, os.PathLike))
+        self.sets, self.flip = (sets,) if alone else tuple(sets), flip
+        self.every = None if every is None else max(1, every)
         self.folder = None if folder is None else pathlib.Path(folder)
         self.history = []
+        self._network, self._report = network, report
         self._embed = self._events = None
+        # Updates before this epoch, and since its beginning: Model.fit shows no more.
+        self._before, self._in_epoch = 0, 0
 
     @property
     def best(self):
-        """(step, accuracies by set) of the best moment; None before the first."""
-        return max(self.history, key=lambda row: np.mean(list(row[1].values())), default=None)
+        """(step, figures) of the best moment; None before the first."""
+        return max(self.history, key=lambda row: _mean_accuracy(row[1]), default=None)
 
     def state(self):
         """What a checkpoint keeps of it."""
@@ -104,25 +95,66 @@ class Verification(keras.callbacks.Callback):
             step = self.history[-1][0] if self.history else 0
             _logs._quietly(lambda: _logs._cut(self.folder / "verification.csv", step))
 
+    @property
+    def _run(self):
+        """The run of training.fit; None under Model.fit."""
+        return (self.params or {}).get("run")
+
+    def on_train_begin(self, logs=None):
+        """Reads sets that were given by path."""
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(f"Verification embeds by TensorFlow. Received: the backend {keras.backend.backend()!r}.")
+        if self._network is None:
+            self._network = getattr(self.model, "embedder", None)
+        if self._network is None:
+            raise ValueError(
+                "Verification needs the network from images to embeddings: train an EmbeddingModel, or pass "
+                f"network=backbone. Received: a {type(self.model).__name__} without an embedder, and network=None."
+            )
+        size = tuple(self._network.input_shape[1:3])
+        self.sets = tuple(each if isinstance(each, PairSet) else read_pairs(each, size) for each in self.sets)
+
     def on_train_batch_end(self, batch, logs=None):
         """Measures where it is due."""
-        step = batch + 1
-        if (step % self.every and step != self.params["steps"]) or not _strategies.is_chief(
-            self.params["run"].strategy
-        ):
+        before = self._before + self._in_epoch
+        # With steps_per_execution Keras counts the last call of an epoch as a full one.
+        self._in_epoch = min(batch + 1, (self.params or {}).get("steps") or batch + 1)
+        step, last = self._before + self._in_epoch, False
+        if self._run is not None:
+            step = self._run.step
+            before, last = step - 1, step == self._run.recipe.steps
+        # Keras may make several updates between two calls.
+        if self.every is not None and (step // self.every > before // self.every or last):
+            self._measure(step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Puts the figures into the logs, where the callbacks after this one find them."""
+        self._before, self._in_epoch = self._before + self._in_epoch, 0
+        if self.every is None:
+            self._measure(self._before if self._run is None else self._run.step)
+        if self.history and logs is not None:
+            logs.update(self.history[-1][1])
+
+    def _measure(self, step):
+        run = self._run
+        if run is not None and not _strategies.is_chief(run.strategy):
             return
-        run = self.params["run"]
-        self._embed = self._embed or embedder_of(self.model.embedder, self.flip)
-        if run.averages is not None:
-            run.averages.swap()
-        values = {each.name: each.accuracy(self._embed) for each in self.sets}
-        if run.averages is not None:
-            run.averages.swap()
+        self._embed = self._embed or embedder_of(self._network, self.flip)
+        averages = None if run is None else run.averages
+        if averages is not None:
+            averages.swap()
+        values = {}
+        for each in self.sets:
+            values |= each.figures(self._embed)
+        if averages is not None:
+            averages.swap()
         before = self.best
         self.history.append((step, values))
         if self.folder is not None:
             _logs._quietly(lambda: self._write(step, values))
-        if before is None or np.mean(list(values.values())) > np.mean(list(before[1].values())):
+        if self._report is not None:
+            self._report(step, values)
+        if run is not None and (before is None or _mean_accuracy(values) > _mean_accuracy(before[1])):
             run.save(best=True)
 
     def _write(self, step, values):
@@ -135,3 +167,7 @@ class Verification(keras.callbacks.Callback):
         if self._events is not None:
             self._events.close()
         self._events = None
+
+
+def _mean_accuracy(values):
+    return np.mean([value for name, value in values.items() if name.endswith("_accuracy")])

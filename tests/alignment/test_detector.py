@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 
-from keras_margin.alignment import LANDMARKS_112, MTCNNDetector, align, align_points, warp
+from keras_margin.alignment import LANDMARKS_112, MTCNNDetector, _mtcnn, align, align_points, warp
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -81,7 +81,7 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_mtcnn)
-    with pytest.raises(ImportError, match=r'pip install "keras-margin\[align\]".*blocked'):
+    with pytest.raises(ImportError, match=r'pip install -e ".\[align\]".*blocked'):
         MTCNNDetector()
 
 
@@ -150,9 +150,49 @@ def test_of_two_people_the_nearer_is_aligned(detector, photograph):
     np.testing.assert_array_equal(align(both, detector=detector), nearer)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (10, 10), (13, 500), (200, 300)])
-def test_mtcnn_finds_nothing_in_an_empty_image_of_any_size(detector, shape):
-    assert align(np.full((*shape, 3), 127, np.uint8), detector=detector) is None
+@pytest.fixture(scope="module")
+def coarse():
+    pytest.importorskip("mtcnn", reason="the align extra is not installed")
+    return MTCNNDetector(min_face_size=60)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (10, 10), (12, 12), (13, 500), (36, 60), (200, 300)])
+def test_mtcnn_finds_nothing_in_an_empty_image_of_any_size(detector, coarse, shape):
+    for grey in (0, 127, 255):
+        image = np.full((*shape, 3), grey, np.uint8)
+        assert align(image, detector=detector) is None and align(image, detector=coarse) is None
+
+
+@pytest.mark.parametrize("min_face_size", [12, 20, 30, 40, 60, 100, 150, 200])
+@pytest.mark.parametrize(("height", "width"), [(1, 900), (19, 19), (20, 20), (250, 250), (600, 512), (2048, 1365)])
+def test_the_pyramid_has_each_level_of_twelve_pixels(height, width, min_face_size):
+    """The k-th level is 12 / min_face_size * 0.709^k of the image; its shorter side has at least 12 whole pixels."""
+    count = math.floor(1 + math.log(min(height, width) / min_face_size) / -math.log(0.709) + 1e-9)
+    wanted = [12 / min_face_size * 0.709**level for level in range(max(0, count))]
+    np.testing.assert_allclose(_mtcnn.pyramid_scales(height, width, min_face_size), wanted, rtol=1e-12)
+
+
+@pytest.mark.parametrize("min_face_size", [12, 30, 40, 60, 100, 150])
+def test_a_larger_face_than_the_smallest_is_found(photograph, min_face_size):
+    """Her face is some 170 x 220 pixels. mtcnn's own pyramid raised from 30 on, and found nothing at 60 and 100."""
+    pytest.importorskip("mtcnn", reason="the align extra is not installed")
+    boxes, points, _ = MTCNNDetector(min_face_size)(photograph)
+    assert len(boxes) == 1
+    np.testing.assert_allclose(points[0], [[220, 190], [308, 186], [268, 237], [232, 277], [304, 273]], atol=10)
+
+
+def test_no_face_fits_an_image_smaller_than_the_smallest(photograph):
+    """An answer, not an exception."""
+    pytest.importorskip("mtcnn", reason="the align extra is not installed")
+    assert align(photograph, detector=MTCNNDetector(513)) is None
+
+
+def test_the_default_pyramid_finds_what_mtcnn_finds(detector, photograph):
+    """At 20 pixels the package's own levels are right: the same numbers to the bit."""
+    mtcnn = pytest.importorskip("mtcnn")
+    rows = mtcnn.MTCNN().detect_faces(photograph, output_type="numpy", box_format="xyxy")
+    boxes, points, scores = detector(photograph)
+    np.testing.assert_array_equal(np.column_stack([boxes, scores, points[..., 0], points[..., 1]]), rows[:, 1:])
 
 
 def test_weights_planted_in_the_current_folder_are_not_loaded(detector, tmp_path, monkeypatch, photograph):

@@ -44,7 +44,8 @@ def test_faces_are_cropped_into_the_same_folders_and_the_source_stays_as_it_is(p
     before, out = digests(photographs), tmp_path / "out"
     report = align_folder(photographs, out, detector=faces.detect, image_format="png")
     assert digests(photographs) == before
-    assert sorted(digests(out)) == [".alignment.jsonl", "alignment.json", "ann/1.png", "ann/2.png", "Бен 本/é.png"]
+    notes = [".alignment.jsonl", "alignment.html", "alignment.json"]
+    assert sorted(digests(out)) == [*notes, "ann/1.png", "ann/2.png", "Бен 本/é.png"]
     # The stand-in's points are the template moved by whole pixels: the crop is a plain slice.
     np.testing.assert_array_equal(crop(out / "ann" / "1.png"), faces.photograph((X, Y))[Y : Y + 112, X : X + 112])
     np.testing.assert_array_equal(crop(out / "ann" / "2.png"), faces.photograph((3, 4), seed=1)[4:116, 3:115])
@@ -64,6 +65,7 @@ def test_several_processes_write_the_very_same_files(photographs, tmp_path):
     one, two = digests(tmp_path / "one"), digests(tmp_path / "two")
     for name in (".alignment.jsonl", "alignment.json"):  # The order in which images were done is theirs.
         del one[name], two[name]
+    assert one.pop("alignment.html") == two.pop("alignment.html")
     assert one == two and all(name.endswith(".jpg") for name in one)
 
 
@@ -181,6 +183,16 @@ def test_other_arguments_into_the_same_folder_are_refused_and_nothing_is_lost(ph
     assert digests(out) == before
 
 
+def test_crops_of_another_arithmetic_are_not_mixed(photographs, tmp_path):
+    """A journal of version 1, whose crops were point-sampled, is not resumed."""
+    out = tmp_path / "out"
+    align_folder(photographs, out, detector=faces.detect)
+    journal = out / ".alignment.jsonl"
+    journal.write_text(journal.read_text().replace("version 2", "version 1"))
+    with pytest.raises(ValueError, match="begun with format='keras-margin alignment, version 1'"):
+        align_folder(photographs, out, detector=faces.detect)
+
+
 def test_a_folder_that_holds_something_else_is_refused(photographs, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("dear")
@@ -274,7 +286,7 @@ def test_points_that_fix_no_transform_are_reported(tmp_path):
         ({"image_format": "gif"}, ValueError, "image_format='gif'"),
         ({"size": 0}, ValueError, "size must be at least 1"),
         ({"source": "nowhere"}, NotADirectoryError, "nowhere, which is none"),
-        ({"source": "empty"}, ValueError, r"empty has no image \(.bmp"),
+        ({"source": "empty"}, ValueError, r"empty has no image \(.avif, .bmp"),
     ],
 )
 def test_arguments_that_cannot_be_are_refused_before_anything_is_made(photographs, tmp_path, change, error, message):

@@ -1,17 +1,23 @@
 """`keras-margin evaluate`: numbers in a table and in files, bounds as exit codes, checks before the work."""
 
+import io
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("tensorflow")
 import keras
 
-from keras_margin import cli, data, evaluation
+from keras_margin import cli, data, evaluation, export
 
 pytestmark = pytest.mark.tensorflow_only
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SIDE = 16
 
 
@@ -120,3 +126,115 @@ def test_what_cannot_work_is_refused_before_the_work(files, capsys, tmp_path):
     ]:
         status, _, said = run(capsys, *arguments)
         assert status == 1 and words in " ".join(said.split()), words
+
+
+def test_a_pipe_gets_tab_separated_lines_and_stages(files, capsys, tmp_path):
+    """Without a terminal the table has tabs, the protocol is named, and each stage is a line on standard error."""
+    arguments = (files / "face.keras", files / "set.bin", f"--out={tmp_path / 'x.json'}", "--resamples=0")
+    status, shown, said = run(capsys, *arguments, "--no_checks")
+    values = json.loads((tmp_path / "x.json").read_text())["sets"]["set"]["values"]
+    lines = shown.splitlines()
+    assert status == 0 and lines[1] == "\tset" and f"EER\t{values['eer']:.2%}" in lines
+    assert any(line.startswith("set: verification, folds of consecutive pairs, ") for line in lines)
+    count = json.loads((tmp_path / "x.json").read_text())["sets"]["set"]["images"]
+    for stage in (f"Opening {files / 'face.keras'}", "Opening set", f"Embedding set, {count} images", "Measuring set"):
+        assert f"{stage} ..." in said.splitlines()
+
+
+def test_fars_that_nobody_asked_for_are_not_spoken_of(files, capsys, tmp_path):
+    """The default FARs of 60 embeddings leave out what the set cannot show, without a line about it."""
+    arguments = (files / "rows.npy", f"mine={files / 'labels.npy'}", f"--out={tmp_path / 'x.json'}", "--resamples=0")
+    _, shown, said = run(capsys, *arguments)
+    assert "FAR=1e-2" in shown and "1e-06" not in shown + said and "1e-6" not in shown + said
+    _, shown, _ = run(capsys, *arguments, "--far=1e-6")
+    assert "FAR=1e-06 lets 0 of 1,710 impostor pairs pass" in shown
+
+
+def test_the_report_as_json_is_the_file(files, capsys, tmp_path):
+    """With --json standard output is the report alone, and a requirement that is not met still ends with 3."""
+    arguments = (files / "rows.npy", f"mine={files / 'labels.npy'}", f"--out={tmp_path / 'x.json'}", "--resamples=0")
+    status, shown, said = run(capsys, *arguments, "--json", "--require=mine.eer<=0")
+    assert status == 3 and json.loads(shown) == json.loads((tmp_path / "x.json").read_text())
+    assert "Written:" in said
+
+
+def test_noise_on_unbalanced_pairs_fails_a_requirement(capsys, tmp_path):
+    """Random embeddings of 450 genuine and 4,500 impostor pairs do not reach an accuracy of 0.6, let alone 0.9."""
+    is_same = np.random.default_rng(0).permutation(np.arange(4950) < 450)
+    data.write_bin(tmp_path / "x.bin", np.zeros((9900, 1, 1, 3), np.uint8), is_same)
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(9900, 16)))
+    arguments = (tmp_path / "x.npy", tmp_path / "x.bin", "--resamples=0", "--require=x.accuracy>=0.6")
+    status, shown, _ = run(capsys, *arguments)
+    assert status == 3 and "x.accuracy>=0.6: NOT MET" in shown and "(TAR + 1 - FAR) / 2" in shown
+
+
+@pytest.fixture(scope="module")
+def listed(files):
+    """A folder of four people with a list of two of their pairs in it."""
+    folder = files / "listed"
+    images, _ = data.load_bin(files / "set.bin")
+    for row in range(16):
+        (folder / f"p{row // 4}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images[row]).save(folder / f"p{row // 4}" / f"{row % 4}.png")
+    (folder / "pairs.csv").write_text(
+        "fold,same,first,second\n0,1,p0/0.png,p0/1.png\n0,0,p0/0.png,p1/0.png\n"
+        "1,1,p2/0.png,p2/1.png\n1,0,p2/0.png,p3/0.png\n"
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("given", "protocol", "images"),
+    [
+        ((), "verification, folds of pairs.csv", 6),
+        (("--protocol=labelled",), "verification over all pairs", 16),
+        (("--protocol=mine=labelled",), "verification over all pairs", 16),
+    ],
+)
+def test_a_list_in_a_folder_is_named_and_can_be_left_out(files, listed, capsys, tmp_path, given, protocol, images):
+    """`evaluate NAME=folder` names the protocol, says how to choose another, and takes the one that was chosen."""
+    arguments = (files / "face.keras", f"mine={listed}", f"--out={tmp_path / 'x.json'}", "--resamples=0", "--no_checks")
+    status, shown, said = run(capsys, *arguments, *given)
+    found = json.loads((tmp_path / "x.json").read_text())["sets"]["mine"]
+    assert status == 0 and found["images"] == images and found["protocol"].startswith(protocol)
+    assert f"mine: {protocol}" in shown
+    assert ("To measure it otherwise: --protocol=mine=labelled." in said) == (not given)
+
+
+def test_a_protocol_that_does_not_exist_is_refused(files, capsys):
+    """--protocol names a known protocol and a set that is given."""
+    for given in ("lists", "other=labelled"):
+        status, _, said = run(capsys, files / "rows.npy", f"mine={files / 'labels.npy'}", f"--protocol={given}")
+        assert status == 1 and f"Received: --protocol={given}" in said
+
+
+def test_a_tflite_file_is_evaluated_without_tensorflow(tmp_path):
+    """Where only LiteRT and Pillow are installed, a `.bin` of JPEGs gives the same numbers."""
+    pytest.importorskip("ai_edge_litert")
+    generator = np.random.default_rng(0)
+    people = np.repeat(generator.integers(30, 226, (20, 4, 4, 3)), 2, axis=0).repeat(8, axis=1).repeat(8, axis=2)
+    pixels = np.clip(people + generator.normal(0, 20, people.shape), 0, 255).astype(np.uint8)
+    encoded = []
+    for image in pixels:
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG")
+        encoded.append(file.getvalue())
+    order = np.concatenate([np.stack([np.arange(0, 40, 2), np.arange(1, 40, 2)], 1), np.arange(40).reshape(2, 20).T])
+    order = order[np.arange(40).reshape(2, 20).T.ravel()]
+    data.write_bin(tmp_path / "set.bin", [encoded[row] for row in order.ravel()], np.arange(40) % 2 == 0)
+    images = keras.Input((32, 32, 3))
+    keras.Model(images, keras.layers.Flatten()(keras.layers.AveragePooling2D(8)(images))).save(tmp_path / "face.keras")
+    export.to_tflite(str(tmp_path / "face.keras"), tmp_path / "face.tflite", samples=pixels)
+    program = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'jax', 'torch'): sys.modules[name] = None\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from keras_margin import cli\nsys.exit(cli.main(sys.argv[1:]))\n"
+    )
+    arguments = ["evaluate", str(tmp_path / "face.tflite"), str(tmp_path / "set.bin"), "--resamples=0"]
+    command = [sys.executable, "-c", program, *arguments, f"--out={tmp_path / 'without.json'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert cli.main([*arguments, f"--out={tmp_path / 'with.json'}"]) == 0
+    found = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("without", "with")]
+    assert found[0] == found[1] and found[0]["sets"]["set"]["values"]["auc"] > 0.9

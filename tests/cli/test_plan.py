@@ -1,5 +1,6 @@
 """`keras-margin` itself, and `keras-margin plan`."""
 
+import json
 import re
 
 import pytest
@@ -16,9 +17,9 @@ def run(capsys, *arguments):
 
 def rows(text):
     """First word of each row -> its numbers."""
-    lines = [line for line in text.splitlines() if line.startswith("│")]
-    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-    return {cell[0].split()[0]: cell[1:] for cell in cells if cell[0]}
+    cells = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    assert cells[0] == ["head", "prototypes", "optimizer", "working", "total", "GFLOP", "fits"]
+    return {cell[0].split()[0]: cell[1:] for cell in cells[1:]}
 
 
 def test_a_plan_says_what_each_engine_takes(capsys):
@@ -26,19 +27,27 @@ def test_a_plan_says_what_each_engine_takes(capsys):
     assert status == 0 and "1,000,000 classes x 512, batch 1,024 over 8 devices of 8 GiB" in " ".join(out.split())
     found = rows(out)
     weights = 1_000_000 * 512 * 4 / GIB
-    assert list(found) == ["plain", "fused", "streaming", "sampled", "sharded"]
+    assert list(found) == ["reference", "fused", "streaming", "sampled", "sharded"]
     assert [float(cell) for cell in found["streaming"][:2]] == pytest.approx([weights, weights], abs=0.005)
     assert float(found["sharded"][0]) == pytest.approx(weights / 8, abs=0.005)
     # Three products of 128 x 512 x a million, two operations each.
     assert float(found["fused"][4].replace(",", "")) == pytest.approx(6 * 128 * 512 * 1e6 / 1e9, rel=0.01)
-    assert found["plain"][5] == "no" and found["sampled"][5] == "yes"
+    assert found["reference"][5] == "no" and found["sampled"][5] == "yes"
     for cells in found.values():
         assert float(cells[3]) == pytest.approx(sum(float(cell) for cell in cells[:3]), abs=0.02)
 
 
+def test_a_plan_as_json_is_its_table_in_bytes(capsys):
+    """The JSON has a row's sizes in bytes, and as many rows as the table."""
+    _, out, _ = run(capsys, "plan", "--classes=1000", "--batch=8", "--sample_rate=1", "--memory=1", "--json")
+    found = json.loads(out)
+    assert found["available"] == GIB and [row["head"] for row in found["heads"]] == ["reference", "fused", "streaming"]
+    assert all(row["prototypes"] == 4 * 1000 * 512 and row["fits"] for row in found["heads"])
+
+
 def test_one_device_and_no_sampling_leave_three_rows(capsys):
     _, out, _ = run(capsys, "plan", "--classes=1000", "--batch=8", "--sample_rate=1")
-    assert list(rows(out)) == ["plain", "fused", "streaming"]
+    assert list(rows(out)) == ["reference", "fused", "streaming"]
 
 
 def test_a_batch_that_does_not_split_is_refused_with_one_that_does(capsys):
@@ -46,7 +55,7 @@ def test_a_batch_that_does_not_split_is_refused_with_one_that_does(capsys):
     assert status == 1 and error.startswith("keras-margin plan:") and "--batch=1024" in error
 
 
-@pytest.mark.parametrize("arguments", [[], ["nothing"], ["plan"], ["plan", "--classes=0"], ["plan", "--classes=many"]])
+@pytest.mark.parametrize("arguments", [["nothing"], ["plan"], ["plan", "--classes=0"], ["plan", "--classes=many"]])
 def test_arguments_that_make_no_sense_end_with_status_2(capsys, arguments):
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)

@@ -83,6 +83,21 @@ def test_heads_are_drawn_by_name(capsys, tmp_path):
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_figures_of_verification_are_drawn_with_the_losses(folder, capsys, tmp_path, monkeypatch):
+    """A run's folder gives the rows of its log.csv and of its verification.csv."""
+    run_folder, drawn = tmp_path / "mine", {}
+    run_folder.mkdir()
+    (run_folder / "log.csv").write_text("step,loss\n1,2.5\n2,1.5\n")
+    (run_folder / "verification.csv").write_text("step,lfw_accuracy,lfw_eer\n2,0.75,0.25\n")
+    monkeypatch.setattr("keras_margin.plots.training_curves", lambda histories, *_: drawn.update(histories))
+    assert run(capsys, "training", run_folder, f"--out={tmp_path / 'x.png'}")[0] == 0
+    assert drawn["mine"] == [
+        {"step": 1, "loss": 2.5},
+        {"step": 2, "loss": 1.5},
+        {"step": 2, "lfw_accuracy": 0.75, "lfw_eer": 0.25},
+    ]
+
+
 def test_curves_have_the_shortest_names_that_tell_them_apart_and_their_intervals(folder, monkeypatch, capsys):
     drawn = {}
     monkeypatch.setattr(

@@ -4,22 +4,23 @@ import os
 import re
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("tensorflow")
-from keras_margin import cli, recipes
+from keras_margin import cli, data, recipes, training
 from keras_margin.cli import _cpu, _flags, train
 from keras_margin.cli import recipes as command
 
 pytestmark = pytest.mark.tensorflow_only
 
 
-def test_recipes_lists_every_recipe(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+def test_recipes_lists_every_recipe(capsys):
     assert cli.main(["recipes"]) == 0
     shown = capsys.readouterr().out
     assert all(re.search(rf"\b{name}\b", shown) for name in recipes.RECIPES)
-    row = next(line for line in shown.splitlines() if " arcface_casia_r50 " in line)
+    row = next(line for line in shown.splitlines() if line.startswith("arcface_casia_r50\t"))
     assert "512" in row and "32,000" in row and "/10 at 20,000, 28,000" in row
 
 
@@ -39,6 +40,57 @@ def test_one_recipe_with_settings(capsys):
     assert re.search(r"^head.margin += 0.4$", shown, re.M) and re.search(r"^warmup_steps += 10$", shown, re.M)
     assert cli.main(["recipes", "--set", "steps=100"]) == 1
     assert "--set changes one recipe. Name it" in capsys.readouterr().err
+
+
+class Set:
+    """What a recipe is chosen by."""
+
+    def __init__(self, num_classes, num_images):
+        self.num_classes, self.num_images = num_classes, num_images
+
+
+@pytest.mark.parametrize(
+    ("people", "images", "name"),
+    [(12, 120, "arcface_small"), (999, 10**6, "arcface_small"), (1_000, 20_000, "arcface_casia_r50")],
+)
+def test_a_small_set_gets_the_small_recipe(people, images, name):
+    assert train.chosen_recipe(Given(data_dir="x"), Set(people, images)) == recipes.get(name)
+    named = train.chosen_recipe(Given(data_dir="x", recipe="cosface_casia_r50"), Set(people, images))
+    assert named == recipes.get("cosface_casia_r50")
+
+
+def test_a_large_recipe_for_a_small_set_is_answered_by_a_hint():
+    large, small = recipes.get("cosface_casia_r50"), recipes.get("arcface_small")
+    hint = train.suggestion(large, Set(12, 120))
+    assert "batch 512, ir_resnet50" in hint and "12 people and 120 images. --recipe=arcface_small" in hint
+    assert train.suggestion(small, Set(12, 120)) == train.suggestion(large, Set(5_000, 10**6)) == ""
+
+
+def test_a_backbone_of_one_s_own_is_passed_through():
+    recipe = train.chosen_recipe(Given(backbone="package.module:network"))
+    assert recipe.backbone == "package.module:network" and recipe.backbone_options == ()
+
+
+def test_a_backbone_whose_module_is_missing_is_refused():
+    """check_recipe imports package.module:name, so that a mistake in it ends the run before anything is written."""
+    with pytest.raises(ValueError, match="package.module"):
+        training.check_recipe(train.chosen_recipe(Given(backbone="package.module:network")), 4)
+
+
+def pictures(root, sizes):
+    """Two people with pictures of these sizes."""
+    for number, (width, height) in enumerate(sizes):
+        path = root / f"p{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((height, width, 3), number, np.uint8)).save(path)
+    return data.open(root, image_size=(112, 112))
+
+
+def test_a_folder_of_many_sizes_is_called_unaligned(tmp_path):
+    assert train.unaligned(pictures(tmp_path / "aligned", [(112, 112)] * 6)) == ""
+    sentence = train.unaligned(pictures(tmp_path / "photographs", [(40 + 8 * number, 60) for number in range(6)]))
+    assert sentence.startswith("The images do not look aligned: 6 sizes among 6 of them, such as 40x60 and 80x60")
+    assert "stretched to 112x112" in sentence and "keras-margin align" in sentence
 
 
 class Given:

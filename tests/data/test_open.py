@@ -52,6 +52,7 @@ def test_a_file_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("name", "mend"),
     [
+        ("train.parquet", "Parquet and Arrow tables are not read: save their images"),
         ("lfw.bin", r"loaded by keras_margin\.data\.load_bin"),
         ("train.idx", r"in the \.rec file beside it"),
         ("images-00000-of-00001.tfrecord", r"Pass the directory that holds all shards"),

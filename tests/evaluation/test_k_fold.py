@@ -1,3 +1,4 @@
+import fractions
 import itertools
 import math
 import re
@@ -13,14 +14,25 @@ from keras_margin import evaluation
 rng = np.random.default_rng(3)
 
 
-def best_by_trial(scores, is_same, accepts, candidates):
-    """The first candidate with the most pairs judged right, each tried in turn."""
-    right = [sum(bool(a) == bool(s) for a, s in zip(accepts(scores, t), is_same, strict=True)) for t in candidates]
-    return candidates[right.index(max(right))]
+def accuracy_by_trial(accepted, is_same, balanced):
+    """Share of pairs judged right, or the mean of both kinds' shares, as an exact fraction."""
+    right = {
+        kind: [bool(a) == kind for a, s in zip(accepted, is_same, strict=True) if s == kind] for kind in (True, False)
+    }
+    if balanced:
+        return sum(fractions.Fraction(sum(part), len(part)) for part in right.values()) / 2
+    return fractions.Fraction(sum(map(sum, right.values())), len(is_same))
+
+
+def best_by_trial(scores, is_same, accepts, candidates, balanced):
+    """The first candidate with the highest accuracy, each tried in turn."""
+    found = [accuracy_by_trial(accepts(scores, t), is_same, balanced) for t in candidates]
+    return candidates[found.index(max(found))]
 
 
 def k_fold_by_trial(scores, is_same, fold, search):
     accuracies, thresholds = [], []
+    balanced = is_same[fold >= 0].sum() != (~is_same[fold >= 0]).sum()
     for test in range(int(max(fold)) + 1):
         train, held_out = (fold != test) & (fold >= 0), fold == test
         if search == "exact":
@@ -36,9 +48,8 @@ def k_fold_by_trial(scores, is_same, fold, search):
             def accepts(values, threshold):
                 return 2 - 2 * values < threshold
 
-        best = best_by_trial(scores[train], is_same[train], accepts, candidates)
-        judged = accepts(scores[held_out], best) == is_same[held_out]
-        accuracies.append(sum(map(bool, judged)) / len(judged))
+        best = best_by_trial(scores[train], is_same[train], accepts, candidates, balanced)
+        accuracies.append(float(accuracy_by_trial(accepts(scores[held_out], best), is_same[held_out], balanced)))
         thresholds.append(best if search == "exact" else 1 - best / 2)
     return accuracies, thresholds
 

@@ -56,6 +56,26 @@ def test_a_bin_is_ten_folds_of_consecutive_pairs(tmp_path):
     assert halves == evaluation.k_fold_accuracy(scores, is_same, 2).mean
 
 
+def test_accuracy_of_unbalanced_pairs_says_so(tmp_path):
+    """A `.bin` with three impostor pairs to a genuine one notes that accuracy is (TAR + 1 - FAR) / 2."""
+    data.write_bin(tmp_path / "a.bin", np.zeros((80, 2, 2, 3), np.uint8), np.arange(40) % 4 == 0)
+    embeddings = np.random.default_rng(0).normal(size=(80, 3))
+    notes = protocols.open(tmp_path / "a.bin").measure(embeddings, QUICK).notes
+    assert any("(TAR + 1 - FAR) / 2, because there are 10 genuine and 30 impostor" in note for note in notes)
+    data.write_bin(tmp_path / "b.bin", np.zeros((80, 2, 2, 3), np.uint8), np.arange(40) % 2 == 0)
+    assert "TAR + 1" not in " ".join(protocols.open(tmp_path / "b.bin").measure(embeddings, QUICK).notes)
+
+
+def test_default_fars_leave_no_note(tmp_path):
+    """Nobody asked for FAR 1e-6 of 20 impostors: its value is unmeasurable, and no note speaks of it."""
+    data.write_bin(tmp_path / "a.bin", np.zeros((80, 2, 2, 3), np.uint8), np.arange(40) % 2 == 0)
+    embeddings = np.random.default_rng(0).normal(size=(80, 3))
+    measured = protocols.open(tmp_path / "a.bin").measure(embeddings, protocols.Settings(resamples=20))
+    assert "tar_at_far_1e-06" in measured.unmeasurable and not any("FAR=" in note for note in measured.notes)
+    asked = protocols.open(tmp_path / "a.bin").measure(embeddings, protocols.Settings(far=(1e-6,), resamples=20))
+    assert any("FAR=1e-06 lets 0 of 20 impostor pairs pass" in note for note in asked.notes)
+
+
 def test_images_of_another_size_are_refused_cut_or_stretched(tmp_path):
     images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
     data.write_bin(tmp_path / "a.bin", images, [True])
@@ -130,6 +150,22 @@ def test_what_keras_margin_pairs_draws_is_read_by_the_file_and_by_its_folder(tmp
         assert sorted(found) == (10 * reader.labels[used] + used % 4).tolist()
 
 
+def test_a_folder_with_a_list_can_be_measured_as_identities(tmp_path):
+    """The list that lies in a folder is the first choice, its people the second; a file leaves no choice."""
+    for name, value in (("a/1", 1), ("a/2", 2), ("b/1", 3), ("b/2", 4)):
+        picture(tmp_path / f"{name}.png", value)
+    (tmp_path / "pairs.csv").write_text("fold,same,first,second\n0,1,a/1.png,a/2.png\n0,0,a/1.png,b/1.png\n")
+    assert protocols.choices(tmp_path) == ["pairs", "labelled"]
+    assert protocols.choices(tmp_path / "pairs.csv") == ["pairs"]
+    assert levels(protocols.open(tmp_path)) == [1, 2, 3]
+    labelled = protocols.open(tmp_path, protocol="labelled")
+    assert levels(labelled) == [1, 2, 3, 4] and labelled.title.startswith("verification over all pairs")
+    with pytest.raises(ValueError, match="can be measured by pairs or labelled. Received: protocol='ytf'"):
+        protocols.open(tmp_path, protocol="ytf")
+    with pytest.raises(ValueError, match="protocol must be one of bin, ijb, ytf, pairs, labelled"):
+        protocols.open(tmp_path, protocol="lists")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
@@ -157,7 +193,7 @@ def test_an_image_that_a_list_names_and_nobody_can_read_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"must be readable. Received: .*P0_b_0002.png"):
         levels(protocols.open(root))
     (root / "P0_b" / "P0_b_0002.png").unlink()
-    with pytest.raises(ValueError, match=r"an image that is not there: .*P0_b_0002.png"):
+    with pytest.raises(ValueError, match=r"an image that is not there: .*P0_b_0002 with .*has 1 images"):
         levels(protocols.open(root))
 
 

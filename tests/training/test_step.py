@@ -9,7 +9,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import heads, losses, model, training  # noqa: E402
+from keras_margin import layers, losses, margins, models, training  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -67,16 +67,19 @@ def test_margin_and_scale_rise_in_a_line_and_stay():
         wanted = arcface_loss(embeddings, labels, prototypes, margin, scale)
         assert loss == pytest.approx(wanted, rel=1e-5), step
     # The head is as it was: it is saved with its own numbers.
-    assert (trained.model.head.margin, trained.model.head.scale) == (0.4, 16.0)
+    assert (trained.model.head.margin, trained.model.head.scale) == (margins.ArcFace(0.4), 16.0)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"head": "sphereface", "margin_warmup_steps": 2}, "head='sphereface'; it anneals by its own lambda"),
-        ({"head": "combined", "margin_warmup_steps": 2}, "ramps the margin of arcface, .*head='combined'"),
+        ({"head": "sphereface", "margin_warmup_steps": 2}, "'sphereface' anneals by its own lambda"),
+        (
+            {"head": "normsoftmax", "head_options": (), "margin_warmup_steps": 2},
+            "head='normsoftmax'. Softmax has no margin",
+        ),
         ({"head": "qamface", "head_options": (), "scale_warmup_steps": 2}, "scale_warmup_steps needs.*'qamface'"),
-        ({"auxiliary_losss": (("intre", ()),)}, "Unknown auxiliary_loss 'intre'. Known ones: .*inter, intra"),
+        ({"auxiliary_losses": (("intre", ()),)}, "Unknown auxiliary loss 'intre'. Known ones: .*inter, intra"),
         ({"freeze": ("stem*",)}, r"freeze='stem\*' matches no layer. .*: first, norm, slope, last"),
     ],
 )
@@ -85,25 +88,39 @@ def test_what_a_head_or_backbone_has_not_is_refused(changes, message):
         training.build_model(recipe_of(**changes), 4)
 
 
-def test_the_ramp_reaches_every_head_that_it_names():
+# Half of the way from no margin to each head's own, in numbers.
+HALF = {
+    "arcface": {"margin": 0.25},
+    "cosface": {"margin": 0.175},
+    "sphereface_arccos": {"margin": 1.175},
+    "combined": {"m1": 1.0, "m2": 0.15, "m3": 0.1},
+    "qamface": {"margin": 0.25},
+    "adaface": {"margin": 0.2},
+    "magface": {"lower_margin": 0.225, "upper_margin": 0.4},
+    "curricularface": {"margin": 0.25},
+    "subcenter_arcface": {"margin": 0.25},
+}
+
+
+@pytest.mark.parametrize("name", HALF)
+def test_the_ramp_reaches_every_head_with_a_margin(name):
+    """At half of the warm-up a head computes the loss of one that was made with half of its margin."""
     from keras_margin.training import _ramps
 
     embeddings = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
-    for name, none in _ramps.NO_MARGIN.items():
-        head = heads.get(name)(6)
-        recipe = recipe_of(head=name, head_options=(), margin_warmup_steps=4)
-        assert _ramps.now(recipe, head, 0)[0] == none and _ramps.now(recipe, head, 9)[0] == head.margin
-        half = heads.get(name)(6, margin=none + (head.margin - none) / 2)
-        for each in (head, half):
-            each.build((None, 4))
-        half.prototypes.assign(head.prototypes)
+    head, half = layers.get(name, 6), layers.get(name, 6, **HALF[name])
+    recipe = recipe_of(head=name, head_options=(), margin_warmup_steps=4)
+    for each in (head, half):
+        each.build((None, 4))
+    half.set_weights(head.get_weights())
 
-        @tf.function(autograph=False)
-        def loss(head=head, recipe=recipe):
-            with _ramps.in_place(recipe, head, tf.constant(2.0)):
-                return head.compute_loss(embeddings, np.arange(5))
+    @tf.function(autograph=False)
+    def loss(step):
+        margin, scale = _ramps.margin_and_scale(recipe, head, *_ramps.fractions_of_tensor(recipe, step))
+        return head.loss_and_correct(embeddings, np.arange(5), margin=margin, scale=scale)[0]
 
-        np.testing.assert_allclose(loss(), half.compute_loss(embeddings, np.arange(5)), rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(loss(tf.constant(2.0)), half.compute_loss(embeddings, np.arange(5)), rtol=1e-5)
+    np.testing.assert_allclose(loss(tf.constant(9.0)), head.compute_loss(embeddings, np.arange(5)), rtol=1e-5)
 
 
 def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are_not():
@@ -220,8 +237,8 @@ def test_batches_that_are_short_count_by_their_samples():
     for replicas in (1, 2):
         keras.utils.set_random_seed(5)
         with training.make_strategy(replicas).scope():
-            head = heads.SphereFaceHead(6, scale=16.0, auxiliary_loss=losses.IAM(0.1))
-            network = model.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
+            head = layers.SphereFaceHead(6, scale=16.0, auxiliary_loss=losses.IAM(0.1))
+            network = models.EmbeddingModel(training_runs.small((8, 8), dropout=0.0), head)
             network.compile(keras.optimizers.SGD(0.1, momentum=0.9), jit_compile=False)
         history = network.fit(batches, epochs=2, shuffle=False, verbose=0).history
         found.append((history, [weight.numpy() for weight in network.weights], head.annealing_lambda))

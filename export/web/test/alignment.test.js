@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { LANDMARKS_112, alignPoints, firstGuess, landmarkTemplate, similarityTransform, warp } from "../alignment.js";
+import { LANDMARKS_112, alignPoints, firstGuess, landmarkTemplate, sampling, similarityTransform, warp } from "../alignment.js";
 
 const golden = JSON.parse(readFileSync(new URL("golden.json", import.meta.url)));
 
@@ -27,11 +27,39 @@ for (const { name, size, points, template, matrix } of golden.transforms) {
 }
 
 for (const { size, points, picture, rgb } of golden.crops) {
-  test(`a crop of ${size.join(" x ")} has the library's pixels`, () => {
+  test(`a crop of ${size.join(" x ")} from ${picture} has the library's pixels`, () => {
     const [height, width] = size;
-    assert.deepEqual([...alignPoints(rgba(picture), points, { height, width })], rgb);
+    assert.deepEqual([...alignPoints(rgba(golden.pictures[picture]), points, { height, width })], rgb);
   });
 }
+
+test("up to a shrink of 1.25 a crop is one bilinear sample a pixel", () => {
+  for (const shrink of [0.2, 1, 1.25]) assert.deepEqual(sampling(shrink), { halvings: 0, count: 1, step: 0 });
+});
+
+test("at whole shrinks of 2, 3 and 4 the samples are a pixel apart: the mean of the area", () => {
+  for (const shrink of [2, 3, 4]) {
+    assert.deepEqual(sampling(shrink), { halvings: 0, count: shrink, step: 1 / shrink });
+    const pixels = Array.from({ length: shrink * shrink * 3 }, (_, index) => (index * 37) % 256);
+    const mean = [0, 1, 2].map((channel) => pixels.reduce((sum, value, at) => sum + (at % 3 === channel ? value : 0), 0) / shrink ** 2);
+    const shift = -(shrink - 1) / 2 / shrink;
+    const found = warp(rgba({ width: shrink, height: shrink, rgb: pixels }), [[1 / shrink, 0, shift], [0, 1 / shrink, shift]], 1, 1);
+    found.forEach((value, channel) => assert.ok(Math.abs(value - mean[channel]) <= 0.5 + 1e-9));
+  }
+});
+
+test("beyond 4, means of squares are sampled", () => {
+  const { halvings, count, step } = sampling(13);
+  assert.deepEqual([halvings, count], [2, 4]);
+  assert.ok(Math.abs(step - Math.sqrt((3.25 ** 2 - 3 + 2 / 16) / 15) / 3.25) < 1e-12);
+});
+
+test("a picture far smaller than a pixel of the crop fades to black and breaks nothing", () => {
+  const picture = rgba({ width: 2, height: 2, rgb: new Array(12).fill(200) });
+  for (const shrink of [1e3, 1e9, 1e150]) {
+    assert.deepEqual([...warp(picture, [[1 / shrink, 0, 0], [0, 1 / shrink, 0]], 2, 2)], new Array(12).fill(0));
+  }
+});
 
 test("a transform carries points that a similarity made exactly back", () => {
   const [c, angle, shift] = [1.7, 2.1, [-30, 12]];

@@ -1,0 +1,82 @@
+"""The `mtcnn` package's three networks, with an image pyramid that honours the smallest face looked for."""
+
+import numpy as np
+
+from keras_margin.messages import install_hint
+
+_CELL = 12  # Pixels: the smallest image that P-Net takes, and the face that it looks for in it.
+_FACTOR = 0.709  # From a level of the pyramid to the next.
+
+
+def load():
+    """Builds the package's detector with the weights inside its wheel.
+
+    Returns:
+        mtcnn.MTCNN.
+
+    Raises:
+        ImportError: The package is not installed; the message names the extra.
+    """
+    try:
+        import mtcnn
+        from mtcnn.stages import StageONet, StageRNet
+
+        stages = _proposal_stage(), StageRNet, StageONet
+    except ImportError as error:
+        raise ImportError(
+            f"Face detection needs the mtcnn package: {install_hint('align')} "
+            f"(or pass a detector= of your own). The import failed with: {error}"
+        ) from error
+    from importlib.resources import files
+
+    # A bare file name is looked for in the current folder before the package, and is a pickle: name the package's own.
+    weights = files("mtcnn") / "assets" / "weights"
+    names = ("pnet.lz4", "rnet.lz4", "onet.lz4")
+    return mtcnn.MTCNN(stages=[stage(weights=str(weights / name)) for stage, name in zip(stages, names, strict=True)])
+
+
+def pyramid_scales(height, width, min_face_size):
+    """Computes the scales of the image pyramid: 12 / min_face_size * 0.709^k while both sides keep 12 pixels.
+
+    mtcnn 1.0 counts the levels as if min_face_size were 20. With a larger one its last levels are smaller than P-Net
+    takes; with a smaller one the levels of the largest faces are missing.
+
+    Args:
+        height: Of the image, pixels, >= 1.
+        width: Of the image, pixels, >= 1.
+        min_face_size: Pixels, > 0.
+
+    Returns:
+        float64 array (levels,), falling; empty where the image is too small for such a face.
+
+    Example:
+        >>> pyramid_scales(30, 40, 20)  # approx. [0.6, 0.425]
+    """
+    first, shortest = _CELL / min_face_size, min(height, width)
+    scales = []
+    # The package cuts a level's sides to whole pixels.
+    while int(shortest * (scale := first * _FACTOR ** len(scales))) >= _CELL:
+        scales.append(scale)
+    return np.array(scales)
+
+
+def _proposal_stage():
+    """The package's first stage, with `pyramid_scales` in the place of its own count of levels."""
+    from mtcnn.stages import StagePNet
+    from mtcnn.utils.bboxes import generate_bounding_box, resize_to_square, smart_nms_from_bboxes, upscale_bboxes
+    from mtcnn.utils.images import scale_images
+
+    class ProposalStage(StagePNet):
+        """`StagePNet.__call__` for one image; thresholds are the package's."""
+
+        def __call__(self, images_normalized, images_oshapes, min_face_size, **_):
+            height, width = images_oshapes[0][:2]
+            levels = [np.empty((0, 6))]
+            for scale in pyramid_scales(height, width, min_face_size):
+                boxes = generate_bounding_box(*self._model(scale_images(images_normalized, scale)), 0.6)
+                boxes = upscale_bboxes(boxes, np.array([scale]))
+                levels.append(smart_nms_from_bboxes(boxes, threshold=0.5, method="union", initial_sort=False))
+            boxes = smart_nms_from_bboxes(np.concatenate(levels), threshold=0.7, method="union", initial_sort=True)
+            return resize_to_square(boxes)
+
+    return ProposalStage

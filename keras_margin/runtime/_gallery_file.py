@@ -1,0 +1,77 @@
+"""The file of a Gallery: an .npz of plain arrays and JSON, of which nothing is run."""
+
+import json
+import zipfile
+
+import numpy as np
+
+from keras_margin import files
+
+_FORMAT, _FORMAT_VERSION = "keras-margin gallery", 1
+_PARTS = ("about", "embeddings", "people")
+
+
+def write(path, model, names, rows, people):
+    """Writes a gallery; the file appears whole or not at all.
+
+    Args:
+        path: File to write.
+        model: str or None.
+        names: List of str.
+        rows: float32 array (n, embedding_size) of unit rows.
+        people: int64 array (n,), of each row its person's place in `names`.
+    """
+    about = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "model": model, "names": names}
+    text = json.dumps(about, ensure_ascii=False).encode("utf-8")
+    with files.written_whole(path) as temporary, open(temporary, "wb") as file:  # NumPy would add .npz to a bare name.
+        np.savez(file, about=np.frombuffer(text, np.uint8), embeddings=rows, people=people)
+
+
+def read(path):
+    """Returns (model, names, rows, people) as `write` took them, once they are sound.
+
+    Raises:
+        FileNotFoundError: Where there is no such file.
+        ValueError: Where it is not a gallery, or damaged.
+    """
+    try:
+        parts = _parts_of(path)
+        about = json.loads(parts["about"].tobytes())
+        names, rows, people = about["names"], parts["embeddings"], parts["people"]
+        _check(about, names, rows, people)
+        return _model_of(about), list(names), rows, people
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no gallery at {path}.") from None
+    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no gallery, or a damaged one: {error}.") from error
+
+
+def _model_of(about):
+    if about["model"] is not None and not isinstance(about["model"], str):
+        raise TypeError(f"model {about['model']!r}, not a text")
+    return about["model"]
+
+
+def _check(about, names, rows, people):
+    if (about["format"], about["format_version"]) != (_FORMAT, _FORMAT_VERSION):
+        raise ValueError(f"format {about['format']!r} {about['format_version']!r}, not {_FORMAT!r} {_FORMAT_VERSION}")
+    if rows.dtype != np.float32 or rows.ndim != 2 or people.dtype != np.int64 or people.shape != rows.shape[:1]:
+        raise ValueError(f"embeddings {rows.dtype} {rows.shape} with people {people.dtype} {people.shape}")
+    if rows.shape[1] < 1:
+        raise ValueError("embeddings of no numbers")
+    if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+        raise ValueError("names that are empty, twice there or no text")
+    if not np.array_equal(np.unique(people), np.arange(len(names))):
+        raise ValueError("embeddings of nobody, or people without any")
+    if not (np.abs(np.einsum("nd,nd->n", rows, rows) - 1) < 1e-3).all():
+        raise ValueError("embeddings that are not of unit length")
+
+
+def _parts_of(path):
+    with zipfile.ZipFile(path) as archive:
+        for part in archive.infolist():
+            # As it was written; a compressed part could be a thousand times larger than its file.
+            if part.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{part.filename} is compressed, which no gallery is")
+    with np.load(path, allow_pickle=False) as parts:
+        return {name: parts[name] for name in _PARTS}

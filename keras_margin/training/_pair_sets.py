@@ -1,0 +1,129 @@
+"""Sets of image pairs to verify on: what they are read from, and the figures of a network on them."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from keras_margin import data, evaluation
+
+# The FARs of which the smallest that a set can show is reported: one that some ten impostor pairs reach.
+_FARS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_IMPOSTORS_AT_FAR = 10
+
+# Lists of pairs by which folders are evaluated; other pairs than theirs would be another protocol.
+_PAIR_LISTS = ("pairs.txt", "pairs.csv")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairSet:
+    """Pairs of images to verify on.
+
+    Attributes:
+        name: What the logs call it.
+        images: uint8 array (n, height, width, 3), RGB.
+        pairs: Int array (m, 2), indices of images; None for image 2 i with image 2 i + 1, as in a `.bin`.
+        is_same: Bool array (m,).
+    """
+
+    name: str
+    images: np.ndarray
+    is_same: np.ndarray
+    pairs: np.ndarray | None = None
+
+    def scores(self, embed):
+        """Cosines of the pairs, by a function from images to embeddings."""
+        pairs = np.arange(2 * len(self.is_same)).reshape(-1, 2) if self.pairs is None else self.pairs
+        return evaluation.pair_scores(embed(self.images), pairs)
+
+    def accuracy(self, embed):
+        """Ten-fold accuracy, or, of fewer than ten pairs of a kind, 1 - EER."""
+        return self._accuracy(self.scores(embed))
+
+    def figures(self, embed):
+        """Computes what verification logs of the set.
+
+        Args:
+            embed: Function from uint8 images to embeddings.
+
+        Returns:
+            Dict: NAME_accuracy as `accuracy`; NAME_eer; NAME_tar_at_far_F at the smallest F of 1e-1, 1e-2, ... 1e-5
+            with F * impostor pairs >= 10, where there is one. All in [0, 1].
+        """
+        scores = self.scores(embed)
+        found = {"accuracy": self._accuracy(scores), "eer": float(evaluation.eer(scores, self.is_same))}
+        impostors = int((~self.is_same).sum())
+        far = next((far for far in _FARS if far * impostors >= _IMPOSTORS_AT_FAR), None)
+        if far is not None:
+            found[f"tar_at_far_{far:.0e}"] = evaluation.tar_at_far(scores, self.is_same, far)
+        return {f"{self.name}_{key}": float(value) for key, value in found.items()}
+
+    def _accuracy(self, scores):
+        if min(self.is_same.sum(), (~self.is_same).sum()) < 10:
+            return 1.0 - evaluation.eer(scores, self.is_same)
+        return evaluation.k_fold_accuracy(scores, self.is_same, folds=10).mean
+
+
+def read_pairs(path, image_size, seed=0, most=3000):
+    """Reads a set of pairs from a `.bin`, or draws one from labelled images.
+
+    Args:
+        path: A `.bin`; or a set of labelled images that keras_margin.data.open reads, such as a folder of identities,
+            of which as many genuine as impostor pairs are drawn.
+        image_size: (height, width), pixels.
+        seed: Of the drawn pairs.
+        most: Pairs of either kind that are drawn at most.
+
+    Returns:
+        PairSet, named as the file or folder.
+
+    Raises:
+        ValueError: Where a folder holds a pair list of its own, or the images make no pairs of a kind.
+        OSError: Where nothing can be read there.
+    """
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        images, is_same = data.load_bin(path, image_size)
+        return PairSet(path.stem, images, is_same)
+    lists = [name for name in _PAIR_LISTS if (path / name).is_file()]
+    if lists:
+        raise ValueError(
+            f"Verification while training draws its pairs from a folder of identities, or takes a .bin. Received: "
+            f"{path}, which has its own list {lists[0]}. `keras-margin evaluate` measures by such a list."
+        )
+    return drawn_pairs(path.name, data.open(path, image_size=image_size), seed, most)
+
+
+def drawn_pairs(name, reader, seed=0, most=3000):
+    """Draws as many genuine as impostor pairs from a reader's images.
+
+    Returns:
+        PairSet.
+
+    Raises:
+        ValueError: Where there is no pair of a kind.
+    """
+    images, labels = reader.arrays()
+    counts = np.bincount(labels)
+    genuine = int((counts * (counts - 1) // 2).sum())
+    number = min(most, genuine, len(labels) * (len(labels) - 1) // 2 - genuine)
+    if not number:
+        raise ValueError(
+            "Verification needs two images of one person and images of two people. Received: "
+            f"{len(labels)} images of {int((counts > 0).sum())} people in {name}."
+        )
+    pairs, is_same = evaluation.make_pairs(labels, number, number, seed)
+    return PairSet(name, images, is_same, pairs)
+
+
+def as_text(values):
+    """One line of what PairSet.figures computed: "lfw: accuracy 0.9912, EER 1.20 %, TAR 0.950 at FAR 1e-03"."""
+    sets = {}
+    for name, value in values.items():
+        for key, words in (("_accuracy", "accuracy {:.4f}"), ("_eer", "EER {:.2%}")):
+            if name.endswith(key):
+                sets.setdefault(name.removesuffix(key), []).append(words.format(value))
+        if "_tar_at_far_" in name:
+            of, _, far = name.rpartition("_tar_at_far_")
+            sets.setdefault(of, []).append(f"TAR {value:.3f} at FAR {far}")
+    return "; ".join(f"{name}: {', '.join(words)}" for name, words in sets.items())
