@@ -148,8 +148,8 @@ def _about(split, images, folder, running):
     when = when or f"{running.checkpoint_steps:,} updates"
     best = " and the best" if running.verify else ""
     return (
-        f"Training on {images:,} images of {split.num_identities - len(split.held_out):,} people; {len(split.held_out):,} people are held out "
-        f"for the test, by name in split.json.\nCheckpoints every {when} in {folder / _folder.CHECKPOINTS}; the newest "
+        f"Training on {images:,} images of {split.num_identities - len(split.held_out):,} people; "
+        f"{len(split.held_out):,} people are held out for the test, by name in split.json.\nCheckpoints every {when} in {folder / _folder.CHECKPOINTS}; the newest "
         f"{running.keep}{best} are kept until the run is done."
     )
 

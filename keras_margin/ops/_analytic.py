@@ -3,9 +3,10 @@
 With u = unit embeddings, n_j = |W_j|, w_j = W_j / n_j, c_ij = u_i . w_j, f the negative logits and f' their slope:
 
     logit_ij = s_i f(c_ij)
-    offset_i = max_{j != y} logit_ij
-    Z_i      = sum_{j != y} exp(logit_ij - offset_i),    log_sum_i = log Z_i + offset_i
-    G_ij     = exp(logit_ij - offset_i) f'(c_ij) / n_j,  G_iy = 0
+    top_i    = max_{j != y} f(c_ij)
+    E_ij     = exp(s_i (f(c_ij) - top_i)),       E_iy = 0
+    Z_i      = sum_j E_ij,                       log_sum_i = log Z_i + s_i top_i
+    G_ij     = E_ij f'(c_ij) / n_j
 
 and with the upstream gradient g_i of log_sum_i, r_i = g_i / Z_i:
 
@@ -13,8 +14,9 @@ and with the upstream gradient g_i of log_sum_i, r_i = g_i / Z_i:
     d/ds_i = r_i (G W)_i . u_i                        where f is the identity; elsewhere s is a number
     d/dW_j = D_j - w_j (D_j . w_j),  D = G^T (r s u)  the own prototype's gradient is added to its row
 
-The normalised prototypes are never built. With the row's maximum as offset every exponential is at most 1 and Z at
-least 1, whatever the scale; the maximum costs nothing, since the accuracy needs the best cosine anyway. A zero
+The normalised prototypes are never built. With the row's maximum taken off every exponential is at most 1 and Z at
+least 1, whatever the scale; it is taken off before scaling, or the rounding of a product of 1e18 would be an exponent.
+The maximum costs nothing, since the accuracy needs the best cosine anyway. A zero
 prototype is at cosine 0 from everything, and its direction takes no gradient.
 """
 

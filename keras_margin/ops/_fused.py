@@ -35,44 +35,37 @@ def fused(
     return _analytic.analytic(forward, backward, unit, prototypes, labels, scale, negatives)
 
 
-def _logits(products, inverse, scale, negatives):
-    """Returns cosines, scaled logits and their slope by the cosine before scaling, each (batch, num_classes)."""
+def _maxima(products, inverse, labels, negatives):
+    """Returns the largest cosine and the largest negative logit before scaling, (batch,) each."""
+    own = is_own_class(labels, products.shape[1])
     cosines = products * inverse
-    values, slope = negatives.at(cosines)
-    return cosines, ops.expand_dims(scale, 1) * values, slope
-
-
-def _maxima(products, inverse, labels, scale, negatives):
-    """Returns the largest cosine and the largest logit of another class, (batch,) each."""
-    own = is_own_class(labels, products.shape[1])
-    cosines, logits, _ = _logits(products, inverse, scale, negatives)
     best = ops.max(masked(cosines, own), axis=1)
-    return best, scale * best if negatives.margin is None else ops.max(masked(logits, own), axis=1)
+    return best, best if negatives.margin is None else ops.max(masked(negatives.at(cosines)[0], own), axis=1)
 
 
-def _exponentials(products, inverse, labels, scale, offset, negatives):
-    """Returns exp(logit - offset), 0 at the own class, and the slope; (batch, num_classes)."""
+def _exponentials(products, inverse, labels, scale, top, negatives):
+    """Returns E and the slope, (batch, num_classes)."""
     own = is_own_class(labels, products.shape[1])
-    _, logits, slope = _logits(products, inverse, scale, negatives)
-    return ops.exp(masked(logits - ops.expand_dims(offset, 1), own)), slope
+    values, slope = negatives.at(products * inverse)
+    return ops.exp(masked(ops.expand_dims(scale, 1) * (values - ops.expand_dims(top, 1)), own)), slope
 
 
-def _weights(products, inverse, labels, scale, offset, negatives):
+def _weights(products, inverse, labels, scale, top, negatives):
     """Returns G."""
-    exponentials, slope = _exponentials(products, inverse, labels, scale, offset, negatives)
+    exponentials, slope = _exponentials(products, inverse, labels, scale, top, negatives)
     return exponentials * (inverse if slope is None else slope * inverse)
 
 
-def _total(weights, inverse, labels, offset):
+def _total(weights, inverse, labels, scaled_top):
     """Computes Z from G, (batch,), where every slope is 1: a product instead of a second pass over exp.
 
-    Zero prototypes are not in G. Each counts exp(0 - offset); where there is one, the offset is at least 0.
+    Zero prototypes are not in G. Each counts exp(0 - s top); where there is one, the top is at least 0.
     """
     zero = ops.cast(inverse == 0, "float32")
     norms = 1.0 / ops.where(inverse == 0, ops.ones_like(inverse), inverse) - zero
     count = ops.sum(zero) - ops.take(zero, labels)
     others = ops.squeeze(ops.matmul(weights, ops.expand_dims(norms, 1)), 1)
-    return others + count * ops.exp(-ops.maximum(offset, 0.0))
+    return others + count * ops.exp(-ops.maximum(scaled_top, 0.0))
 
 
 def _run(function: Callable, prototypes: Tensor, *arguments):
@@ -94,22 +87,22 @@ def _forward(times_transposed, unit, prototypes, labels, scale, negatives):
     products = times_transposed(unit, prototypes)
 
     def maxima(products, inverse):
-        return _maxima(products, inverse, labels, scale, negatives)
+        return _maxima(products, inverse, labels, negatives)
 
-    best, offset = _run(maxima, prototypes, products, inverse)
+    best, top = _run(maxima, prototypes, products, inverse)
 
-    def weighed(products, inverse, offset):
-        return _weights(products, inverse, labels, scale, offset, negatives)
+    def weighed(products, inverse, top):
+        return _weights(products, inverse, labels, scale, top, negatives)
 
-    def summed(products, inverse, offset):
-        return ops.sum(_exponentials(products, inverse, labels, scale, offset, negatives)[0], axis=1)
+    def summed(products, inverse, top):
+        return ops.sum(_exponentials(products, inverse, labels, scale, top, negatives)[0], axis=1)
 
-    weights = _run(weighed, prototypes, products, inverse, offset)
+    weights = _run(weighed, prototypes, products, inverse, top)
     if negatives.margin is None:
-        total = _total(weights, inverse, labels, offset)
+        total = _total(weights, inverse, labels, scale * top)
     else:
-        total = _run(summed, prototypes, products, inverse, offset)
-    return ops.log(total) + offset, best, (weights, inverse, total)
+        total = _run(summed, prototypes, products, inverse, top)
+    return ops.log(total) + scale * top, best, (weights, inverse, total)
 
 
 def _backward(
@@ -188,18 +181,18 @@ def _torch_forward(unit, prototypes, labels, scale, negatives):
     inverse = _analytic.inverse_norms(prototypes)
     cosines = (unit @ prototypes.T).mul_(inverse)
     if negatives.margin is None:
-        logits, slope = cosines.scatter_(1, own, LOG_ZERO), None
-        best = logits.amax(dim=1)
-        logits.mul_(scale[:, None])
+        values, slope = cosines.scatter_(1, own, LOG_ZERO), None
+        best = top = values.amax(dim=1)
     else:
         best = cosines.scatter(1, own, LOG_ZERO).amax(dim=1)
         values, slope = negatives.at(cosines)
-        logits = (values * scale[:, None]).scatter_(1, own, LOG_ZERO)
-    offset = logits.amax(dim=1)
-    exponentials = logits.sub_(offset[:, None]).exp_()
+        values = values.scatter(1, own, LOG_ZERO)
+        top = values.amax(dim=1)
+    # The own class last: a scale of 0, a zero embedding's, would make 1 of its exponential.
+    exponentials = values.sub_(top[:, None]).mul_(scale[:, None]).exp_().scatter_(1, own, 0.0)
     total = exponentials.sum(dim=1)
     weights = exponentials.mul_(inverse) if slope is None else exponentials.mul_(slope).mul_(inverse)
-    return total.log() + offset, best, (weights, inverse, total)
+    return total.log() + scale * top, best, (weights, inverse, total)
 
 
 def _torch_backward(unit, prototypes, labels, scale, negatives, upstream, by_own, residuals):

@@ -51,42 +51,44 @@ class _Chunks:
         return ops.logical_or(is_own_class(labels, self.size, start), ops.expand_dims(repeated, 0))
 
 
-def _block(chunks, number, unit, prototypes, labels, scale, negatives):
-    """(rows, inverse, cosines, logits, slope) of a chunk; cosines and logits at log 0 where a class must not count."""
+def _block(chunks, number, unit, prototypes, labels, negatives):
+    """(rows, inverse, cosines, values, slope, skipped) of a chunk; `skipped` marks what must not count."""
     rows = ops.slice(prototypes, (chunks.start(number), 0), (chunks.size, prototypes.shape[1]))
     inverse = _analytic.inverse_norms(rows)
     cosines = ops.matmul(unit, ops.transpose(rows)) * inverse
     values, slope = negatives.at(cosines)
-    skipped = chunks.skipped(number, labels)
-    logits = ops.expand_dims(scale, 1) * values
-    return rows, inverse, masked(cosines, skipped), masked(logits, skipped), slope
+    return rows, inverse, cosines, values, slope, chunks.skipped(number, labels)
+
+
+def _exponentials(values, scale, top, skipped):
+    """Returns E of a chunk, (batch, size)."""
+    return ops.exp(masked(ops.expand_dims(scale, 1) * (values - ops.expand_dims(top, 1)), skipped))
 
 
 def _totals(unit, prototypes, labels, scale, negatives):
-    """(Z, best_cosine, offset), each (batch,)."""
+    """(Z, best_cosine, top), each (batch,)."""
     chunks = _Chunks(prototypes.shape[0])
 
     def add(number, state):
-        total, best, offset = state
-        _, _, cosines, logits, _ = _block(chunks, number, unit, prototypes, labels, scale, negatives)
-        moved = ops.maximum(offset, ops.max(logits, axis=1))
-        # A chunk without a class that counts adds nonsense to Z, which the first real logit moves to exactly 0.
-        total = total * ops.exp(offset - moved) + ops.sum(ops.exp(logits - ops.expand_dims(moved, 1)), axis=1)
-        return total, ops.maximum(best, ops.max(cosines, axis=1)), moved
+        total, best, top = state
+        _, _, cosines, values, _, skipped = _block(chunks, number, unit, prototypes, labels, negatives)
+        higher = ops.maximum(top, ops.max(masked(values, skipped), axis=1))
+        total = total * ops.exp(scale * (top - higher)) + ops.sum(_exponentials(values, scale, higher, skipped), axis=1)
+        return total, ops.maximum(best, ops.max(masked(cosines, skipped), axis=1)), higher
 
     nothing = ops.zeros_like(unit[:, 0])
     return ops.fori_loop(0, chunks.count, add, (nothing, nothing + LOG_ZERO, nothing + LOG_ZERO))
 
 
-def _gradients(unit, prototypes, labels, scale, ratio, by_own, offset, negatives):
+def _gradients(unit, prototypes, labels, scale, ratio, by_own, top, negatives):
     """(r G W, by_prototypes)."""
     chunks = _Chunks(prototypes.shape[0])
     weighted, divisor = _analytic.damped(ratio * ops.expand_dims(scale, 1) * unit)
 
     def add(number, state):
         products, by_prototypes = state
-        rows, inverse, _, logits, slope = _block(chunks, number, unit, prototypes, labels, scale, negatives)
-        weights = ops.exp(logits - ops.expand_dims(offset, 1)) * (inverse if slope is None else slope * inverse)
+        rows, inverse, _, values, slope, skipped = _block(chunks, number, unit, prototypes, labels, negatives)
+        weights = _exponentials(values, scale, top, skipped) * (inverse if slope is None else slope * inverse)
         by_rows = _analytic.tangent(ops.matmul(ops.transpose(weights), weighted), rows, inverse)
         by_rows = _analytic.undamped(by_rows, divisor)
         start = (chunks.start(number), 0)
@@ -120,49 +122,51 @@ def _as_one_program(function, *arguments):
 
 def _forward(unit, prototypes, labels, scale, negatives):
     totals = functools.partial(_totals, negatives=negatives)
-    total, best, offset = _as_one_program(totals, unit, prototypes, labels, scale)
-    return ops.log(total) + offset, best, (total, offset)
+    total, best, top = _as_one_program(totals, unit, prototypes, labels, scale)
+    return ops.log(total) + scale * top, best, (total, top)
 
 
 def _backward(unit, prototypes, labels, scale, negatives, upstream, by_own, residuals):
-    total, offset = residuals
+    total, top = residuals
     ratio = ops.expand_dims(upstream / total, 1)
     gradients = functools.partial(_gradients, negatives=negatives)
-    return _as_one_program(gradients, unit, prototypes, labels, scale, ratio, by_own, offset)
+    return _as_one_program(gradients, unit, prototypes, labels, scale, ratio, by_own, top)
 
 
 # PyTorch's slices are views, and inside a custom gradient nothing is recorded: plain loops that write in place.
 
 
-def _torch_blocks(unit, prototypes, labels, scale, negatives):
+def _torch_blocks(unit, prototypes, labels, negatives):
     for start in range(0, len(prototypes), CHUNK):
         rows = prototypes[start : start + CHUNK]
         inverse = _analytic.inverse_norms(rows)
         cosines = (unit @ rows.T).mul_(inverse)
         values, slope = negatives.at(cosines)
-        own = is_own_class(labels, len(rows), start)
-        logits = (scale[:, None] * values).masked_fill_(own, LOG_ZERO)
-        yield start, rows, inverse, cosines.masked_fill(own, LOG_ZERO), logits, slope
+        yield start, rows, inverse, cosines, values, slope, is_own_class(labels, len(rows), start)
+
+
+def _torch_exponentials(values, scale, top, own):
+    return ((values - top[:, None]) * scale[:, None]).masked_fill_(own, LOG_ZERO).exp_()
 
 
 def _torch_forward(unit, prototypes, labels, scale, negatives):
     total = unit.new_zeros(len(unit))
-    best, offset = total + LOG_ZERO, total + LOG_ZERO
-    for _, _, _, cosines, logits, _ in _torch_blocks(unit, prototypes, labels, scale, negatives):
-        best = best.maximum(cosines.amax(dim=1))
-        moved = offset.maximum(logits.amax(dim=1))
-        total = total * (offset - moved).exp() + logits.sub_(moved[:, None]).exp_().sum(dim=1)
-        offset = moved
-    return total.log() + offset, best, (total, offset)
+    best, top = total + LOG_ZERO, total + LOG_ZERO
+    for _, _, _, cosines, values, _, own in _torch_blocks(unit, prototypes, labels, negatives):
+        best = best.maximum(cosines.masked_fill(own, LOG_ZERO).amax(dim=1))
+        higher = top.maximum(values.masked_fill(own, LOG_ZERO).amax(dim=1))
+        total = total * (scale * (top - higher)).exp() + _torch_exponentials(values, scale, higher, own).sum(dim=1)
+        top = higher
+    return total.log() + scale * top, best, (total, top)
 
 
 def _torch_backward(unit, prototypes, labels, scale, negatives, upstream, by_own, residuals):
-    total, offset = residuals
+    total, top = residuals
     ratio = (upstream / total)[:, None]
     products, by_prototypes = ops.zeros_like(unit), ops.zeros_like(prototypes)
     weighted, divisor = _analytic.damped(ratio * scale[:, None] * unit)
-    for start, rows, inverse, _, logits, slope in _torch_blocks(unit, prototypes, labels, scale, negatives):
-        weights = logits.sub_(offset[:, None]).exp_().mul_(inverse)
+    for start, rows, inverse, _, values, slope, own in _torch_blocks(unit, prototypes, labels, negatives):
+        weights = _torch_exponentials(values, scale, top, own).mul_(inverse)
         weights = weights if slope is None else weights.mul_(slope)
         products.addmm_(weights, rows)
         turned = _analytic.tangent(weights.T @ weighted, rows, inverse)

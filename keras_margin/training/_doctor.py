@@ -165,8 +165,8 @@ def _margin_too_large(doctor, run, step, accuracy):
     return (
         f"The margin, {head.margin}, is too large to start from scratch with: after {step} updates {accuracy:.1%} of "
         f"the training images are nearest to their own prototype, at {now.theta:.0f} degrees on average (the nearest "
-        f"other at {now.nearest:.0f}), {now.past_pi:.0%} of them pushed past pi. Try margin_warmup_steps, a smaller margin, "
-        "a smaller scale, or weights= of a network trained without margin."
+        f"other at {now.nearest:.0f}), {now.past_pi:.0%} of them pushed past pi. Try margin_warmup_steps, a smaller "
+        "margin, a smaller scale, or weights= of a network trained without margin."
     )
 
 

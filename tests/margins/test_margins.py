@@ -189,12 +189,13 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
         image_size=(8, 8),
         batch_size=8,
         steps=6,
+        warmup_steps=0,
         margin_warmup_steps=4,
         scale_warmup_steps=0,
         decay_steps=(),
     )
     doctor = training.Doctor(every=2)
-    trained = training.fit(recipe, reader, tmp_path / "run", callbacks=[doctor])
+    trained = training.fit(recipe, reader, callbacks=[doctor])
     assert trained.model.head.margin == Linear(0.3)
     assert doctor.vitals and all(0 <= vitals.past_pi <= 1 for vitals in doctor.vitals)
     curve = curves.target_curve(trained.model.head)
