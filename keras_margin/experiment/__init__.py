@@ -149,7 +149,8 @@ def _about(split, images, folder, running):
     best = " and the best" if running.verify else ""
     return (
         f"Training on {images:,} images of {split.num_identities - len(split.held_out):,} people; "
-        f"{len(split.held_out):,} people are held out for the test, by name in split.json.\nCheckpoints every {when} in {folder / _folder.CHECKPOINTS}; the newest "
+        f"{len(split.held_out):,} people are held out for the test, by name in split.json.\n"
+        f"Checkpoints every {when} in {folder / _folder.CHECKPOINTS}; the newest "
         f"{running.keep}{best} are kept until the run is done."
     )
 

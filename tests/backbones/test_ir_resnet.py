@@ -265,7 +265,7 @@ def test_dropout_acts_in_training_alone(images):
 def test_an_unknown_name_lists_the_names():
     with pytest.raises(
         ValueError,
-        match=r"Unknown backbone 'resnet50'. Did you mean 'ir_resnet50'\? Known backbones: inception.*, ir_resnet200, .*",
+        match=r"Unknown backbone 'resnet50'. Did you mean 'ir_resnet50'\? Known backbones: inception.*, ir_resnet200",
     ):
         backbones.build("resnet50")
 

@@ -177,7 +177,7 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
     from keras_margin.data import ArrayReader
 
     monkeypatch.setitem(margins.MARGINS, "linear", Linear)
-    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3)).astype("uint8")
+    images = np.random.default_rng(0).integers(0, 256, (24, 28, 28, 3)).astype("uint8")
     reader = ArrayReader(images, np.arange(24) % 4, [str(number) for number in range(4)])
     recipe = dataclasses.replace(
         recipes.get("orl_demo"),
@@ -186,7 +186,7 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
         head_options=(("margin", 0.3), ("scale", 8.0)),
         backbone="mnist_net",
         backbone_options=(),
-        image_size=(8, 8),
+        image_size=(28, 28),
         batch_size=8,
         steps=6,
         warmup_steps=0,
