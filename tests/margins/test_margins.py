@@ -169,24 +169,32 @@ def test_state_goes_in_and_comes_out_of_margin_softmax():
     np.testing.assert_allclose(ops.convert_to_numpy(again.loss), ops.convert_to_numpy(out.loss), rtol=1e-6)
 
 
+def tiny(image_size):
+    """A network of one layer on RGB images."""
+    inputs = keras.Input((*image_size, 3))
+    rows = keras.layers.Flatten()(keras.layers.Rescaling(1 / 128, -1.0)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(6)(rows))
+
+
 @pytest.mark.tensorflow_only
 @pytest.mark.slow
 def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch):
     """One line in the table, and recipe, ramp, diagnostics, plot and export know the margin."""
-    from keras_margin import curves, export, plots, recipes, training
+    from keras_margin import backbones, curves, export, plots, recipes, training
     from keras_margin.data import ArrayReader
 
     monkeypatch.setitem(margins.MARGINS, "linear", Linear)
-    images = np.random.default_rng(0).integers(0, 256, (24, 28, 28, 3)).astype("uint8")
+    monkeypatch.setitem(backbones.BACKBONES, "tiny", tiny)
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3)).astype("uint8")
     reader = ArrayReader(images, np.arange(24) % 4, [str(number) for number in range(4)])
     recipe = dataclasses.replace(
         recipes.get("orl_demo"),
         name="own",
         head="linear",
         head_options=(("margin", 0.3), ("scale", 8.0)),
-        backbone="mnist_net",
+        backbone="tiny",
         backbone_options=(),
-        image_size=(28, 28),
+        image_size=(8, 8),
         batch_size=8,
         steps=6,
         warmup_steps=0,
