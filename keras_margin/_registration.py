@@ -9,6 +9,7 @@ import importlib.abc
 import sys
 
 # The packages and modules with registered classes.
+_BACKENDS = ("keras", "tensorflow", "jax", "torch")
 _SERIALIZABLE = ("margins", "losses", "layers", "backbones", "models", "optimizers", "recipes._warm_up")
 
 
@@ -60,5 +61,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         for name in _SERIALIZABLE:
             try:
                 importlib.import_module(f"{self._package}.{name}")
-            except ImportError:
-                return
+            except ModuleNotFoundError as error:
+                if (error.name or "").split(".")[0] in _BACKENDS:
+                    return
+                raise

@@ -7,22 +7,11 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_margin import _arguments, _cosine_source, _keras
+from keras_margin import _cosine_source, _keras
 from keras_margin._typing import Shape, State, Tensor
 from keras_margin.layers import sampling
 from keras_margin.ops import memory, numerics
-from keras_margin.ops._steps import GRADIENTS
 from keras_margin.ops.negatives import cosine_matrix
-
-
-def check_gradient(owner: str, margin: Any, gradient: str) -> None:
-    """Raises ValueError unless `gradient` is known and makes sense for the margin."""
-    _arguments.require_one_of(owner, "gradient", gradient, GRADIENTS)
-    if gradient == "straight_through" and margin.no_straight_through:
-        raise ValueError(
-            f"gradient='straight_through' takes d target / d cos = 1, {margin.no_straight_through}. "
-            f"{owner} has gradient='exact' alone. Received: gradient={gradient!r}."
-        )
 
 
 def embedding_size_of(owner: str, embeddings_shape: Shape) -> int:

@@ -31,7 +31,7 @@ class InnerProductHead(MarginHead):
         self,
         num_classes: int,
         *,
-        margin: margins.Margin | None = None,
+        annealed: margins.SphereFace | None = None,
         use_bias: bool = False,
         prototypes_initializer: Any = None,
         **kwargs: Any,
@@ -59,7 +59,7 @@ class InnerProductHead(MarginHead):
         kwargs["implementation"] = "reference"
         super().__init__(
             num_classes,
-            margin or margins.Softmax(),
+            annealed or margins.Softmax(),
             1.0,
             prototypes_initializer=prototypes_initializer or _INITIALIZER,
             **kwargs,
@@ -250,7 +250,7 @@ class LSoftmaxHead(InnerProductHead):
         **kwargs: Any,
     ):
         annealed = margins.SphereFace(margin, base, gamma, power, lambda_min, gradient_accumulation_steps)
-        super().__init__(num_classes, margin=annealed, **kwargs)
+        super().__init__(num_classes, annealed=annealed, **kwargs)
 
     def target_and_others(self, sample: Sample, state: State) -> tuple[Tensor, Tensor]:
         _, logits = super().target_and_others(sample, state)

@@ -12,13 +12,12 @@ from keras_margin._typing import Shape, State, Tensor
 from keras_margin.layers import _expand, _head_loss, sampling
 from keras_margin.layers._head_parts import (
     add_state,
-    check_gradient,
     embedding_size_of,
     guarded_cosines,
     prototypes_shape,
 )
 from keras_margin.ops import _margin_softmax, numerics, sharding
-from keras_margin.ops._steps import Settings
+from keras_margin.ops._steps import Settings, check_gradient
 
 PACKAGE = losses.PACKAGE
 
@@ -157,6 +156,10 @@ class MarginHead(keras.layers.Layer):
 
     def settings(self, margin: margins.Margin | None = None, scale: Tensor | float | None = None) -> Settings:
         """Returns what a loss is computed with; `margin` and `scale`, a schedule's, replace the head's."""
+        if margin is not None and type(margin) is not type(self.margin):
+            raise ValueError(f"A schedule's margin is of the head's class, {self.margin}. Received: {margin}.")
+        if scale is not None:
+            _arguments.require_number(type(self).__name__, "scale", scale, above=True)
         scale = self.scale if scale is None else scale
         return Settings(margin or self.margin, scale, self.auxiliary_loss, self.gradient, type(self).__name__)
 
@@ -272,7 +275,7 @@ class MarginHead(keras.layers.Layer):
                 return source.head.loss_from_cosines(labels, cosines)
             if source.is_logits:
                 _head_loss.refuse_logits(type(self).__name__)
-            embeddings, training = source.embeddings, source.training
+            embeddings, training = source.embeddings, training or source.training
             cosines = cosines if source.cosines is None else source.cosines
         if cosines.shape[-1] != self.num_classes:
             raise ValueError(

@@ -29,9 +29,8 @@ class SubCenterArcFaceHead(MarginHead):
         scale: s, > 0.
         centers: K, centers a class, >= 1. 1 is ArcFace.
         beyond_pi: What follows where theta + m passes pi: "monotone", "none" or "linear"; see
-        margins.formulas.combined. **kwargs: As in MarginHead, save implementation="fused" and "streaming", which have
-        one prototype a
-        class: errors.
+            margins.formulas.combined.
+        **kwargs: As in MarginHead, save implementation="fused" and "streaming", which are errors here.
 
     Example:
         >>> head = SubCenterArcFaceHead(num_classes=10, centers=3)

@@ -146,9 +146,20 @@ class Margin:
 
     def get_config(self) -> dict:
         """Returns the fields, by which `from_config` builds an equal margin."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: value if _is_plain(value) else _serialized(value) for name, value in values.items()}
 
     @classmethod
     def from_config(cls, config: dict) -> "Margin":
         """Builds the margin that `get_config` described."""
-        return cls(**config)
+        values = {name: keras.saving.deserialize_keras_object(value) for name, value in config.items()}
+        # A file keeps a tuple as a list, which has no hash.
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _serialized(value: Any) -> Any:
+    return keras.saving.serialize_keras_object(value)

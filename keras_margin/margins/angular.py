@@ -125,7 +125,9 @@ class Combined(Margin):
 
     def scaled(self, fraction):
         """Returns the margin with each of its parts at a fraction of the way from none (1, 0, 0)."""
-        return self.replace(m1=1.0 + (self.m1 - 1.0) * fraction, m2=self.m2 * fraction, m3=self.m3 * fraction)
+        # beyond_pi="linear" needs m1 to be 1 itself, not a tensor that is.
+        m1 = self.m1 if self.m1 == 1.0 else 1.0 + (self.m1 - 1.0) * fraction
+        return self.replace(m1=m1, m2=self.m2 * fraction, m3=self.m3 * fraction)
 
     def target_angle(self, theta):
         return self.m1 * theta + self.m2

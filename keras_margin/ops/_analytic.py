@@ -22,8 +22,10 @@ prototype is at cosine 0 from everything, and its direction takes no gradient.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_margin._typing import Tensor
@@ -56,7 +58,7 @@ def analytic(
     """
     if negatives.margin is None:
         negatives = NegativeLogits()
-    run = _tensorflow_program if keras.backend.backend() == "tensorflow" else _differentiable
+    run = {"tensorflow": _tensorflow_program, "jax": _jax_program}.get(keras.backend.backend(), _differentiable)
     found = run(forward, backward, negatives)(unit, prototypes, labels, scale, negatives)
     return NegativeLogSumExp(found[:, 0], ops.stop_gradient(found[:, 1]), found[:, 2:])
 
@@ -87,6 +89,47 @@ def _differentiable(forward: Callable, backward: Callable, negatives: NegativeLo
         return found_by(unit, prototypes, scale)
 
     return program
+
+
+def _jax_program(forward: Callable, backward: Callable, negatives: NegativeLogits) -> Callable:
+    """Returns `_differentiable` with every tensor as an argument or a residual.
+
+    A gradient that closes over tracers breaks where JAX differentiates a function that it traced before, as
+    jax.checkpoint and the gradient of a scan do.
+    """
+    import jax
+
+    margin = negatives.margin
+    changing = {} if margin is None else _tensor_fields(margin)
+
+    def ran(unit, prototypes, scale, labels, sample, state, changing):
+        seen = NegativeLogits(margin.replace(**changing) if changing else margin, sample, state)
+        log_sum, best, residuals = forward(unit, prototypes, labels, scale, seen)
+        own = ops.take(prototypes, labels, axis=0)
+        return ops.concatenate([ops.stack([log_sum, best], axis=1), own], axis=1), (seen, residuals)
+
+    @jax.custom_vjp
+    def program(*arguments):
+        return ran(*arguments)[0]
+
+    def forwards(*arguments):
+        found, (seen, residuals) = ran(*arguments)
+        return found, (arguments, residuals)
+
+    def backwards(kept, upstream):
+        (unit, prototypes, scale, labels, sample, state, changing), residuals = kept
+        seen = NegativeLogits(margin.replace(**changing) if changing else margin, sample, state)
+        by_log_sum, by_own = upstream[:, 0], upstream[:, 2:]
+        products, by_prototypes = backward(unit, prototypes, labels, scale, seen, by_log_sum, by_own, residuals)
+        by_unit, by_scale = ops.expand_dims(scale, 1) * products, ops.sum(products * unit, axis=1)
+        return by_unit, by_prototypes, by_scale, None, None, None, None
+
+    program.defvjp(forwards, backwards)
+
+    def call(unit, prototypes, labels, scale, negatives):
+        return program(unit, prototypes, scale, labels, negatives.sample, negatives.state, changing)
+
+    return call
 
 
 def _tensorflow_program(forward: Callable, backward: Callable, negatives: NegativeLogits) -> Callable:
@@ -126,7 +169,7 @@ class _Kind:
 
     def __init__(self, margin, without: tuple[str, ...]):
         self.margin, self._without = margin, without
-        fixed = tuple((name, value) for name, value in sorted(vars(margin).items()) if name not in without)
+        fixed = tuple((name, _hashable(value)) for name, value in sorted(vars(margin).items()) if name not in without)
         self._key = (type(margin), fixed, without)
 
     def __eq__(self, other) -> bool:
@@ -138,6 +181,15 @@ class _Kind:
     def margin_with(self, tensors: dict):
         """Returns the margin with these tensors as fields: those of the program, not of the caller."""
         return self.margin.replace(**tensors) if tensors else self.margin
+
+
+def _hashable(value: Any) -> Any:
+    """Returns a stand-in for a field that is equal where the field is: arrays and lists have no hash."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_hashable, value))
+    if isinstance(value, dict):
+        return tuple((key, _hashable(each)) for key, each in sorted(value.items()))
+    return (value.shape, str(value.dtype), value.tobytes()) if isinstance(value, np.ndarray) else value
 
 
 def _tensor_fields(margin) -> dict:
@@ -162,7 +214,7 @@ def damped(weighted: Tensor) -> tuple[Tensor, Tensor]:
     Where embeddings are as long as 1e18 and serve as scale, and prototypes as short as 1e-30, a gradient passes
     float32's range, and on its way would turn into inf - inf.
     """
-    largest = ops.max(ops.abs(weighted))
+    largest = ops.max(ops.abs(weighted), initial=0.0)
     divisor = ops.where(largest > 2.0**20, 2.0**64, 1.0)
     return weighted / divisor, divisor
 

@@ -85,7 +85,11 @@ def margin_softmax(
 
     Reference: Deng et al., ArcFace, CVPR 2019, eq. 3; each margin's docstring has its own.
     """
-    _arguments.require_one_of("margin_softmax", "gradient", gradient, _steps.GRADIENTS)
+    if not callable(getattr(margin, "target_logit", None)):
+        raise TypeError(
+            f"margin_softmax needs a keras_margin.margins.Margin, such as ArcFace(0.5). Received: margin={margin!r}."
+        )
+    _steps.check_gradient("margin_softmax", margin, gradient)
     if scale is not None:
         _arguments.require_number("margin_softmax", "scale", scale, above=True)
     if auxiliary_loss is not None and auxiliary_loss.owns_weights:
@@ -124,6 +128,11 @@ def softmax_loss(
     """
     margin, num_classes = settings.margin, prototypes.shape[0]
     embeddings, labels, valid = _steps.checked(settings, embeddings, labels, num_classes)
+    if len(embeddings.shape) != 2 or embeddings.shape[1] != prototypes.shape[-1]:
+        raise ValueError(
+            f"{settings.owner} needs embeddings (batch, {prototypes.shape[-1]}), as long as the prototypes. "
+            f"Received: shape={tuple(embeddings.shape)}."
+        )
     unit, norm = numerics.unit_normalize(embeddings)
     rows, positions = (prototypes, labels) if sampled is None else sampled(labels)
     name = choose_implementation(
@@ -268,6 +277,6 @@ def why_reference_alone(margin: Any, scale: Tensor | float | None, rank: int) ->
         return "has several prototypes a class"
     if not margin.has_slope:
         return f"has negative logits without their slope ({type(margin).__name__}.negative_logits)"
-    if scale is None and not margin.negatives_are_cosines:
-        return "scales negative logits that are no cosines by each embedding's norm"
+    if (scale is None or _arguments.is_tensor(scale)) and not margin.negatives_are_cosines:
+        return "scales negative logits that are not cosines by a tensor, or by each embedding's norm"
     return ""

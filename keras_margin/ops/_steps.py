@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from keras import ops, tree
 
+from keras_margin import _arguments
 from keras_margin._typing import State, Tensor
 from keras_margin.ops import numerics, validation
 from keras_margin.ops.negatives import is_own_class
@@ -29,6 +30,16 @@ class Settings(NamedTuple):
     auxiliary_loss: Any = None
     gradient: str = "exact"
     owner: str = "margin_softmax"
+
+
+def check_gradient(owner: str, margin: Any, gradient: str) -> None:
+    """Raises ValueError unless `gradient` is known and makes sense for the margin."""
+    _arguments.require_one_of(owner, "gradient", gradient, GRADIENTS)
+    if gradient == "straight_through" and margin.no_straight_through:
+        raise ValueError(
+            f"gradient='straight_through' takes d target / d cos = 1, {margin.no_straight_through}. "
+            f"{owner} has gradient='exact' alone. Received: gradient={gradient!r}."
+        )
 
 
 def checked(settings: Settings, embeddings: Tensor, labels: Tensor, num_classes: int):
@@ -56,8 +67,16 @@ def scale_of(settings: Settings, norm: Tensor | None, like: Tensor) -> Tensor:
 
 def state_of(margin: Any, state: State) -> State:
     """Returns `state` as tensors; the margin's initial state where () is given for a margin that has one."""
+    initial = margin.initial_state()
     if isinstance(state, tuple) and not state:
-        state = margin.initial_state()
+        state = initial
+    try:
+        tree.assert_same_structure(initial, state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{type(margin).__name__}'s state is structured like {_described(initial)}. Received: {_described(state)}. "
+            "Pass the state that the last call returned."
+        ) from error
     return tree.map_structure(numerics.as_tensor, state)
 
 

@@ -80,7 +80,7 @@ def row_norms(x: Tensor) -> Tensor:
     """
     # x * x leaves float32's range near 1e-19 and 1e19. The divisor is a power of two, so that no digit is lost, and 1
     # for all rows that need none. A factor would not do: XLA takes one out of the sum, squared, which is infinite.
-    largest = ops.max(ops.abs(x), axis=-1, keepdims=True)
+    largest = ops.max(ops.abs(x), axis=-1, keepdims=True, initial=0.0)
     divisor = ops.where(largest < 2.0**-40, 2.0**-80, ops.where(largest > 2.0**40, 2.0**80, 1.0))
     scaled = x / ops.cast(divisor, x.dtype)
     norm = ops.sqrt(ops.sum(scaled * scaled, axis=-1)) * divisor[..., 0]
@@ -106,7 +106,7 @@ def unit_normalize(x: Tensor) -> tuple[Tensor, Tensor]:
         ([0.6, 0.8], 5.0)
     """
     # Both results are invariant to the divisor, so treating it as a constant leaves the gradient exact.
-    largest = ops.max(ops.abs(ops.stop_gradient(x)), axis=-1, keepdims=True)
+    largest = ops.max(ops.abs(ops.stop_gradient(x)), axis=-1, keepdims=True, initial=0.0)
     nonzero = largest >= TINY
     divisor = ops.where(nonzero, largest, ops.ones_like(largest))
     kept = ops.where(nonzero, x, ops.zeros_like(x))

@@ -61,9 +61,11 @@ def labels_as_indices(labels: Tensor, owner: str) -> Tensor:
 
 def _as_signed(labels: Tensor, dtype: str, owner: str) -> Tensor:
     """Returns labels as int32, or int64 where they are wider; no label turns into another on the way."""
-    if isinstance(labels, np.ndarray) and labels.size and labels.max() > _LARGEST:
-        # JAX would keep the lower 32 bits: another class.
-        raise ValueError(f"{owner} needs labels up to {_LARGEST}. Received: {labels.max()}.")
+    if isinstance(labels, np.ndarray) and labels.size:
+        # JAX would keep the lower 32 bits of what is wider: another class.
+        for extreme in (int(labels.min()), int(labels.max())):
+            if abs(extreme) > _LARGEST:
+                raise ValueError(f"{owner} needs labels that fit int32. Received: {extreme}.")
     labels = ops.convert_to_tensor(labels)
     if dtype in ("uint32", "uint64"):
         # JAX has 32 bits, where a large label turns negative: out of range, as it should be.
@@ -86,6 +88,7 @@ def valid_rows(embeddings: Tensor, labels: Tensor, num_classes: int, owner: str)
     Raises:
         ValueError: Eagerly, on the first bad sample. tf.errors.InvalidArgumentError in a TensorFlow graph.
     """
+    _check_one_label_a_row(embeddings, labels, owner)
     in_range = _labels_in_range(labels, num_classes, owner)
     finite = ops.all(ops.isfinite(embeddings), axis=1)
     _require(finite, embeddings, f"{owner} needs finite embeddings. The network put out NaN or inf, first of all here:")
@@ -109,6 +112,7 @@ def valid_cosines(cosines: Tensor, labels: Tensor, num_classes: int, owner: str)
     Raises:
         ValueError: As `valid_rows`.
     """
+    _check_one_label_a_row(cosines, labels, owner)
     in_range = _labels_in_range(labels, num_classes, owner)
     # A cosine of a half-precision model may pass 1 by its rounding; logits pass it by far. NaN is within nothing.
     within = ops.all(ops.abs(cosines) <= 1.0 + _COSINE_SLACK, axis=1)
@@ -142,6 +146,19 @@ def check_all_labels(labels: Tensor, num_classes: int, owner: str) -> None:
             f"to {high}, {len(np.unique(labels))} different ones. Make the head with num_classes={high + 1}, or number "
             "the classes from 0 without gaps."
         )
+
+
+def _check_one_label_a_row(rows: Tensor, labels: Tensor, owner: str) -> None:
+    """Raises ValueError where the number of labels is not that of the rows: one label would stand for all of them."""
+    found, wanted = labels.shape[0], rows.shape[0]
+    if found is not None and wanted is not None and found != wanted:
+        raise ValueError(f"{owner} needs one label a sample. Received: {found} labels for {wanted} samples.")
+    if (found is None or wanted is None) and keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        message = f"{owner} needs one label a sample. Received labels and samples:"
+        counts = tf.shape(labels)[0], tf.shape(rows)[0]
+        tf.debugging.Assert(tf.equal(*counts), [message, *counts])
 
 
 def _labels_in_range(labels: Tensor, num_classes: int, owner: str) -> Tensor:

@@ -55,6 +55,7 @@ ARGUMENTS = [
     (lambda: km.MagFaceHead(10, lower_margin=0.9), ValueError, "lower_margin=0.9"),
     (lambda: km.MagFaceHead(10, lambda_g=-1), ValueError, "lambda_g >= 0"),
     (lambda: km.SoftmaxHead(10, scale=64), ValueError, "neither margin nor scale.*scale=64"),
+    (lambda: km.SoftmaxHead(10, margin=km.margins.ArcFace()), ValueError, "neither margin nor scale.*ArcFace"),
     (lambda: km.SoftmaxHead(10, use_bias="no"), ValueError, "use_bias='no'"),
     (lambda: km.L2SoftmaxHead(10, alpha=0), ValueError, "alpha > 0"),
     (lambda: km.LSoftmaxHead(10, scale=64), ValueError, "scale=64"),

@@ -243,6 +243,35 @@ def test_scaled_margin_runs_from_none_to_full(name):
     np.testing.assert_allclose(full, ops.convert_to_numpy(margin.target_logit(sample, state)), rtol=1e-6)
 
 
+def test_linear_combined_margin_is_scaled_by_a_tensor():
+    """A schedule's fraction is a tensor; m1 = 1 stays the number that beyond_pi="linear" asks for."""
+    margin = margins.Combined(m1=1.0, m2=0.4, m3=0.1, beyond_pi="linear").scaled(ops.array(0.5))
+    theta = ops.array([0.3], "float32")
+    sample = margins.Sample(theta, ops.cos(theta), None, ops.zeros(1, "int32"), ops.ones(1, "bool"))
+    wanted = math.cos(0.3 + 0.2) - 0.05
+    assert float(ops.convert_to_numpy(margin.target_logit(sample, ()))[0]) == pytest.approx(wanted, rel=1e-6)
+
+
+@keras.saving.register_keras_serializable(package="test")
+@dataclasses.dataclass(frozen=True)
+class Weighed(Linear):
+    """Negative logits by a table of factors: a field that is a tuple."""
+
+    factors: tuple = (0.5, 0.5)
+
+    def negative_logits(self, cosines, sample, state):
+        return self.factors[0] * cosines, self.factors[0] * ops.ones_like(cosines)
+
+
+def test_margin_with_a_tuple_survives_its_config():
+    """The tuple comes back as one, hashable, and the margin computes the same."""
+    margin = Weighed(0.2, (0.25, 1.0))
+    again = margins.deserialize(margins.serialize(margin))
+    assert again == margin and hash(again) == hash(margin)
+    found = [margin_softmax(*batch(), each).loss for each in (margin, again)]
+    np.testing.assert_array_equal(ops.convert_to_numpy(found[0]), ops.convert_to_numpy(found[1]))
+
+
 def test_margin_without_size_cannot_be_scaled():
     with pytest.raises(ValueError, match="SphereFace has no margin that could be scaled"):
         margins.SphereFace().scaled(0.5)

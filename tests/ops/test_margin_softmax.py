@@ -146,3 +146,82 @@ def test_new_values_of_a_margin_make_no_new_programs():
     for number in range(5):
         margin_softmax(embeddings, prototypes, labels, ArcFace(0.2 + number / 10), scale=8.0 + number)
     assert _analytic._shared_program.cache_info().currsize == before
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="of JAX's transformations")
+@pytest.mark.parametrize("implementation", ["reference", "fused", "streaming"])
+@pytest.mark.parametrize("name", ["arcface", "curricularface"])
+def test_checkpoint_and_scan_give_the_same_gradient(name, implementation):
+    """jax.checkpoint and the gradient of a scan differentiate what was traced before."""
+    import jax
+
+    embeddings, prototypes, labels = batch()
+    labels = labels.astype("int32")
+
+    def loss(x):
+        return margin_softmax(x, prototypes, labels, get(name), scale=8.0, implementation=implementation).loss.sum()
+
+    def scanned(x):
+        return jax.lax.scan(lambda carry, _: (carry + loss(x), None), 0.0, None, length=2)[0] / 2
+
+    wanted = np.asarray(jax.grad(loss)(embeddings))
+    for function in (jax.checkpoint(loss), scanned):
+        assert relative_error(np.asarray(jax.jit(jax.grad(function))(embeddings)), wanted) < 1e-5
+
+
+def test_scale_that_is_a_tensor_has_its_gradient():
+    """QAMFace's loss by its scale: only the reference can, and it is what "auto" takes."""
+    embeddings, prototypes, labels = batch()
+
+    def loss(scale):
+        return margin_softmax(
+            ops.array(embeddings), ops.array(prototypes), ops.array(labels, "int32"), get("qamface"), scale=scale
+        ).loss
+
+    _, (gradient,) = value_and_gradients(loss, np.array(2.0), jit=False)
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (embeddings, prototypes)]
+    theta = np.arccos((unit[0] @ unit[1].T).astype("float64"))
+    rows = np.arange(BATCH)
+
+    def exact(scale):
+        logits = scale * (2 * np.pi - theta) ** 2
+        logits[rows, labels] = scale * (2 * np.pi - theta[rows, labels] - 0.5) ** 2
+        top = logits.max(axis=1)
+        return np.sum(top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - logits[rows, labels])
+
+    assert gradient == pytest.approx((exact(2.0 + 1e-4) - exact(2.0 - 1e-4)) / 2e-4, rel=1e-3)
+
+
+MISTAKES = [
+    (
+        lambda x, w, y: margin_softmax(x, w, y[:1], ArcFace()),
+        ValueError,
+        "one label a sample. Received: 1 labels for 6",
+    ),
+    (lambda x, w, y: margin_softmax(x, w, y[:3], ArcFace()), ValueError, "3 labels for 6 samples"),
+    (lambda x, w, y: margin_softmax(x[:, :4], w, y, ArcFace()), ValueError, r"\(batch, 5\).*\(6, 4\)"),
+    (lambda x, w, y: margin_softmax(x, w, y, "arcface"), TypeError, "Received: margin='arcface'"),
+    (
+        lambda x, w, y: margin_softmax(x, w, y, get("adaface"), state=(1.0,)),
+        ValueError,
+        "AdaFace's state is structured",
+    ),
+    (
+        lambda x, w, y: margin_softmax(x, w, y, get("qamface"), gradient="straight_through"),
+        ValueError,
+        "gradient='straight_through' takes d target",
+    ),
+    (lambda x, w, y: margin_softmax(x, w, y - 2**32, ArcFace()), ValueError, "labels that fit int32"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), MISTAKES)
+def test_wrong_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call(*batch())
+
+
+def test_empty_batch_gives_an_empty_loss():
+    embeddings, prototypes, labels = batch()
+    out = margin_softmax(embeddings[:0], prototypes, labels[:0], ArcFace())
+    assert tuple(out.loss.shape) == (0,)
