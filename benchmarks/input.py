@@ -4,7 +4,7 @@
     python -m benchmarks.input --images=20000 --threads=8 --out=input.json
     python -m benchmarks.input --torch=.venv-torch/bin/python    and PyTorch's DataLoader in the same turns
 
-The ORL faces, resized to 112x112 and cut and mirrored anew for every image, are written as JPEGs of quality 95 into a
+The ORL faces, resized to 112x112 and cut and mirrored again for every image, are written as JPEGs of quality 95 into a
 folder of identities, a .rec file and TFRecord shards. Each format gives shuffled, decoded batches, and the same flipped
 at random, as training takes them; they take turns with `tf.io.decode_jpeg` alone over the same bytes in memory, in
 parallel, in no order: by the fast inverse DCT that it takes unasked, and by the accurate one that the formats take. A

@@ -42,7 +42,7 @@ def trained(recipe, precision, seed):
     seconds = time.process_time() - start
     images, labels = reader.subset(test).arrays()
     pairs, is_same = evaluation.all_pairs(labels)
-    embeddings = training.embedder_of(found.model.embedder)(images)
+    embeddings = training.make_embed_fn(found.model.embedder)(images)
     scores = evaluation.pair_scores(embeddings, pairs)
     # As many pairs of either kind, in an order that gives each fold of both.
     balanced, same = evaluation.make_pairs(labels, int(is_same.sum()), int(is_same.sum()), seed)

@@ -40,7 +40,7 @@ flags.DEFINE_list("methods", list(METHODS), "Which of the methods.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds; the configuration is chosen by the first.")
 flags.DEFINE_bool("short", False, "Four methods, a tenth of the steps, one seed; writes beside --out.")
 flags.DEFINE_bool("report", False, "Only write the tables and the figure.")
-flags.DEFINE_string("page", "docs/study.md", "Page whose tables are written anew; empty for none.")
+flags.DEFINE_string("page", "docs/study.md", "Page whose tables are written again; empty for none.")
 flags.DEFINE_string("figure", "docs/img/study.png", "Figure to write; empty for none.")
 
 # Steps and batch of a task.
@@ -236,7 +236,7 @@ def study(runs, task, method, seeds, steps):
 
 def main(argv):
     del argv
-    # That each configuration is traced anew is meant.
+    # That each configuration is traced again is meant.
     tf.get_logger().setLevel(logging.ERROR)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     methods, seeds, share, out = FLAGS.methods, [int(seed) for seed in FLAGS.seeds], 1, pathlib.Path(FLAGS.out)
@@ -253,7 +253,7 @@ def main(argv):
             for task in tasks:
                 study(runs, task, method, seeds, STEPS[task.name] // share)
     made = list(runs.runs.values())
-    report = study_report.summarise(made, seeds)
+    report = study_report.summarize(made, seeds)
     print(study_report.tables(report))
     print(study_report.orders(report))
     if report and not FLAGS.short and FLAGS.page:

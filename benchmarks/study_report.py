@@ -14,7 +14,7 @@ TITLES = {
     "orl_closed": "ORL, closed set: 40 known people, TAR at FAR 1 %",
 }
 BEGIN, END = "<!-- written by benchmarks/study.py: begin -->", "<!-- written by benchmarks/study.py: end -->"
-COLOURS = {"softmax": 6, "margins": 0, "regularisers": 1}
+COLORS = {"softmax": 6, "margins": 0, "regularisers": 1}
 
 # Orders in the papers' tables: of the first method above the second, on their sets of faces.
 PAPERS = (
@@ -48,7 +48,7 @@ def chosen(tried):
     return min(usable, key=lambda run: (run["validation"]["eer"], run["configuration"]), default=None)
 
 
-def summarise(runs, seeds):
+def summarize(runs, seeds):
     """What the tables show: by task and method, the chosen settings and each measure's value for each seed.
 
     A method is left out of a task until all its configurations and all seeds of the chosen one are there.
@@ -147,7 +147,7 @@ def write_page(page, report, runs):
     parts = [made_by(runs)]
     if report:
         parts += [tables(report), "### The papers' orders", "", orders(report)]
-    with files.written_whole(page) as temporary:
+    with files.atomic_write(page) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n\n" + "\n".join(parts) + f"\n{END}{after}", encoding="utf-8")
 
 
@@ -161,20 +161,20 @@ def draw(report, path, measure="eer"):
             if method not in rows:
                 continue
             values = rows[method]["values"][measure]
-            colour = _figure.COLOURS[COLOURS[rows[method]["family"]]]
-            axes.plot([min(values), max(values)], [height, height], color=colour, linewidth=1.2, alpha=0.6)
-            axes.plot(values, [height] * len(values), "o", color=colour, markersize=3, alpha=0.6)
-            axes.plot(statistics.fmean(values), height, "|", color=colour, markersize=12, markeredgewidth=2.2)
+            color = _figure.COLORS[COLORS[rows[method]["family"]]]
+            axes.plot([min(values), max(values)], [height, height], color=color, linewidth=1.2, alpha=0.6)
+            axes.plot(values, [height] * len(values), "o", color=color, markersize=3, alpha=0.6)
+            axes.plot(statistics.fmean(values), height, "|", color=color, markersize=12, markeredgewidth=2.2)
         names = order if axes is panels[0][0] else [""] * len(order)
         axes.set_yticks(range(len(order)), names, fontsize=8)
         axes.set_ylim(-0.7, len(order) - 0.3)
         axes.set_title(TITLES[task].split(":")[0], fontsize=10, color=_figure.INK)
         axes.set_xlabel("EER on unseen images, %")
     handles = [
-        panels[0][0].plot([], [], "o-", color=_figure.COLOURS[place], markersize=4, label=family)[0]
-        for family, place in COLOURS.items()
+        panels[0][0].plot([], [], "o-", color=_figure.COLORS[place], markersize=4, label=family)[0]
+        for family, place in COLORS.items()
     ]
-    _figure.legend_above(figure, handles, list(COLOURS))
+    _figure.legend_above(figure, handles, list(COLORS))
     return _figure.finish(figure, path)
 
 

@@ -152,7 +152,7 @@ def glyph_classes(cache=None):
     if not cache.exists():
         logging.info("Training the network that describes glyphs, once.")
         task = _describe_glyphs(found)
-        with files.written_whole(cache) as folder:
+        with files.atomic_write(cache) as folder:
             folder.mkdir()
             for name in ("train", "validation", "test"):
                 np.savez(folder / f"{name}.npz", **vars(getattr(task, name)))

@@ -30,7 +30,7 @@ from keras_margin.cli import _cpu
 
 _cpu.choose_onednn(sys.argv)
 
-with files.hushed():
+with files.suppress_native_stderr():
     from keras_margin import backbones, data, evaluation, recipes, training
 
 ROWS = ("scratch", "untuned", "tail", "frozen", "all")
@@ -136,7 +136,7 @@ def tuned(changes, weights, sets, seed):
         network, seconds = trained.model.embedder, trained.seconds
         trainable = backbones.parameters(network)[0]
 
-    embed = training.embedder_of(network)
+    embed = training.make_embed_fn(network)
 
     def embedded(part):
         images, labels = part.arrays()

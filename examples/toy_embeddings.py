@@ -28,7 +28,7 @@ from rich.table import Table
 
 from keras_margin import __version__, files
 
-with files.hushed():
+with files.suppress_native_stderr():
     import keras
     import numpy as np
 
@@ -275,7 +275,7 @@ def write(results, out):
     flagged = ("losses", "dimensions", "seeds", "training_digits", "epochs", "whole_network")
     settings = {name: FLAGS[name].value for name in flagged}
     runs = [{key: value for key, value in result._asdict().items() if key != "shown"} for result in results]
-    with files.written_whole(out / "report.json") as path:
+    with files.atomic_write(out / "report.json") as path:
         path.write_text(json.dumps({"keras_margin": __version__, "settings": settings, "runs": runs}, indent=2) + "\n")
     for dimension in map(int, FLAGS.dimensions):
         drawn = {each.loss: each for each in results if (each.dimension, each.seed) == (dimension, int(FLAGS.seeds[0]))}
@@ -292,7 +292,7 @@ def main(argv):
         check_flags(argv[1:])
         out.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
-        with training.plain_errors():
+        with training.friendly_errors():
             results = run_all(console)
         console.print(table_of(results))
         write(results, out)

@@ -97,7 +97,7 @@ def _compared(files):
     """(cosine, threshold or None, what the threshold rests on)."""
     embedder = Embedder(_MODEL.value, normalization=_normalization(), num_threads=_THREADS.value)
     similarity = embedder.verify(*(face_of(path, embedder) for path in files))
-    return similarity, *_words.shown_threshold(_THRESHOLD.value, embedder.contract)
+    return similarity, *_words.shown_threshold(_THRESHOLD.value, embedder.metadata)
 
 
 def main(argv):

@@ -22,7 +22,7 @@ from absl import logging as absl_logging
 
 from keras_margin import files
 
-with files.hushed():
+with files.suppress_native_stderr():
     import keras
     import tensorflow as tf
 

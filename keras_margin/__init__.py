@@ -19,7 +19,6 @@ _MODULES = (
     "alignment",
     "audit",
     "backbones",
-    "contract",
     "convert",
     "curves",
     "data",
@@ -30,6 +29,7 @@ _MODULES = (
     "layers",
     "losses",
     "margins",
+    "metadata",
     "models",
     "ops",
     "optimizers",
@@ -62,6 +62,7 @@ _HOMES = {
     "HEADS": "layers",
     "BACKBONES": "backbones",
     "EmbeddingModel": "models",
+    "load_embedder": "embedders",
 }
 
 _BACKENDS = ("tensorflow", "jax", "torch")

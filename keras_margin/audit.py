@@ -17,7 +17,7 @@ _BLOCK = 1024
 _THREADS = 8
 
 # Below so many colour images, or so clear a majority, red and blue say nothing.
-_FEWEST_IN_COLOUR = 20
+_FEWEST_IN_COLOR = 20
 _SWAPPED_SHARE = 0.5
 
 # What makes a set unfit, against what one should merely know.
@@ -61,8 +61,8 @@ class Audit:
     @property
     def swapped_channels(self):
         """Whether most images in colour are bluer than red in their middle: BGR that was taken for RGB."""
-        colour = self.num_images - len(self.unreadable) - self.grey
-        return colour >= _FEWEST_IN_COLOUR and self.bluer > _SWAPPED_SHARE * colour
+        color = self.num_images - len(self.unreadable) - self.grey
+        return color >= _FEWEST_IN_COLOR and self.bluer > _SWAPPED_SHARE * color
 
     @property
     def looks_aligned(self):
@@ -83,7 +83,7 @@ class Audit:
             "looks_aligned": self.looks_aligned,
             "faults": self.faults,
         }
-        with files.written_whole(path) as temporary:
+        with files.atomic_write(path) as temporary:
             # ASCII, because names may hold bytes that are no characters.
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
@@ -92,7 +92,7 @@ def audit(reader, against=None):
     """Decodes every image of a set and compares it with all others, and with evaluation sets.
 
     Identical means: the same pixels once decoded, whatever the files' names, metadata and format. The same photograph
-    saved anew as JPEG, or aligned anew, is not found.
+    saved again as JPEG, or aligned again, is not found.
 
     Args:
         reader: From `keras_margin.data.open`. What that left out counts as unreadable.

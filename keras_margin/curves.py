@@ -59,8 +59,8 @@ def target_curve(head, angles=None, *, norm=None, gap=math.pi / 6):
     """
     angles = np.radians(np.linspace(0, 180, 361)) if angles is None else np.asarray(angles, "float64")
     if angles.ndim != 1 or not angles.size or not np.all((angles >= 0) & (angles <= math.pi)):
-        mend = " They are radians." if angles.size and np.max(angles) > math.pi else ""
-        raise ValueError(f"target_curve needs angles (n,) in [0, pi] radians. Received: {angles!r}.{mend}")
+        hint = " They are radians." if angles.size and np.max(angles) > math.pi else ""
+        raise ValueError(f"target_curve needs angles (n,) in [0, pi] radians. Received: {angles!r}.{hint}")
     if not 0 < gap <= math.pi:
         raise ValueError(f"target_curve needs a gap in (0, pi] radians. Received: gap={gap!r}.")
     if norm is None and head.depends_on_norm:

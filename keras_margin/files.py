@@ -1,4 +1,4 @@
-"""Writing that leaves either the whole file or nothing, and a standard error kept free of other people's chatter."""
+"""Atomic writes of files and folders, and a context that suppresses what native libraries write to standard error."""
 
 import contextlib
 import os
@@ -9,7 +9,7 @@ import tempfile
 
 
 @contextlib.contextmanager
-def written_whole(path):
+def atomic_write(path):
     """Context that yields a temporary path beside `path`, and renames it to `path` if the block ends well.
 
     Files and folders alike; an older one at `path` is replaced only then. If the block raises, `path` is as it was and
@@ -25,7 +25,7 @@ def written_whole(path):
         OSError: Where the place cannot be written; the message names `path`.
 
     Example:
-        >>> with written_whole("report.json") as temporary:
+        >>> with atomic_write("report.json") as temporary:
         ...     temporary.write_text("{}")
     """
     given, path = path, pathlib.Path(os.path.abspath(path))
@@ -40,7 +40,7 @@ def written_whole(path):
             raise type(error)(f"{given} cannot be written: {error.strerror or error}.") from error
         temporary = folder / path.name
         yield temporary
-        put_in_place(temporary, path, folder / "replaced")
+        replace_path(temporary, path, folder / "replaced")
     except BaseException:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -51,7 +51,7 @@ def written_whole(path):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def put_in_place(temporary, path, aside):
+def replace_path(temporary, path, aside):
     """Renames `temporary` to `path`; an older folder there is put aside first, and back if that fails.
 
     Args:
@@ -72,7 +72,7 @@ def put_in_place(temporary, path, aside):
 
 
 @contextlib.contextmanager
-def hushed():
+def suppress_native_stderr():
     """Context in which nothing reaches standard error, C++ libraries included; what was said is shown if it raises.
 
     TensorFlow, its converter and LiteRT greet and report from C++, where no logger and no setting reaches them.

@@ -47,7 +47,7 @@ def write_pairs(path, names, is_same, folds):
         folds: Integer sequence, as long, from 0.
     """
     with (
-        files.written_whole(path) as temporary,
+        files.atomic_write(path) as temporary,
         # Names are bytes on most disks: those that are no characters go in and out as they are.
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):

@@ -31,7 +31,7 @@ def prepare(image, embedder, *, align=False, detector=None, fit=None):
 
     Args:
         image: uint8 array (height, width, 3), RGB, upright.
-        embedder: `runtime.Embedder` or `embedders.FileEmbedder`: its `image_size`, `contract` and `path` are read.
+        embedder: `runtime.Embedder` or `embedders.FileEmbedder`: its `image_size`, `metadata` and `path` are read.
         align: Whether to find the face.
         detector: Callable as `alignment.align` takes it, instead of MTCNN; given, it aligns.
         fit: None, "crop" or "resize", for images of another size that are not to be aligned, such as crops that are
@@ -71,7 +71,7 @@ def prepare(image, embedder, *, align=False, detector=None, fit=None):
 
 def takes_aligned_faces(embedder):
     """Returns whether the metadata have an alignment: True, False, or None for a file without metadata."""
-    return None if embedder.contract is None else embedder.contract.get("alignment") is not None
+    return None if embedder.metadata is None else embedder.metadata.get("alignment") is not None
 
 
 def _refuse_or_warn(image, embedder):
@@ -83,7 +83,7 @@ def _refuse_or_warn(image, embedder):
             'or fit="resize" if the picture is such a crop already.'
         )
     why = (
-        "have alignment null" if embedder.contract is not None else "are missing, so what it was trained on is unknown"
+        "have alignment null" if embedder.metadata is not None else "are missing, so what it was trained on is unknown"
     )
     _warn_once(
         f"Pictures are scaled as a whole to {rows} x {columns} pixels, whatever the ratio of their sides: the metadata "
@@ -100,7 +100,7 @@ def _check_template(embedder):
         )
     if not aligned:
         return
-    points = np.asarray(embedder.contract["alignment"].get("points", ()), np.float64)
+    points = np.asarray(embedder.metadata["alignment"].get("points", ()), np.float64)
     template = alignment.landmark_template(tuple(embedder.image_size))
     if points.shape != template.shape or np.abs(points - template).max() > _TEMPLATE_TOLERANCE:
         raise ValueError(

@@ -86,7 +86,7 @@ def test_unreadable_images_are_named_with_the_reason(tmp_path):
 @pytest.mark.parametrize(
     ("swapped", "grey", "verdict"), [(0, 10, False), (14, 10, False), (16, 10, True), (0, 40, False)]
 )
-def test_channels_look_swapped_where_most_images_in_colour_are_bluer_than_red(swapped, grey, verdict):
+def test_channels_look_swapped_where_most_images_in_color_are_bluer_than_red(swapped, grey, verdict):
     images = [skin(seed)[..., ::-1] if seed < swapped else skin(seed) for seed in range(40 - grey)]
     found = audit(reader_of(images + [skin(seed, grey=True) for seed in range(100, 100 + grey)]))
     assert (found.bluer, found.grey, found.swapped_channels) == (swapped, grey, verdict)

@@ -55,34 +55,34 @@ def embed_pair(*arguments):
 @pytest.fixture
 def pair(tmp_path):
     """Two images in lossless formats, one colour and one grey, and their pixels."""
-    colour, grey = images_of(1)[0], np.repeat(images_of(1, seed=9)[0, :, :, :1], 3, axis=2)
-    Image.fromarray(colour).save(tmp_path / "colour.png")
+    color, grey = images_of(1)[0], np.repeat(images_of(1, seed=9)[0, :, :, :1], 3, axis=2)
+    Image.fromarray(color).save(tmp_path / "colour.png")
     Image.fromarray(grey[..., 0]).save(tmp_path / "grey.pgm")
-    return tmp_path / "colour.png", tmp_path / "grey.pgm", colour, grey
+    return tmp_path / "colour.png", tmp_path / "grey.pgm", color, grey
 
 
 def test_the_script_prints_the_similarity_of_two_files_without_tensorflow(free_batch, pair):
-    colour_file, grey_file, colour, grey = pair
-    cosine = float(expected(colour[None])[0] @ expected(grey[None])[0])
-    code, out, err = embed_pair("--model", free_batch, colour_file, grey_file)
+    color_file, grey_file, color, grey = pair
+    cosine = float(expected(color[None])[0] @ expected(grey[None])[0])
+    code, out, err = embed_pair("--model", free_batch, color_file, grey_file)
     assert code == 0, err
     assert out.startswith("similarity ")
     assert float(out.split()[1]) == pytest.approx(cosine, abs=2e-6)
 
-    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine - 0.01, colour_file, grey_file)
+    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine - 0.01, color_file, grey_file)
     assert code == 0 and "the same person" in out, err
-    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine + 0.01, colour_file, grey_file)
+    code, out, err = embed_pair("--model", free_batch, "--threshold", cosine + 0.01, color_file, grey_file)
     assert code == 0 and "different people" in out, err
 
 
 def test_the_verdict_falls_at_the_files_threshold(free_batch, pair, tmp_path):
     """Without --threshold the shipped one decides; its FAR and the number of pairs behind it are printed."""
-    colour_file, grey_file, colour, grey = pair
-    cosine = float(expected(colour[None])[0] @ expected(grey[None])[0])
+    color_file, grey_file, color, grey = pair
+    cosine = float(expected(color[None])[0] @ expected(grey[None])[0])
     threshold = {"cosine": cosine - 0.01, "far": 0.001, "tar": 0.9}
     accuracy = {"num_genuine": 450, "num_impostor": 4500}
     model = with_metadata(free_batch, tmp_path / "shipped.tflite", threshold=threshold, accuracy=accuracy)
-    code, out, err = embed_pair("--model", model, colour_file, grey_file)
+    code, out, err = embed_pair("--model", model, color_file, grey_file)
     assert code == 0 and "the same person" in out, err
     assert "TAR 90.00% on 450 genuine pairs, FAR 0.001 on 4,500 impostor pairs" in out
 

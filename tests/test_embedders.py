@@ -58,50 +58,50 @@ def folder(tmp_path_factory):
     [("model.keras", "keras", False), ("embedder.tflite", "tflite", True), ("savedmodel", "savedmodel", True)],
 )
 def test_every_format_gives_the_networks_unit_rows(folder, name, kind, takes_pixels):
-    embedder = embedders.open(folder / name)
+    embedder = embedders.load_embedder(folder / name)
     assert (embedder.kind, embedder.takes_pixels, embedder.channels) == (kind, takes_pixels, "RGB")
     assert (embedder.image_size, embedder.embedding_size) == ((SIDE, SIDE), SIZE)
     np.testing.assert_allclose(embedder.embed(PIXELS), unit(by_hand(PIXELS)), atol=1e-5)
-    swapped = embedders.open(folder / name).varied(channels="BGR")
+    swapped = embedders.load_embedder(folder / name).varied(channels="BGR")
     np.testing.assert_allclose(swapped.embed(PIXELS), unit(by_hand(PIXELS[..., ::-1])), atol=1e-5)
 
 
 def test_a_runs_folder_is_opened_by_its_model(folder):
-    assert embedders.open(folder).path.endswith("model.keras")
+    assert embedders.load_embedder(folder).path.endswith("model.keras")
 
 
 def test_lengths_are_the_networks_own_or_refused(folder):
     np.testing.assert_allclose(
-        embedders.open(folder / "model.keras").embed(PIXELS, lengths=True), by_hand(PIXELS), rtol=1e-4
+        embedders.load_embedder(folder / "model.keras").embed(PIXELS, lengths=True), by_hand(PIXELS), rtol=1e-4
     )
     for name in ("embedder.tflite", "savedmodel"):
         with pytest.raises(ValueError, match="their own length is lost"):
-            embedders.open(folder / name).embed(PIXELS, lengths=True)
+            embedders.load_embedder(folder / name).embed(PIXELS, lengths=True)
 
 
 @pytest.mark.parametrize("name", ["bare.keras", "foreign"])
 def test_a_network_that_takes_floats_is_fed_what_is_declared(folder, name):
     mean, std = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0)
-    embedder = embedders.open(folder / name, normalization=(mean, std))
+    embedder = embedders.load_embedder(folder / name, normalization=(mean, std))
     np.testing.assert_allclose(embedder.embed(PIXELS), unit(by_hand(PIXELS, mean, std)), atol=1e-5)
     varied = embedder.varied(normalization=(0.0, 255.0))
     np.testing.assert_allclose(varied.embed(PIXELS, lengths=True), by_hand(PIXELS, 0, 255), rtol=1e-4)
 
 
-def test_a_contract_is_held_against_the_file(folder, tmp_path):
+def test_metadata_are_compared_with_the_file(folder, tmp_path):
     path = tmp_path / "savedmodel"
     shutil.copytree(folder / "savedmodel", path)
-    contract = json.loads((path / "contract.json").read_text())
+    metadata = json.loads((path / "contract.json").read_text())
 
     def opened(changes, **options):
-        written = {**contract, **{name: {**contract[name], **values} for name, values in changes.items()}}
+        written = {**metadata, **{name: {**metadata[name], **values} for name, values in changes.items()}}
         (path / "contract.json").write_text(json.dumps(written))
-        return embedders.open(path, **options)
+        return embedders.load_embedder(path, **options)
 
     assert opened({"image": {"channels": "BGR"}}).channels == "BGR"
     with pytest.raises(ValueError, match=re.escape("(16, 16, 512), the network has (16, 16, 6)")):
         opened({"embedding": {"size": 512}})
-    with pytest.raises(ValueError, match="says RGB. Received: channels='BGR'"):
+    with pytest.raises(ValueError, match="say RGB. Received: channels='BGR'"):
         opened({}, channels="BGR")
     with pytest.raises(ValueError, match="Received: 'GBR'"):
         opened({"image": {"channels": "GBR"}})
@@ -111,14 +111,14 @@ def test_channels_are_turned_once_whoever_turns_them(folder, tmp_path):
     content = (folder / "embedder.tflite").read_bytes()
     assert content.count(b'"channels": "RGB"') == 1
     (tmp_path / "bgr.tflite").write_bytes(content.replace(b'"channels": "RGB"', b'"channels": "BGR"'))
-    embedder = embedders.open(tmp_path / "bgr.tflite")
+    embedder = embedders.load_embedder(tmp_path / "bgr.tflite")
     assert embedder.channels == "BGR"
     np.testing.assert_allclose(embedder.embed(PIXELS), unit(by_hand(PIXELS[..., ::-1])), atol=1e-5)
     np.testing.assert_allclose(embedder.varied(channels="RGB").embed(PIXELS), unit(by_hand(PIXELS)), atol=1e-5)
 
 
 def test_a_row_of_zeros_stays_zero_and_nan_is_an_error(folder):
-    embedder = embedders.open(folder / "bare.keras")
+    embedder = embedders.load_embedder(folder / "bare.keras")
     assert not embedder.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8)).any()
     broken = embedder.varied(network=lambda images, normalization: np.full((len(images), SIZE), np.nan))
     with pytest.raises(ValueError, match="NaN or infinity to 5 of 5 images, first 0"):
@@ -136,7 +136,7 @@ def test_a_row_of_zeros_stays_zero_and_nan_is_an_error(folder):
 )
 def test_other_images_are_refused(folder, images, error, words):
     with pytest.raises(error, match=re.escape(words)):
-        embedders.open(folder / "bare.keras").embed(images)
+        embedders.load_embedder(folder / "bare.keras").embed(images)
 
 
 _WITHOUT_TENSORFLOW = """
@@ -145,9 +145,10 @@ for name in ('tensorflow', 'keras', 'jax', 'torch', 'h5py'): sys.modules[name] =
 import numpy as np
 from keras_margin import embedders
 folder = sys.argv[1]
-np.save(folder + '/rows.npy', embedders.open(folder + '/embedder.tflite').embed(np.load(folder + '/pixels.npy')))
+embedder = embedders.load_embedder(folder + '/embedder.tflite')
+np.save(folder + '/rows.npy', embedder.embed(np.load(folder + '/pixels.npy')))
 for name in ('model.keras', 'savedmodel'):
-    try: embedders.open(folder + '/' + name)
+    try: embedders.load_embedder(folder + '/' + name)
     except ImportError as error: print(error)
 """
 
@@ -168,8 +169,8 @@ def test_files_that_are_no_embedders_are_named(folder, tmp_path):
     (tmp_path / "torn.keras").write_bytes((folder / "bare.keras").read_bytes()[:500])
     (tmp_path / "empty").mkdir()
     for path, options, error, words in [
-        ("gone.keras", {}, FileNotFoundError, "There is no embedder at"),
-        ("notes.txt", {}, ValueError, "is no embedder: a Keras file"),
+        ("gone.keras", {}, FileNotFoundError, "No such file or directory: "),
+        ("notes.txt", {}, ValueError, "is not an embedder. Pass a Keras file"),
         ("torn.keras", {}, ValueError, "cannot be read as a Keras model"),
         ("empty", {}, ValueError, "a folder without an embedder"),
         (folder / "foreign", {}, ValueError, "must be told how pixels are normalised"),
@@ -179,4 +180,4 @@ def test_files_that_are_no_embedders_are_named(folder, tmp_path):
         (folder / "bare.keras", {"channels": "GRB"}, ValueError, 'channels must be "RGB" or "BGR"'),
     ]:
         with pytest.raises(error, match=re.escape(words)):
-            embedders.open(tmp_path / path, **options)
+            embedders.load_embedder(tmp_path / path, **options)

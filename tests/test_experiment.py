@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from scripts import ROOT, run_main
 
-from keras_margin import backbones, contract, data, evaluation, recipes, runtime
+from keras_margin import backbones, data, evaluation, metadata, recipes, runtime
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 
@@ -79,19 +79,19 @@ def float32_alone(monkeypatch):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """(the outcome of a run with everything in it, its report.json)."""
+    """(the result of a run with everything in it, its report.json)."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    running = experiment.Running(verify=("held_out",), verify_every=5)
-    outcome = run(out, held_out=2, known_people=True, seed=4, running=running)
-    return outcome, json.loads((out / "report.json").read_text())
+    config = experiment.RunConfig(verify=("held_out",), verify_every=5)
+    result = run(out, held_out=2, known_people=True, seed=4, config=config)
+    return result, json.loads((out / "report.json").read_text())
 
 
 # --- What a run writes and measures ---------------------------------------------------------------------------------
 
 
 def test_the_folder_holds_the_model_the_files_and_the_report(finished):
-    outcome, report = finished
-    assert {path.name for path in outcome.folder.iterdir()} == {
+    result, report = finished
+    assert {path.name for path in result.folder.iterdir()} == {
         "model.keras",
         "embedder.tflite",
         "embedder.tflite.json",
@@ -114,33 +114,33 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
         "best.keras",
         "verification.csv",
     }
-    assert [path.name for path in outcome.folder.parent.iterdir()] == ["first"]
+    assert [path.name for path in result.folder.parent.iterdir()] == ["first"]
     assert report["recipe"]["name"] == "test" and report["recipe"]["augmentation"]["flip"] is True
     assert (report["seed"], report["replicas"]) == (4, 1)
-    assert recipes.get(str(outcome.folder / "recipe.json")) == recipe_of()
-    content = json.loads((outcome.folder / "recipe.json").read_text())
+    assert recipes.get(str(result.folder / "recipe.json")) == recipe_of()
+    content = json.loads((result.folder / "recipe.json").read_text())
     assert content["command"] == report["command"] != "" and content["versions"]["keras"] == keras.__version__
     # Measured every five updates, and at the end.
     assert [row["step"] for row in report["verification"]] == [5, 10, 12]
-    text = (outcome.folder / "report.md").read_text()
+    text = (result.folder / "report.md").read_text()
     assert all(f"]({name}.png)" in text for name in ("loss", "accuracy", "angles", "roc", "errors"))
     assert f"{report['measures'][-1]['eer']:.1%}" in text and report["command"] in text
-    rows = training.rows(outcome.folder / "log.csv")
+    rows = training.rows(result.folder / "log.csv")
     assert [row["step"] for row in rows] == list(range(1, 13))
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in report["history"]])
     # Twelve steps are noted at each.
     assert [row["step"] for row in report["history"]] == list(range(1, 13))
     assert all(row["loss"] > 0 and 0 <= row["accuracy"] <= 1 for row in report["history"])
-    assert report["training_seconds"] == round(outcome.seconds, 1) > 0
+    assert report["training_seconds"] == round(result.seconds, 1) > 0
     paths = [each["path"] for each in report["exports"]]
     names = ["embedder.tflite", "embedder_float16.tflite", "embedder_int8.tflite", "savedmodel"]
-    assert paths == [str(outcome.folder / name) for name in names]
-    assert [each.path for each in outcome.reports] == paths
+    assert paths == [str(result.folder / name) for name in names]
+    assert [each.path for each in result.reports] == paths
     # The test people's images are compared on: two people's eight.
     assert all(each["num_images"] == 16 for each in report["exports"])
     assert all(report["exports"][place]["worst_cosine"] >= 1 - 1e-5 for place in (0, 3))
-    assert all(each.passed for each in outcome.reports)
-    said = contract.read(outcome.folder / "embedder_int8.tflite")
+    assert all(each.passed for each in result.reports)
+    said = metadata.read(result.folder / "embedder_int8.tflite")
     assert said["recipe"]["name"] == "test" and said["measured"] == report["measures"]
     # Two people are too few for a threshold; the FAR is the least that 64 impostor pairs can show.
     assert said["threshold"] is None and "2 people are too few" in said["no_threshold"]
@@ -149,8 +149,8 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
 
 def test_the_split_is_written_by_name(finished):
     """Everybody is on one side, and the held-out are those whom the seed's permutation puts first."""
-    outcome, _ = finished
-    split = data.read_split(outcome.folder / "split.json")
+    result, _ = finished
+    split = data.read_split(result.folder / "split.json")
     test, learn = unseen_people(reader_of(), seed=4)
     assert split.held_out == tuple(f"person {label}" for label in np.unique(reader_of().labels[test]))
     assert (len(split.held_out), split.seed, split.source, split.num_identities) == (2, 4, None, PEOPLE)
@@ -159,17 +159,17 @@ def test_the_split_is_written_by_name(finished):
 
 
 def test_the_verification_table_of_the_report_has_eer(finished):
-    outcome, report = finished
+    result, report = finished
     assert set(report["verification"][0]) >= {"step", "held_out_accuracy", "held_out_eer"}
-    text = (outcome.folder / "report.md").read_text()
+    text = (result.folder / "report.md").read_text()
     best = max(report["verification"], key=lambda row: row["held_out_accuracy"])
     assert f"| best | {best['step']} | {best['held_out_accuracy']:.4f} | {best['held_out_eer']:.4f} |" in text
 
 
 def test_the_console_has_every_stage_and_verification(tmp_path):
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
-    running = experiment.Running(verify=("held_out",), verify_every=6)
-    experiment.run(recipe_of(), reader_of(), tmp_path / "run", console=console, running=running)
+    config = experiment.RunConfig(verify=("held_out",), verify_every=6)
+    experiment.run(recipe_of(), reader_of(), tmp_path / "run", console=console, config=config)
     lines = console.file.getvalue().splitlines()
     assert lines[0].startswith("Training on 32 images of 4 people; 2 people are held out for the test")
     assert "the newest 2 and the best are kept" in lines[1]
@@ -203,12 +203,12 @@ def eer_by_hand(embeddings, labels):
 
 
 def test_the_figures_of_unseen_people_are_those_of_the_saved_model(finished):
-    outcome, report = finished
+    result, report = finished
     reader = reader_of()
     test, _ = unseen_people(reader, seed=4)
     images, labels = reader.arrays()
     images, labels = images[test], labels[test]
-    model = keras.saving.load_model(outcome.folder / "model.keras")
+    model = keras.saving.load_model(result.folder / "model.keras")
     found = {each["embedder"]: each for each in report["measures"] if each["protocol"] == "unseen people"}
     assert list(found) == ["raw pixels", "untrained network", "trained network"]
     trained = model.predict(images, verbose=0).astype("float64")
@@ -220,8 +220,8 @@ def test_the_figures_of_unseen_people_are_those_of_the_saved_model(finished):
 
 
 def test_the_figures_of_known_people_have_a_rank(finished):
-    outcome, _ = finished
-    known = [measure for measure in outcome.measures if measure.protocol == "known people"]
+    result, _ = finished
+    known = [measure for measure in result.measures if measure.protocol == "known people"]
     assert [measure.embedder for measure in known] == ["raw pixels", "untrained network", "trained network"]
     # Pictures of a person share half of their contrast: the pixels alone find everybody.
     assert known[0].rank_1 == 1.0
@@ -229,7 +229,7 @@ def test_the_figures_of_known_people_have_a_rank(finished):
 
 
 def test_the_exported_model_never_met_the_test_people(finished, tmp_path, monkeypatch):
-    """What is trained on are the other four people, numbered anew."""
+    """What is trained on are the other four people, numbered again."""
     seen = []
 
     def fit(recipe, reader, **_):
@@ -246,11 +246,11 @@ def test_the_exported_model_never_met_the_test_people(finished, tmp_path, monkey
 
 
 def test_the_device_s_file_is_the_model(finished):
-    outcome, _ = finished
+    result, _ = finished
     images, _ = reader_of().arrays()
-    wanted = keras.saving.load_model(outcome.folder / "model.keras").predict(images, verbose=0).astype("float64")
+    wanted = keras.saving.load_model(result.folder / "model.keras").predict(images, verbose=0).astype("float64")
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
-    found = runtime.Embedder(str(outcome.folder / "embedder.tflite")).embed(images)
+    found = runtime.Embedder(str(result.folder / "embedder.tflite")).embed(images)
     assert np.sum(found * wanted, axis=1).min() >= 1 - 1e-5
 
 
@@ -266,14 +266,14 @@ def again(finished, tmp_path):
 
 def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again):
     policy = keras.config.dtype_policy()
-    outcome = run(again, recipe_of(precision="mixed_bfloat16"), seed=5)
+    result = run(again, recipe_of(precision="mixed_bfloat16"), seed=5)
     assert keras.config.dtype_policy() == policy
     assert not (again / "old.txt").exists()
     assert json.loads((again / "report.json").read_text())["seed"] == 5
     model = keras.saving.load_model(again / "model.keras")
     # CPUs have bfloat16.
     assert model.embedder.layers[-1].compute_dtype == "bfloat16"
-    assert all(report.passed for report in outcome.reports)
+    assert all(report.passed for report in result.reports)
 
 
 # --- Nothing half-written -------------------------------------------------------------------------------------------
@@ -361,17 +361,17 @@ def test_an_export_that_failed_is_done_by_the_same_call_without_training_again(t
 
 def test_the_training_data_are_not_verified_on(tmp_path):
     root = folder_of(tmp_path / "faces")
-    running = experiment.Running(verify=(str(root),))
+    config = experiment.RunConfig(verify=(str(root),))
     with pytest.raises(ValueError, match="other people than the training data.*--verify=held_out"):
-        run(tmp_path / "run", running=running, source=str(root))
+        run(tmp_path / "run", config=config, source=str(root))
 
 
 def test_two_sets_of_one_name_are_refused(tmp_path):
     for parent in ("a", "b"):
         folder_of(tmp_path / parent / "faces")
-    running = experiment.Running(verify=tuple(str(tmp_path / parent / "faces") for parent in ("a", "b")))
+    config = experiment.RunConfig(verify=tuple(str(tmp_path / parent / "faces") for parent in ("a", "b")))
     with pytest.raises(ValueError, match="need different file names.*faces, faces"):
-        run(tmp_path / "run", running=running)
+        run(tmp_path / "run", config=config)
 
 
 def test_somebody_else_s_folder_in_the_way_is_left_alone(tmp_path):
@@ -419,7 +419,7 @@ def test_a_nearly_full_disk_is_refused_before_the_training(tmp_path, monkeypatch
         ((8,) * 3, {}, "held_out=2 of 3 identities"),
         ((1,) * 20, {}, "one held-out identity needs two.*2 images of 2 held-out identities.*--held_out"),
         ((8, 8, 8, 5), {"known_people": True}, "identity 3 has 5 images"),
-        ((8,) * 6, {"running": experiment.Running(replicas=0)}, "at least one replica. Received: replicas=0"),
+        ((8,) * 6, {"config": experiment.RunConfig(replicas=0)}, "at least one replica. Received: replicas=0"),
         ((2,) * 4, {}, "One batch takes 8 images, the training data have 4"),
     ],
 )
@@ -466,7 +466,7 @@ def test_an_embedder_embeds_every_image_whatever_the_batch():
     images, _ = reader_of().arrays()
     wanted = (images.reshape(len(images), -1) / 128.0 - 1) @ np.float64(network.layers[-1].kernel)
     for batch_size in (1, 7, 48, 100):
-        found = training.embedder_of(network, batch_size=batch_size)(images)
+        found = training.make_embed_fn(network, batch_size=batch_size)(images)
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -479,7 +479,7 @@ RUN_SMALL = """
 import os, runpy, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 from keras_margin import files
-with files.hushed():
+with files.suppress_native_stderr():
     import keras
     from keras_margin import backbones
 def small(image_size, **options):

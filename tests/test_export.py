@@ -241,7 +241,7 @@ def test_a_threshold_ships_with_ten_people_and_ten_impostors(people, each, far, 
     wanted = network().predict(images, verbose=0)
     report = judge.judge(lambda given: wanted[: len(given)], "face.tflite", None, 1)
     source = export._source.open_source(network())
-    metadata = export._contract.contract_of(source, options, report)
+    metadata = export._metadata.build_metadata(source, options, report)
     assert metadata["accuracy"]["num_people"] == people
     if reason is None:
         assert metadata["threshold"]["cosine"] == report.accuracy.threshold and metadata["no_threshold"] is None
@@ -273,7 +273,7 @@ def test_a_precision_that_is_too_far_is_left_out_of_the_table_s_files(images, tm
     assert lines[3].startswith("| refused, not written | dynamic |")
 
 
-def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_contract(images, tmp_path):
+def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_metadata(images, tmp_path):
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     path = tmp_path / "顔 x.onnx"
     report = export.to_onnx(network(), path, samples=images)
@@ -282,7 +282,7 @@ def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_contract(imag
     assert cosines(found, network().predict(images, verbose=0)).min() >= 1 - 1e-5 and report.passed
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     inside = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
-    assert json.loads(inside["keras_margin.contract"]) == km.contract.read(path)
+    assert json.loads(inside["keras_margin.contract"]) == km.metadata.read(path)
 
 
 def test_heads_on_different_embeddings_are_refused():
@@ -290,10 +290,10 @@ def test_heads_on_different_embeddings_are_refused():
     one, other = keras.layers.Dense(4)(network()(images)), keras.layers.Dense(4)(network()(images))
     model = keras.Model(images, [km.ArcFaceHead(5)(one), km.ArcFaceHead(5)(other)], name="two")
     with pytest.raises(ValueError, match="two has heads on different embeddings: arc_face_head.*, arc_face_head"):
-        export.embedder_of(model)
+        export.extract_embedder(model)
 
 
-# --- The report and the contract ------------------------------------------------------------------------------------
+# --- The report and the metadata ------------------------------------------------------------------------------------
 
 
 def test_the_report_says_what_was_compared_and_how_near_it_came(images, tmp_path):
@@ -320,10 +320,10 @@ def test_without_samples_the_comparison_is_on_noise_and_says_so(tmp_path, caplog
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_the_contract_says_what_the_file_takes_and_gives(name, exported):
+def test_the_metadata_say_what_the_file_takes_and_gives(name, exported):
     folder, reports = exported
     report = reports[name]
-    found = km.contract.read(folder / name)
+    found = km.metadata.read(folder / name)
     made_with, signature = found.pop("made_with"), found.pop("signature")
     assert made_with == {"keras": keras.__version__, "tensorflow": tf.__version__} and signature == "serving_default"
     parity = {"mean_cosine": report.mean_cosine, "worst_cosine": report.worst_cosine, "images": 8, "synthetic": False}
@@ -342,11 +342,11 @@ def test_the_contract_says_what_the_file_takes_and_gives(name, exported):
     }
 
 
-def test_the_contract_inside_a_tflite_file_is_the_json_beside_it(exported):
+def test_the_metadata_inside_a_tflite_file_are_the_json_beside_it(exported):
     folder, _ = exported
     beside = json.loads((folder / "face.tflite.json").read_text())
-    assert km.contract.read(folder / "face.tflite") == beside
-    assert km.contract.read(folder / "face") == json.loads((folder / "face" / "contract.json").read_text())
+    assert km.metadata.read(folder / "face.tflite") == beside
+    assert km.metadata.read(folder / "face") == json.loads((folder / "face" / "contract.json").read_text())
 
 
 # --- Nothing half-written -------------------------------------------------------------------------------------------
@@ -388,9 +388,11 @@ def test_something_else_at_the_path_is_left_alone(images, tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine.txt").write_text("mine")
     for write in (export.to_savedmodel, export.to_tflite):
-        with pytest.raises(ValueError, match="folder (exists and is no SavedModel|is a folder): nothing was written"):
+        with pytest.raises(
+            ValueError, match="folder (exists and is not a SavedModel|is a folder): nothing was written"
+        ):
             write(network(), tmp_path / "folder", samples=images)
-    with pytest.raises(ValueError, match="mine.txt exists and is no SavedModel"):
+    with pytest.raises(ValueError, match="mine.txt exists and is not a SavedModel"):
         export.to_savedmodel(network(), tmp_path / "folder" / "mine.txt", samples=images)
     assert left_in(tmp_path) == ["folder/mine.txt"]
     (tmp_path / "empty").mkdir()
@@ -538,7 +540,7 @@ def test_the_savedmodel_script_writes_the_folder_or_says_in_one_line_why_not(sav
     assert found[0][0] == found[1][0] == 0
     assert "Against the model on 8 images: cosine mean 1.000000, worst 1.000000" in found[0][1]
     assert "16 images of noise" in found[1][1]
-    refusal = f"error: {saved / 'faces'} exists and is no SavedModel: nothing was written. Choose another path."
+    refusal = f"error: {saved / 'faces'} exists and is not a SavedModel: nothing was written. Choose another path."
     assert found[2] == (refusal, "")
     assert cosines(run_savedmodel(tmp_path / "face", images), network().predict(images, verbose=0)).min() > 1 - 1e-5
     assert stderr == "WARNING: No sample images given: the exported file is compared on noise.\n"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_margin import export
-from keras_margin.export import _contract
+from keras_margin.export import _metadata
 
 resource = pytest.importorskip("resource", reason="limits of file sizes are Unix's")
 pytestmark = pytest.mark.tensorflow_only
@@ -58,14 +58,14 @@ def test_a_disk_that_takes_no_more_is_an_oserror_and_leaves_what_was_there(name,
 def test_a_disk_that_fills_up_at_the_last_write_leaves_no_part_of_a_file(network, images, tmp_path, monkeypatch):
     (tmp_path / "my face ü.tflite").write_text("older")
     with contextlib.ExitStack() as full:
-        put_in = _contract.with_contract
+        put_in = _metadata.embed_metadata
 
-        def with_contract(content, text):
+        def embed_metadata(content, text):
             # Converted and judged: from here on there is only the file itself to write.
             full.enter_context(files_end_at(LIMIT))
             return put_in(content, text)
 
-        monkeypatch.setattr(_contract, "with_contract", with_contract)
+        monkeypatch.setattr(_metadata, "embed_metadata", embed_metadata)
         with pytest.raises(OSError, match="File too large"):
             export.to_tflite(network, tmp_path / "my face ü.tflite", samples=images)
     assert left_in(tmp_path) == {"my face ü.tflite"}

@@ -158,7 +158,7 @@ def test_a_model_of_tf_keras_is_named():
     """A tf_keras model is a TypeError that names tf_keras."""
     old = type("Functional", (), {"__module__": "tf_keras.src.engine.functional", "name": "old"})()
     with pytest.raises(TypeError, match="old is a model of tf_keras"):
-        export.embedder_of(old)
+        export.extract_embedder(old)
 
 
 def test_an_h5_of_an_embedding_model_says_what_to_save(tmp_path):
@@ -166,4 +166,4 @@ def test_an_h5_of_an_embedding_model_says_what_to_save(tmp_path):
     model = km.EmbeddingModel(network(keras.layers.Flatten(), keras.layers.Dense(4)), km.ArcFaceHead(3))
     keras.saving.save_model(model, tmp_path / "face.h5")
     with pytest.raises(ValueError, match="HDF5 keeps functional and Sequential models alone.*save the model as .keras"):
-        export.embedder_of(tmp_path / "face.h5")
+        export.extract_embedder(tmp_path / "face.h5")

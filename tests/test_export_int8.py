@@ -148,10 +148,10 @@ def test_integer_only_leaves_no_float_in_the_file(converted):
 
 def test_integer_only_tells_how_its_embedding_is_stored(converted):
     """The metadata have the type, scale and zero point of an embedding in integers, and promise no unit length."""
-    stored = km.contract.read(converted[True][0])["embedding"]
+    stored = km.metadata.read(converted[True][0])["embedding"]
     assert stored["dtype"] == "int8" and (stored["scale"], stored["zero_point"]) == (1 / 128, 0)
     assert stored["unit_length"] is False
-    assert km.contract.read(converted[False][0])["embedding"]["dtype"] == "float32"
+    assert km.metadata.read(converted[False][0])["embedding"]["dtype"] == "float32"
 
 
 def test_integer_only_refuses_operators_without_integers(images, tmp_path):

@@ -19,14 +19,14 @@ def tree(root):
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
-    with files.written_whole(tmp_path / "a.txt") as temporary:
+    with files.atomic_write(tmp_path / "a.txt") as temporary:
         temporary.write_text("new")
         assert not (tmp_path / "a.txt").exists()
     assert tree(tmp_path) == {"a.txt": "new"}
 
 
 def test_a_folder_appears_when_the_block_ends_and_missing_parents_are_made(tmp_path):
-    with files.written_whole(tmp_path / "runs" / "b" / "run") as temporary:
+    with files.atomic_write(tmp_path / "runs" / "b" / "run") as temporary:
         temporary.mkdir()
         (temporary / "x").write_text("1")
     assert tree(tmp_path) == {"runs": None, "runs/b": None, "runs/b/run": None, "runs/b/run/x": "1"}
@@ -36,9 +36,9 @@ def test_an_older_file_or_folder_is_replaced_as_a_whole(tmp_path):
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "run" / "deep").mkdir(parents=True)
     (tmp_path / "run" / "deep" / "old").write_text("old")
-    with files.written_whole(tmp_path / "a.txt") as temporary:
+    with files.atomic_write(tmp_path / "a.txt") as temporary:
         temporary.write_text("new")
-    with files.written_whole(tmp_path / "run") as temporary:
+    with files.atomic_write(tmp_path / "run") as temporary:
         temporary.mkdir()
         (temporary / "x").write_text("new")
     assert tree(tmp_path) == {"a.txt": "new", "run": None, "run/x": "new"}
@@ -51,7 +51,7 @@ def test_if_the_block_raises_everything_is_as_it_was(tmp_path, error, name):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "x").write_text("old")
     before = tree(tmp_path)
-    with pytest.raises(type(error)), files.written_whole(tmp_path / name) as temporary:
+    with pytest.raises(type(error)), files.atomic_write(tmp_path / name) as temporary:
         temporary.mkdir()
         (temporary / "half").write_text("written")
         raise error
@@ -64,13 +64,13 @@ def test_a_block_that_writes_nothing_loses_nothing(tmp_path, name):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "x").write_text("old")
     before = tree(tmp_path)
-    with pytest.raises(FileNotFoundError), files.written_whole(tmp_path / name):
+    with pytest.raises(FileNotFoundError), files.atomic_write(tmp_path / name):
         pass
     assert tree(tmp_path) == before
 
 
 def test_what_others_put_into_a_new_parent_meanwhile_stays(tmp_path):
-    with pytest.raises(ValueError), files.written_whole(tmp_path / "runs" / "run"):
+    with pytest.raises(ValueError), files.atomic_write(tmp_path / "runs" / "run"):
         (tmp_path / "runs" / "theirs").write_text("theirs")
         raise ValueError
     assert tree(tmp_path) == {"runs": None, "runs/theirs": "theirs"}
@@ -78,14 +78,14 @@ def test_what_others_put_into_a_new_parent_meanwhile_stays(tmp_path):
 
 def test_a_name_relative_to_the_working_folder_is_fine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with files.written_whole("a.txt") as temporary:
+    with files.atomic_write("a.txt") as temporary:
         temporary.write_text("new")
     assert tree(tmp_path) == {"a.txt": "new"}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"file/run cannot be written: .*\.$"), files.written_whole(tmp_path / "file/run"):
+    with pytest.raises(OSError, match=r"file/run cannot be written: .*\.$"), files.atomic_write(tmp_path / "file/run"):
         pytest.fail("the block must not run")
     assert tree(tmp_path) == {"file": ""}
 
@@ -94,7 +94,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 def test_a_folder_without_permission_is_named(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     path = tmp_path / "locked" / "run"
-    with pytest.raises(PermissionError, match="run cannot be written: Permission denied"), files.written_whole(path):
+    with pytest.raises(PermissionError, match="run cannot be written: Permission denied"), files.atomic_write(path):
         pytest.fail("the block must not run")
 
 
@@ -105,7 +105,7 @@ def test_a_refused_permission_is_told_by_the_given_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(files.tempfile, "mkdtemp", refuse)
     with pytest.raises(PermissionError, match="^runs/run cannot be written: Permission denied.$"):  # noqa: SIM117
-        with files.written_whole("runs/run"):
+        with files.atomic_write("runs/run"):
             pytest.fail("the block must not run")
     assert tree(tmp_path) == {}
 
@@ -114,7 +114,7 @@ CHATTER = """
 import os, sys
 from keras_margin import files
 try:
-    with files.hushed():
+    with files.suppress_native_stderr():
         os.write(2, b"from C++\\n")
         print("from Python", file=sys.stderr)
         {last}

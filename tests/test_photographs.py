@@ -13,9 +13,9 @@ SIZE = (112, 112)
 TEMPLATE = {"points": alignment.landmark_template(SIZE).round(4).tolist()}
 
 
-def embedder(contract, size=SIZE, path="face.tflite"):
+def embedder(metadata, size=SIZE, path="face.tflite"):
     """What prepare reads of an embedder."""
-    return types.SimpleNamespace(image_size=size, contract=contract, path=path)
+    return types.SimpleNamespace(image_size=size, metadata=metadata, path=path)
 
 
 def noise(height, width, seed=0):
@@ -31,8 +31,8 @@ def every_warning():
 def test_an_image_of_the_networks_size_is_taken_as_it_is():
     """A picture of the size is a crop already, whatever the metadata have."""
     image = noise(*SIZE)
-    for contract in ({"alignment": TEMPLATE}, {"alignment": None}, None):
-        np.testing.assert_array_equal(photographs.prepare(image, embedder(contract)), image)
+    for metadata in ({"alignment": TEMPLATE}, {"alignment": None}, None):
+        np.testing.assert_array_equal(photographs.prepare(image, embedder(metadata)), image)
 
 
 def test_another_size_is_refused_where_faces_are_aligned():
@@ -42,13 +42,13 @@ def test_another_size_is_refused_where_faces_are_aligned():
 
 
 @pytest.mark.parametrize(
-    ("contract", "words"), [({"alignment": None}, "have alignment null"), (None, "what it was trained on is unknown")]
+    ("metadata", "words"), [({"alignment": None}, "have alignment null"), (None, "what it was trained on is unknown")]
 )
-def test_a_whole_picture_is_scaled_with_a_warning(contract, words, caplog):
+def test_a_whole_picture_is_scaled_with_a_warning(metadata, words, caplog):
     """Without an alignment in the metadata the whole picture is scaled, and a warning says so, once."""
     ramp = np.repeat(np.repeat(np.arange(32, dtype=np.uint8)[None, :, None] * 4, 16, 0), 3, 2)
     for _ in range(2):
-        scaled = photographs.prepare(ramp, embedder(contract, (8, 16)))
+        scaled = photographs.prepare(ramp, embedder(metadata, (8, 16)))
     # Half the width: pixel i lies over 2 i and 2 i + 1, and a symmetric filter keeps a ramp: 4 (2 i + 1/2).
     wanted = 8.0 * np.arange(16) + 2
     np.testing.assert_array_equal(scaled[:, 1:-1], np.broadcast_to(wanted[None, 1:-1, None], (8, 14, 3)))

@@ -58,7 +58,7 @@ def test_roc_curve_of_many_scores_keeps_its_values_at_fewer_points():
         assert tar[index] == pytest.approx(100 * np.mean(scores[is_same] > refused))
 
 
-def test_curves_differ_by_more_than_colour_once_the_palette_is_spent():
+def test_curves_differ_by_more_than_color_once_the_palette_is_spent():
     (axes,) = plots.cmc_curve({str(number): [0.5, 1.0] for number in range(9)}).axes
     styles = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
     assert len(axes.lines) == 9 and len(styles) == 9
@@ -118,7 +118,7 @@ def test_loss_curves_draws_losses_from_zero_up():
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".SVG"])
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_a_figure_is_written_whole_and_leaves_nothing_else(tmp_path, name, suffix):
+def test_a_figure_is_written_atomically(tmp_path, name, suffix):
     path = tmp_path / f"figure{suffix}"
     path.write_bytes(b"an older figure")
     DRAWINGS[name](path)
@@ -342,7 +342,7 @@ def test_error_gallery_refuses(arguments, error, words):
         plots.error_gallery(*arguments)
 
 
-def test_a_kind_of_angle_has_one_colour_in_all_panels_and_shares_it_with_none():
+def test_a_kind_of_angle_has_one_color_in_all_panels_and_shares_it_with_none():
     sets = {"training": {"own": [20.0, 25.0]}, "test": {"impostor": [80.0, 91.0], "genuine": [30.0, 42.0]}}
     figure = plots.angle_histogram(sets)
     handles = figure.legends[0].legend_handles

@@ -38,7 +38,7 @@ def test_int8_is_left_out_where_too_few_images_differ(different, wanted):
 
 def measured(trained, pixels, protocol="unseen people"):
     return [
-        experiment.Measure(protocol, name, eer)
+        experiment.EvaluationResult(protocol, name, eer)
         for name, eer in (("raw pixels", pixels), ("untrained network", 0.5), ("trained network", trained))
     ]
 

@@ -149,11 +149,11 @@ def test_tables_have_the_mean_and_the_samples_deviation_of_the_chosen_configurat
     runs = [run_of("arcface", number, 0, validation, 50.0) for number, validation in enumerate([5.0, 3.0, 4.0])]
     runs[1]["test"]["eer"] = 1.0
     runs += [run_of("arcface", 1, seed, 9.0, eer) for seed, eer in ((1, 2.0), (2, 6.0))]
-    report = study_report.summarise(runs, [0, 1, 2])
+    report = study_report.summarize(runs, [0, 1, 2])
     assert report["orl_open"]["arcface"]["values"]["eer"] == [1.0, 2.0, 6.0]
     # Mean of 1, 2, 6 is 3; deviations 2, 1, 3: sqrt(14 / 2) = 2.65.
     assert "| arcface | scale 8, margin 0.5 | 3.00 ± 2.65 | 90.00 ± 0.00 |" in study_report.tables(report)
-    assert study_report.summarise(runs[:-1], [0, 1, 2]) == {}, "a method shows when all its seeds are there"
+    assert study_report.summarize(runs[:-1], [0, 1, 2]) == {}, "a method shows when all its seeds are there"
 
 
 def test_an_order_holds_where_all_seeds_agree():
@@ -174,7 +174,7 @@ def test_the_page_is_what_the_committed_runs_give(tmp_path):
         f"{study_report.BEGIN}.*{study_report.END}", f"{study_report.BEGIN}{study_report.END}", text, flags=re.S
     )
     page.write_text(emptied, encoding="utf-8")
-    study_report.write_page(page, study_report.summarise(runs, [0, 1, 2]), runs)
+    study_report.write_page(page, study_report.summarize(runs, [0, 1, 2]), runs)
     assert page.read_text(encoding="utf-8") == text
     with pytest.raises(ValueError, match="needs one line"):
         (tmp_path / "other.md").write_text("nothing")
@@ -184,5 +184,5 @@ def test_the_page_is_what_the_committed_runs_give(tmp_path):
 def test_the_figure_is_drawn_where_methods_and_tasks_are_missing(tmp_path):
     runs = [run_of("arcface", number, 0, 5.0, 6.0) for number in range(CONFIGURATIONS)]
     runs += [run_of("cosface", number, 0, 5.0, 6.0, "glyphs") for number in range(CONFIGURATIONS)]
-    figure = study_report.draw(study_report.summarise(runs, [0]), tmp_path / "figure.png")
+    figure = study_report.draw(study_report.summarize(runs, [0]), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000 and len(figure.axes) == 2

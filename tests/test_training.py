@@ -24,8 +24,8 @@ def reader_of(num_images=48, num_classes=CLASSES, bad_label=None):
     """Noisy colours, a class each."""
     generator = np.random.default_rng(0)
     labels = np.arange(num_images) % num_classes
-    colours = generator.integers(40, 215, (num_classes, 1, 1, 3))
-    images = np.clip(colours[labels] + generator.normal(0, 40, (num_images, SIDE, SIDE, 3)), 0, 255)
+    colors = generator.integers(40, 215, (num_classes, 1, 1, 3))
+    images = np.clip(colors[labels] + generator.normal(0, 40, (num_images, SIDE, SIDE, 3)), 0, 255)
     reader = ArrayReader(images.astype("uint8"), labels, [f"person {label}" for label in range(num_classes)])
     if bad_label is not None:
         reader.labels = np.where(np.arange(num_images) == 5, bad_label, labels).astype("int32")
@@ -159,7 +159,7 @@ def foreign(strategy):
     return [np.array(weight) for weight in whole.weights], np.array(network(x.astype("float32"), training=False))
 
 
-def test_a_foreign_network_with_plain_batch_norm_is_synchronised_too(monkeypatch):
+def test_a_foreign_network_with_plain_batch_norm_is_synchronized_too(monkeypatch):
     alone, embeddings = foreign(training.make_strategy(1))
     together, same_embeddings = foreign(training.make_strategy(2))
     for found, wanted in zip(together, alone, strict=True):
@@ -349,11 +349,11 @@ def test_an_error_of_tensorflow_s_own_passes_and_has_a_plain_line():
         "Graph execution error:\n\nDetected at node conv defined at (most recent call last):\n"
         '  File "x.py", line 1, in f\n\nOOM when allocating tensor\n  with shape[9]\n\t [[{{node conv}}]] [Op:f]',
     )
-    assert training.plain_message(error) == "OOM when allocating tensor"
-    assert training.plain_message(ValueError("two\n  lines")) == "two lines"
+    assert training.friendly_message(error) == "OOM when allocating tensor"
+    assert training.friendly_message(ValueError("two\n  lines")) == "two lines"
     for other in (error, tf.errors.InvalidArgumentError(None, None, "Incompatible shapes")):
-        with pytest.raises(type(other)) as raised, training.plain_errors():
+        with pytest.raises(type(other)) as raised, training.friendly_errors():
             raise other
         assert raised.value is other
-    with contextlib.suppress(KeyError), training.plain_errors():
+    with contextlib.suppress(KeyError), training.friendly_errors():
         raise KeyError

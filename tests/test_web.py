@@ -1,6 +1,6 @@
 """The page of export/web: its numbers are the library's, in Node and in a real Chromium; what its server gives out.
 
-`python tests/test_web.py --write` writes export/web/test/golden.json anew, the numbers that Node's own tests stand on.
+`python tests/test_web.py --write` writes export/web/test/golden.json again, the numbers that Node's own tests stand on.
 The browser's part needs Node, `npm ci` in export/web and a Chromium; without them it is skipped, and says so. Where
 KERAS_MARGIN_WEB=required, as in `make test-web`, it fails instead.
 """
@@ -247,7 +247,7 @@ def write_models(folder):
     export.to_tflite(
         small_network(112, 96, 2), folder / "narrow.tflite", pairs=(narrow, np.arange(20) // 2), options=options
     )
-    # Without a contract inside, so that the JSON beside it counts.
+    # Without metadata inside, so that the JSON beside it counts.
     bare = (folder / "square.tflite").read_bytes().replace(b"keras_margin.contract", b"keras_margin.no_thing")
     (folder / "bare.tflite").write_bytes(bare)
     for name, shape, dtype in (
@@ -267,7 +267,7 @@ def write_models(folder):
 
 def expectations(folder):
     """Pictures, models and what keras_margin makes of them; written to expected.json for the browser's test."""
-    from keras_margin import contract
+    from keras_margin import metadata
     from keras_margin.runtime import Embedder
 
     pictures = {name: smooth_picture(seed, 112, 112) for name, seed in (("a", 11), ("b", 12))}
@@ -295,7 +295,7 @@ def expectations(folder):
             "crop": crop.ravel().tolist(),
             "embedding": embedder.embed(a)[0].tolist(),
             "a with crop": embedder.verify(a, crop),
-            "threshold": (contract.read(folder / name)["threshold"] or {}).get("cosine"),
+            "threshold": (metadata.read(folder / name)["threshold"] or {}).get("cosine"),
         }
     square = Embedder(folder / "square.tflite")
     cosine = expected["models"]["square.tflite"]["a with b"] = square.verify(pictures["a"], pictures["b"])

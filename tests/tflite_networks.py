@@ -69,10 +69,10 @@ def own_export(image, kernel):
 
 def with_metadata(path, out, **metadata):
     """A copy of a TFLite file that carries these metadata, as an export of ours does."""
-    from keras_margin.export._contract import with_contract
+    from keras_margin.export._metadata import embed_metadata
 
     out = pathlib.Path(out)
-    out.write_bytes(with_contract(pathlib.Path(path).read_bytes(), json.dumps(metadata)))
+    out.write_bytes(embed_metadata(pathlib.Path(path).read_bytes(), json.dumps(metadata)))
     return out
 
 

@@ -19,8 +19,8 @@ def reader_of(num_images=60, side=SIDE, classes=CLASSES):
     """Noisy colours, a class each."""
     generator = np.random.default_rng(0)
     labels = np.arange(num_images) % classes
-    colours = generator.integers(40, 215, (classes, 1, 1, 3))
-    images = np.clip(colours[labels] + generator.normal(0, 40, (num_images, side, side, 3)), 0, 255)
+    colors = generator.integers(40, 215, (classes, 1, 1, 3))
+    images = np.clip(colors[labels] + generator.normal(0, 40, (num_images, side, side, 3)), 0, 255)
     return ArrayReader(images.astype("uint8"), labels, [f"person {label}" for label in range(classes)])
 
 

@@ -47,7 +47,7 @@ def write(out, report, crops):
         _list("Several faces", [f"{name} ({count})" for name, count in report.several.items()]),
     ]
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-    with files.written_whole(os.path.join(out, NAME)) as temporary:
+    with files.atomic_write(os.path.join(out, NAME)) as temporary:
         temporary.write_text(page + "".join(body) + "\n", encoding="utf-8")
 
 

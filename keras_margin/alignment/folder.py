@@ -122,7 +122,7 @@ def align_folder(source, out, size=112, policy="largest", detector=None, workers
                 raise ValueError(f"The detector fails on most images, such as {entry['image']}: {entry['refused']}.")
             progress.at(len(entries))
     report = _report([entries[name] for name in targets], len(done), other_files)
-    with files.written_whole(os.path.join(out, REPORT)) as temporary:
+    with files.atomic_write(os.path.join(out, REPORT)) as temporary:
         content = {"settings": settings} | dataclasses.asdict(report)
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
     _sheet.write(out, report, [crop for name in targets for crop in entries[name]["crops"]])

@@ -33,8 +33,8 @@ def prewhitened(backbone):
         )
     shape = backbone.input_shape[1:]
     images = keras.Input(shape, name="image")
-    centred = images - ops.mean(images, axis=(1, 2, 3), keepdims=True)
-    deviation = ops.sqrt(ops.mean(ops.square(centred), axis=(1, 2, 3), keepdims=True))
-    white = centred / ops.maximum(deviation, 1 / math.sqrt(math.prod(shape)))
+    centered = images - ops.mean(images, axis=(1, 2, 3), keepdims=True)
+    deviation = ops.sqrt(ops.mean(ops.square(centered), axis=(1, 2, 3), keepdims=True))
+    white = centered / ops.maximum(deviation, 1 / math.sqrt(math.prod(shape)))
     outputs = backbone((white - normalize.offset) / normalize.scale)
     return keras.Model(images, outputs, name=f"{backbone.name}_prewhitened")

@@ -34,7 +34,7 @@ COMMANDS = {
     "convert": "insightface's PyTorch and ONNX weights to Keras and TFLite, and back",
     "recipes": "the training recipes: the papers' published ones, and the demo's",
     "train": "trains an embedding by a recipe, measures it on people it never met, and exports it",
-    "plan": "what fits where: memory and work of each engine, for a number of classes and devices",
+    "plan": "what fits where: memory and work of each implementation, for a number of classes and devices",
 }
 
 

@@ -58,7 +58,7 @@ TRAIN = (
     Flag("verify_every", int, None, "Updates between two verifications. Default: a tenth of the run."),
     Flag("checkpoint_minutes", float, 5.0, "Minutes between two checkpoints."),
     Flag("keep", int, 2, "Newest checkpoints kept while training; with --verify the best one as well."),
-    Flag("doctor", bool, True, "Watch for what is known to go wrong."),
+    Flag("diagnostics", bool, True, "Watch for what is known to go wrong."),
     Flag("restart", bool, False, "Throw an unfinished run of the same name away."),
     Flag("out", str, "runs/latest", "Folder of the run; an older run there is replaced at the end."),
 )

@@ -57,7 +57,7 @@ class Photographs:
         self._align, self._fit = arguments.align, arguments.fit
         self._detector = None if arguments.detector is None else made_detector(arguments.detector)
         path = _exported.file_of(arguments.model)
-        with files.hushed():  # LiteRT writes a line on its start.
+        with files.suppress_native_stderr():  # LiteRT writes a line on its start.
             self.embedder = runtime.Embedder(path, arguments.normalization, arguments.threads, arguments.channels)
 
     def face(self, path):

@@ -25,9 +25,11 @@ class Source:
                 )
             self._files = path
         else:
-            with files.hushed():
-                self.embedder = embedders.open(path, normalization=arguments.normalization, channels=arguments.channels)
-            own = (self.embedder.contract or {}).get("embedding") or {}
+            with files.suppress_native_stderr():
+                self.embedder = embedders.load_embedder(
+                    path, normalization=arguments.normalization, channels=arguments.channels
+                )
+            own = (self.embedder.metadata or {}).get("embedding") or {}
             if arguments.flip and own.get("flip_sum"):
                 raise ValueError(f"{path} adds the mirror image by itself: leave --flip={arguments.flip} out.")
 

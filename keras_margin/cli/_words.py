@@ -13,17 +13,17 @@ def printable(text):
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def basis(contract):
+def basis(metadata):
     """Returns what the threshold in a file's metadata rests on: its FAR and TAR, and the number of pairs behind them.
 
     Args:
-        contract: The metadata, a dict with a `threshold`.
+        metadata: The metadata, a dict with a `threshold`.
 
     Returns:
         str, such as "TAR 98.20% on 450 genuine pairs, FAR 0.001 on 4,500 impostor pairs". The metadata's
         own phrase for what the FAR rests on is taken where they have one.
     """
-    threshold, accuracy = contract["threshold"], contract.get("accuracy") or {}
+    threshold, accuracy = metadata["threshold"], metadata.get("accuracy") or {}
     parts = []
     if threshold.get("tar") is not None:
         parts.append(f"TAR {threshold['tar']:.2%}{_on(accuracy, 'genuine')}")
@@ -40,24 +40,24 @@ def _on(accuracy, kind):
     return "" if pairs is None else f" on {pairs:,} {kind} pairs"
 
 
-def why_none(contract):
+def why_none(metadata):
     """Returns why a file ships no threshold, a sentence."""
-    return (contract or {}).get("no_threshold") or "The file ships no threshold."
+    return (metadata or {}).get("no_threshold") or "The file ships no threshold."
 
 
-def shown_threshold(given, contract):
+def shown_threshold(given, metadata):
     """Returns (threshold of a decision or None, a text of where it comes from).
 
     Args:
         given: The caller's cosine, or None for the file's.
-        contract: The file's metadata, or None.
+        metadata: The file's metadata, or None.
     """
     if given is not None:
         return given, "given by --threshold: its FAR is not known here"
-    shipped = (contract or {}).get("threshold") or {}
+    shipped = (metadata or {}).get("threshold") or {}
     if shipped.get("cosine") is None:
         return None, ""
-    return shipped["cosine"], f"shipped with the file: {basis(contract)}"
+    return shipped["cosine"], f"shipped with the file: {basis(metadata)}"
 
 
 def verdict(similarity, threshold, basis):

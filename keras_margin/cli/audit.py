@@ -71,7 +71,7 @@ def _title(source, found):
 def _rows(found):
     """(what, how many, names, whether it makes the set unfit)."""
     sizes = [f"{height} x {width}: {count:,}" for (height, width), count in found.sizes.items()]
-    colour = found.num_images - found.grey
+    color = found.num_images - found.grey
     rows = [
         ("cannot be read", len(found.unreadable), [f"{name} ({why})" for name, why in found.unreadable], True),
         (
@@ -93,7 +93,7 @@ def _rows(found):
         (
             "red and blue look swapped",
             int(found.swapped_channels),
-            [f"{found.bluer:,} of {colour:,} are bluer than red in their middle"] if found.bluer else [],
+            [f"{found.bluer:,} of {color:,} are bluer than red in their middle"] if found.bluer else [],
             True,
         ),
     ]

@@ -71,7 +71,7 @@ def _read(source, arguments):
 def _write_keras(model, target, _):
     from keras_margin import files
 
-    with files.written_whole(target) as temporary:
+    with files.atomic_write(target) as temporary:
         model.save(temporary)
     return f"{target}: {target.stat().st_size / 2**20:.1f} MiB"
 
@@ -79,7 +79,7 @@ def _write_keras(model, target, _):
 def _write_tflite(model, target, arguments):
     from keras_margin import export
 
-    network = export.embedder_of(model)
+    network = export.extract_embedder(model)
     samples = _sets.faces(arguments.samples, network, arguments.most)
     pairs, names = _sets.pairs(arguments.pairs, network, arguments.most)
     options = export.Options(far=arguments.far)

@@ -38,7 +38,7 @@ def run(arguments):
             names += [str(path) for path in kept]
             rows.append(embeddings)
     left_out.check(names)
-    with files.written_whole(arguments.out) as temporary:
+    with files.atomic_write(arguments.out) as temporary:
         np.savez(temporary, embeddings=np.concatenate(rows), names=np.array(names))
     size = source.embedder.embedding_size
     _photographs.say(f"{arguments.out}: {len(names):,} embeddings of {size}{left_out.counts()}.")

@@ -95,7 +95,7 @@ def _evaluate(arguments, busy):
     opened = {}
     for name, path in named.items():
         with progress.stage(f"Opening {name}"):
-            opened[name] = protocols.open(
+            opened[name] = protocols.load_protocol(
                 path, image_size=source.image_size, fit=arguments.fit, name=name, protocol=chosen.get(name)
             )
         if name not in chosen:
@@ -160,7 +160,7 @@ def _measure(arguments, source, protocol):
         embeddings = source.embeddings(protocol, counted.add)
     if arguments.embeddings:
         folder = pathlib.Path(arguments.embeddings)
-        with files.written_whole(folder / f"{protocol.name}.npy") as temporary:
+        with files.atomic_write(folder / f"{protocol.name}.npy") as temporary:
             np.save(temporary, embeddings)
     with progress.stage(f"Measuring {protocol.name}"):
         return protocol.measure(embeddings, settings)
@@ -168,7 +168,7 @@ def _measure(arguments, source, protocol):
 
 def _checks(arguments, source, opened):
     """Findings as dicts, of each set and of each two."""
-    found, prints = [], {}
+    found, fingerprints = [], {}
     if source.embedder is None:
         return found
     for name, protocol in opened.items():
@@ -176,23 +176,23 @@ def _checks(arguments, source, opened):
             found += [(name, checks.check_channels(source.embedder, protocol, arguments.seed))]
             found += [(name, checks.check_normalization(source.embedder, protocol, arguments.seed))]
             if len(opened) > 1 or arguments.training:
-                prints[name] = checks.prints(protocol.batches(arguments.batch))
-    names = list(prints)
+                fingerprints[name] = checks.image_fingerprints(protocol.batches(arguments.batch))
+    names = list(fingerprints)
     for at, name in enumerate(names):
         for other in names[at + 1 :]:
-            found.append((name, checks.check_overlap(prints[name], prints[other], (name, other))))
-    if arguments.training and prints:
+            found.append((name, checks.check_overlap(fingerprints[name], fingerprints[other], (name, other))))
+    if arguments.training and fingerprints:
         with progress.stage(f"Reading {arguments.training}"):
-            found += _training(arguments, source, opened, prints)
+            found += _training(arguments, source, opened, fingerprints)
     return [{"set": name, "check": each.check, "level": each.level, "text": each.text} for name, each in found]
 
 
-def _training(arguments, source, opened, prints):
+def _training(arguments, source, opened, fingerprints):
     """Images and people that a set shares with what the model was trained on."""
     reader = data.open(arguments.training, image_size=source.image_size)
-    trained = checks.prints(images for images, _ in reader.dataset(arguments.batch).as_numpy_iterator())
+    trained = checks.image_fingerprints(images for images, _ in reader.dataset(arguments.batch).as_numpy_iterator())
     for name, protocol in opened.items():
-        yield name, checks.check_overlap(prints[name], trained, (name, arguments.training))
+        yield name, checks.check_overlap(fingerprints[name], trained, (name, arguments.training))
         yield name, checks.check_people(protocol.people, reader.label_names, (name, arguments.training))
 
 
@@ -233,7 +233,7 @@ def _out(arguments):
     path = pathlib.Path(arguments.out or f"{pathlib.Path(arguments.model)}.evaluation.json")
     if path.suffix != ".json":
         raise ValueError(f"--out names a JSON file. Received: --out={path}.")
-    with files.written_whole(path.with_suffix(".tried")) as temporary:
+    with files.atomic_write(path.with_suffix(".tried")) as temporary:
         temporary.touch()
     path.with_suffix(".tried").unlink()
     return path

@@ -49,7 +49,7 @@ def run(arguments):
 
         quantize = None if arguments.quantize == "none" else arguments.quantize
         with progress.stage(f"Reading {arguments.model}"):
-            network = export.embedder_of(arguments.model)
+            network = export.extract_embedder(arguments.model)
         given = [each for each in (arguments.samples, arguments.representative, arguments.pairs) if each is not None]
         with progress.stage(f"Reading {', '.join(given)}") if given else contextlib.nullcontext():
             sets = {

@@ -33,9 +33,9 @@ def run(arguments):
     given = _flags.checked_cosine(arguments.threshold)
     source = _photographs.Photographs(arguments)
     gallery = runtime.Gallery.load(arguments.gallery)
-    threshold, basis = _words.shown_threshold(given, source.embedder.contract)
+    threshold, basis = _words.shown_threshold(given, source.embedder.metadata)
     if threshold is None:
-        reason = _words.why_none(source.embedder.contract)
+        reason = _words.why_none(source.embedder.metadata)
         raise ValueError(f"{reason} Without one everybody would be somebody. Pass --threshold.")
     missed = failed = 0
     for path in arguments.photographs:

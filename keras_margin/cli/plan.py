@@ -1,4 +1,4 @@
-"""What fits where: memory and arithmetic of a training step's head, per engine and number of devices.
+"""What fits where: memory and arithmetic of a training step's head, per implementation and number of devices.
 
 keras-margin plan --classes=10_000_000 --batch=1024 --gpus=8 --memory=80
 """

@@ -81,7 +81,7 @@ def _draw_errors(inputs, arguments):
     scores, is_same, pairs = arrays["scores"], arrays["is_same"], arrays["pairs"]
     worst = plots.worst_pairs(scores, is_same, arguments.count)
     rows, index = np.unique(pairs[worst], return_inverse=True)
-    images = protocols.open(arguments.data or values["path"]).images(rows)
+    images = protocols.load_protocol(arguments.data or values["path"]).images(rows)
     plots.error_gallery(
         images, index.reshape(-1, 2), scores[worst], is_same[worst], arguments.out, count=arguments.count
     )

@@ -32,7 +32,7 @@ def run(arguments):
     logging.getLogger("keras_margin").addHandler(_handler())
     logging.getLogger("keras_margin").propagate = False
     _cpu.choose_onednn([arguments.backbone or "", arguments.recipe or "", *arguments.set])
-    with files.hushed():
+    with files.suppress_native_stderr():
         import tensorflow as tf
 
         from keras_margin import training
@@ -45,7 +45,7 @@ def run(arguments):
             raise
         again(error)
     except tf.errors.OpError as error:
-        raise ValueError(training.plain_message(error)) from error
+        raise ValueError(training.friendly_message(error)) from error
     except KeyboardInterrupt:
         print(f"keras-margin train: {interrupted(arguments.out)}", file=sys.stderr)  # noqa: T201
         return 130
@@ -136,7 +136,7 @@ def chosen_recipe(arguments, reader=None):
 
 
 def train(arguments, console):
-    """Runs what the flags say, prints it, and returns the experiment.Outcome.
+    """Runs what the flags say, prints it, and returns the experiment.RunResult.
 
     Args:
         arguments: Whatever has the flags of `_flags.TRAIN` as attributes.
@@ -154,14 +154,14 @@ def train(arguments, console):
         say(console, "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
     recipe, reader = _recipe_and_reader(arguments, console)
     with training.interruptible():
-        outcome = experiment.run(
+        result = experiment.run(
             recipe,
             reader,
             arguments.out,
             held_out=10 if arguments.data_dir is None and arguments.held_out is None else arguments.held_out,
             known_people=arguments.data_dir is None,
             seed=arguments.seed,
-            running=experiment.Running(
+            config=experiment.RunConfig(
                 replicas=arguments.replicas,
                 strategy=arguments.strategy,
                 deterministic=arguments.deterministic,
@@ -169,14 +169,14 @@ def train(arguments, console):
                 keep=arguments.keep,
                 verify=tuple(arguments.verify),
                 verify_every=arguments.verify_every,
-                doctor=arguments.doctor,
+                diagnostics=arguments.diagnostics,
                 restart=arguments.restart,
             ),
             console=console,
             source="orl" if arguments.data_dir is None else os.path.abspath(arguments.data_dir),
         )
-    show(console, recipe, arguments.seed, outcome)
-    return outcome
+    show(console, recipe, arguments.seed, result)
+    return result
 
 
 def _recipe_and_reader(arguments, console):
@@ -226,17 +226,17 @@ def say(console, text):
     console.print(text, soft_wrap=True, markup=False)
 
 
-def show(console, recipe, seed, outcome):
+def show(console, recipe, seed, result):
     """The final table."""
     from keras_margin import export
 
-    if not outcome.measures:
-        say(console, f"This worker's part is done ({outcome.seconds:.0f} s); the first one measures and exports.")
+    if not result.measures:
+        say(console, f"This worker's part is done ({result.seconds:.0f} s); the first one measures and exports.")
         return
     run = f"{recipe.steps} steps of {recipe.batch_size}, seed {seed}"
     title = f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}"
     table = _tables.Table(["people", "embedder", "rank-1", "EER", "10-fold accuracy"], title=title, left=2)
-    for measure in outcome.measures:
+    for measure in result.measures:
         table.add(
             measure.protocol,
             measure.embedder,
@@ -245,11 +245,11 @@ def show(console, recipe, seed, outcome):
             "" if measure.ten_fold is None else f"{measure.ten_fold:.3f} ± {measure.ten_fold_std:.3f}",
         )
     table.show(console)
-    if outcome.verdict:
-        console.print(outcome.verdict, style="bold yellow", soft_wrap=True, markup=False, highlight=False)
-    header, rows = export.as_rows(outcome.reports)
+    if result.verdict:
+        console.print(result.verdict, style="bold yellow", soft_wrap=True, markup=False, highlight=False)
+    header, rows = export.as_rows(result.reports)
     exported = _tables.Table(header, left=2)
     for row in rows:
         exported.add(*row)
     exported.show(console)
-    say(console, f"Training took {outcome.seconds:.0f} s. Everything is in {outcome.folder}.")
+    say(console, f"Training took {result.seconds:.0f} s. Everything is in {result.folder}.")

@@ -28,9 +28,9 @@ def run(arguments):
     source = _photographs.Photographs(arguments)
     similarity = source.embedder.verify(*(source.face(path) for path in (arguments.one, arguments.other)))
     _photographs.say(f"similarity {similarity:.6f} (cosine, -1 to 1)")
-    threshold, basis = _words.shown_threshold(given, source.embedder.contract)
+    threshold, basis = _words.shown_threshold(given, source.embedder.metadata)
     if threshold is None:
-        _photographs.say(f"No verdict. {_words.why_none(source.embedder.contract)} Pass --threshold.")
+        _photographs.say(f"No verdict. {_words.why_none(source.embedder.metadata)} Pass --threshold.")
         return NO_VERDICT
     _photographs.say(_words.verdict(similarity, threshold, basis))
     return 0 if similarity >= threshold else DIFFERENT

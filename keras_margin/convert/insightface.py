@@ -153,7 +153,7 @@ def to_insightface(model, path):
     scale = float(backbone.get_layer("normalize").scale) * INPUT_SCALE
     if not np.isclose(scale, 1, rtol=1e-6):
         state[f"{parts[0].module}.weight"] *= np.float32(scale)
-    with files.written_whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         _torch_file.save(state, temporary)
 
 

@@ -1,6 +1,6 @@
 """Labelled face images: one format a file, each read by `open`.
 
-A format is a module with two functions: `recognises(path)`, which answers at a glance, and
+A format is a module with two functions: `recognizes(path)`, which answers at a glance, and
 `open_reader(path, image_size, strict)`, which returns a `Reader`. Its row in FORMATS makes it known.
 """
 
@@ -46,7 +46,7 @@ __all__ = [
     "write_split",
 ]
 
-# The first that recognises a path opens it.
+# The first that recognizes a path opens it.
 FORMATS = {
     "orl": orl,
     "digits": digits,
@@ -121,7 +121,7 @@ def open(path=None, *, image_size=None, strict=False):
         >>> dataset = reader.dataset(32, shuffle=True, seed=1, repeat=True)
     """
     for module in FORMATS.values():
-        if module.recognises(path):
+        if module.recognizes(path):
             return module.open_reader(path, image_size, strict)
     path = os.fsdecode(path)
     if not os.path.lexists(path):

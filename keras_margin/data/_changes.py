@@ -50,7 +50,7 @@ def contrast(images, share, draws):
     return tf.clip_by_value(mean + (images - mean) * factor[:, None, None, None], 0.0, 255.0)
 
 
-def colour(images, matrices):
+def color(images, matrices):
     """Each pixel times its image's matrix: y = M x, cut to [0, 255]; matrices (batch, 3, 3)."""
     import tensorflow as tf
 
@@ -59,7 +59,7 @@ def colour(images, matrices):
     return tf.clip_by_value(tf.reshape(pixels, shape), 0.0, 255.0)
 
 
-def colour_matrices(brightness, saturation, hue, is_grey):
+def color_matrices(brightness, saturation, hue, is_grey):
     """The matrix (batch, 3, 3) of each image: M = b (L + s (I - L) R (I - L)), or b L where it becomes grey.
 
     L = 1 l^T, l being LUMA, takes a colour to its grey, and I - L to what is left of it, which R turns about the grey
@@ -80,8 +80,8 @@ def colour_matrices(brightness, saturation, hue, is_grey):
     cross = tf.constant([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3.0)
     rotation = cosine * identity + sine * cross + (1.0 - cosine) * tf.fill((3, 3), 1.0 / 3.0)
     rest = tf.matmul(identity - to_grey, tf.matmul(rotation, identity - to_grey))
-    coloured = to_grey + saturation[:, None, None] * rest
-    chosen = tf.where(is_grey[:, None, None], to_grey, coloured)
+    colored = to_grey + saturation[:, None, None] * rest
+    chosen = tf.where(is_grey[:, None, None], to_grey, colored)
     return brightness[:, None, None] * chosen
 
 

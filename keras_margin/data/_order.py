@@ -19,7 +19,7 @@ class FileOrder:
 
 
 class _DrawnOrder:
-    """An order that is drawn anew for every epoch, by `numbers(epoch)`."""
+    """An order that is drawn again for every epoch, by `numbers(epoch)`."""
 
     def cutter(self, epoch):
         import tensorflow as tf

@@ -195,7 +195,7 @@ def _stamp(rec_path, idx_path):
 def _keep(cache, stamp, index):
     """Writes what `_kept` reads; returns whether that was possible."""
     try:
-        with files.written_whole(cache) as temporary, open(temporary, "wb") as file:
+        with files.atomic_write(cache) as temporary, open(temporary, "wb") as file:
             announced = -1 if index.announced is None else index.announced
             np.savez(file, stamp=stamp, ranges=index.ranges, ids=index.ids, announced=announced)
     except OSError as error:

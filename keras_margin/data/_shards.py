@@ -78,7 +78,7 @@ def _check_plan(partial, reader, shards, seed):
         found = None
     if found != plan:
         raise ValueError(
-            f"{partial} was left by a call of prepare() with other data, shards or seed. Remove it to begin anew, or "
+            f"{partial} was left by a call of prepare() with other data, shards or seed. Remove it to begin again, or "
             "repeat that call to finish it."
         )
     _logger.info("Going on with %s.", partial)

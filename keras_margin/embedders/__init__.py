@@ -3,17 +3,17 @@
 import os
 import pathlib
 
-from keras_margin import contract
+from keras_margin import metadata
 from keras_margin.embedders._openers import OPENERS
 from keras_margin.embedders.base import CHANNELS, FileEmbedder
 
-__all__ = ["CHANNELS", "FileEmbedder", "open"]
+__all__ = ["CHANNELS", "FileEmbedder", "load_embedder"]
 
 # What a run's folder is opened by, best first: the model, of which the others are copies.
 _IN_A_RUN = ("model.keras", "embedder.tflite", "savedmodel")
 
 
-def open(path, *, normalization=None, channels=None):
+def load_embedder(path, *, normalization=None, channels=None):
     """Opens an embedder.
 
     - A Keras file, *.keras or *.h5: an EmbeddingModel, a model that ends in a MarginHead, or a backbone.
@@ -27,7 +27,7 @@ def open(path, *, normalization=None, channels=None):
         normalization: (mean, std), grey levels, each a number or three in the order of `channels`, of a network that
             takes (image - mean) / std. None for one that takes pixels, 0 to 255, as all of ours do. A SavedModel or
             TFLite file that takes floats must be told; (0.0, 1.0) feeds it pixels.
-        channels: "RGB" or "BGR", what the network was trained on; None for what its contract says, else "RGB".
+        channels: "RGB" or "BGR", what the network was trained on; None for what its metadata say, else "RGB".
 
     Returns:
         `FileEmbedder`.
@@ -35,32 +35,32 @@ def open(path, *, normalization=None, channels=None):
     Raises:
         FileNotFoundError: Nothing is there.
         ValueError: No embedder, a normalization that is missing, not wanted or out of range, channels that contradict
-            the contract, a contract that contradicts the file.
-        TypeError: A normalization that is no such pair.
+            the metadata, metadata that contradict the file.
+        TypeError: A normalization that is not such a pair.
         ImportError: LiteRT (TFLite) or TensorFlow (the others) is not installed.
 
     Example:
-        >>> embedder = keras_margin.embedders.open("runs/latest")
+        >>> embedder = keras_margin.embedders.load_embedder("runs/latest")
         >>> embedder.embed(images).shape  # (n, embedder.embedding_size), unit rows
     """
     name = os.fsdecode(path)
     if not os.path.exists(name):
-        raise FileNotFoundError(f"There is no embedder at {name}: nothing of that name.")
+        raise FileNotFoundError(f"No such file or directory: {name!r}.")
     if channels not in (None, *CHANNELS):
         raise ValueError(f'channels must be "RGB" or "BGR". Received: channels={channels!r}.')
     kind, name = _kind_of(name)
     # A Keras file has none; what lies beside it belongs to another.
-    written = None if kind == "keras" else contract.read(name)
+    written = None if kind == "keras" else metadata.read(name)
     opened = OPENERS[kind](name, normalization)
     found = FileEmbedder(
         path=name,
         kind=kind,
         channels=_channels(channels, written, name),
         normalization=normalization,
-        contract=written,
+        metadata=written,
         **opened,
     )
-    _check_contract(found)
+    _check_metadata(found)
     return found
 
 
@@ -82,28 +82,28 @@ def _kind_of(name):
         if file.read(8)[4:] == b"TFL3":
             return "tflite", name
     raise ValueError(
-        f"{name} is no embedder: a Keras file (.keras, .h5), a TFLite file, a SavedModel folder or a run's folder is. "
+        f"{name} is not an embedder. Pass a Keras file (.keras, .h5), a TFLite file, a SavedModel or a run's folder."
     )
 
 
 def _channels(given, own, name):
     written = ((own or {}).get("image") or {}).get("channels")
     if written not in (None, *CHANNELS):
-        raise ValueError(f'The contract of {name} must say channels "RGB" or "BGR". Received: {written!r}.')
+        raise ValueError(f'The metadata of {name} must say channels "RGB" or "BGR". Received: {written!r}.')
     if given and written and given != written:
-        raise ValueError(f"The contract of {name} says {written}. Received: channels={given!r}. Leave channels out.")
+        raise ValueError(f"The metadata of {name} say {written}. Received: channels={given!r}. Leave channels out.")
     return given or written or "RGB"
 
 
-def _check_contract(embedder):
-    """ValueError where the contract tells of another network: files that were mixed up."""
-    image = (embedder.contract or {}).get("image") or {}
-    size = ((embedder.contract or {}).get("embedding") or {}).get("size")
+def _check_metadata(embedder):
+    """Raises a ValueError where the metadata are another network's: files that were mixed up."""
+    image = (embedder.metadata or {}).get("image") or {}
+    size = ((embedder.metadata or {}).get("embedding") or {}).get("size")
     told = (image.get("height"), image.get("width"), size)
     found = (*embedder.image_size, embedder.embedding_size)
     wrong = [(one, other) for one, other in zip(told, found, strict=True) if one is not None and one != other]
     if wrong:
         raise ValueError(
-            f"The contract of {embedder.path} belongs to another network: it tells of height, width and embedding size "
+            f"The metadata of {embedder.path} belong to another network: they have height, width and embedding size "
             f"{told}, the network has {found}. Export it again."
         )

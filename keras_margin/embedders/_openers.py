@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from keras_margin import contract, runtime
+from keras_margin import metadata, runtime
 from keras_margin.embedders import _pixels
 from keras_margin.messages import install_hint
 
@@ -30,7 +30,7 @@ def _open_keras(name, normalization):
 
     if normalization is not None:
         _pixels.mean_and_std(normalization)
-    network = export.embedder_of(name)
+    network = export.extract_embedder(name)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)])
     def run(images):
@@ -99,14 +99,14 @@ def _signature(loaded, name):
 
 
 def _open_tflite(name, normalization):
-    own = ((contract.read(name) or {}).get("image") or {}).get("channels", "RGB")
+    own = ((metadata.read(name) or {}).get("image") or {}).get("channels", "RGB")
 
     @functools.cache
     def interpreter(normalization):
         return runtime.Embedder(name, normalization, channels=own)
 
     def run(images, normalization):
-        # The runtime turns channels round by itself where the file's contract says so: it is given them turned back.
+        # The runtime turns channels round by itself where the file's metadata say so: it is given them turned back.
         images = np.ascontiguousarray(images[..., ::-1]) if own == "BGR" else images
         return interpreter(_pixels.hashable(normalization)).embed(images)
 

@@ -22,7 +22,7 @@ class FileEmbedder:
         keeps_length: Whether `embed(lengths=True)` is possible. Our exports end in unit length.
         channels: "RGB" or "BGR", what the network is fed. Images are given in RGB all the same.
         normalization: (mean, std) applied to pixels first, or None for none.
-        contract: What the export wrote into the file, as `keras_margin.contract.read` gives it; or None.
+        metadata: What the export wrote into the file, as `keras_margin.metadata.read` gives it; or None.
     """
 
     path: str
@@ -33,7 +33,7 @@ class FileEmbedder:
     keeps_length: bool
     channels: str
     normalization: tuple | None
-    contract: dict | None
+    metadata: dict | None
     network: Callable = dataclasses.field(repr=False)
 
     def embed(self, images, lengths=False):

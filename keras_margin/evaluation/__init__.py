@@ -10,7 +10,7 @@ from keras_margin.evaluation.distractors import (
     trillion_pairs,
 )
 from keras_margin.evaluation.identification import cmc, rank_k
-from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centred_k_fold_accuracy, k_fold_accuracy
+from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centered_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.lists import (
     FaceList,
     VideoPairs,
@@ -43,6 +43,9 @@ from keras_margin.evaluation.verification import (
     verification_report,
 )
 
+# The name of 0.1, which other code may call.
+centred_k_fold_accuracy = centered_k_fold_accuracy
+
 __all__ = [
     "AngleDistributions",
     "AngleStatistics",
@@ -64,7 +67,7 @@ __all__ = [
     "angular_fisher_score",
     "assign_folds",
     "auc",
-    "centred_k_fold_accuracy",
+    "centered_k_fold_accuracy",
     "cmc",
     "combine_flips",
     "cross_tar_at_far",

@@ -1,8 +1,8 @@
 """The highest of all scores of one set against another, exact, and never the score matrix.
 
 A float32 product screens: a score computed in float32 is within `slack` of its exact value, so what falls further than
-that below the running bound can be dropped for good. The few that remain are scored anew in float64, each by itself, so
-that equal images have equal scores wherever they stand. The answer is that of the whole matrix in float64.
+that below the running bound can be dropped for good. The few that remain are scored again in float64, each by itself,
+so that equal images have equal scores wherever they stand. The answer is that of the whole matrix in float64.
 """
 
 import numpy as np

@@ -136,7 +136,7 @@ def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
     return _of_folds([judge(scores.astype(np.float64), is_same, *part, balanced) for part in parts], balanced)
 
 
-def centred_k_fold_accuracy(embeddings, pairs, is_same, folds=10, search="sphereface"):
+def centered_k_fold_accuracy(embeddings, pairs, is_same, folds=10, search="sphereface"):
     """Computes `k_fold_accuracy` of embeddings less their mean over the other folds, as SphereFace publishes it.
 
     mean_f = mean of the embeddings of both sides of every pair outside fold f, an image counted each time it occurs
@@ -162,7 +162,7 @@ def centred_k_fold_accuracy(embeddings, pairs, is_same, folds=10, search="sphere
     Example:
         >>> x = np.array([[2.0, 9.0], [2.1, 9.0], [-2.0, 9.0], [-2.2, 9.0]])
         >>> pairs = [[0, 1], [0, 2], [2, 3], [1, 3]]
-        >>> centred_k_fold_accuracy(x, pairs, [True, False] * 2, folds=2).mean
+        >>> centered_k_fold_accuracy(x, pairs, [True, False] * 2, folds=2).mean
         1.0
 
     Reference: Liu et al., SphereFace, CVPR 2017, section 4.3; its released evaluation script.
@@ -180,17 +180,17 @@ def centred_k_fold_accuracy(embeddings, pairs, is_same, folds=10, search="sphere
     for test in range(count):
         train = (fold >= 0) & (fold != test)
         times = np.bincount(index[train].ravel(), minlength=len(rows))
-        centred = _without_rounding(rows - times @ rows / times.sum(), np.abs(rows).max())
-        _arrays.check_embeddings(centred, f"The embeddings in pairs, less the mean outside fold {test},")
-        scores = _arrays.paired_cosines(_arrays.unit_rows(centred), index)
+        centered = _without_rounding(rows - times @ rows / times.sum(), np.abs(rows).max())
+        _arrays.check_embeddings(centered, f"The embeddings in pairs, less the mean outside fold {test},")
+        scores = _arrays.paired_cosines(_arrays.unit_rows(centered), index)
         results.append(judge(scores, is_same, train, fold == test, balanced))
     return _of_folds(results, balanced)
 
 
-def _without_rounding(centred, largest):
+def _without_rounding(centered, largest):
     """Rows that are zero but for the rounding of a mean of so many rows, as zeros, which have no direction."""
-    rounding = len(centred) * np.finfo(np.float64).eps * largest
-    return np.where((np.abs(centred) <= rounding).all(axis=1, keepdims=True), 0, centred)
+    rounding = len(centered) * np.finfo(np.float64).eps * largest
+    return np.where((np.abs(centered) <= rounding).all(axis=1, keepdims=True), 0, centered)
 
 
 def _of_folds(results, balanced):

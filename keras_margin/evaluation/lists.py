@@ -125,7 +125,7 @@ def read_subjects(path):
 def read_ytf_splits(path):
     """Reads YTF's `splits.txt`: split number, pair number, two videos, and 1 (the same person) or 0, by commas.
 
-    `splits_corrected.txt`, in which the set's authors mended labels, has the same form. Say which you used.
+    `splits_corrected.txt`, in which the set's authors corrected labels, has the same form. Say which you used.
 
     Args:
         path: File; a first line without a number is its header.

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_margin.evaluation import _arrays
 from keras_margin.evaluation._intervals import DEFAULT_BOOTSTRAP, tar_interval
-from keras_margin.evaluation.k_fold import KFoldAccuracy, centred_k_fold_accuracy, k_fold_accuracy
+from keras_margin.evaluation.k_fold import KFoldAccuracy, centered_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.pairs import pair_scores
 from keras_margin.evaluation.thresholds import auc, eer, lowest_above
 
@@ -155,7 +155,7 @@ def verification_report(embeddings, pairs, is_same, labels=None, folds=10, far=N
     accuracy = {}
     if folds is not None:
         accuracy = {search: k_fold_accuracy(scores, is_same, folds, search) for search in ("exact", "grid")}
-        accuracy["sphereface"] = centred_k_fold_accuracy(embeddings, pairs, is_same, folds)
+        accuracy["sphereface"] = centered_k_fold_accuracy(embeddings, pairs, is_same, folds)
     return _report(scores, is_same, identities, accuracy, far, bootstrap)
 
 

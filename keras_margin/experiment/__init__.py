@@ -15,10 +15,10 @@ from keras_margin import export, training
 from keras_margin.data import splits
 from keras_margin.experiment import _exports, _folder, _measures, _report, _split
 from keras_margin.experiment._folder import can_go_on, partial_of
-from keras_margin.experiment._measures import Measure
+from keras_margin.experiment._measures import EvaluationResult
 from keras_margin.experiment._stages import Stages
 
-__all__ = ["Measure", "Outcome", "Running", "Stages", "can_go_on", "partial_of", "run"]
+__all__ = ["EvaluationResult", "RunConfig", "RunResult", "Stages", "can_go_on", "partial_of", "run"]
 
 
 # What a run writes for devices.
@@ -26,7 +26,7 @@ PRECISIONS = export.PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Running:
+class RunConfig:
     """How a run is carried out: what may differ without another result, but for the order in which floats are added.
 
     Attributes:
@@ -39,7 +39,7 @@ class Running:
         verify: Paths of `.bin` sets or folders of identities to verify on while training; "held_out" is pairs of the
             held-out people.
         verify_every: Updates between two verifications; None for a tenth of the run.
-        doctor: Whether the run is watched for what is known to go wrong.
+        diagnostics: Whether the run is watched for what is known to go wrong.
         restart: Whether an unfinished run of the same name is thrown away.
     """
 
@@ -51,20 +51,20 @@ class Running:
     keep: int = 2
     verify: tuple = ()
     verify_every: int | None = None
-    doctor: bool = True
+    diagnostics: bool = True
     restart: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """What a run found.
 
     Attributes:
-        measures: Tuple of Measure; empty in a worker that is not the first, as all below.
+        measures: Tuple of EvaluationResult; empty in a worker that is not the first, as all below.
         reports: Tuple of export.ParityReport.
         seconds: Time spent in training, all models.
         folder: The run's folder.
-        warnings: What training.Doctor found, sentences.
+        warnings: What training.TrainingDiagnostics found, sentences.
         verdict: A sentence where the trained network is not better than raw pixels on the test people; else "".
     """
 
@@ -76,7 +76,7 @@ class Outcome:
     verdict: str = ""
 
 
-def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, running=None, console=None, source=None):
+def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, config=None, console=None, source=None):
     """Trains on some identities, measures on the others, exports.
 
     With `known_people` a second model is trained first, on half of everybody's photographs, and measured on the other
@@ -92,40 +92,40 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
         held_out: Identities kept for the test; None for a tenth, at least 2 and at most 500.
         known_people: Whether to measure known people too; each identity then needs at least 6 images.
         seed: Of splits, weights, order and augmentation.
-        running: Running; None for its defaults.
+        config: RunConfig; None for its defaults.
         console: rich Console for the progress bars and a line a stage; None for standard output.
         source: What `reader` reads, for split.json: the path that keras_margin.data.open took, or None.
 
     Returns:
-        Outcome.
+        RunResult.
 
     Raises:
         ValueError: Where recipe, data and replicas do not fit together, `out` holds something that is not a run, or
             `out.partial` an unfinished run of another recipe.
         OSError: Where `out` cannot be written or its disk is nearly full.
     """
-    running = running or Running()
+    config = config or RunConfig()
     out = pathlib.Path(out)
     _folder.check_out(out)
     learn, test = _measures.unseen_people(reader, held_out, seed)
     split = splits.Split.of(reader, test, seed, source)
     parts = [("known people", *splits.per_identity_split(reader.labels, 5, seed))] if known_people else []
     parts += [("unseen people", learn, test)]
-    strategy = training.make_strategy(running.replicas, running.strategy)
-    if running.deterministic:
+    strategy = training.make_strategy(config.replicas, config.strategy)
+    if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     for _, indices, _ in parts:
         training.check_batches(recipe, reader.subset(indices), strategy.num_replicas_in_sync)
-    sets = _verification_sets(running, recipe, reader, test, split)
+    sets = _verification_sets(config, recipe, reader, test, split)
     _check_builds(recipe, reader)
-    work = _Work(recipe, reader, seed, running, strategy, Stages(console))
+    work = _Work(recipe, reader, seed, config, strategy, Stages(console))
     if not training.is_chief(strategy):
         for purpose, indices, _ in parts:
             work.train(None, purpose, indices, ())
-        return Outcome((), (), work.found.seconds, out)
-    with _folder.made_whole(out, recipe, seed, running.restart) as folder, training.plain_errors():
+        return RunResult((), (), work.found.seconds, out)
+    with _folder.atomic_directory(out, recipe, seed, config.restart) as folder, training.friendly_errors():
         _split.write(folder, split)
-        work.stages.say(_about(split, len(learn), folder, running))
+        work.stages.say(_about(split, len(learn), folder, config))
         for purpose, indices, probes in parts:
             model = work.train(folder, purpose, indices, sets if purpose == "unseen people" else ())
             if purpose == "known people":
@@ -137,27 +137,27 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, runni
         )
         work.found.verdict = _measures.verdict(work.found.measures)
         with work.stages.stage("Writing the report"):
-            _report.write(folder, out.name, recipe, seed, running, work.found)
+            _report.write(folder, out.name, recipe, seed, config, work.found)
     found = work.found
-    return Outcome(tuple(found.measures), found.reports, found.seconds, out, found.warnings, found.verdict)
+    return RunResult(tuple(found.measures), found.reports, found.seconds, out, found.warnings, found.verdict)
 
 
-def _about(split, images, folder, running):
+def _about(split, images, folder, config):
     """Two lines on who trains, and on the checkpoints."""
-    when = f"{running.checkpoint_minutes:g} minutes" if running.checkpoint_steps is None else ""
-    when = when or f"{running.checkpoint_steps:,} updates"
-    best = " and the best" if running.verify else ""
+    when = f"{config.checkpoint_minutes:g} minutes" if config.checkpoint_steps is None else ""
+    when = when or f"{config.checkpoint_steps:,} updates"
+    best = " and the best" if config.verify else ""
     return (
         f"Training on {images:,} images of {split.num_identities - len(split.held_out):,} people; "
         f"{len(split.held_out):,} people are held out for the test, by name in split.json.\n"
         f"Checkpoints every {when} in {folder / _folder.CHECKPOINTS}; the newest "
-        f"{running.keep}{best} are kept until the run is done."
+        f"{config.keep}{best} are kept until the run is done."
     )
 
 
-def _verification_sets(running, recipe, reader, test, split):
-    """PairSet values of what `running.verify` names."""
-    if split.source is not None and split.source in (os.path.abspath(name) for name in running.verify):
+def _verification_sets(config, recipe, reader, test, split):
+    """PairSet values of what `config.verify` names."""
+    if split.source is not None and split.source in (os.path.abspath(name) for name in config.verify):
         raise ValueError(
             f"A set to verify on has other people than the training data. Received: {split.source} for both. Pass "
             "--verify=held_out for its held-out people."
@@ -166,7 +166,7 @@ def _verification_sets(running, recipe, reader, test, split):
         training.drawn_pairs("held_out", reader.subset(test), split.seed)
         if name == "held_out"
         else training.read_pairs(name, recipe.image_size, split.seed)
-        for name in running.verify
+        for name in config.verify
     ]
     names = [each.name for each in sets]
     if len(set(names)) < len(names):
@@ -184,31 +184,31 @@ def _check_builds(recipe, reader):
 class _Work:
     """One run's training, measuring and what was found."""
 
-    def __init__(self, recipe, reader, seed, running, strategy, stages):
-        self.recipe, self.reader, self.seed, self.running = recipe, reader, seed, running
+    def __init__(self, recipe, reader, seed, config, strategy, stages):
+        self.recipe, self.reader, self.seed, self.config = recipe, reader, seed, config
         self.strategy, self.stages = strategy, stages
-        self.found = _report.Found()
+        self.found = _report.RunRecord()
 
     def train(self, folder, purpose, indices, sets):
         """The trained model of one part of the images; `folder` is None in a worker that writes nothing."""
-        recipe, running = self.recipe, self.running
+        recipe, config = self.recipe, self.config
         exported = purpose == "unseen people"
         checkpoints = folder and training.Checkpoints(
             folder / _folder.CHECKPOINTS / purpose.replace(" ", "_"),
-            minutes=running.checkpoint_minutes,
-            every=running.checkpoint_steps,
-            keep=running.keep,
+            minutes=config.checkpoint_minutes,
+            every=config.checkpoint_steps,
+            keep=config.keep,
         )
         callbacks = []
         if folder and exported:
             callbacks.append(training.Logs(folder, max(1, recipe.steps // 200), recipe.batch_size))
-        doctor = training.Doctor() if running.doctor and folder else None
-        callbacks += [doctor] if doctor else []
+        diagnostics = training.TrainingDiagnostics() if config.diagnostics and folder else None
+        callbacks += [diagnostics] if diagnostics else []
         words = "training" if exported else "training (known people)"
         bar = training.ProgressBar(recipe.steps, recipe.batch_size, words, self.stages.console)
         verification = None
         if sets:
-            every = running.verify_every or max(1, recipe.steps // 10)
+            every = config.verify_every or max(1, recipe.steps // 10)
             verification = training.Verification(
                 sets,
                 every,
@@ -227,7 +227,7 @@ class _Work:
                 checkpoints=checkpoints,
             )
         self.found.seconds += trained.seconds
-        self.found.warnings += () if doctor is None else tuple(doctor.sentences)
+        self.found.warnings += () if diagnostics is None else tuple(diagnostics.sentences)
         model = trained.model
         if folder and training.is_multiworker(self.strategy):
             model = _alone(recipe, model)

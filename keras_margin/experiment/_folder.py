@@ -45,7 +45,7 @@ def partial_of(out):
 
 
 @contextlib.contextmanager
-def made_whole(out, recipe, seed, restart=False):
+def atomic_directory(out, recipe, seed, restart=False):
     """Context that yields the unfinished run's folder, new or an earlier process's, and renames it at the end.
 
     If the block raises, an older run at `out` is as it was; what can be gone on from stays, all else is removed.
@@ -71,7 +71,7 @@ def made_whole(out, recipe, seed, restart=False):
         shutil.rmtree(partial / CHECKPOINTS, ignore_errors=True)
         aside = out.with_name(f".{out.name}.replaced")
         shutil.rmtree(aside, ignore_errors=True)
-        files.put_in_place(partial, out, aside)
+        files.replace_path(partial, out, aside)
         shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         if partial.exists() and not can_go_on(out) and (partial / "recipe.json").exists():
@@ -102,7 +102,7 @@ def _check_same(partial, recipe, seed):
 
 def _write_recipe(path, recipe, seed):
     content = {"recipe": recipes.to_json(recipe), "seed": seed, "command": command(), "versions": versions()}
-    with files.written_whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 

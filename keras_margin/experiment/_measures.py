@@ -12,7 +12,7 @@ _WORST = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Measure:
+class EvaluationResult:
     """One protocol's figures for one way to embed.
 
     Attributes:
@@ -71,15 +71,15 @@ def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, pictu
             for no pictures.
 
     Returns:
-        List of Measure.
+        List of EvaluationResult.
     """
     images, labels = reader.subset(probes).arrays()
     known_images, known = (None, None) if gallery is None else reader.subset(gallery).arrays()
     untrained = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
     embedders = {
         "raw pixels": _raw_pixels,
-        "untrained network": training.embedder_of(untrained, recipe.flip_features),
-        "trained network": training.embedder_of(model.embedder, recipe.flip_features),
+        "untrained network": training.make_embed_fn(untrained, recipe.flip_features),
+        "trained network": training.make_embed_fn(model.embedder, recipe.flip_features),
     }
     measures, curves = [], {}
     for name, embed in embedders.items():
@@ -91,10 +91,10 @@ def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, pictu
         if gallery is None:
             folds = _ten_fold(embeddings, labels, seed)
             figures = {"ten_fold": folds.mean, "ten_fold_std": folds.std} if folds else {}
-            measures.append(Measure("unseen people", name, eer, **figures))
+            measures.append(EvaluationResult("unseen people", name, eer, **figures))
         else:
             rank_1 = evaluation.rank_k(embeddings, labels, embed(known_images), known)
-            measures.append(Measure("known people", name, eer, rank_1=rank_1))
+            measures.append(EvaluationResult("known people", name, eer, rank_1=rank_1))
     if pictures is not None:
         _draw(curves, (images, pairs, scores, is_same), pictures)
     return measures

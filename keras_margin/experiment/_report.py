@@ -12,7 +12,7 @@ from keras_margin.experiment import _folder
 _ACCURACY = "_accuracy"
 
 
-def write(folder, name, recipe, seed, running, found):
+def write(folder, name, recipe, seed, config, found):
     """Writes all of it.
 
     Args:
@@ -20,15 +20,15 @@ def write(folder, name, recipe, seed, running, found):
         name: The name it will have.
         recipe: recipes.Recipe.
         seed: The run's.
-        running: Running.
-        found: Found.
+        config: RunConfig.
+        found: RunRecord.
     """
     report = {
         "keras_margin": _folder.versions()["keras_margin"],
         "recipe": recipes.to_json(recipe),
         "seed": seed,
-        "replicas": running.replicas,
-        "strategy": running.strategy,
+        "replicas": config.replicas,
+        "strategy": config.strategy,
         "command": _folder.command(),
         "versions": _folder.versions(),
         "training_seconds": round(found.seconds, 1),
@@ -46,17 +46,17 @@ def write(folder, name, recipe, seed, running, found):
 
 
 @dataclasses.dataclass
-class Found:
+class RunRecord:
     """What a run found, as it goes.
 
     Attributes:
-        measures: List of Measure.
+        measures: List of EvaluationResult.
         reports: Tuple of export.ParityReport.
         history: Pairs (step, logs) of the exported model's training.
         verification: Pairs (step, figures as training.PairSet computes them).
-        warnings: What training.Doctor found.
+        warnings: What training.TrainingDiagnostics found.
         notes: What the export says of the network.
-        verdict: As Outcome's.
+        verdict: As RunResult's.
         angles: (training images' angles to their own prototype, degrees; the test people's AngleDistributions or None).
         seconds: Time spent in training, all models.
     """
@@ -73,12 +73,12 @@ class Found:
 
 
 def angles_of(model, train, test, recipe, seed, most=2000):
-    """Angles of some training images to their own prototypes, and between the test people's images; see Found."""
+    """Angles of some training images to their own prototypes, and between the test people's images; see RunRecord."""
     chosen = np.random.default_rng(seed).permutation(train.num_images)[:most]
     part = train.subset(np.sort(chosen))
     images, _ = part.arrays()
-    embed = training.embedder_of(model.embedder)
-    # A subset numbers its classes anew; the names say which they were.
+    embed = training.make_embed_fn(model.embedder)
+    # A subset numbers its classes again; the names say which they were.
     place = {label: number for number, label in enumerate(train.label_names)}
     labels = np.array([place[part.label_names[label]] for label in part.labels])
     unit = _unit(embed(images))
@@ -88,7 +88,7 @@ def angles_of(model, train, test, recipe, seed, most=2000):
     own = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     images, labels = test.arrays()
     return own, evaluation.angle_distributions(
-        training.embedder_of(model.embedder, recipe.flip_features)(images), labels, seed=seed
+        training.make_embed_fn(model.embedder, recipe.flip_features)(images), labels, seed=seed
     )
 
 

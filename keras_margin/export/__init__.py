@@ -3,7 +3,7 @@
 All formats have the signature `image` (uint8, N x height x width x 3, RGB) -> `embedding` (float32, N x size, unit
 length); the normalisation of pixels is inside. A file is written under a temporary name, reloaded, run on sample images
 and compared; only what passes is renamed into place. What it takes and gives, how it was trained and measured, and the
-threshold to use travel with it: `keras_margin.contract`.
+threshold to use travel with it: `keras_margin.metadata`.
 """
 
 from keras_margin.export._activation import with_activation
@@ -11,7 +11,7 @@ from keras_margin.export._errors import ConversionError
 from keras_margin.export._faces import Faces, faces_from
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Limits, Options
 from keras_margin.export._parity import Accuracy, ParityError, ParityReport
-from keras_margin.export._source import embedder_of
+from keras_margin.export._source import extract_embedder
 from keras_margin.export.onnx import to_onnx
 from keras_margin.export.precisions import PRECISIONS, as_rows, as_table, to_precisions
 from keras_margin.export.savedmodel import to_savedmodel
@@ -30,7 +30,7 @@ __all__ = [
     "ParityReport",
     "as_rows",
     "as_table",
-    "embedder_of",
+    "extract_embedder",
     "faces_from",
     "to_onnx",
     "to_precisions",

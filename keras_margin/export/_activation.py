@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_margin.export._source import embedder_of
+from keras_margin.export._source import extract_embedder
 
 # As keras_margin.backbones calls them; 0.25 is also what their PReLUs start from.
 _LAYERS = {
@@ -18,7 +18,7 @@ def with_activation(model, activation):
     saved result, or by an EmbeddingModel around it. docs/export.md has both, and what they reached.
 
     Args:
-        model: As for `embedder_of`: a model of any kind that can be exported, a .keras file or a run's folder.
+        model: As for `extract_embedder`: a model of any kind that can be exported, a .keras file or a run's folder.
         activation: "leaky_relu" of slope 0.25, which is near to a PReLU's beginning; or "relu", which throws away what
             the slopes let pass and needs far more than a short fine-tuning.
 
@@ -26,8 +26,8 @@ def with_activation(model, activation):
         Keras model in float32; its weights are its own, in the order of a backbone built with `activation=`.
 
     Raises:
-        TypeError, FileNotFoundError: As `embedder_of`.
-        ValueError: As `embedder_of`; on an unknown activation; where the network has no PReLU.
+        TypeError, FileNotFoundError: As `extract_embedder`.
+        ValueError: As `extract_embedder`; on an unknown activation; where the network has no PReLU.
 
     Example:
         >>> network = with_activation("runs/latest", "leaky_relu")
@@ -37,7 +37,7 @@ def with_activation(model, activation):
         raise ValueError(
             f"activation must be one of {', '.join(map(repr, _LAYERS))}. Received: activation={activation!r}."
         )
-    network = embedder_of(model)
+    network = extract_embedder(model)
     if not any(isinstance(layer, keras.layers.PReLU) for layer in network._flatten_layers()):
         raise ValueError(f"{network.name} has no PReLU, so there is nothing to replace.")
 

@@ -62,7 +62,7 @@ def explained(compute, network, target, name_of=None):
         ConversionError: Where `compute` raised, chained to what it raised.
         OSError, ImportError, MemoryError, ConversionError: As `compute` raised them.
     """
-    with files.hushed():
+    with files.suppress_native_stderr():
         try:
             return compute()
         except (OSError, ImportError, MemoryError, ConversionError):

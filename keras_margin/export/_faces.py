@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin import data
-from keras_margin.export._source import embedder_of
+from keras_margin.export._source import extract_embedder
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,11 +37,11 @@ def faces_from(path, model, most=300, whole_identities=False):
         Faces.
 
     Raises:
-        ValueError, OSError, ImportError: As keras_margin.data.open and `embedder_of`.
+        ValueError, OSError, ImportError: As keras_margin.data.open and `extract_embedder`.
     """
     if most < 1:
         raise ValueError(f"faces_from needs most >= 1. Received: most={most}.")
-    reader = data.open(path, image_size=embedder_of(model).input_shape[1:3])
+    reader = data.open(path, image_size=extract_embedder(model).input_shape[1:3])
     if whole_identities:
         chosen = np.sort(np.argsort(reader.labels, kind="stable")[:most])
     else:

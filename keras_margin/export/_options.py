@@ -17,7 +17,7 @@ class Limits:
         tar_drop: How much lower its TAR at the target FAR may be; needs pairs.
 
     Raises:
-        ValueError: On a limit that is no finite number.
+        ValueError: On a limit that is not a finite number.
     """
 
     mean: float | None = None
@@ -55,18 +55,18 @@ class Options:
             as evaluation.combine_flips does; at twice the work.
         limits: Limits; None for LIMITS[quantize].
         far: Target FAR in (0, 1] of the threshold that is shipped, where pairs are given.
-        about: Dict of whatever else the contract shall say, under "about": plain values that JSON has. "recipe" and
-            "measured" go to the contract's own places, where the model is no run's folder that tells them.
+        about: Dict of whatever else the metadata shall say, under "about": plain values that JSON has. "recipe" and
+            "measured" go to the metadata's own places, where the model is no run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
         integer_only: Whether "int8" makes every tensor of the file integers, as accelerators without floats need it:
-            `image` uint8, `embedding` int8 with a scale and zero point that the contract has. By default the function
+            `image` uint8, `embedding` int8 with a scale and zero point that the metadata have. By default the function
             of pixels, PReLU and the last normalisation compute in float32, which is nearer to the model, and on a CPU
             faster where there are PReLUs.
 
     Raises:
         ValueError: On a batch size below 1 or a FAR out of range.
-        TypeError: Where `limits` or `about` is no such thing.
+        TypeError: Where `limits` or `about` is of another type.
 
     Example:
         >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1, far=1e-3))
@@ -89,4 +89,4 @@ class Options:
         if self.limits is not None and not isinstance(self.limits, Limits):
             raise TypeError(f"limits must be export.Limits, such as Limits(mean=0.99). Received: {self.limits!r}.")
         if self.about is not None and not isinstance(self.about, dict):
-            raise TypeError(f"about must be a dict of what the contract shall say. Received: {self.about!r}.")
+            raise TypeError(f"about must be a dict of what the metadata shall say. Received: {self.about!r}.")

@@ -34,7 +34,7 @@ def open_source(given):
     """The Source of a Keras model, a .keras file or the folder of a training run.
 
     Raises:
-        TypeError, ValueError: As `embedder_of`; and where the file or the folder is no such thing.
+        TypeError, ValueError: As `extract_embedder`; and where the file or the folder is no such thing.
         FileNotFoundError: Where there is nothing at a path.
     """
     report = {}
@@ -53,7 +53,7 @@ def open_source(given):
     return Source(_in_float32(network), _head_in_words(head), report.get("recipe"), report.get("measures"))
 
 
-def embedder_of(model):
+def extract_embedder(model):
     """The network from images to embeddings inside `model`, in float32.
 
     Args:
@@ -114,7 +114,7 @@ def _run_report(path):
     try:
         found = json.loads(report.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{report}, beside the model, is no JSON: {error}. Mend it or take it away.") from error
+        raise ValueError(f"{report}, next to the model, is not JSON: {error}. Correct or remove it.") from error
     return found if isinstance(found, dict) else {}
 
 

@@ -6,20 +6,20 @@ import warnings
 import tensorflow as tf
 
 from keras_margin import files, progress
-from keras_margin.contract import METADATA_NAME
-from keras_margin.export import _contract, _errors, _graph
+from keras_margin.export import _errors, _graph, _metadata
 from keras_margin.export._options import Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
 from keras_margin.messages import install_hint
+from keras_margin.metadata import METADATA_NAME
 
 _OPSET = 17  # What tf2onnx writes well and ONNX Runtime has read since 2022.
 
 
 def to_onnx(model, path, *, samples=None, pairs=None, options=None):
-    """Writes the embedding network as an ONNX file in float32, its contract inside and as JSON beside it.
+    """Writes the embedding network as an ONNX file in float32, its metadata inside and as JSON beside it.
 
-    Inside, the contract is the metadata property `keras_margin.contract`.
+    Inside, the metadata are the metadata property `keras_margin.contract`.
 
     Args:
         model: As for `to_tflite`.
@@ -44,13 +44,13 @@ def to_onnx(model, path, *, samples=None, pairs=None, options=None):
     source = open_source(model)
     judge = Judge.of(source.network, options, samples, pairs)
     json_path = path.with_name(f"{path.name}.json")
-    with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
+    with files.atomic_write(json_path) as temporary_json, files.atomic_write(path) as temporary:
         with progress.stage(f"Converting {path.name}"):
             converted = _convert(source.network, options)
         content = converted.SerializeToString()
         with progress.stage(f"Comparing {path.name} with the model"):
             report = judge.judge(_runner(content, source.network, options), path, None, len(content))
-        text = _contract.as_json(_contract.contract_of(source, options, report))
+        text = _metadata.as_json(_metadata.build_metadata(source, options, report))
         converted.metadata_props.add(key=METADATA_NAME, value=text)
         with progress.stage(f"Writing {path.name} and reading it back"):
             temporary.write_bytes(converted.SerializeToString())
@@ -62,7 +62,7 @@ def to_onnx(model, path, *, samples=None, pairs=None, options=None):
 def _convert(network, options):
     """The network as an onnx.ModelProto."""
     try:
-        with warnings.catch_warnings(), files.hushed():
+        with warnings.catch_warnings(), files.suppress_native_stderr():
             warnings.simplefilter("ignore")
             import tf2onnx
     except ImportError as error:

@@ -5,15 +5,15 @@ import pathlib
 import tensorflow as tf
 
 from keras_margin import files, progress
-from keras_margin.contract import FILE_NAME
-from keras_margin.export import _contract, _graph
+from keras_margin.export import _graph, _metadata
 from keras_margin.export._options import Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
+from keras_margin.metadata import FILE_NAME
 
 
 def to_savedmodel(model, path, *, samples=None, pairs=None, options=None):
-    """Writes the embedding network as a SavedModel folder, its contract in contract.json.
+    """Writes the embedding network as a SavedModel folder, its metadata in contract.json.
 
     Args:
         model: EmbeddingModel, a model with a MarginHead (ways 1 and 2), a backbone; or the path of a .keras file or
@@ -22,7 +22,7 @@ def to_savedmodel(model, path, *, samples=None, pairs=None, options=None):
         samples: uint8 images (n, height, width, 3), RGB, to compare on, the first 64 of them; None for those of
             `pairs`, or 16 of noise.
         pairs: (images, is_same) as data.load_bin gives them, image 2i beside 2i + 1; or (images, labels) for every
-            pair of them. They give the change in EER and TAR, and the threshold that the contract ships.
+            pair of them. They give the change in EER and TAR, and the threshold that the metadata ship.
         options: Options.
 
     Returns:
@@ -36,15 +36,15 @@ def to_savedmodel(model, path, *, samples=None, pairs=None, options=None):
     """
     path, options = pathlib.Path(path), options or Options()
     if path.is_file() or path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
-        raise ValueError(f"{path} exists and is no SavedModel: nothing was written. Choose another path.")
+        raise ValueError(f"{path} exists and is not a SavedModel: nothing was written. Choose another path.")
     source = open_source(model)
     judge = Judge.of(source.network, options, samples, pairs)
-    with files.written_whole(path) as temporary:
+    with files.atomic_write(path) as temporary:
         _graph.write_savedmodel(source.network, temporary, options)
         size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
         with progress.stage(f"Comparing {path.name} with the model"):
             report = judge.judge(_runner(temporary, options), path, None, size)
-        text = _contract.as_json(_contract.contract_of(source, options, report))
+        text = _metadata.as_json(_metadata.build_metadata(source, options, report))
         (temporary / FILE_NAME).write_text(text, encoding="utf-8")
     return report
 

@@ -9,8 +9,8 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import contract, files, progress
-from keras_margin.export import _contract, _dynamic, _errors, _graph, _int8, _integers
+from keras_margin import files, metadata, progress
+from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _metadata
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
@@ -23,7 +23,7 @@ _MOST_REPRESENTATIVE = 300
 
 
 def to_tflite(model, path, *, quantize=None, representative=None, samples=None, pairs=None, options=None):
-    """Writes the embedding network as a TFLite file, its contract inside and as JSON beside it.
+    """Writes the embedding network as a TFLite file, its metadata inside and as JSON beside it.
 
     Args:
         model: EmbeddingModel, a model with a MarginHead (ways 1 and 2), a backbone; or the path of a .keras file or
@@ -35,7 +35,7 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
         samples: uint8 images to compare on, the first 64 of them; None for those of `pairs`, those of
             `representative`, or noise.
         pairs: (images, is_same) as data.load_bin gives them, image 2i beside 2i + 1; or (images, labels) for every
-            pair of them. They give the change in EER and TAR, and the threshold that the contract ships.
+            pair of them. They give the change in EER and TAR, and the threshold that the metadata ship.
         options: Options.
 
     Returns:
@@ -52,7 +52,7 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
 
     Example:
         >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1))
-        >>> keras_margin.contract.read("face.tflite")["threshold"]["cosine"]
+        >>> keras_margin.metadata.read("face.tflite")["threshold"]["cosine"]
     """
     if quantize not in LIMITS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, LIMITS))}. Received: quantize={quantize!r}.")
@@ -76,16 +76,16 @@ def write(source, judge, path, quantize, representative, savedmodel):
     """Converts a SavedModel, judges the file and puts it in place; `to_tflite` once everything was checked."""
     options, network = judge.options, source.network
     json_path = path.with_name(f"{path.name}.json")
-    with files.written_whole(json_path) as temporary_json, files.written_whole(path) as temporary:
+    with files.atomic_write(json_path) as temporary_json, files.atomic_write(path) as temporary:
         with progress.stage(f"Converting {path.name}"):
             content = _convert(network, savedmodel, quantize, representative, options)
         run = _runner(content, network, options)
         with progress.stage(f"Comparing {path.name} with the model"):
             report = judge.judge(run, path, quantize, len(content))
         stored = _integers.quantization_of(content)
-        text = _contract.as_json(_contract.contract_of(source, options, report, stored))
+        text = _metadata.as_json(_metadata.build_metadata(source, options, report, stored))
         with progress.stage(f"Writing {path.name} and reading it back"):
-            temporary.write_bytes(_contract.with_contract(content, text))
+            temporary.write_bytes(_metadata.embed_metadata(content, text))
             _check_whole(temporary, text, run, judge.samples[:1], network, options)
         temporary_json.write_text(text, encoding="utf-8")
         report = dataclasses.replace(report, bytes=temporary.stat().st_size)
@@ -236,9 +236,9 @@ def _paths_of(content):
 
 
 def _check_whole(path, text, run, images, network, options):
-    """Holds what lies on the disk against what was judged: the contract says it, and the network answers alike."""
+    """Holds what lies on the disk against what was judged: the metadata say it, and the network answers alike."""
     written = path.read_bytes()
-    if contract.find(written) != text.encode("utf-8") or not np.array_equal(
+    if metadata.find(written) != text.encode("utf-8") or not np.array_equal(
         _runner(written, network, options)(images), run(images)
     ):
         raise OSError(f"{path.name} does not read back as it was written. Is the disk sound?")

@@ -8,7 +8,7 @@ import numpy as np
 from keras_margin.messages import install_hint
 
 # Okabe and Ito's palette: apart for all common kinds of colour blindness, and dark enough on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
 INK = "#333333"
 FAINT = "#D9D9D9"
@@ -25,8 +25,8 @@ def check_results(results, what="curve"):
 def styles():
     """How to draw one curve after the other: first by colour, then by dashes as well."""
     for dashes in DASHES:
-        for colour in COLOURS:
-            yield {"color": colour, "linestyle": dashes, "linewidth": 1.8}
+        for color in COLORS:
+            yield {"color": color, "linestyle": dashes, "linewidth": 1.8}
 
 
 def page(path, width, height):

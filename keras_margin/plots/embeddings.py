@@ -93,9 +93,9 @@ def _sphere(axes, shown, palette):
     axes.add_patch(Circle((0, 0), 1, facecolor="#F7F7F7", edgecolor=_figure.FAINT, linewidth=0.8, zorder=1))
     _graticule(axes)
     points, depth = _seen(_unit(shown.embeddings))
-    colours = palette[shown.labels]
+    colors = palette[shown.labels]
     for half, alpha, zorder in ((depth < 0, 0.13, 3), (depth >= 0, 0.55, 5)):
-        _scatter(axes, points[half], colours[half], alpha=alpha, zorder=zorder)
+        _scatter(axes, points[half], colors[half], alpha=alpha, zorder=zorder)
     directions, depth = _seen(_unit(shown.prototypes))
     for row, (at, near) in enumerate(zip(directions, depth >= 0, strict=True)):
         alpha, zorder = (1.0, 6) if near else (0.4, 3)
@@ -132,15 +132,15 @@ def _graticule(axes):
         axes.plot(*points.T, color=_figure.FAINT, linewidth=0.4, zorder=4)
 
 
-def _scatter(axes, points, colours, **style):
-    axes.scatter(*points.T, s=3, c=colours, linewidths=0, rasterized=True, **style)
+def _scatter(axes, points, colors, **style):
+    axes.scatter(*points.T, s=3, c=colors, linewidths=0, rasterized=True, **style)
 
 
-def _name(axes, row, at, colour, alpha=1.0):
+def _name(axes, row, at, color, alpha=1.0):
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.8, foreground="white", alpha=alpha)]
-    style = {"color": colour, "alpha": alpha, "fontsize": 7.5, "fontweight": "bold", "path_effects": halo}
+    style = {"color": color, "alpha": alpha, "fontsize": 7.5, "fontweight": "bold", "path_effects": halo}
     axes.text(*at, str(row), ha="center", va="center_baseline", zorder=7, **style)
 
 

@@ -1,7 +1,7 @@
 """Protocols on the files that they are published in: `.bin`, folders, pair lists, template lists; and checks of them.
 
-A format is a module with `recognises(path)`, which answers at a glance, and `open_protocol(path, name, image_size,
-fit)`, which returns a `Protocol`. Its row in FORMATS makes it known; the first that recognises a path opens it.
+A format is a module with `recognizes(path)`, which answers at a glance, and `open_protocol(path, name, image_size,
+fit)`, which returns a `Protocol`. Its row in FORMATS makes it known; the first that recognizes a path opens it.
 """
 
 import os
@@ -11,14 +11,14 @@ import numpy as np
 
 from keras_margin import evaluation
 from keras_margin.protocols import bin_file, ijb, labelled, pair_list, ytf
-from keras_margin.protocols.base import FITS, Measured, Protocol, Settings
+from keras_margin.protocols.base import FITS, Protocol, ProtocolResult, Settings
 from keras_margin.protocols.checks import (
     Finding,
     check_channels,
     check_normalization,
     check_overlap,
     check_people,
-    prints,
+    image_fingerprints,
 )
 from keras_margin.protocols.report import Report, Requirement
 from keras_margin.protocols.report import read as read_report
@@ -26,7 +26,7 @@ from keras_margin.protocols.report import read as read_report
 __all__ = [
     "FORMATS",
     "Finding",
-    "Measured",
+    "ProtocolResult",
     "Protocol",
     "Report",
     "Requirement",
@@ -37,8 +37,8 @@ __all__ = [
     "check_people",
     "choices",
     "embed",
-    "open",
-    "prints",
+    "load_protocol",
+    "image_fingerprints",
     "read_report",
 ]
 
@@ -51,7 +51,7 @@ FLIPS = (None, "sum", "concatenate")
 
 
 def choices(path):
-    """Lists the protocols by which a path can be measured, the one that `open` takes first.
+    """Lists the protocols by which a path can be measured, the one that `load_protocol` takes first.
 
     A folder with a list of pairs is measured over those pairs, but may be a folder of identities too.
 
@@ -66,12 +66,12 @@ def choices(path):
         ['pairs', 'labelled']
     """
     path = pathlib.Path(os.fsdecode(path))
-    found = [name for name, module in FORMATS.items() if module.recognises(path)]
-    # `labelled` recognises everything; only in a folder is it a second choice.
+    found = [name for name, module in FORMATS.items() if module.recognizes(path)]
+    # `labelled` recognizes everything; only in a folder is it a second choice.
     return found if path.is_dir() else found[:1]
 
 
-def open(path, *, image_size=None, fit=None, name=None, protocol=None):
+def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
     """Opens a protocol by its files.
 
     - `lfw.bin` and the like: verification, ten folds of consecutive pairs.
@@ -89,7 +89,7 @@ def open(path, *, image_size=None, fit=None, name=None, protocol=None):
         image_size: (height, width) that the model takes; None where no image will be embedded.
         fit: What to do with images of another size: None refuses them, "crop" cuts the middle out, "resize" stretches.
         name: What its numbers are called; None for the file's name without its suffix.
-        protocol: A key of FORMATS; None for the first that recognises the path, as `choices` lists them.
+        protocol: A key of FORMATS; None for the first that recognizes the path, as `choices` lists them.
 
     Returns:
         `Protocol`.
@@ -100,14 +100,14 @@ def open(path, *, image_size=None, fit=None, name=None, protocol=None):
             unknown, or that does not take such files.
 
     Example:
-        >>> protocol = keras_margin.protocols.open("lfw.bin", image_size=embedder.image_size)
+        >>> protocol = keras_margin.protocols.load_protocol("lfw.bin", image_size=embedder.image_size)
         >>> protocol.measure(keras_margin.protocols.embed(embedder, protocol)).values["accuracy"]
     """
     if fit not in FITS:
         raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
     path = pathlib.Path(os.fsdecode(path))
     if not path.exists() and str(path) not in _NAMED:
-        raise FileNotFoundError(f"There is no set at {path}: nothing of that name.")
+        raise FileNotFoundError(f"No such file or directory: {str(path)!r}.")
     found = choices(path)
     if protocol is not None and protocol not in FORMATS:
         raise ValueError(f"protocol must be one of {', '.join(FORMATS)}. Received: protocol={protocol!r}.")

@@ -5,20 +5,27 @@ import dataclasses
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.protocols.base import Measured, accuracy_note, angle_values, interval_note, noted, verification_values
+from keras_margin.protocols.base import (
+    ProtocolResult,
+    accuracy_note,
+    angle_values,
+    interval_note,
+    noted,
+    verification_values,
+)
 
 _ONE_FOLD = "No accuracy: its threshold is chosen on other folds than it is tested on, and there is one fold."
 
 
 def measure_pairs(embeddings, pairs, is_same, people, folds, settings):
-    """`Measured` of verification over pairs of images, the folds given or None."""
+    """`ProtocolResult` of verification over pairs of images, the folds given or None."""
     with noted() as notes:
         report = evaluation.verification_report(
             embeddings, pairs, is_same, people, folds, settings.far, settings.bootstrap(len(pairs))
         )
     scores = evaluation.pair_scores(embeddings, pairs)
     values, unmeasurable = verification_values(report)
-    return Measured(
+    return ProtocolResult(
         values=values | angle_values(scores, is_same),
         unmeasurable=unmeasurable,
         notes=tuple(note for note in (*notes, accuracy_note(report), interval_note(report)) if note),

@@ -45,7 +45,7 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Measured:
+class ProtocolResult:
     """What a protocol found.
 
     Attributes:
@@ -98,7 +98,7 @@ class Protocol(abc.ABC):
             settings: `Settings`.
 
         Returns:
-            `Measured`.
+            `ProtocolResult`.
 
         Raises:
             TypeError, ValueError: As the functions of `keras_margin.evaluation`; another number of rows.

@@ -9,7 +9,7 @@ from keras_margin.protocols._pairs import measure_in_folds, some_of
 from keras_margin.protocols.base import Protocol, fitted
 
 
-def recognises(path):
+def recognizes(path):
     """Whether this is a `.bin` file."""
     return path.suffix.lower() == ".bin" and path.is_file()
 

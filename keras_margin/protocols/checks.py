@@ -78,8 +78,8 @@ def check_channels(embedder, protocol, seed=0):
     shown = f"AUC {aucs[0]:.3f} fed {embedder.channels}, {aucs[1]:.3f} fed {other}; {skin}"
     if looked.better(swapped, given):
         whose = "the images were stored as BGR" if redder < _SKIN_SWAPPED else f"the model was trained on {other}"
-        mend = "" if redder < _SKIN_SWAPPED else f" If it was, say so: channels={other}."
-        return Finding("channels", "warning", f"Red and blue look swapped: {shown}. Probably {whose}.{mend}")
+        hint = "" if redder < _SKIN_SWAPPED else f" If it was, say so: channels={other}."
+        return Finding("channels", "warning", f"Red and blue look swapped: {shown}. Probably {whose}.{hint}")
     if redder < _SKIN_SWAPPED:
         return Finding(
             "channels", "warning", f"{protocol.name} looks stored as BGR, the model notwithstanding: {shown}."
@@ -116,8 +116,8 @@ def check_normalization(embedder, protocol, seed=0):
     best = max(aucs, key=aucs.get)
     shown = f"AUC {looked.auc(given):.3f} with (mean, std) = {declared}, at best {aucs[best]:.3f} with {best}"
     if looked.better(found[best], given):
-        mend = f"normalization={others[best]}"
-        return Finding("normalization", "warning", f"The pixels look wrongly normalised: {shown}. Try {mend}.")
+        hint = f"normalization={others[best]}"
+        return Finding("normalization", "warning", f"The pixels look wrongly normalised: {shown}. Try {hint}.")
     return Finding("normalization", "ok", f"{shown}.")
 
 
@@ -159,20 +159,20 @@ def _same(pair, declared):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Prints:
+class ImageFingerprints:
     """What tells images apart: digests (n,) of their pixels, and thumbnails (n, 256), unit rows or zeros for blanks."""
 
     digests: np.ndarray
     thumbnails: np.ndarray
 
 
-def prints(batches):
-    """`Prints` of images that come in batches, uint8 (n, height, width, 3)."""
+def image_fingerprints(batches):
+    """`ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3)."""
     digests, thumbnails = [], []
     for images in batches:
         digests += [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
         thumbnails.append(_thumbnails(images))
-    return Prints(np.array(digests), np.concatenate(thumbnails))
+    return ImageFingerprints(np.array(digests), np.concatenate(thumbnails))
 
 
 def _thumbnails(images):
@@ -194,10 +194,10 @@ def _area(length):
 
 
 def check_overlap(one, other, names):
-    """Whether two sets share images: pixel for pixel, or nearly, such as the same photograph compressed anew.
+    """Whether two sets share images: pixel for pixel, or nearly, such as the same photograph compressed again.
 
     Args:
-        one: `prints` of the first set.
+        one: `image_fingerprints` of the first set.
         other: Those of the second.
         names: What the two are called.
 

@@ -5,12 +5,12 @@ import numpy as np
 from keras_margin import alignment, evaluation
 from keras_margin.protocols._images import ImageFiles
 from keras_margin.protocols._pairs import some_of
-from keras_margin.protocols.base import Measured, Protocol, angle_values, noted, verification_values
+from keras_margin.protocols.base import Protocol, ProtocolResult, angle_values, noted, verification_values
 
 _MEDIA = "*_face_tid_mid.txt"
 
 
-def recognises(path):
+def recognizes(path):
     """Whether this is a folder with `meta/*_face_tid_mid.txt`."""
     return any(path.glob(f"meta/{_MEDIA}"))
 
@@ -81,7 +81,7 @@ class IJBProtocol(Protocol):
                 arrays["cmc"] = found.cmc
         rates, unmeasurable = verification_values(report)
         weighed = "weighed by the detector" if settings.detector_weights else "equal weights"
-        return Measured(
+        return ProtocolResult(
             values=rates | values | angle_values(scores, self._is_same),
             unmeasurable=unmeasurable,
             notes=(*notes, f"Templates: media averaged, images {weighed}."),

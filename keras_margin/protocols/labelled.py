@@ -7,7 +7,7 @@ import numpy as np
 from keras_margin import data, evaluation, pairs
 from keras_margin.data._encoded import decode
 from keras_margin.protocols._pairs import some_of
-from keras_margin.protocols.base import Measured, Protocol, fitted, interval_note, noted, verification_values
+from keras_margin.protocols.base import Protocol, ProtocolResult, fitted, interval_note, noted, verification_values
 
 # Up to so many images every pair is scored; beyond, a sample of them.
 _ALL_PAIRS_OF = 3000
@@ -15,7 +15,7 @@ _MOST_GENUINE, _MOST_IMPOSTOR = 1_000_000, 5_000_000
 _LOOKED_AT = 32
 
 
-def recognises(path):
+def recognizes(path):
     """Whether this is a set for `data.open`, or the labels of one: `.npy`."""
     return True
 
@@ -40,7 +40,7 @@ class LabelledProtocol(Protocol):
         people: Integer or string array (n,), who is on each image.
         images: Object with `batches(batch_size)` and `load(rows)`; or None where only embeddings will be measured.
         path: Where the set is.
-        name: As for `protocols.open`.
+        name: As for `protocols.load_protocol`.
     """
 
     def __init__(self, people, images, path, name=None):
@@ -93,7 +93,7 @@ class LabelledProtocol(Protocol):
         if self.num_images > _ALL_PAIRS_OF:
             said.append(f"A sample of {len(chosen):,} pairs, seed {settings.seed}.")
         scores = evaluation.pair_scores(embeddings, chosen)
-        return Measured(
+        return ProtocolResult(
             # How many pairs first, then accuracy, as of sets that come with their pairs.
             values={name: values[name] for name in ("num_genuine", "num_impostor")}
             | accuracy

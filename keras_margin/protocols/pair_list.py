@@ -13,7 +13,7 @@ LISTS = ("pairs.txt", "pairs.csv")
 _SUFFIXES = (".txt", ".csv")
 
 
-def recognises(path):
+def recognizes(path):
     """Whether this is a `.csv` or `.txt` of pairs, or a folder with `pairs.txt` or `pairs.csv`."""
     return any((path / name).is_file() for name in LISTS) or (path.suffix.lower() in _SUFFIXES and path.is_file())
 

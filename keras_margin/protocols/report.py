@@ -115,11 +115,11 @@ class Report:
         """Writes path (JSON), and beside it the same name with .md and .npz; each whole or not at all."""
         path = pathlib.Path(path)
         # The JSON last: where it is, the others are.
-        with files.written_whole(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
+        with files.atomic_write(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
             np.savez(file, **self.arrays)
-        with files.written_whole(path.with_suffix(".md")) as temporary:
+        with files.atomic_write(path.with_suffix(".md")) as temporary:
             temporary.write_text(self.markdown(), encoding="utf-8")
-        with files.written_whole(path) as temporary:
+        with files.atomic_write(path) as temporary:
             temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
 
     def as_dict(self):

@@ -6,8 +6,8 @@ from keras_margin import evaluation
 from keras_margin.protocols._images import SUFFIXES, ImageFiles
 from keras_margin.protocols._pairs import some_of
 from keras_margin.protocols.base import (
-    Measured,
     Protocol,
+    ProtocolResult,
     accuracy_note,
     angle_values,
     interval_note,
@@ -19,7 +19,7 @@ _LISTS = ("splits.txt", "splits_corrected.txt")
 _FRAMES = ("aligned_images_DB", "frame_images_DB", ".")
 
 
-def recognises(path):
+def recognizes(path):
     """Whether this is a folder with `splits.txt` or `splits_corrected.txt`."""
     return any((path / name).is_file() for name in _LISTS)
 
@@ -66,14 +66,14 @@ class YTFProtocol(Protocol):
         unit, ids = evaluation.template_embeddings(embeddings, self._video)
         scores = evaluation.template_scores(unit, ids, videos.pairs)
         people = np.array([[each.rpartition("/")[0] for each in pair] for pair in videos.pairs.tolist()])
-        # Mended lists call some pairs of one name different people: then names are not identities.
+        # Corrected lists call some pairs of one name different people: then names are not identities.
         people = people if ((people[:, 0] == people[:, 1]) == videos.is_same).all() else None
         with noted() as notes:
             report = evaluation.score_report(
                 scores, videos.is_same, people, videos.folds, settings.far, settings.bootstrap(len(scores))
             )
         values, unmeasurable = verification_values(report)
-        return Measured(
+        return ProtocolResult(
             values=values | angle_values(scores, videos.is_same),
             unmeasurable=unmeasurable,
             notes=tuple(note for note in (*notes, accuracy_note(report), interval_note(report)) if note),

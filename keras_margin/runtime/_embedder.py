@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from keras_margin import contract
+from keras_margin import metadata
 from keras_margin.runtime import _loading, _rows, _tensors
 from keras_margin.runtime._gallery import Gallery
 
@@ -54,8 +54,8 @@ class Embedder:
         self._path = _loading.checked_path(path)
         self._lock = threading.Lock()
         self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))
-        self._contract = contract.read(self._path)
-        self._reverse = _loading.checked_channels(channels, self._contract, self._path) == "BGR"
+        self._metadata = metadata.read(self._path)
+        self._reverse = _loading.checked_channels(channels, self._metadata, self._path) == "BGR"
         self._model_id = None
         self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
         self._encode = _tensors.encoder(self._input, normalization, self._path)
@@ -79,14 +79,14 @@ class Embedder:
         return self._embedding_size
 
     @property
-    def contract(self):
-        """The file's metadata, a dict as keras_margin.contract.read gives it; None of a foreign file."""
-        return self._contract
+    def metadata(self):
+        """The file's metadata, a dict as keras_margin.metadata.read gives it; None of a foreign file."""
+        return self._metadata
 
     @property
     def threshold(self):
         """The cosine from which two faces count as one person's, as shipped with the file; None where none was."""
-        shipped = (self._contract or {}).get("threshold") or {}
+        shipped = (self._metadata or {}).get("threshold") or {}
         return shipped.get("cosine")
 
     @property
@@ -215,7 +215,7 @@ class Embedder:
         """The threshold of a decision: the caller's, or the file's."""
         threshold = self.threshold if threshold is None else threshold
         if threshold is None:
-            reason = (self._contract or {}).get("no_threshold")
+            reason = (self._metadata or {}).get("no_threshold")
             raise ValueError(
                 f"{self._path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs "
                 "of your own, or export the model with pairs=."

@@ -23,7 +23,7 @@ def write(path, model, names, rows, people):
     """
     about = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "model": model, "names": names}
     text = json.dumps(about, ensure_ascii=False).encode("utf-8")
-    with files.written_whole(path) as temporary, open(temporary, "wb") as file:  # NumPy would add .npz to a bare name.
+    with files.atomic_write(path) as temporary, open(temporary, "wb") as file:  # NumPy would add .npz to a bare name.
         np.savez(file, about=np.frombuffer(text, np.uint8), embeddings=rows, people=people)
 
 

@@ -61,12 +61,12 @@ def checked_threads(num_threads):
     return int(num_threads)
 
 
-def checked_channels(channels, contract_, path):
+def checked_channels(channels, metadata, path):
     if channels not in ("RGB", "BGR"):
         raise ValueError(f'channels must be "RGB" or "BGR", what the network wants. Received: channels={channels!r}.')
-    own = ((contract_ or {}).get("image") or {}).get("channels", channels)
+    own = ((metadata or {}).get("image") or {}).get("channels", channels)
     if channels != own:
-        raise ValueError(f"{path} takes {own} by its own contract. Received: channels={channels!r}. Leave it out.")
+        raise ValueError(f"{path} takes {own} by its own metadata. Received: channels={channels!r}. Leave it out.")
     return channels
 
 

@@ -96,7 +96,7 @@ class Checkpoints:
         for path in self.paths():
             try:
                 return read(path)
-            except DamagedError as error:
+            except CorruptCheckpointError as error:
                 _LOG.warning("%s. Going on from the one before.", error)
         return None
 
@@ -105,12 +105,12 @@ class Checkpoints:
         path = self.folder / "best.npz"
         try:
             return read(path) if path.exists() else None
-        except DamagedError as error:
+        except CorruptCheckpointError as error:
             _LOG.warning("%s.", error)
             return None
 
 
-class DamagedError(ValueError):
+class CorruptCheckpointError(ValueError):
     """A checkpoint that is not what was written."""
 
 
@@ -118,7 +118,7 @@ def read(path):
     """(arrays, state) of one checkpoint.
 
     Raises:
-        DamagedError: If it is not whole.
+        CorruptCheckpointError: If it is not whole.
     """
     try:
         # Opened here: of what is no zip, NumPy leaves the file open.
@@ -126,9 +126,9 @@ def read(path):
             arrays = {name: file[name] for name in file.files}
         return arrays, json.loads(arrays.pop(_STATE).tobytes())
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, MemoryError) as error:
-        raise DamagedError(f"The checkpoint {path} is damaged ({error})") from error
+        raise CorruptCheckpointError(f"The checkpoint {path} is damaged ({error})") from error
     except Exception as error:  # A header of a wrong kind has many ways to fail; each is the same news.
-        raise DamagedError(f"The checkpoint {path} is damaged ({type(error).__name__}: {error})") from error
+        raise CorruptCheckpointError(f"The checkpoint {path} is damaged ({type(error).__name__}: {error})") from error
 
 
 def _sync(folder):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def plain_errors():
+def friendly_errors():
     """Context that turns what our own checks say from inside a TensorFlow graph into the ValueError it stands for.
 
     A graph raises tf.errors.InvalidArgumentError, and buries the sentence in its own call stack.
@@ -40,12 +40,12 @@ def lost_workers(multiworker):
         if not multiworker:
             raise
         raise ConnectionError(
-            f"Another worker is gone ({plain_message(error)}). Start the same command again on every machine: it goes "
-            "on from the first worker's last checkpoint."
+            f"Another worker is gone ({friendly_message(error)}). Start the same command again on every machine: it "
+            "goes on from the first worker's last checkpoint."
         ) from error
 
 
-def plain_message(error):
+def friendly_message(error):
     """One line that says what went wrong, whichever library raised it."""
     text = str(error)
     if isinstance(error, tf.errors.OpError):

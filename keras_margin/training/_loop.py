@@ -14,12 +14,12 @@ from keras_margin import recipes
 from keras_margin.models import EmbeddingModel
 from keras_margin.training import _batches, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
-from keras_margin.training._errors import lost_workers, plain_errors
+from keras_margin.training._errors import friendly_errors, lost_workers
 from keras_margin.training._logbook import Logbook
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class FitResult:
     """What `fit` returns.
 
     Attributes:
@@ -55,7 +55,7 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         checkpoints: Checkpoints, or None.
 
     Returns:
-        Trained.
+        FitResult.
 
     Raises:
         ValueError: With BackupAndRestore in `callbacks`; where a batch does not split evenly over the replicas, images
@@ -75,12 +75,12 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
     epochs = min(reports, recipe.steps)
     run.ends = [(epoch + 1) * recipe.steps // epochs for epoch in range(epochs)]
     run.callbacks, run.checkpoints = list(callbacks), checkpoints
-    with plain_errors(), lost_workers(_strategies.is_multiworker(strategy)):
+    with friendly_errors(), lost_workers(_strategies.is_multiworker(strategy)):
         run.resume()
         run.train()
     if averages is not None:
         averages.swap()
-    return Trained(model=model, history=tuple(run.history), seconds=run.seconds)
+    return FitResult(model=model, history=tuple(run.history), seconds=run.seconds)
 
 
 def _check_callbacks(callbacks):
@@ -120,7 +120,7 @@ class _Run:
             refusal = _why_not(found[1]["identity"], self.identity, self.checkpoints.folder)
         step = -1 if refusal else 0 if found is None else found[1]["step"]
         if _strategies.is_multiworker(self.strategy):
-            step = int(_state.from_chief(np.int64(step), self.strategy))
+            step = int(_state.broadcast_from_chief(np.int64(step), self.strategy))
         if step < 0:
             raise ValueError(refusal or "The first worker refuses to go on from its checkpoint; its message says why.")
         if step:
@@ -139,7 +139,7 @@ class _Run:
     def _restore_rate(self, value):
         """Sets the rate that a callback had set; under several workers the chief's."""
         if _strategies.is_multiworker(self.strategy):
-            value = float(_state.from_chief(np.float32(math.nan if value is None else value), self.strategy))
+            value = float(_state.broadcast_from_chief(np.float32(math.nan if value is None else value), self.strategy))
             value = None if math.isnan(value) else value
         self.rate.assign(value)
 
@@ -251,7 +251,7 @@ def _why_not(theirs, ours, folder):
     for path, was, now in _differences(theirs, ours):
         return (
             f"{folder} has checkpoints of another run: {path} was {was!r} there and is {now!r} here. Choose another "
-            "folder, or delete that one to begin anew."
+            "folder, or delete that one to begin again."
         )
     return None
 

@@ -49,7 +49,7 @@ def put(arrays, model, averages, strategy):
     with strategy.scope():
         for (_, variable), value in zip(variables, values, strict=True):
             value = value.view(_numpy_type(variable)) if value.dtype.kind == "V" else value
-            variable.assign(from_chief(value, strategy) if _strategies.is_multiworker(strategy) else value)
+            variable.assign(broadcast_from_chief(value, strategy) if _strategies.is_multiworker(strategy) else value)
 
 
 def load_checkpoint(arrays, model, recipe):
@@ -72,7 +72,7 @@ def _numpy_type(variable):
     return tf.as_dtype(variable.dtype).as_numpy_dtype
 
 
-def from_chief(value, strategy):
+def broadcast_from_chief(value, strategy):
     """The chief's value, an array, in every worker; each calls this with an array of the same shape and dtype."""
     value = np.asarray(value)
     # Collectives know neither bool nor unsigned; the other workers' zeros add nothing.

@@ -79,13 +79,13 @@ class Step:
             limit = self.recipe.clip_norm / tf.maximum(norm, self.recipe.clip_norm)
             factor = tf.where(tf.math.is_finite(norm), limit, 1.0)
 
-        def mended(gradient, variable):
+        def limited(gradient, variable):
             if not isinstance(gradient, tf.Tensor):
                 return gradient
             gradient = gradient * tf.cast(factor, gradient.dtype) if id(variable) in self._clipped else gradient
             return gradient / count  # The optimiser adds the replicas' up once more.
 
-        return [mended(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
+        return [limited(gradient, variable) for gradient, variable in zip(gradients, variables, strict=True)]
 
 
 class Averages:

@@ -45,7 +45,7 @@ def make_strategy(replicas=1, kind="mirrored"):
             raise ValueError(f"This machine has {len(gpus)} GPUs. Received: replicas={replicas}.")
         return _mirrored("GPU", replicas)
     cpu = tf.config.list_physical_devices("CPU")[0]
-    # malloc gives each replica's buffers back to the system after every step: the pages are then asked for anew, which
+    # malloc gives each replica's buffers back to the system after every step: the pages are then asked for again, which
     # took half the time of a step of two replicas. TensorFlow's own allocator keeps them; it is chosen when it starts.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     try:

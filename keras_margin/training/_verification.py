@@ -12,7 +12,7 @@ from keras_margin.training import _logs, _strategies
 from keras_margin.training._pair_sets import PairSet, read_pairs
 
 
-def embedder_of(network, flip="none", batch_size=64):
+def make_embed_fn(network, flip="none", batch_size=64):
     """Function from uint8 images to the network's embeddings, traced once for batches of any length.
 
     `predict` traces again for a last batch that is shorter, and TensorFlow warns of that after a few networks.
@@ -139,7 +139,7 @@ class Verification(keras.callbacks.Callback):
         run = self._run
         if run is not None and not _strategies.is_chief(run.strategy):
             return
-        self._embed = self._embed or embedder_of(self._network, self.flip)
+        self._embed = self._embed or make_embed_fn(self._network, self.flip)
         averages = None if run is None else run.averages
         if averages is not None:
             averages.swap()

@@ -126,7 +126,7 @@ def test_a_photograph_of_more_pixels_gives_the_same_crop(factor):
 
 
 @pytest.mark.parametrize("shrink", [1.5, 5.0, 40.0, 1e5, 1e150])
-def test_one_colour_shrinks_to_itself_and_to_black_outside(shrink):
+def test_one_color_shrinks_to_itself_and_to_black_outside(shrink):
     """The image's middle keeps its colour until the image is smaller than an output pixel; then it fades to black."""
     image = np.full((600, 601, 3), 90, np.uint8)
     found = warp(image, turned(shrink, 0.7, image, 3), 3)[1, 1]

@@ -13,7 +13,7 @@ from keras_margin.alignment import ImageError, read_image
 RED_FIRST = np.array([[[200, 10, 20], [30, 40, 50], [60, 70, 80]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]], np.uint8)
 
 
-def png(path, array, bit_depth, colour_type):
+def png(path, array, bit_depth, color_type):
     """A PNG written by the format's specification: Pillow writes no 16-bit colour."""
     height, width = array.shape[:2]
 
@@ -21,13 +21,13 @@ def png(path, array, bit_depth, colour_type):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     rows = b"".join(b"\0" + row.astype(f">u{bit_depth // 8}").tobytes() for row in array)
-    head = struct.pack(">IIBBBBB", width, height, bit_depth, colour_type, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, bit_depth, color_type, 0, 0, 0)
     body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
 @pytest.mark.parametrize("extension", ["png", "bmp", "tiff"])
-def test_a_colour_file_gives_its_pixels(tmp_path, extension):
+def test_a_color_file_gives_its_pixels(tmp_path, extension):
     Image.fromarray(RED_FIRST).save(tmp_path / f"a.{extension}")
     found = read_image(tmp_path / f"a.{extension}")
     np.testing.assert_array_equal(found, RED_FIRST)

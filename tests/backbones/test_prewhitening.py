@@ -19,9 +19,9 @@ def test_the_backbone_sees_what_the_formula_says(tmp_path):
     images[1] = 90.0  # A blank one.
     model = prewhitened(backbone)
     axes = (1, 2, 3)
-    centred = np.float64(images) - images.mean(axes, keepdims=True)
-    deviation = np.sqrt((centred**2).mean(axes, keepdims=True))
-    white = centred / np.maximum(deviation, 1 / np.sqrt(8 * 6 * 3))
+    centered = np.float64(images) - images.mean(axes, keepdims=True)
+    deviation = np.sqrt((centered**2).mean(axes, keepdims=True))
+    white = centered / np.maximum(deviation, 1 / np.sqrt(8 * 6 * 3))
     wanted = np.array(keras.ops.convert_to_numpy(backbone((127.5 + 128 * white).astype("float32"))))
     found = keras.ops.convert_to_numpy(model(images))
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4)

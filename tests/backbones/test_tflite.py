@@ -63,7 +63,7 @@ def converted(model, folder, images):
         if int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ([image[None]] for image in images)
-        with files.hushed():
+        with files.suppress_native_stderr():
             yield converter.convert()
 
 
@@ -71,7 +71,7 @@ def run(content, images):
     """(outputs, operators with the types of their first input) of a TFLite file, by the runtime of devices."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with files.hushed():
+    with files.suppress_native_stderr():
         interpreter = Interpreter(model_content=content)
         interpreter.allocate_tensors()
     types = {tensor["index"]: tensor["dtype"] for tensor in interpreter.get_tensor_details()}

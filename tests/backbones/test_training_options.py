@@ -53,8 +53,8 @@ def batch_normalized(x, gamma, beta, upstream, epsilon):
     axes = (0, 1, 2)
     mean, variance = x.mean(axes), x.var(axes)
     h = (x - mean) / np.sqrt(variance + epsilon)
-    centred = upstream - upstream.mean(axes) - h * (upstream * h).mean(axes)
-    dx = gamma / np.sqrt(variance + epsilon) * centred
+    centered = upstream - upstream.mean(axes) - h * (upstream * h).mean(axes)
+    dx = gamma / np.sqrt(variance + epsilon) * centered
     return gamma * h + beta, mean, variance, dx, (upstream * h).sum(axes), upstream.sum(axes)
 
 

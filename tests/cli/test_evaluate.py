@@ -112,8 +112,8 @@ def test_swapped_channels_and_shared_images_are_warned_of_or_refused(files, caps
 
 def test_what_cannot_work_is_refused_before_the_work(files, capsys, tmp_path):
     for arguments, words in [
-        ((files / "face.keras", tmp_path / "gone.bin"), "There is no set at"),
-        ((tmp_path / "gone.keras", files / "set.bin"), "There is no embedder at"),
+        ((files / "face.keras", tmp_path / "gone.bin"), "No such file or directory: "),
+        ((tmp_path / "gone.keras", files / "set.bin"), "No such file or directory: "),
         ((files / "face.keras", files / "set.bin", files / "set.bin"), "Sets need different names"),
         ((files / "rows.npy", files / "labels.npy", files / "set.bin"), "One .npy has the embeddings of one set"),
         ((files / "rows.npy", files / "labels.npy", "--flip=sum"), "evaluated as they are"),

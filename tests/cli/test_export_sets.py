@@ -74,7 +74,7 @@ def test_convert_compares_on_samples_and_ships_what_pairs_give(folder, tmp_path,
     said = " ".join(capsys.readouterr().out.split())
     # 12 people of 4 images: 12 * 6 genuine and 66 * 16 impostor pairs.
     assert "on 3 images: cosine mean" in said and "On 72 genuine and 1,056 impostor pairs" in said
-    metadata = km.contract.read(out)
+    metadata = km.metadata.read(out)
     assert metadata["parity"]["synthetic"] is False and metadata["accuracy"]["num_impostor"] == 1056
 
 
@@ -114,7 +114,7 @@ def test_every_stage_is_a_line(command, folder, tmp_path, capfd):
 def test_a_long_stage_says_how_long(monkeypatch, capfd):
     """A stage that takes long writes a line every few seconds, also while native output goes nowhere."""
     monkeypatch.setattr(progress, "SILENT_SECONDS", 0.05)
-    with _stages.reported(), progress.stage("Converting face.tflite"), files.hushed():
+    with _stages.reported(), progress.stage("Converting face.tflite"), files.suppress_native_stderr():
         os.write(2, b"a converter's page")
         threading.Event().wait(0.5)
     lines = capfd.readouterr().err.splitlines()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tflite_networks import HEIGHT, WIDTH, aligned_metadata, convert, expected, images_of, own_export, with_metadata
 
-from keras_margin import alignment, audit, cli, contract, data, runtime
+from keras_margin import alignment, audit, cli, data, metadata, runtime
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow_only
@@ -250,7 +250,7 @@ def test_a_runs_folder_stands_for_its_exported_file(aligned, tmp_path, capfd):
     assert status == 1 and "is a training run without an exported file. Export it first: keras-margin export" in error
     (run_folder / "embedder.tflite").write_bytes(pathlib.Path(aligned).read_bytes())
     status, out, _ = run(capfd, "inspect", "--json", run_folder)
-    assert status == 0 and json.loads(out) == contract.read(aligned)
+    assert status == 0 and json.loads(out) == metadata.read(aligned)
     one = save(tmp_path / "one.png", images_of(1)[0])
     assert run(capfd, "verify", run_folder, one, one)[0] == 0
     for arguments in (["inspect", run_folder / "model.keras"], ["verify", run_folder / "model.keras", one, one]):

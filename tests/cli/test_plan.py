@@ -22,7 +22,7 @@ def rows(text):
     return {cell[0].split()[0]: cell[1:] for cell in cells[1:]}
 
 
-def test_a_plan_says_what_each_engine_takes(capsys):
+def test_a_plan_says_what_each_implementation_takes(capsys):
     status, out, _ = run(capsys, "plan", "--classes=1_000_000", "--batch=1024", "--gpus=8", "--memory=8")
     assert status == 0 and "1,000,000 classes x 512, batch 1,024 over 8 devices of 8 GiB" in " ".join(out.split())
     found = rows(out)

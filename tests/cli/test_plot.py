@@ -27,7 +27,10 @@ def folder(tmp_path_factory):
     data.write_bin(folder / "faces.bin", images, np.arange(20) % 2 == 0)
     settings = protocols.Settings(far=(0.1, 0.01), resamples=20)
     np.save(folder / "labels.npy", people)
-    labelled, pairs = protocols.open(folder / "labels.npy", name="mine"), protocols.open(folder / "faces.bin")
+    labelled, pairs = (
+        protocols.load_protocol(folder / "labels.npy", name="mine"),
+        protocols.load_protocol(folder / "faces.bin"),
+    )
     for name, noise in (("a", 0.1), ("b", 1.0)):
         sets, arrays = {}, {}
         for protocol, given in ((labelled, rows), (pairs, rows[:40])):

@@ -252,7 +252,7 @@ def test_onnx_of_the_same_network_gives_the_same_embeddings(folded, mobile, conv
     np.testing.assert_allclose(ops.convert_to_numpy(mine(x)), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_onnx_of_an_ir_resnet_is_recognised_by_its_units_and_others_by_their_first_difference(tmp_path):
+def test_onnx_of_an_ir_resnet_is_recognized_by_its_units_and_others_by_their_first_difference(tmp_path):
     onnx = pytest.importorskip("onnx")
     state = drawn(_parts.ir_shapes((2, 2, 2, 2), 8))
     state["features.weight"][:] = 1

@@ -272,7 +272,7 @@ def rotation_about_grey(angle):
 @pytest.mark.parametrize(
     ("name", "largest", "draw"), [("brightness", 0.4, 0.9), ("saturation", 0.6, 0.1), ("hue", 40.0, 0.8)]
 )
-def test_colours_go_through_the_matrix_of_the_formula(chosen, name, largest, draw):
+def test_colors_go_through_the_matrix_of_the_formula(chosen, name, largest, draw):
     chosen(**{name: draw})
     images = 90 + noise(dtype="float64") / 4
     found = Augmentation(flip=False, **{name: largest}).apply(images.astype("float32"), SEED).numpy()

@@ -50,7 +50,7 @@ def test_a_file_is_refused_by_name(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"),
+    ("name", "hint"),
     [
         ("train.parquet", "Parquet and Arrow tables are not read: save their images"),
         ("lfw.bin", r"loaded by keras_margin\.data\.load_bin"),
@@ -58,9 +58,9 @@ def test_a_file_is_refused_by_name(tmp_path):
         ("images-00000-of-00001.tfrecord", r"Pass the directory that holds all shards"),
     ],
 )
-def test_a_file_that_is_part_of_a_set_is_refused_with_what_to_pass(tmp_path, name, mend):
+def test_a_file_that_is_part_of_a_set_is_refused_with_what_to_pass(tmp_path, name, hint):
     (tmp_path / name).write_bytes(b"")
-    with pytest.raises(NotADirectoryError, match=mend):
+    with pytest.raises(NotADirectoryError, match=hint):
         keras_margin.data.open(tmp_path / name)
 
 
@@ -166,7 +166,7 @@ def test_arguments_of_a_dataset_that_make_no_sense_are_refused(arguments, messag
         numbered_reader().dataset(**arguments)
 
 
-def test_a_subset_numbers_its_classes_anew_in_their_old_order():
+def test_a_subset_numbers_its_classes_again_in_their_old_order():
     subset = numbered_reader().subset([97, 11, 12, 36])  # Of the classes 19, 2, 2 and 7.
     assert subset.label_names == ("person02", "person07", "person19")
     assert subset.labels.tolist() == [2, 0, 0, 1]

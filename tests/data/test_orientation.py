@@ -99,7 +99,7 @@ def test_a_bin_comes_out_upright(tmp_path):
 
 def test_protocols_come_out_upright(root):
     """A labelled protocol measures upright images."""
-    found = np.concatenate(list(protocols.open(root, image_size=SIZE).batches(32)))
+    found = np.concatenate(list(protocols.load_protocol(root, image_size=SIZE).batches(32)))
     np.testing.assert_array_equal(found, EXPECTED)
 
 
@@ -110,7 +110,7 @@ def test_a_list_of_pairs_comes_out_upright(root, tmp_path):
     )
     for number, file in enumerate(FILES):
         (tmp_path / f"{number // 2}{'ab'[number % 2]}.jpg").write_bytes(file)
-    protocol = protocols.open(tmp_path, image_size=SIZE)
+    protocol = protocols.load_protocol(tmp_path, image_size=SIZE)
     order = np.argsort([f"{number // 2}{'ab'[number % 2]}.jpg" for number in range(70)])
     np.testing.assert_array_equal(np.concatenate(list(protocol.batches(32))), EXPECTED[order])
 

@@ -54,7 +54,7 @@ def test_undamaged_photographs_are_what_pillow_reads(faces):
         np.testing.assert_array_equal(faces.images[number], pillow_pixels(raw(NAMES[number])))
 
 
-def test_mended_photographs_are_what_pillow_reads_once_each_crlf_is_lf(faces):
+def test_repaired_photographs_are_what_pillow_reads_once_each_crlf_is_lf(faces):
     exact = [number for number, name in enumerate(NAMES) if is_damaged(name) and name not in SHORT]
     assert len(exact) == 150
     for number in exact:
@@ -64,8 +64,8 @@ def test_mended_photographs_are_what_pillow_reads_once_each_crlf_is_lf(faces):
 
 
 def test_the_report_names_exactly_the_damaged_files(faces):
-    assert list(faces.report.mended) == [name for name in NAMES if is_damaged(name)]
-    assert len(faces.report.mended) == 152
+    assert list(faces.report.repaired) == [name for name in NAMES if is_damaged(name)]
+    assert len(faces.report.repaired) == 152
 
 
 def test_the_two_short_photographs_get_their_byte_at_known_places(faces):
@@ -102,7 +102,7 @@ def test_a_byte_taken_from_a_smooth_image_is_put_back_where_it_was():
     whole = b"P5\n92 112\n255\n" + pixels.tobytes()
     offset = 14 + 70 * 92 + 30
     damaged = whole.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    assert orl.mend(damaged) == (whole, offset)
+    assert orl.repair(damaged) == (whole, offset)
 
 
 def test_people_and_photographs_are_in_numeric_order(faces):

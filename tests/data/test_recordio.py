@@ -243,7 +243,11 @@ def test_a_part_that_a_split_record_lacks_is_named(tmp_path):
             ValueError,
             r"num_classes,height,width.*begins with b'85742",
         ),
-        ({"train.rec": b"", "property": b"9,112,99999999"}, ValueError, r"num_classes,height,width.*Mend it or remove"),
+        (
+            {"train.rec": b"", "property": b"9,112,99999999"},
+            ValueError,
+            r"num_classes,height,width.*Correct it or remove",
+        ),
     ],
 )
 def test_a_set_without_what_it_needs_is_refused_by_name(tmp_path, files, error, message):
@@ -325,21 +329,21 @@ def test_headers_of_a_folder_that_cannot_be_written_are_kept_in_the_cache(copy, 
     monkeypatch.setattr(
         _record_index, "_read", lambda *paths, read=_record_index._read: reads.append(1) or read(*paths)
     )
-    written_whole = _record_index.files.written_whole
+    atomic_write = _record_index.files.atomic_write
 
     def refuse(path):
         if str(path).startswith(str(folder)):
             raise PermissionError(f"{path} cannot be written")
-        return written_whole(path)
+        return atomic_write(path)
 
-    monkeypatch.setattr(_record_index.files, "written_whole", refuse)
+    monkeypatch.setattr(_record_index.files, "atomic_write", refuse)
     before = sorted(folder.iterdir())
     for _ in range(3):
         assert encoded(keras_margin.data.open(folder)) == images
     assert len(reads) == 1 and sorted(folder.iterdir()) == before
     (kept,) = (tmp_path / "cache").iterdir()
     other = shutil.copytree(folder, tmp_path / "other")  # Another set of the same name has headers of its own.
-    monkeypatch.setattr(_record_index.files, "written_whole", written_whole)
+    monkeypatch.setattr(_record_index.files, "atomic_write", atomic_write)
     assert encoded(keras_margin.data.open(other)) == images
     assert len(reads) == 2 and [path.name for path in (tmp_path / "cache").iterdir()] == [kept.name]
     assert (other / "train.headers.npz").exists()
@@ -352,7 +356,7 @@ def test_headers_that_can_be_kept_nowhere_are_read_each_time(copy, monkeypatch, 
     def refuse(path):
         raise PermissionError(f"{path} cannot be written")
 
-    monkeypatch.setattr(_record_index.files, "written_whole", refuse)
+    monkeypatch.setattr(_record_index.files, "atomic_write", refuse)
     with caplog.at_level(logging.INFO):
         assert encoded(keras_margin.data.open(folder)) == images
     assert caplog.text.count("The headers are not kept there") == 2

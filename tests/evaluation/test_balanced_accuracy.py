@@ -21,7 +21,7 @@ def test_noise_on_unbalanced_pairs_is_at_chance(search):
     embeddings, pairs, is_same = unbalanced_noise(0)
     scores = evaluation.pair_scores(embeddings, pairs)
     results = [evaluation.k_fold_accuracy(scores, is_same, search=search)]
-    results.append(evaluation.centred_k_fold_accuracy(embeddings, pairs, is_same, search=search))
+    results.append(evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, search=search))
     for result in results:
         # Each fold's TAR and FAR are shares of 45 and 450 pairs: a deviation of at most 0.04 of a fold, 0.012 of ten.
         assert abs(result.mean - 0.5) < 0.05 and result.balanced

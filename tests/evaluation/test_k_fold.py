@@ -224,9 +224,9 @@ def test_the_grid_gives_the_numbers_of_insightfaces_script(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_centred_variant_gives_the_numbers_of_spherefaces_script(seed):
+def test_the_centered_variant_gives_the_numbers_of_spherefaces_script(seed):
     embeddings, pairs, is_same = noisy_pairs(seed)
-    result = evaluation.centred_k_fold_accuracy(embeddings, pairs, is_same, folds=5)
+    result = evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=5)
     assert result.accuracies.tolist() == sphereface_accuracies(*embeddings[pairs.T], is_same, 5)
     plain = evaluation.k_fold_accuracy(evaluation.pair_scores(embeddings, pairs), is_same, 5, "sphereface")
     assert plain.accuracies.tolist() == sphereface_accuracies(*embeddings[pairs.T], is_same, 5, centre=False)
@@ -235,11 +235,11 @@ def test_the_centred_variant_gives_the_numbers_of_spherefaces_script(seed):
 def test_centring_counts_an_image_once_per_pair_and_never_its_own_fold():
     embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [4.0, 1.0], [5.0, 7.0]])
     pairs, is_same = [[0, 1], [0, 2], [3, 2], [3, 1]], [True, False, True, False]
-    result = evaluation.centred_k_fold_accuracy(embeddings, pairs, is_same, folds=2, search="exact")
+    result = evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=2, search="exact")
     expected = []
     for train in ([3, 2, 3, 1], [0, 1, 0, 2]):  # the images of the other fold
-        centred = embeddings - embeddings[train].mean(axis=0)
-        unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+        centered = embeddings - embeddings[train].mean(axis=0)
+        unit = centered / np.linalg.norm(centered, axis=1, keepdims=True)
         scores = [unit[a] @ unit[b] for a, b in pairs]
         own = scores[2:] if train == [3, 2, 3, 1] else scores[:2]
         # The threshold that parts two training scores, where it can, lies midway; else above both.
@@ -257,12 +257,17 @@ def test_centring_counts_an_image_once_per_pair_and_never_its_own_fold():
         (np.zeros((4, 4)), [[0, 1], [2, 3]] * 2, [True, False] * 2, "zero rows, the first is row 0"),
     ],
 )
-def test_the_centred_variant_refuses(embeddings, pairs, is_same, words):
+def test_the_centered_variant_refuses(embeddings, pairs, is_same, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        evaluation.centred_k_fold_accuracy(embeddings, pairs, is_same, folds=2)
+        evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=2)
 
 
 @pytest.mark.parametrize("search", ["grid", "sphereface"])
 def test_searches_over_a_grid_need_cosines(search):
     with pytest.raises(ValueError, match=rf'search="{search}" needs cosines'):
         evaluation.k_fold_accuracy([9.0, 1.0, 8.0, 2.0], [True, False] * 2, folds=2, search=search)
+
+
+def test_the_centered_variant_keeps_its_former_name():
+    """Code that was written for 0.1 calls it by the British spelling."""
+    assert evaluation.centred_k_fold_accuracy is evaluation.centered_k_fold_accuracy

@@ -170,7 +170,7 @@ def test_a_report_holds_what_each_metric_says():
         assert row.low < row.tar < row.high
     for search in ("exact", "grid"):
         assert report.accuracy[search].mean == evaluation.k_fold_accuracy(scores, is_same, 5, search).mean
-    assert report.accuracy["sphereface"].mean == evaluation.centred_k_fold_accuracy(embeddings, pairs, is_same, 5).mean
+    assert report.accuracy["sphereface"].mean == evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, 5).mean
 
 
 def test_named_values_are_plain_numbers_under_one_name_each():

@@ -1,4 +1,4 @@
-"""Whatever a user can get wrong with a head is an error that names the rule, what came and the mend."""
+"""Whatever a user can get wrong with a head is an error that names the rule, what came and a fix."""
 
 import math
 
@@ -66,7 +66,7 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ARGUMENTS)
-def test_a_wrong_argument_is_an_error_that_says_what_came_and_how_to_mend_it(call, error, message):
+def test_a_wrong_argument_is_an_error_that_says_what_came_and_how_to_fix_it(call, error, message):
     with pytest.raises(error, match=f"(?s){message}"):
         call()
 

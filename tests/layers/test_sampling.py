@@ -79,11 +79,11 @@ def test_the_classes_are_told_by_seed_and_step():
 
 
 @on_tensorflow
-@pytest.mark.parametrize("engine", ["reference", "fused", "streaming"])
-def test_the_loss_is_the_formula_over_the_classes_used(engine):
+@pytest.mark.parametrize("implementation", ["reference", "fused", "streaming"])
+def test_the_loss_is_the_formula_over_the_classes_used(implementation):
     import tensorflow as tf
 
-    head = sampled(implementation=engine)
+    head = sampled(implementation=implementation)
     chosen = classes_used(head)
     with tf.GradientTape() as tape:
         value = head.compute_loss(EMBEDDINGS, LABELS, training=True)

@@ -14,7 +14,7 @@ from keras_margin.ops import Sample
 JIT = keras.backend.backend() == "jax"
 
 
-def three_ways(head, embeddings, labels):
+def ways_of_use(head, embeddings, labels):
     """One batch by each way of use, as functions of `training`."""
     labels = ops.array(labels, "int32")
     return {
@@ -58,7 +58,7 @@ def test_state_moves_with_training_batches_alone_and_once_each_in_every_way_of_u
     head.prototypes.assign(prototypes)
     x, w = exactly(embeddings, prototypes)
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, w[labels])]
-    for way, call in three_ways(head, embeddings, labels).items():
+    for way, call in ways_of_use(head, embeddings, labels).items():
         before = state_of(head)
         call(training=False)
         assert state_of(head) == before, way

@@ -202,10 +202,10 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
         scale_warmup_steps=0,
         decay_steps=(),
     )
-    doctor = training.Doctor(every=2)
-    trained = training.fit(recipe, reader, callbacks=[doctor])
+    diagnostics = training.TrainingDiagnostics(every=2)
+    trained = training.fit(recipe, reader, callbacks=[diagnostics])
     assert trained.model.head.margin == Linear(0.3)
-    assert doctor.vitals and all(0 <= vitals.past_pi <= 1 for vitals in doctor.vitals)
+    assert diagnostics.statistics and all(0 <= statistics.past_pi <= 1 for statistics in diagnostics.statistics)
     curve = curves.target_curve(trained.model.head)
     np.testing.assert_allclose(curve.logit, 8 * linear(curve.angles, 0.3), rtol=1e-5, atol=1e-5)
     plots.target_logits({"linear": curve}, tmp_path / "logits.png")

@@ -18,7 +18,7 @@ SPACE = Embedded(np.array([[0.0, 0.0, 5.0], [2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]]),
 
 
 def clouds(axes):
-    """The drawn points of a panel: (positions, colours) of each scatter."""
+    """The drawn points of a panel: (positions, colors) of each scatter."""
     drawn = [each for each in axes.collections if isinstance(each, PathCollection)]
     return [(np.asarray(each.get_offsets()), each.get_facecolors()) for each in drawn]
 
@@ -38,9 +38,9 @@ def test_a_plane_shows_the_points_as_they_lie_measured_by_the_farthest():
     assert axes.get_title() == "a" and axes.get_aspect() == 1 and not axes.axison
 
 
-def test_a_ray_has_its_prototype_s_direction_and_its_class_s_colour_and_number():
+def test_a_ray_has_its_prototype_s_direction_and_its_class_s_color_and_number():
     (axes,) = plots.embedding_map({"a": PLANE}).axes
-    ((_, colours),) = clouds(axes)
+    ((_, colors),) = clouds(axes)
     rays = [line for line in axes.lines if len(line.get_xdata()) == 2]
     units = np.array([[-1, 0], [0.6, 0.8], [0, -1]])
     ends = np.array([line.get_xydata() for line in rays])
@@ -49,7 +49,7 @@ def test_a_ray_has_its_prototype_s_direction_and_its_class_s_colour_and_number()
     assert (np.linalg.norm(ends[:, 1], axis=1) > 1).all()
     of_rays = [to_rgba(line.get_color())[:3] for line in rays]
     assert len({*of_rays}) == 3
-    assert [tuple(colour[:3]) for colour in colours] == [of_rays[label] for label in PLANE.labels]
+    assert [tuple(color[:3]) for color in colors] == [of_rays[label] for label in PLANE.labels]
     assert [text.get_text() for text in axes.texts] == ["0", "1", "2"]
     for text, unit in zip(axes.texts, units, strict=True):
         assert np.dot(text.get_position(), unit) == pytest.approx(np.linalg.norm(text.get_position()))
@@ -57,11 +57,11 @@ def test_a_ray_has_its_prototype_s_direction_and_its_class_s_colour_and_number()
 
 def test_a_sphere_shows_directions_from_one_side_and_what_is_behind_faintly():
     (axes,) = plots.embedding_map({"a": SPACE}).axes
-    (far, far_colours), (near, near_colours) = clouds(axes)
+    (far, far_colors), (near, near_colors) = clouds(axes)
     assert seen([0, 0, 1])[2] > 0 and seen([1, 0, 0])[2] > 0 and seen([-1, 0, 0])[2] < 0
     np.testing.assert_allclose(near, [seen([0, 0, 1])[:2], seen([1, 0, 0])[:2]], atol=1e-12)
     np.testing.assert_allclose(far, [seen([-1, 0, 0])[:2]], atol=1e-12)
-    assert far_colours[0, 3] < near_colours[1, 3] and (far_colours[0, :3] == near_colours[1, :3]).all()
+    assert far_colors[0, 3] < near_colors[1, 3] and (far_colors[0, :3] == near_colors[1, :3]).all()
 
 
 def test_a_prototype_is_a_dot_on_the_sphere_with_its_number_further_out():
@@ -92,15 +92,15 @@ def test_without_prototypes_there_are_points_alone():
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 11, 40])
-def test_every_class_has_its_own_colour(num_classes):
+def test_every_class_has_its_own_color(num_classes):
     angles = np.linspace(0, 2 * np.pi, num_classes, endpoint=False)
     shown = Embedded(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.arange(num_classes))
     (axes,) = plots.embedding_map({"a": shown}).axes
-    ((_, colours),) = clouds(axes)
-    assert len({tuple(colour) for colour in colours}) == num_classes
+    ((_, colors),) = clouds(axes)
+    assert len({tuple(color) for color in colors}) == num_classes
 
 
-def test_a_class_has_one_colour_in_all_panels():
+def test_a_class_has_one_color_in_all_panels():
     few = Embedded(PLANE.embeddings[:1], [2])
     first, second = plots.embedding_map({"a": PLANE, "b": few}).axes
     assert (clouds(first)[0][1][2] == clouds(second)[0][1][0]).all()

@@ -38,7 +38,7 @@ class Faces:
 def embedder(network, **options):
     defaults = {"channels": "RGB", "normalization": None, "takes_pixels": True}
     return FileEmbedder(
-        "net", "tflite", (SIDE, SIDE), 4, keeps_length=True, contract=None, network=network, **(defaults | options)
+        "net", "tflite", (SIDE, SIDE), 4, keeps_length=True, metadata=None, network=network, **(defaults | options)
     )
 
 
@@ -110,9 +110,14 @@ def smooth(count, seed):
 
 def test_images_of_two_sets_are_matched_by_pixels_and_by_looks():
     one, other = smooth(30, 0), smooth(40, 1)
-    assert checks.check_overlap(checks.prints([one]), checks.prints([other]), ("a", "b")).level == "ok"
+    assert (
+        checks.check_overlap(checks.image_fingerprints([one]), checks.image_fingerprints([other]), ("a", "b")).level
+        == "ok"
+    )
     other[7], other[9] = one[4], compressed(one[20])
-    found = checks.check_overlap(checks.prints([one[:10], one[10:]]), checks.prints([other]), ("a", "b"))
+    found = checks.check_overlap(
+        checks.image_fingerprints([one[:10], one[10:]]), checks.image_fingerprints([other]), ("a", "b")
+    )
     assert found.level == "warning"
     assert found.text == "2 of 30 images of a are in b too: 1 pixel for pixel, 1 nearly; the first is image 4."
 
@@ -123,8 +128,10 @@ def test_thumbnails_are_means_of_equal_parts_of_any_size():
     # Each of 16 parts is 1.5 x 2.5 pixels: on a grid of half pixels, 3 x 5.
     fine = np.repeat(np.repeat(grey, 2, axis=0), 2, axis=1).reshape(16, 3, 16, 5).mean(axis=(1, 3))
     expected = (fine - fine.mean()).ravel()
-    np.testing.assert_allclose(checks.prints([image]).thumbnails[0], expected / np.linalg.norm(expected), atol=1e-5)
-    blank = checks.prints([np.full((2, 24, 40, 3), 9, np.uint8)])
+    np.testing.assert_allclose(
+        checks.image_fingerprints([image]).thumbnails[0], expected / np.linalg.norm(expected), atol=1e-5
+    )
+    blank = checks.image_fingerprints([np.full((2, 24, 40, 3), 9, np.uint8)])
     assert not blank.thumbnails.any()  # Blanks match by their pixels alone.
 
 

@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 def test_a_split_is_measured_on_the_people_it_holds_out(folder):
     """Their names and their pixels, and nobody else's."""
-    protocol = protocols.open(folder / "split.json", image_size=(8, 8))
+    protocol = protocols.load_protocol(folder / "split.json", image_size=(8, 8))
     assert protocol.people.tolist() == ["p1", "p1", "p4", "p4"]
     assert protocol.images(range(4))[:, 0, 0, 0].tolist() == [20, 21, 80, 81]
 
@@ -33,7 +33,7 @@ def test_a_split_without_its_set_is_refused(folder):
     """A split of images in memory does not say where they are."""
     data.write_split(folder / "split.json", data.Split(("p1", "p4"), 6, 0, None))
     with pytest.raises(ValueError, match="does not say where its set is: give it a `source`"):
-        protocols.open(folder / "split.json", image_size=(8, 8))
+        protocols.load_protocol(folder / "split.json", image_size=(8, 8))
 
 
 def test_held_out_is_the_split_of_a_run(folder):

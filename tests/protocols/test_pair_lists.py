@@ -57,7 +57,7 @@ FORMS = {
 def test_a_csv_is_read_as_spreadsheets_save_it(tmp_path, form):
     """Byte-order marks, delimiters, spaces, words for bools and column orders change nothing."""
     (pictures(tmp_path) / "pairs.csv").write_bytes(FORMS[form])
-    protocol = protocols.open(tmp_path)
+    protocol = protocols.load_protocol(tmp_path)
     assert shown(protocol) == EXPECTED
     assert protocol.people.tolist() == ["a", "a", "b", "c", "c", "d"]
     assert "accuracy" in accuracy(protocol).values
@@ -67,7 +67,7 @@ def test_a_csv_is_read_as_spreadsheets_save_it(tmp_path, form):
 def test_lfws_list_is_read_with_a_byte_order_mark(tmp_path, encoding):
     """pairs.txt may be UTF-8 with a mark, or UTF-16."""
     (pictures(tmp_path, "{person}/{person}_000{image}.png") / "pairs.txt").write_bytes(LFW.encode(encoding))
-    assert shown(protocols.open(tmp_path)) == EXPECTED
+    assert shown(protocols.load_protocol(tmp_path)) == EXPECTED
 
 
 def test_every_image_of_lfws_layout_has_its_own_suffix(tmp_path):
@@ -76,14 +76,14 @@ def test_every_image_of_lfws_layout_has_its_own_suffix(tmp_path):
     for path in tmp_path.glob("*/*_0002.png"):
         path.rename(path.with_suffix(".BMP"))  # PNG inside, which is what counts.
     (tmp_path / "pairs.txt").write_text(LFW)
-    assert shown(protocols.open(tmp_path)) == EXPECTED
+    assert shown(protocols.load_protocol(tmp_path)) == EXPECTED
 
 
 def test_lfws_images_may_be_in_a_folder_of_their_own(tmp_path):
     """The folders of people may be in one folder next to the list, as in lfw.tgz."""
     pictures(tmp_path / "lfw", "{person}/{person}_000{image}.png")
     (tmp_path / "pairs.txt").write_text(LFW)
-    assert shown(protocols.open(tmp_path / "pairs.txt")) == EXPECTED
+    assert shown(protocols.load_protocol(tmp_path / "pairs.txt")) == EXPECTED
 
 
 def test_names_with_spaces_are_told_by_tabs(tmp_path):
@@ -97,7 +97,7 @@ def test_names_with_spaces_are_told_by_tabs(tmp_path):
     for letter in "abcd":
         text = text.replace(f"{letter}\t", f"Mr {letter}\t")
     (tmp_path / "pairs.txt").write_text(text)
-    assert shown(protocols.open(tmp_path)) == EXPECTED
+    assert shown(protocols.load_protocol(tmp_path)) == EXPECTED
 
 
 def test_bytes_that_are_no_utf_8_are_names_as_the_disk_has_them(tmp_path):
@@ -105,7 +105,7 @@ def test_bytes_that_are_no_utf_8_are_names_as_the_disk_has_them(tmp_path):
     path = pictures(tmp_path) / "b\udce9.png"
     Image.fromarray(np.full((4, 4), 99, np.uint8)).save(path)
     (tmp_path / "pairs.csv").write_bytes((HEAD + "0,1,a/1.png,b").encode() + b"\xe9.png\n")
-    assert shown(protocols.open(tmp_path)) == ([(1, 99)], [True])
+    assert shown(protocols.load_protocol(tmp_path)) == ([(1, 99)], [True])
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_one_fold_gives_no_accuracy_and_says_so(tmp_path, name, text):
     """A list of one fold is measured without accuracy, with a note."""
     pictures(tmp_path, "{person}/{image}.png" if name == "pairs.csv" else "{person}/{person}_000{image}.png")
     (tmp_path / name).write_text(text)
-    measured = accuracy(protocols.open(tmp_path))
+    measured = accuracy(protocols.load_protocol(tmp_path))
     assert "accuracy" not in measured.values and "eer" in measured.values
     assert any("there is one fold" in note for note in measured.notes)
 
@@ -130,7 +130,7 @@ def test_a_bin_asked_for_one_fold_gives_no_accuracy_and_says_so(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 3), np.uint8)
     is_same = np.arange(20) % 2 == 0
     data.write_bin(tmp_path / "a.bin", images, is_same)
-    protocol = protocols.open(tmp_path / "a.bin")
+    protocol = protocols.load_protocol(tmp_path / "a.bin")
     embeddings = np.random.default_rng(1).normal(size=(40, 3))
     measured = protocol.measure(embeddings, protocols.Settings(far=(0.5,), resamples=0, folds=1))
     assert "accuracy" not in measured.values and any("there is one fold" in note for note in measured.notes)
@@ -143,7 +143,7 @@ def test_a_list_of_image_numbers_says_what_to_draw_instead(tmp_path):
     reader = data.ArrayReader(np.full((12, 4, 4), 9, np.uint8), np.arange(12) // 3)
     pairs.write_pairs(tmp_path / "a.csv", reader, 4, 4, folds=2)
     with pytest.raises(ValueError, match=r"a\.csv names images by their numbers, .*keras-margin pairs SET OUT\.bin"):
-        protocols.open(tmp_path / "a.csv")
+        protocols.load_protocol(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_a_list_lacks_is_said_with_what_is_there(tmp_path, name, text, word
     """An error names the line, or the folder and what it has."""
     (pictures(tmp_path, "{person}/{person}_000{image}.png") / name).write_text(text)
     with pytest.raises(ValueError, match=words):
-        protocols.open(tmp_path)
+        protocols.load_protocol(tmp_path)
 
 
 def test_lists_are_written_with_slashes_and_read_back(tmp_path):

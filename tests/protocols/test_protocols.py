@@ -41,7 +41,7 @@ def test_a_bin_is_ten_folds_of_consecutive_pairs(tmp_path):
     images = np.repeat(np.arange(40, dtype=np.uint8), 4 * 4 * 3).reshape(40, 4, 4, 3)
     is_same = np.arange(20) % 2 == 0
     data.write_bin(tmp_path / "lfw.bin", images, is_same)
-    protocol = protocols.open(tmp_path / "lfw.bin")
+    protocol = protocols.load_protocol(tmp_path / "lfw.bin")
     assert (protocol.name, protocol.num_images, protocol.people) == ("lfw", 40, None)
     assert levels(protocol) == list(range(40)) and protocol.images([7, 2])[:, 0, 0, 0].tolist() == [7, 2]
     embeddings = np.random.default_rng(1).normal(size=(40, 3))
@@ -60,19 +60,21 @@ def test_accuracy_of_unbalanced_pairs_says_so(tmp_path):
     """A `.bin` with three impostor pairs to a genuine one notes that accuracy is (TAR + 1 - FAR) / 2."""
     data.write_bin(tmp_path / "a.bin", np.zeros((80, 2, 2, 3), np.uint8), np.arange(40) % 4 == 0)
     embeddings = np.random.default_rng(0).normal(size=(80, 3))
-    notes = protocols.open(tmp_path / "a.bin").measure(embeddings, QUICK).notes
+    notes = protocols.load_protocol(tmp_path / "a.bin").measure(embeddings, QUICK).notes
     assert any("(TAR + 1 - FAR) / 2, because there are 10 genuine and 30 impostor" in note for note in notes)
     data.write_bin(tmp_path / "b.bin", np.zeros((80, 2, 2, 3), np.uint8), np.arange(40) % 2 == 0)
-    assert "TAR + 1" not in " ".join(protocols.open(tmp_path / "b.bin").measure(embeddings, QUICK).notes)
+    assert "TAR + 1" not in " ".join(protocols.load_protocol(tmp_path / "b.bin").measure(embeddings, QUICK).notes)
 
 
 def test_default_fars_leave_no_note(tmp_path):
     """Nobody asked for FAR 1e-6 of 20 impostors: its value is unmeasurable, and no note speaks of it."""
     data.write_bin(tmp_path / "a.bin", np.zeros((80, 2, 2, 3), np.uint8), np.arange(40) % 2 == 0)
     embeddings = np.random.default_rng(0).normal(size=(80, 3))
-    measured = protocols.open(tmp_path / "a.bin").measure(embeddings, protocols.Settings(resamples=20))
+    measured = protocols.load_protocol(tmp_path / "a.bin").measure(embeddings, protocols.Settings(resamples=20))
     assert "tar_at_far_1e-06" in measured.unmeasurable and not any("FAR=" in note for note in measured.notes)
-    asked = protocols.open(tmp_path / "a.bin").measure(embeddings, protocols.Settings(far=(1e-6,), resamples=20))
+    asked = protocols.load_protocol(tmp_path / "a.bin").measure(
+        embeddings, protocols.Settings(far=(1e-6,), resamples=20)
+    )
     assert any("FAR=1e-06 lets 0 of 20 impostor pairs pass" in note for note in asked.notes)
 
 
@@ -80,12 +82,17 @@ def test_images_of_another_size_are_refused_cut_or_stretched(tmp_path):
     images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
     data.write_bin(tmp_path / "a.bin", images, [True])
     with pytest.raises(ValueError, match=re.escape("8 x 8 pixels, the model takes 8 x 6")):
-        protocols.open(tmp_path / "a.bin", image_size=(8, 6))
-    cut = protocols.open(tmp_path / "a.bin", image_size=(8, 6), fit="crop")
+        protocols.load_protocol(tmp_path / "a.bin", image_size=(8, 6))
+    cut = protocols.load_protocol(tmp_path / "a.bin", image_size=(8, 6), fit="crop")
     np.testing.assert_array_equal(cut.images([0, 1]), images[:, :, 1:7])
-    assert protocols.open(tmp_path / "a.bin", image_size=(4, 16), fit="resize").images([0]).shape == (1, 4, 16, 3)
+    assert protocols.load_protocol(tmp_path / "a.bin", image_size=(4, 16), fit="resize").images([0]).shape == (
+        1,
+        4,
+        16,
+        3,
+    )
     with pytest.raises(ValueError, match="the model takes 16 x 16"):
-        protocols.open(tmp_path / "a.bin", image_size=(16, 16), fit="crop")
+        protocols.load_protocol(tmp_path / "a.bin", image_size=(16, 16), fit="crop")
 
 
 def lfw_folder(root, folds=2, size=2):
@@ -104,7 +111,7 @@ def lfw_folder(root, folds=2, size=2):
 
 
 def test_lfws_own_list_gives_its_folds_and_its_people(tmp_path):
-    protocol = protocols.open(lfw_folder(tmp_path / "lfw"))
+    protocol = protocols.load_protocol(lfw_folder(tmp_path / "lfw"))
     # Only images that a pair names are embedded: of c and d the second alone.
     assert levels(protocol) == [1, 2, 3, 4, 6, 8, 21, 22, 23, 24, 26, 28]
     assert protocol.people.tolist()[:6] == ["P0_a", "P0_a", "P0_b", "P0_b", "P0_c", "P0_d"]
@@ -123,14 +130,14 @@ def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
     lines = ["fold,same,first,second", "0,1,a/1.png,a/2.png", "0,0,a/1.png,b/1.png", "1,1,b/1.png,b/2.png"]
     lines.append("1,0,a/2.png,b/2.png")
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
-    protocol = protocols.open(tmp_path, name="mine")
+    protocol = protocols.load_protocol(tmp_path, name="mine")
     assert protocol.people.tolist() == ["a", "a", "b", "b"] and protocol.name == "mine"
     measured = protocol.measure(
         np.array([[1.0, 0.1], [1, 0], [0, 1], [0.1, 1]]), protocols.Settings(far=(0.5,), resamples=0)
     )
     assert measured.values["accuracy"] == 1.0
     (tmp_path / "pairs.csv").write_text("\n".join([lines[0], "0,1,a/1.png,b/1.png", *lines[2:]]))
-    assert protocols.open(tmp_path).people is None
+    assert protocols.load_protocol(tmp_path).people is None
 
 
 def test_what_keras_margin_pairs_draws_is_read_by_the_file_and_by_its_folder(tmp_path):
@@ -140,7 +147,7 @@ def test_what_keras_margin_pairs_draws_is_read_by_the_file_and_by_its_folder(tmp
     reader = data.open(tmp_path / "set", image_size=(4, 4))
     drawn, is_same = pairs.write_pairs(tmp_path / "set" / "pairs.csv", reader, 6, 6, folds=3, seed=1)
     for path in (tmp_path / "set" / "pairs.csv", tmp_path / "set"):
-        protocol = protocols.open(path)
+        protocol = protocols.load_protocol(path)
         assert protocol.name == path.stem
         found = np.array(levels(protocol))
         # An embedding that is the person alone, one direction each: every pair is told right.
@@ -157,13 +164,13 @@ def test_a_folder_with_a_list_can_be_measured_as_identities(tmp_path):
     (tmp_path / "pairs.csv").write_text("fold,same,first,second\n0,1,a/1.png,a/2.png\n0,0,a/1.png,b/1.png\n")
     assert protocols.choices(tmp_path) == ["pairs", "labelled"]
     assert protocols.choices(tmp_path / "pairs.csv") == ["pairs"]
-    assert levels(protocols.open(tmp_path)) == [1, 2, 3]
-    labelled = protocols.open(tmp_path, protocol="labelled")
+    assert levels(protocols.load_protocol(tmp_path)) == [1, 2, 3]
+    labelled = protocols.load_protocol(tmp_path, protocol="labelled")
     assert levels(labelled) == [1, 2, 3, 4] and labelled.title.startswith("verification over all pairs")
     with pytest.raises(ValueError, match="can be measured by pairs or labelled. Received: protocol='ytf'"):
-        protocols.open(tmp_path, protocol="ytf")
+        protocols.load_protocol(tmp_path, protocol="ytf")
     with pytest.raises(ValueError, match="protocol must be one of bin, ijb, ytf, pairs, labelled"):
-        protocols.open(tmp_path, protocol="lists")
+        protocols.load_protocol(tmp_path, protocol="lists")
 
 
 @pytest.mark.parametrize(
@@ -184,17 +191,17 @@ def test_lists_of_pairs_of_another_form_are_named(tmp_path, name, text, words):
     (root / "pairs.txt").unlink()
     (root / name).write_text(text)
     with pytest.raises(ValueError, match=re.escape(words)):
-        protocols.open(root)
+        protocols.load_protocol(root)
 
 
 def test_an_image_that_a_list_names_and_nobody_can_read_is_named(tmp_path):
     root = lfw_folder(tmp_path / "lfw", folds=1)
     (root / "P0_b" / "P0_b_0002.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"must be readable. Received: .*P0_b_0002.png"):
-        levels(protocols.open(root))
+        levels(protocols.load_protocol(root))
     (root / "P0_b" / "P0_b_0002.png").unlink()
     with pytest.raises(ValueError, match=r"an image that is not there: .*P0_b_0002 with .*has 1 images"):
-        levels(protocols.open(root))
+        levels(protocols.load_protocol(root))
 
 
 def test_ytf_averages_frames_and_keeps_the_files_folds(tmp_path):
@@ -207,7 +214,7 @@ def test_ytf_averages_frames_and_keeps_the_files_folds(tmp_path):
         for frame in range(count):
             picture(tmp_path / "aligned_images_DB" / video / f"{frame}.jpg", 30 * at + 5 * frame)
     (tmp_path / "splits.txt").write_text("\n".join(lines))
-    protocol = protocols.open(tmp_path)
+    protocol = protocols.load_protocol(tmp_path)
     assert protocol.num_images == 12 and protocol.people.tolist()[:6] == ["A0"] * 5 + ["A1"]
     embeddings = people(12, 1)
     measured = protocol.measure(embeddings, QUICK)
@@ -239,7 +246,7 @@ def test_ijb_from_its_folder_one_to_one_and_one_to_many(tmp_path):
     (meta / "ijbc_1N_probe_mixed.csv").write_text("TEMPLATE_ID,SUBJECT_ID\n2,10\n4,20\n6,30\n")
     (meta / "ijbc_1N_gallery_G1.csv").write_text("TEMPLATE_ID,SUBJECT_ID\n1,10\n3,20\n")
     (meta / "ijbc_1N_gallery_G2.csv").write_text("TEMPLATE_ID,SUBJECT_ID\n5,30\n3,20\n")
-    protocol = protocols.open(tmp_path, name="ijbc")
+    protocol = protocols.load_protocol(tmp_path, name="ijbc")
     assert levels(protocol) == [10 + at for at in range(7)]  # Aligned where they already are, pixels stay.
     embeddings = people(3, 3)[[0, 1, 2, 3, 4, 6, 7]]
     measured = protocol.measure(embeddings, QUICK)
@@ -264,13 +271,13 @@ def test_ijb_from_its_folder_one_to_one_and_one_to_many(tmp_path):
     assert {"tpir_at_fpir_1e-02", "tpir_at_fpir_1e-01", "tar_at_far_1e-01"} <= set(measured.values)
     (meta / "ijbc_name_5pts_score.txt").write_text(f"1.png {points} 1\n")
     with pytest.raises(ValueError, match="1 and 7 names, different first in row 1"):
-        protocols.open(tmp_path)
+        protocols.load_protocol(tmp_path)
 
 
 def test_a_labelled_set_is_everybody_against_everybody_and_ranked(tmp_path):
     who = np.repeat([f"p{index:02}" for index in range(24)], 3)
     np.save(tmp_path / "labels.npy", who)
-    protocol = protocols.open(tmp_path / "labels.npy")
+    protocol = protocols.load_protocol(tmp_path / "labels.npy")
     embeddings = people(24, 3, noise=0.9)
     measured = protocol.measure(embeddings, QUICK)
     pairs = [(a, b) for a in range(72) for b in range(a + 1, 72)]
@@ -297,14 +304,14 @@ def test_a_folder_of_identities_is_read_at_its_own_size(tmp_path):
     for person in range(3):
         for image in range(2):
             picture(tmp_path / "set" / f"p{person}" / f"{image}.png", 40 * person + image, (6, 4))
-    protocol = protocols.open(tmp_path / "set", image_size=(6, 4))
+    protocol = protocols.load_protocol(tmp_path / "set", image_size=(6, 4))
     assert levels(protocol) == [0, 1, 40, 41, 80, 81] and protocol.people.tolist()[::2] == ["p0", "p1", "p2"]
     assert protocol.images([3, 0, 3])[:, 0, 0, 0].tolist() == [41, 0, 41]
     with pytest.raises(ValueError, match="the model takes 8 x 8"):
-        next(protocols.open(tmp_path / "set", image_size=(8, 8)).batches(2))
+        next(protocols.load_protocol(tmp_path / "set", image_size=(8, 8)).batches(2))
     picture(tmp_path / "set" / "p0" / "1.png", 1, (5, 5))
     with pytest.raises(ValueError, match="5 x 5, 6 x 4"):
-        protocols.open(tmp_path / "set", image_size=(6, 4))
+        protocols.load_protocol(tmp_path / "set", image_size=(6, 4))
 
 
 def test_embeddings_of_mirror_images_are_added_as_published(tmp_path):
@@ -316,7 +323,7 @@ def test_embeddings_of_mirror_images_are_added_as_published(tmp_path):
             return images.reshape(len(images), -1).astype(np.float32) * (2 if lengths else 1)
 
     done = []
-    protocol = protocols.open(tmp_path / "a.bin")
+    protocol = protocols.load_protocol(tmp_path / "a.bin")
     found = protocols.embed(Embedder(), protocol, flip="sum", lengths=True, batch_size=3, progress=done.append)
     expected = 2.0 * (images.astype(np.float32) + images[:, :, ::-1]).reshape(4, -1)
     np.testing.assert_array_equal(found, expected)
@@ -329,11 +336,11 @@ def test_embeddings_of_mirror_images_are_added_as_published(tmp_path):
 def test_what_is_no_set_is_named(tmp_path):
     np.save(tmp_path / "embeddings.npy", np.zeros((3, 2), np.float32))
     with pytest.raises(ValueError, match="holds labels, one an embedding"):
-        protocols.open(tmp_path / "embeddings.npy")
-    with pytest.raises(FileNotFoundError, match="There is no set at"):
-        protocols.open(tmp_path / "gone.bin")
+        protocols.load_protocol(tmp_path / "embeddings.npy")
+    with pytest.raises(FileNotFoundError, match="No such file or directory: "):
+        protocols.load_protocol(tmp_path / "gone.bin")
     with pytest.raises(ValueError, match='fit must be None, "crop" or "resize"'):
-        protocols.open("orl", fit="pad")
+        protocols.load_protocol("orl", fit="pad")
     with pytest.raises(ValueError, match="has 4 images and wants as many rows"):
         protocols.labelled.LabelledProtocol(np.arange(4), None, "x").measure(np.ones((3, 2)))
 

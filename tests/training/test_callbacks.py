@@ -283,7 +283,9 @@ def test_verification_needs_an_embedder():
 
 
 @pytest.mark.parametrize(
-    "callback", [training.Doctor(), training.Logs("nowhere", 1, 12), training.ProgressBar(5, 12)], ids=lambda c: type(c)
+    "callback",
+    [training.TrainingDiagnostics(), training.Logs("nowhere", 1, 12), training.ProgressBar(5, 12)],
+    ids=lambda c: type(c),
 )
 def test_what_reads_the_run_refuses_model_fit_in_a_sentence(callback):
     images, labels = training_runs.reader_of().arrays()

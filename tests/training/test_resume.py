@@ -65,7 +65,7 @@ def test_killed_at_random_moments_it_ends_in_the_same_bits(processes, uninterrup
         assert process.exitcode in (0, -signal.SIGKILL)
         paths = training.Checkpoints(tmp_path / "checkpoints").paths()
         steps.append(int(paths[0].stem[5:]) if paths else 0)
-        if result.exists():  # Finished before its moment came: another one begins anew.
+        if result.exists():  # Finished before its moment came: another one begins again.
             _same(result, wanted, wanted_history)
             result.unlink()
             for path in paths:

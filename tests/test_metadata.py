@@ -1,4 +1,4 @@
-"""The contract inside a TFLite file, found by reading the FlatBuffer alone, never past the end of a damaged file."""
+"""The metadata inside a TFLite file, found by reading the FlatBuffer alone, never past the end of a damaged file."""
 
 import json
 
@@ -6,12 +6,12 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from keras_margin import contract
+from keras_margin import metadata
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow_only
 
-CONTRACT = {"format": "keras-margin embedder", "format_version": 1, "image": {"height": 4}, "name": "顔 лицо"}
+METADATA = {"format": "keras-margin embedder", "format_version": 1, "image": {"height": 4}, "name": "顔 лицо"}
 
 
 def model_with(entries):
@@ -35,18 +35,18 @@ def model_with(entries):
 
 @pytest.fixture
 def content():
-    text = json.dumps(CONTRACT, ensure_ascii=False).encode()
-    return model_with([("min_runtime_version", b"1.5.0"), (contract.METADATA_NAME, text), ("other", b"\0" * 40)])
+    text = json.dumps(METADATA, ensure_ascii=False).encode()
+    return model_with([("min_runtime_version", b"1.5.0"), (metadata.METADATA_NAME, text), ("other", b"\0" * 40)])
 
 
-def test_the_contract_is_found_among_other_metadata(content, tmp_path):
+def test_the_metadata_are_found_among_other_metadata(content, tmp_path):
     path = tmp_path / "顔 x.tflite"
     path.write_bytes(content)
-    assert contract.read(path) == CONTRACT
-    assert contract.find(content, entry="min_runtime_version") == b"1.5.0"
+    assert metadata.read(path) == METADATA
+    assert metadata.find(content, entry="min_runtime_version") == b"1.5.0"
     path.write_bytes(model_with([("other", b"x")]))
     (tmp_path / "顔 x.tflite.json").write_text("{}")
-    assert contract.read(path) is None  # The JSON beside it may be another file's.
+    assert metadata.read(path) is None  # The JSON beside it may be another file's.
 
 
 def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tmp_path):
@@ -54,7 +54,7 @@ def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tm
     for length in range(8, len(content)):
         path.write_bytes(content[:length])
         try:
-            assert contract.read(path) in (None, CONTRACT)
+            assert metadata.read(path) in (None, METADATA)
         except ValueError as error:
             assert "face.tflite" in str(error)
     generator, seen = np.random.default_rng(0), set()
@@ -62,7 +62,7 @@ def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tm
         damaged = bytearray(content)
         damaged[generator.integers(len(content))] = generator.integers(256)
         try:
-            seen.add(type(contract.find(bytes(damaged))))
+            seen.add(type(metadata.find(bytes(damaged))))
         except ValueError as error:
             seen.add(str(error))
     assert seen >= {bytes, type(None)} and any("Is the file whole?" in each for each in seen if isinstance(each, str))
@@ -71,25 +71,25 @@ def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tm
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"{", "face.tflite is no JSON"),
-        (b"\xff\xfe", "face.tflite is no JSON"),
+        (b"{", "face.tflite are not JSON"),
+        (b"\xff\xfe", "face.tflite are not JSON"),
         (b"[1]", "must be a JSON object. Received: list"),
-        (b'{"format_version": 2}', "has format 2; this keras-margin reads 1. Update"),
+        (b'{"format_version": 2}', "have format 2; this keras-margin reads 1. Update"),
     ],
 )
-def test_a_contract_that_is_none_is_refused(text, message, tmp_path):
-    (tmp_path / "face.tflite").write_bytes(model_with([(contract.METADATA_NAME, text)]))
+def test_invalid_metadata_are_refused(text, message, tmp_path):
+    (tmp_path / "face.tflite").write_bytes(model_with([(metadata.METADATA_NAME, text)]))
     with pytest.raises(ValueError, match=message):
-        contract.read(tmp_path / "face.tflite")
+        metadata.read(tmp_path / "face.tflite")
 
 
 def test_folders_and_other_files_have_it_as_json(tmp_path):
     (tmp_path / "saved").mkdir()
-    assert contract.read(tmp_path / "saved") is None
-    (tmp_path / "saved" / "contract.json").write_text(json.dumps(CONTRACT))
+    assert metadata.read(tmp_path / "saved") is None
+    (tmp_path / "saved" / "contract.json").write_text(json.dumps(METADATA))
     (tmp_path / "face.onnx").write_bytes(b"onnx")
-    assert contract.read(tmp_path / "face.onnx") is None
-    (tmp_path / "face.onnx.json").write_text(json.dumps(CONTRACT))
-    assert contract.read(tmp_path / "saved") == contract.read(tmp_path / "face.onnx") == CONTRACT
+    assert metadata.read(tmp_path / "face.onnx") is None
+    (tmp_path / "face.onnx.json").write_text(json.dumps(METADATA))
+    assert metadata.read(tmp_path / "saved") == metadata.read(tmp_path / "face.onnx") == METADATA
     with pytest.raises(FileNotFoundError, match="no such file: .*nothing"):
-        contract.read(tmp_path / "nothing")
+        metadata.read(tmp_path / "nothing")

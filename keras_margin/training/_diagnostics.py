@@ -1,4 +1,4 @@
-"""Doctor: a callback that looks at a run now and then, and says in a sentence what is known to go wrong."""
+"""TrainingDiagnostics: a callback that checks a run now and then and warns of known faults, each in a sentence."""
 
 import logging
 import math
@@ -6,19 +6,19 @@ import math
 import numpy as np
 
 from keras_margin import margins
-from keras_margin.training import _vitals
+from keras_margin.training import _batch_statistics
 from keras_margin.training._callback import RunCallback
 
 _LOG = logging.getLogger("keras_margin.training")
 
 
-class Doctor(RunCallback):
+class TrainingDiagnostics(RunCallback):
     """Watches a run, and speaks up once for each thing that it finds wrong, with what to try.
 
     Of a batch every few updates: the angle to the own prototype and to the nearest other, the share past pi, the
-    embeddings' length and spread, saturated logits, dead dimensions, lambda; see `Vitals`. Of the data: classes without
-    an image, and, where training does not get off the ground, whether images of one label are alike at all. When a
-    number stops being one: which tensor was first.
+    embeddings' length and spread, saturated logits, dead dimensions, lambda; see `BatchStatistics`. Of the data:
+    classes without an image, and, where training does not get off the ground, whether images of one label are alike.
+    When a number stops being one: which tensor was first.
 
     Findings are warnings of the logger `keras_margin.training` and sentences in `.sentences`.
 
@@ -34,7 +34,7 @@ class Doctor(RunCallback):
     def __init__(self, every=None, patience=None):
         super().__init__()
         self.every, self.patience = every, patience
-        self.sentences, self.vitals = [], []
+        self.sentences, self.statistics = [], []
         self._said = set()
         self._before = [0, 0.0, 0.0]
         self._best = 0.0
@@ -46,14 +46,14 @@ class Doctor(RunCallback):
             "said": sorted(self._said),
             "before": self._before,
             "best": self._best,
-            "vitals": [vars(each) for each in self.vitals],
+            "statistics": [vars(each) for each in self.statistics],
         }
 
     def restore(self, state):
         """Goes on from a checkpoint."""
         self.sentences, self._said = list(state["sentences"]), set(state["said"])
         self._before, self._best = list(state["before"]), state["best"]
-        self.vitals = [_vitals.Vitals(**each) for each in state["vitals"]]
+        self.statistics = [_batch_statistics.BatchStatistics(**each) for each in state["statistics"]]
 
     def on_train_begin(self, logs=None):
         """Looks at the data."""
@@ -84,7 +84,9 @@ class Doctor(RunCallback):
             self._nan(run, f"The loss is {loss} at step {step}")
             return
         local = run.strategy.experimental_local_results
-        self.vitals.append(_vitals.measure(self.model.head, local(run.embeddings)[0].numpy(), _first(local, run)))
+        self.statistics.append(
+            _batch_statistics.measure(self.model.head, local(run.embeddings)[0].numpy(), _first(local, run))
+        )
         for name, finding in FINDINGS.items():
             if name not in self._said:
                 sentence = finding(self, run, step, accuracy)
@@ -100,7 +102,7 @@ class Doctor(RunCallback):
 
     def _nan(self, run, what):
         images = run.strategy.experimental_local_results(run.batch[0])[0]
-        first = _vitals.first_not_finite(run.model.embedder, images)
+        first = _batch_statistics.first_not_finite(run.model.embedder, images)
         where = f"the first to hold NaN or inf is {first}" if first else "weights and activations are finite by now"
         self._say(
             "nan",
@@ -118,16 +120,16 @@ def _first(local, run):
     return local(run.batch[1])[0].numpy()
 
 
-def _stalls(doctor, run, step, accuracy):
+def _stalls(diagnostics, run, step, accuracy):
     """Whether the run has not got off the ground in time."""
     chance = 1 / run.reader.num_classes
-    return step >= doctor.patience and max(accuracy, doctor._best) < chance + 0.15 * (1 - chance)
+    return step >= diagnostics.patience and max(accuracy, diagnostics._best) < chance + 0.15 * (1 - chance)
 
 
-def _shuffled(doctor, run, step, accuracy):
-    if not _stalls(doctor, run, step, accuracy):
+def _shuffled(diagnostics, run, step, accuracy):
+    if not _stalls(diagnostics, run, step, accuracy):
         return None
-    agreement = _vitals.label_agreement(run.reader, run.seed)
+    agreement = _batch_statistics.label_agreement(run.reader, run.seed)
     if agreement is None or agreement > 0.55:
         return None
     return (
@@ -138,29 +140,32 @@ def _shuffled(doctor, run, step, accuracy):
     )
 
 
-def _stalled_sphereface(doctor, run, step, accuracy):
+def _stalled_sphereface(diagnostics, run, step, accuracy):
     head = run.model.head
     if not head.margin.anneals:
         return None
-    fell = step >= min(50, doctor.patience) and doctor._best > 0.3 and accuracy < 0.5 * doctor._best
-    if not (fell or _stalls(doctor, run, step, accuracy)):
+    fell = step >= min(50, diagnostics.patience) and diagnostics._best > 0.3 and accuracy < 0.5 * diagnostics._best
+    if not (fell or _stalls(diagnostics, run, step, accuracy)):
         return None
-    course = f"fell from {doctor._best:.1%} to {accuracy:.1%}" if fell else f"is {accuracy:.1%} after {step} updates"
+    course = (
+        f"fell from {diagnostics._best:.1%} to {accuracy:.1%}" if fell else f"is {accuracy:.1%} after {step} updates"
+    )
     return (
         f"{type(head).__name__} has stalled: accuracy {course}, lambda is down to {head.annealing_lambda:.3g}, and the "
-        f"mean angle to its own prototype is {doctor.vitals[-1].theta:.0f} degrees, where {head.margin} passes pi at "
-        f"{_vitals.angle_at_pi(head.margin):.0f}. Lambda falls before the network can follow: try a slower fall "
-        "(head.gamma=0.01), a higher floor (head.lambda_min=10), a lower learning_rate, or head.margin=3."
+        f"mean angle to its own prototype is {diagnostics.statistics[-1].theta:.0f} degrees, where {head.margin} "
+        f"passes pi at {_batch_statistics.angle_at_pi(head.margin):.0f}. Lambda falls before the network can follow: "
+        "try a slower fall (head.gamma=0.01), a higher floor (head.lambda_min=10), a lower learning_rate, or "
+        "head.margin=3."
     )
 
 
-def _margin_too_large(doctor, run, step, accuracy):
+def _margin_too_large(diagnostics, run, step, accuracy):
     head = run.model.head
     has_margin = head.margin != margins.Softmax() and not head.margin.anneals
-    if not has_margin or not _stalls(doctor, run, step, accuracy) or "shuffled labels" in doctor._said:
+    if not has_margin or not _stalls(diagnostics, run, step, accuracy) or "shuffled labels" in diagnostics._said:
         return None
-    now = doctor.vitals[-1]
-    if "exploding length" in doctor._said and now.past_pi < 0.5:
+    now = diagnostics.statistics[-1]
+    if "exploding length" in diagnostics._said and now.past_pi < 0.5:
         return None
     return (
         f"The margin, {head.margin}, is too large to start from scratch with: after {step} updates {accuracy:.1%} of "
@@ -170,8 +175,8 @@ def _margin_too_large(doctor, run, step, accuracy):
     )
 
 
-def _exploding(doctor, run, step, accuracy):
-    lengths = [each.length for each in doctor.vitals]
+def _exploding(diagnostics, run, step, accuracy):
+    lengths = [each.length for each in diagnostics.statistics]
     # The length of a scaled embedding drifts up without harm; where it is the scale itself, it is every logit's.
     most = 10 if run.model.head.scale is None else 1000
     if lengths[-1] < most * max(lengths[0], 10):
@@ -182,9 +187,9 @@ def _exploding(doctor, run, step, accuracy):
     )
 
 
-def _saturated(doctor, run, step, accuracy):
-    now = doctor.vitals[-1]
-    if now.saturated < 0.95 or step < doctor.patience or accuracy > 0.9:
+def _saturated(diagnostics, run, step, accuracy):
+    now = diagnostics.statistics[-1]
+    if now.saturated < 0.95 or step < diagnostics.patience or accuracy > 0.9:
         return None
     return (
         f"The logits are saturated: for {now.saturated:.0%} of the samples the softmax is 0 or 1 in float32, so they "
@@ -193,9 +198,9 @@ def _saturated(doctor, run, step, accuracy):
     )
 
 
-def _dead(doctor, run, step, accuracy):
-    now = doctor.vitals[-1]
-    if now.dead < 0.1 or step < doctor.patience:
+def _dead(diagnostics, run, step, accuracy):
+    now = diagnostics.statistics[-1]
+    if now.dead < 0.1 or step < diagnostics.patience:
         return None
     return (
         f"{now.dead:.0%} of the embedding's dimensions are dead: the same for every image. Is there a ReLU behind the "
@@ -204,9 +209,9 @@ def _dead(doctor, run, step, accuracy):
     )
 
 
-def _collapsed(doctor, run, step, accuracy):
-    now = doctor.vitals[-1]
-    if now.spread > 5 or step < doctor.patience or accuracy > 0.5:
+def _collapsed(diagnostics, run, step, accuracy):
+    now = diagnostics.statistics[-1]
+    if now.spread > 5 or step < diagnostics.patience or accuracy > 0.5:
         return None
     return (
         f"The embeddings have fallen together: any two are {now.spread:.1f} degrees apart. Try a lower learning_rate "

@@ -1,4 +1,4 @@
-"""The contract of an exported file: what it takes and gives, where it comes from, what was measured."""
+"""The metadata of an exported file: what it takes and gives, where it comes from, what was measured."""
 
 import dataclasses
 import json
@@ -7,14 +7,14 @@ import keras
 import tensorflow as tf
 
 from keras_margin import __version__, alignment
-from keras_margin.contract import FORMAT, FORMAT_VERSION, METADATA_NAME
 from keras_margin.export import _graph, _threshold
+from keras_margin.metadata import FORMAT, FORMAT_VERSION, METADATA_NAME
 
 _ALIGNED_SIZES = {(112, 112), (112, 96)}
 
 
-def contract_of(source, options, report, stored=None):
-    """The contract, as a dict of what JSON has.
+def build_metadata(source, options, report, stored=None):
+    """Builds the metadata, a dict of plain JSON values.
 
     Args:
         source: Source.
@@ -25,7 +25,7 @@ def contract_of(source, options, report, stored=None):
     height, width = source.network.input_shape[1:3]
     about = dict(options.about or {})
     recipe, measured = about.pop("recipe", source.recipe), about.pop("measured", source.measured)
-    contract = {
+    metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "keras_margin": __version__,
@@ -67,16 +67,16 @@ def contract_of(source, options, report, stored=None):
     if report.accuracy is not None:
         accuracy = dataclasses.asdict(report.accuracy)
         found, reason = accuracy.pop("threshold"), accuracy.pop("no_threshold")
-        contract["accuracy"] = accuracy
-        contract["no_threshold"] = reason
+        metadata["accuracy"] = accuracy
+        metadata["no_threshold"] = reason
         if found is not None:
-            contract["threshold"] = {
+            metadata["threshold"] = {
                 "cosine": found,
                 "far": accuracy["far"],
                 "tar": accuracy["tar"],
                 "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
             }
-    return contract
+    return metadata
 
 
 def _in_integers(stored):
@@ -87,20 +87,20 @@ def _in_integers(stored):
     return {"dtype": dtype, "scale": scale, "zero_point": zero_point, "unit_length": False}
 
 
-def as_json(contract):
-    """The contract's text; names in any script stay as they are.
+def as_json(metadata):
+    """Returns the metadata as JSON text; names in any script stay as they are.
 
     Raises:
         ValueError: Where what the user gave has no JSON, as NaN or an array has none.
     """
     try:
-        return json.dumps(contract, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        return json.dumps(metadata, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
-        raise ValueError(f"The contract must hold plain JSON values (head, recipe, about): {error}.") from error
+        raise ValueError(f"The metadata must hold plain JSON values (head, recipe, about): {error}.") from error
 
 
-def with_contract(content, text):
-    """A TFLite model's bytes with the contract among its metadata; weights and graph stay as they were."""
+def embed_metadata(content, text):
+    """Returns a TFLite model's bytes with the metadata among its named buffers; weights and graph stay as they were."""
     # What TFLite's own converter writes its metadata with.
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils

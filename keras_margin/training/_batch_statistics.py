@@ -1,4 +1,4 @@
-"""What a doctor measures of a batch, and where a number first stopped being one."""
+"""Statistics of a batch for TrainingDiagnostics, and the first tensor that held NaN or infinity."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ _SATURATED = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Vitals:
+class BatchStatistics:
     """A batch under its head, without the margin's effect on learning.
 
     Attributes:
@@ -38,7 +38,7 @@ class Vitals:
 
 
 def measure(head, embeddings, labels):
-    """Vitals of some rows of a batch.
+    """BatchStatistics of some rows of a batch.
 
     Args:
         head: MarginHead, built.
@@ -70,7 +70,7 @@ def measure(head, embeddings, labels):
     between = unit @ unit.T
     angles = np.arccos(np.clip(between[~np.eye(len(x), dtype=bool)], -1, 1)) if len(x) > 1 else np.zeros(1)
     deviation = x.std(axis=0)
-    return Vitals(
+    return BatchStatistics(
         theta=float(np.degrees(theta.mean())),
         nearest=float(np.degrees(np.arccos(best).mean())),
         past_pi=float(np.mean(head.margin.target_angle(theta) > math.pi)),

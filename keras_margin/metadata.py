@@ -1,7 +1,7 @@
-"""What an exported file says of itself: a JSON object inside the TFLite file, read with Python's own library alone.
+"""Metadata of an exported file: a JSON object inside the TFLite file, read with Python's own library alone.
 
-A TFLite file is a FlatBuffer whose root table lists `metadata`: names, each with the number of a buffer. The contract
-is the buffer called METADATA_NAME, UTF-8 JSON. The same JSON lies beside the file, and in a SavedModel's folder.
+A TFLite file is a FlatBuffer whose root table lists `metadata`: names, each with the number of a buffer. Ours are
+the buffer called METADATA_NAME, UTF-8 JSON. The same JSON lies next to the file, and in a SavedModel's folder.
 """
 
 import json
@@ -22,19 +22,19 @@ _BUFFER_DATA = 0
 
 
 def read(path):
-    """The contract of an exported file.
+    """Reads the metadata of an exported file.
 
     Args:
         path: A .tflite file; or a SavedModel folder with a contract.json; or another file with `FILE.json` beside it,
             as an .onnx file has: the same text is in its metadata too, which would take the onnx package to read.
 
     Returns:
-        Dict, or None where the file is a sound TFLite file, folder or other file without a contract. Of a TFLite file
+        Dict, or None where the file is a sound TFLite file, folder or other file without metadata. Of a TFLite file
         only what is inside counts: a JSON beside it may be another file's.
 
     Raises:
         FileNotFoundError: There is nothing at `path`.
-        ValueError: A damaged TFLite file, or a contract that is no JSON object or of a later format.
+        ValueError: A damaged TFLite file, or metadata that are not a JSON object or of a later format.
 
     Example:
         >>> read("face.tflite")["embedding"]["size"]
@@ -59,7 +59,7 @@ def is_tflite(path):
 
 
 def find(content, name="The model", entry=METADATA_NAME):
-    """The bytes that a TFLite model keeps under a metadata name, or None.
+    """Returns the bytes that a TFLite model keeps under a metadata name, or None.
 
     Args:
         content: The model, bytes or a mapped file.
@@ -73,9 +73,9 @@ def find(content, name="The model", entry=METADATA_NAME):
         model = _Table(content, _unsigned(content, 0))
         buffers = model.vector(_MODEL_BUFFERS)
         for place in model.vector(_MODEL_METADATA):
-            metadata = _Table(content, place + _unsigned(content, place))
-            if metadata.bytes(_METADATA_NAME) == entry.encode():
-                place = buffers[metadata.number(_METADATA_BUFFER)]
+            entry_table = _Table(content, place + _unsigned(content, place))
+            if entry_table.bytes(_METADATA_NAME) == entry.encode():
+                place = buffers[entry_table.number(_METADATA_BUFFER)]
                 return _Table(content, place + _unsigned(content, place)).bytes(_BUFFER_DATA)
     except (struct.error, IndexError) as error:
         raise ValueError(
@@ -140,17 +140,17 @@ def _read_json(path):
 
 
 def _checked(text, path):
-    """The contract as a dict, once it is one."""
+    """Returns the metadata as a dict after checking them."""
     try:
-        contract = json.loads(text)
+        metadata = json.loads(text)
     except ValueError as error:  # JSON's own error and Unicode's are both one.
-        raise ValueError(f"The contract in {path} is no JSON: {error}.") from error
-    if not isinstance(contract, dict):
-        raise ValueError(f"The contract in {path} must be a JSON object. Received: {type(contract).__name__}.")
-    version = contract.get("format_version", FORMAT_VERSION)
+        raise ValueError(f"The metadata in {path} are not JSON: {error}.") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"The metadata in {path} must be a JSON object. Received: {type(metadata).__name__}.")
+    version = metadata.get("format_version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise ValueError(
-            f"The contract in {path} has format {version!r}; this keras-margin reads {FORMAT_VERSION}. "
+            f"The metadata in {path} have format {version!r}; this keras-margin reads {FORMAT_VERSION}. "
             "Update keras-margin."
         )
-    return contract
+    return metadata
