@@ -12,20 +12,19 @@ import keras
 
 from keras_margin.layers._expand import expand
 from keras_margin.layers._head_loss import HeadLoss
+from keras_margin.layers._head_parts import memory_of
+from keras_margin.layers.adaptive_heads import AdaFaceHead, CurricularFaceHead, MagFaceHead
 from keras_margin.layers.heads import (
-    AdaFaceHead,
     ArcFaceHead,
     CombinedMarginHead,
     CosFaceHead,
-    CurricularFaceHead,
-    MagFaceHead,
     NormSoftmaxHead,
     QAMFaceHead,
     SphereFaceArccosHead,
     SphereFaceHead,
 )
 from keras_margin.layers.inner_product import L2SoftmaxHead, LSoftmaxHead, SoftmaxHead
-from keras_margin.layers.margin_head import MarginHead, memory_of
+from keras_margin.layers.margin_head import MarginHead
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.layers.subcenter import SubCenterArcFaceHead
 from keras_margin.messages import did_you_mean

@@ -1,18 +1,24 @@
 """MarginHead: the Keras layer behind an embedding that holds the prototypes and a margin's state."""
 
+import functools
 import math
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops, tree
 
-from keras_margin import _arguments, _cosine_source, _keras, losses, margins
+from keras_margin import _arguments, _cosine_source, losses, margins
 from keras_margin._typing import Shape, State, Tensor
 from keras_margin.layers import _expand, _head_loss, sampling
-from keras_margin.ops import _margin_softmax, memory, numerics, sharding
-from keras_margin.ops._steps import GRADIENTS, Settings
-from keras_margin.ops.negatives import cosine_matrix
+from keras_margin.layers._head_parts import (
+    add_state,
+    check_gradient,
+    embedding_size_of,
+    guarded_cosines,
+    prototypes_shape,
+)
+from keras_margin.ops import _margin_softmax, numerics, sharding
+from keras_margin.ops._steps import Settings
 
 PACKAGE = losses.PACKAGE
 
@@ -98,12 +104,7 @@ class MarginHead(keras.layers.Layer):
         self.margin = margins.get(margin)
         if scale is not None:
             _arguments.require_number(owner, "scale", scale, above=True)
-        _arguments.require_one_of(owner, "gradient", gradient, GRADIENTS)
-        if gradient == "straight_through" and self.margin.no_straight_through:
-            raise ValueError(
-                f"gradient='straight_through' takes d target / d cos = 1, {self.margin.no_straight_through}. "
-                f"{owner} has gradient='exact' alone. Received: gradient={gradient!r}."
-            )
+        check_gradient(owner, self.margin, gradient)
         if centers is not None:
             _arguments.require_integer(owner, centers, 1, math.inf, "centers")
         self.num_classes, self.centers = int(num_classes), centers
@@ -123,13 +124,8 @@ class MarginHead(keras.layers.Layer):
 
     def build(self, embeddings_shape: Shape) -> None:
         """Creates the prototypes for embeddings of `embeddings_shape`, (batch, embedding_size), and the state."""
-        if len(embeddings_shape) != 2 or embeddings_shape[-1] is None:
-            raise ValueError(
-                f"{type(self).__name__} needs embeddings of shape (batch, embedding_size), the last known. "
-                f"Received: shape={tuple(embeddings_shape)}. End the backbone with Flatten or global pooling."
-            )
+        size = embedding_size_of(type(self).__name__, embeddings_shape)
         sharding.check(type(self).__name__, self.implementation)
-        size = int(embeddings_shape[-1])
         self.prototypes = self.add_weight(
             name="prototypes",
             shape=prototypes_shape(self, size),
@@ -143,8 +139,6 @@ class MarginHead(keras.layers.Layer):
         if self.auxiliary_loss is not None:
             self.auxiliary_loss.build_for(self.num_classes, size)
         self.built = True
-
-    # --- The margin's state ---------------------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
@@ -161,8 +155,6 @@ class MarginHead(keras.layers.Layer):
         state = self.state if self.built else self.margin.initial_state()
         value = self.margin.annealing_lambda(tree.map_structure(numerics.as_tensor, state))
         return None if value is None else float(ops.convert_to_numpy(value))
-
-    # --- The four ways --------------------------------------------------------------------------------------------
 
     def settings(self, margin: margins.Margin | None = None, scale: Tensor | float | None = None) -> Settings:
         """Returns what a loss is computed with; `margin` and `scale`, a schedule's, replace the head's."""
@@ -182,7 +174,7 @@ class MarginHead(keras.layers.Layer):
             call = "head.loss" if labels is None else "head(embeddings, labels)"
             sampling.refuse(type(self).__name__, self.sample_rate, call)
         if labels is None:
-            return _cosines(self, embeddings, training)
+            return guarded_cosines(self, embeddings, training)
         _head_loss.require_loss_on_logits(type(self).__name__)
         logits, added, state = self._margin_logits(embeddings, labels, training)
         if added is not None:
@@ -245,14 +237,11 @@ class MarginHead(keras.layers.Layer):
         embeddings = ops.cast(ops.convert_to_tensor(embeddings), "float32")
         if not self.built:
             self.build(embeddings.shape)
-        sampled, prototypes = None, self.prototypes
         if training and self.sample_rate < 1:
-
-            def sampled(labels):
-                rate, seed = self.sample_rate, self.sample_seed
-                return sampling.sample_rows(self.prototypes, self.sample_step, labels, rate, seed)
+            given = self.prototypes, self.sample_step, self.sample_rate, self.sample_seed
+            sampled, prototypes = functools.partial(sampling.sample_rows, *given), self.prototypes
         else:
-            prototypes = numerics.as_tensor(prototypes)
+            sampled, prototypes = None, numerics.as_tensor(self.prototypes)
         state = tree.map_structure(numerics.as_tensor, self.state)
         found = _margin_softmax.softmax_loss(
             self.settings(margin, scale), embeddings, prototypes, labels, state, training, self.implementation, sampled
@@ -271,15 +260,12 @@ class MarginHead(keras.layers.Layer):
         Args:
             labels: Integer tensor (batch,) or (batch, 1).
             cosines: Float tensor (batch, num_classes), as the head puts them out.
-            embeddings: Float tensor (batch, embedding_size) that the cosines were made from; needed by heads and
-                auxiliary losses that read more than cosines.
-            training: Whether this is a training batch.
+            embeddings: What the cosines were made from, where more than cosines is read; those of the head's own output
+                are known.
+            training: Whether this is a training batch; likewise.
 
         Returns:
             Float32 tensor (batch,).
-
-        Raises:
-            ValueError: On cosines of another shape, or without embeddings where they are needed.
         """
         source = _cosine_source.source_of(cosines)
         if source is not None:
@@ -306,8 +292,6 @@ class MarginHead(keras.layers.Layer):
         return _margin_softmax.loss_from_cosines(
             self.settings(), cosines, labels, state, embeddings, prototypes, training
         )
-
-    # --- Planning, growing, saving --------------------------------------------------------------------------------
 
     def implementation_for(self, batch_size: int | None = None) -> str:
         """Returns the name of the implementation that `compute_loss` runs on a batch of this size in each replica.
@@ -346,79 +330,3 @@ class MarginHead(keras.layers.Layer):
             "sample_seed": self.sample_seed,
             "prototypes_initializer": keras.initializers.serialize(self.prototypes_initializer),
         }
-
-
-def _cosines(head: MarginHead, embeddings: Tensor, training: bool) -> Tensor:
-    """Computes a head's cosines, with what its loss needs attached."""
-    # A bad row must not reach the prototypes: through the product's gradient it would spoil them all.
-    finite = ops.all(ops.isfinite(embeddings), axis=1, keepdims=True)
-    embeddings = ops.where(finite, embeddings, ops.zeros_like(embeddings))
-    unit, _ = numerics.unit_normalize(embeddings)
-    cosines = ops.where(finite, cosine_matrix(unit, numerics.as_tensor(head.prototypes)), math.nan)
-    if _keras.in_symbolic_scope():
-        return cosines
-    source = _cosine_source.CosineSource(head, cosines if training else None, embeddings, training)
-    return _cosine_source.with_source(_cosine_source.guarded(cosines) if training else cosines, source)
-
-
-def prototypes_shape(head: MarginHead, embedding_size: int) -> tuple[int, ...]:
-    """Returns the shape of a head's prototypes."""
-    centers = () if head.centers is None else (head.centers,)
-    return (head.num_classes, *centers, embedding_size)
-
-
-def add_state(layer: keras.layers.Layer, initial: State) -> list[keras.Variable]:
-    """Adds a weight for each number of a margin's initial state, named by its field; returns them in tree order."""
-    fields = getattr(initial, "_fields", ())
-    paths = [path for path, _ in tree.flatten_with_path(initial)]
-    names = fields if len(fields) == len(paths) else ["_".join(["state", *map(str, path)]) for path in paths]
-    return [
-        layer.add_weight(
-            name=name,
-            shape=np.shape(value),
-            initializer=keras.initializers.Constant(value),
-            dtype="int32" if np.asarray(value).dtype.kind in "iub" else "float32",
-            trainable=False,
-            autocast=False,
-            aggregation="only_first_replica",  # All replicas compute the same.
-        )
-        for name, value in zip(names, tree.flatten(initial), strict=True)
-    ]
-
-
-def memory_of(
-    head: MarginHead,
-    batch_size: int,
-    embedding_size: int | None = None,
-    implementation: str | None = None,
-    slots: int = 1,
-) -> memory.Memory:
-    """Estimates what training a head needs on each device, analytically; tests compare it with measured peaks.
-
-    Args:
-        head: MarginHead.
-        batch_size: Int >= 1, samples on a device at a time.
-        embedding_size: Int >= 1; None once the head is built.
-        implementation: "reference", "fused" or "streaming"; None for the head's own choice.
-        slots: Tensors that the optimiser keeps for a weight: 1 for SGD with momentum, 2 for Adam.
-
-    Returns:
-        keras_margin.ops.Memory. It is for TensorFlow on a CPU, where it was measured; elsewhere a first guess.
-
-    Raises:
-        ValueError: Where the size is unknown, or the implementation.
-
-    Example:
-        >>> head = keras_margin.ArcFaceHead(85_742, implementation="fused")
-        >>> round(memory_of(head, batch_size=512, embedding_size=512).total / 2**20)  # MiB
-        694
-    """
-    size = embedding_size or (head.prototypes.shape[-1] if head.built else None)
-    if size is None:
-        raise ValueError(f"{type(head).__name__} is not built: memory() needs embedding_size.")
-    weights = (head.centers or 1) * head.num_classes * size
-    used = sampling.num_sampled(head.sample_rate, head.num_classes, batch_size)
-    implementation = implementation or head.implementation_for(batch_size)
-    peak = memory.sampled_bytes if head.sample_rate < 1 else memory.peak_bytes
-    working = peak(implementation, batch_size, used * (head.centers or 1), size)
-    return memory.Memory(implementation, batch_size, used, 4 * weights, slots * 4 * weights, working)

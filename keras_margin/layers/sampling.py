@@ -58,7 +58,7 @@ def num_sampled(sample_rate: float, num_classes: int, batch_size: int | None) ->
 
 
 def sample_rows(
-    prototypes: Any, step: Any, labels: Tensor, sample_rate: float, sample_seed: int
+    prototypes: Any, step: Any, sample_rate: float, sample_seed: int, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gathers the prototypes that a batch uses, and moves `step` on.
 
@@ -69,9 +69,9 @@ def sample_rows(
     Args:
         prototypes: Keras variable (num_classes, ...).
         step: Keras variable, int32 scalar.
-        labels: Integer tensor (batch,), in [0, num_classes).
         sample_rate: Share of the classes, (0, 1).
         sample_seed: Int >= 0.
+        labels: Integer tensor (batch,), in [0, num_classes).
 
     Returns:
         (rows, positions): the prototypes used, and each label's place among them.

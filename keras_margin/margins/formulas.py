@@ -7,11 +7,35 @@ import math
 
 from keras import ops
 
+from keras_margin._typing import Tensor
+from keras_margin.margins._adaptive_formulas import (
+    curricular,
+    curricular_by_cosine,
+    magnitude_margin,
+    magnitude_penalty,
+    quality_adaptive,
+)
 from keras_margin.ops import numerics
 
+__all__ = [
+    "additive_cosine",
+    "annealed",
+    "annealing_schedule",
+    "check_beyond_pi",
+    "combined",
+    "curricular",
+    "curricular_by_cosine",
+    "magnitude_margin",
+    "magnitude_penalty",
+    "multiplicative",
+    "quadratic",
+    "quadratic_by_cosine",
+    "quality_adaptive",
+]
 
-def additive_cosine(cosine, margin=0.35):
-    """Target logit of CosFace.
+
+def additive_cosine(cosine: Tensor, margin: float = 0.35) -> Tensor:
+    """Computes the target logit of CosFace.
 
     psi(theta) = cos(theta) - m
 
@@ -31,10 +55,14 @@ def additive_cosine(cosine, margin=0.35):
     return cosine - margin
 
 
-def combined(theta, m1=1.0, m2=0.0, m3=0.0, beyond_pi="monotone"):
-    """Target logit of the combined margin; of ArcFace with m1 = 1, m3 = 0; of the arccos SphereFace with m2 = m3 = 0.
+def combined(
+    theta: Tensor, m1: float = 1.0, m2: Tensor | float = 0.0, m3: float = 0.0, beyond_pi: str = "monotone"
+) -> Tensor:
+    """Computes the target logit of the combined margin.
 
     psi(theta) = cos(m1 * theta + m2) - m3
+
+    ArcFace is m1 = 1, m3 = 0; the arccos version of SphereFace m2 = m3 = 0.
 
     Args:
         theta: Float tensor, any shape; radians in [0, pi].
@@ -64,8 +92,8 @@ def combined(theta, m1=1.0, m2=0.0, m3=0.0, beyond_pi="monotone"):
     return CONTINUATIONS[beyond_pi](angle, theta, m2) - m3
 
 
-def multiplicative(theta, margin=4):
-    """Target logit of SphereFace (A-Softmax), not yet annealed.
+def multiplicative(theta: Tensor, margin: int = 4) -> Tensor:
+    """Computes the target logit of SphereFace (A-Softmax), not yet annealed.
 
     psi(theta) = (-1)^k cos(m theta) - 2k,  theta in [k pi / m, (k + 1) pi / m],  k in {0, ..., m - 1}
 
@@ -85,8 +113,8 @@ def multiplicative(theta, margin=4):
     return numerics.monotone_cos(margin * theta)
 
 
-def annealed(cosine, psi, annealing_lambda):
-    """Target logit on its way from plain softmax (large lambda) to the margin `psi` (lambda 0).
+def annealed(cosine: Tensor, psi: Tensor, annealing_lambda: Tensor | float) -> Tensor:
+    """Computes the target logit on its way from plain softmax (large lambda) to the margin `psi` (lambda 0).
 
     (lambda cos(theta) + psi(theta)) / (1 + lambda)
 
@@ -107,8 +135,10 @@ def annealed(cosine, psi, annealing_lambda):
     return (annealing_lambda * cosine + psi) / (1.0 + annealing_lambda)
 
 
-def annealing_schedule(step, base=1000.0, gamma=0.12, power=1.0, lambda_min=5.0):
-    """SphereFace's lambda after `step` optimiser updates.
+def annealing_schedule(
+    step: Tensor | int, base: float = 1000.0, gamma: float = 0.12, power: float = 1.0, lambda_min: float = 5.0
+) -> Tensor:
+    """Computes SphereFace's lambda after `step` optimiser updates.
 
     lambda = max(lambda_min, base * (1 + gamma * step)^-power)
 
@@ -132,8 +162,8 @@ def annealing_schedule(step, base=1000.0, gamma=0.12, power=1.0, lambda_min=5.0)
     return ops.maximum(lambda_min, base * ops.power(progress, -power))
 
 
-def quadratic(theta, margin=0.0):
-    """Logit of QAMFace before scaling: of the target with its margin, of every other class with margin 0.
+def quadratic(theta: Tensor, margin: float = 0.0) -> Tensor:
+    """Computes the logit of QAMFace before scaling: of the target with its margin, of every other class with margin 0.
 
     f(theta) = (2 pi - (theta + m))^2
 
@@ -154,7 +184,7 @@ def quadratic(theta, margin=0.0):
     return distance * distance
 
 
-def quadratic_by_cosine(cosine):
+def quadratic_by_cosine(cosine: Tensor) -> tuple[Tensor, Tensor]:
     """Computes `quadratic` of a class's angle without margin, and its slope, from the cosine.
 
     value = (2 pi - arccos(cos))^2,  slope = d value / d cos = 2 (2 pi - theta) / sin(theta)
@@ -176,128 +206,6 @@ def quadratic_by_cosine(cosine):
     return distance * distance, 2.0 * distance / numerics.capped_sine(cosine)
 
 
-def quality_adaptive(theta, quality, margin=0.4):
-    """Target logit of AdaFace: an angular margin for poor images, turning into a cosine margin for good ones.
-
-    psi(theta) = cos(clip(theta - m z, eps, pi - eps)) - (m z + m),  z = quality,  eps = 1e-3
-
-    Where the clip holds, psi is flat and its gradient zero, as in the released code: at a small angle of a good image
-    (theta < m z + eps), which is what "near enough" means here; and at an angle near pi of a poor one
-    (theta > pi - m |z| - eps), the very samples that AdaFace wants to forget.
-
-    Args:
-        theta: Float tensor, any shape; radians in [0, pi].
-        quality: z, float tensor shaped like `theta`; [-1, 1], high for a good image. Give it without gradient.
-        margin: m, > 0: radians of the angular part and cosine of the additive one.
-
-    Returns:
-        Tensor shaped like `theta`.
-
-    Example:
-        >>> right_angle, best = keras.ops.array(math.pi / 2), keras.ops.array(1.0)
-        >>> round(float(quality_adaptive(right_angle, best, margin=0.4)), 4)  # cos(pi/2 - 0.4) - 0.8
-        -0.4106
-
-    Reference: Kim et al., AdaFace, CVPR 2022, section 3.2, "Adaptive Margin Function": g_angle = -m z, g_add = m z + m;
-    the clip is that of the released head.py.
-    """
-    eps = 1e-3  # The released code's, which it needs in half precision; kept, as it decides where gradients end.
-    angle = ops.clip(theta - margin * quality, eps, math.pi - eps)
-    return ops.cos(angle) - (margin * quality + margin)
-
-
-def magnitude_margin(length, lower_norm=10.0, upper_norm=110.0, lower_margin=0.45, upper_margin=0.8):
-    """The angle that MagFace adds, larger for longer embeddings.
-
-    m(a) = (u_m - l_m) / (u_a - l_a) * (a - l_a) + l_m
-
-    Args:
-        length: a, float tensor, any shape; the embedding's length, in [lower_norm, upper_norm].
-        lower_norm: l_a, length.
-        upper_norm: u_a, length.
-        lower_margin: l_m, radians.
-        upper_margin: u_m, radians.
-
-    Returns:
-        Tensor shaped like `length`; radians.
-
-    Example:
-        >>> round(float(magnitude_margin(keras.ops.array(60.0))), 3)  # Half way from 0.45 to 0.8.
-        0.625
-
-    Reference: Meng et al., MagFace, CVPR 2021, section 3.2, with the linear m of its experiments.
-    """
-    slope = (upper_margin - lower_margin) / (upper_norm - lower_norm)
-    return slope * (length - lower_norm) + lower_margin
-
-
-def magnitude_penalty(length, upper_norm=110.0):
-    """MagFace's pull towards long embeddings; falls up to `upper_norm`, where its slope is zero.
-
-    g(a) = 1 / a + a / u_a^2
-
-    Args:
-        length: a, float tensor, any shape; the embedding's length, > 0.
-        upper_norm: u_a, length.
-
-    Returns:
-        Tensor shaped like `length`.
-
-    Example:
-        >>> round(float(magnitude_penalty(keras.ops.array(100.0), upper_norm=100.0)), 3)
-        0.02
-
-    Reference: Meng et al., MagFace, CVPR 2021, section 3.2, with the hyperbola g of its experiments.
-    """
-    return 1.0 / length + length / upper_norm**2
-
-
-def curricular(cosine, target, progress):
-    """Logit of CurricularFace's other classes, before scaling: hard ones count more as training goes on.
-
-    N(t, cos_j) = cos_j             where cos_j <= psi, the target's logit
-                  cos_j (t + cos_j) where cos_j > psi
-
-    Args:
-        cosine: cos_j, float tensor (batch, num_classes); [-1, 1].
-        target: psi, float tensor (batch,); it decides alone, and gets no gradient.
-        progress: t, float scalar in [-1, 1], without gradient.
-
-    Returns:
-        Tensor shaped like `cosine`. It jumps where a class becomes hard.
-
-    Example:
-        >>> logits = curricular(keras.ops.array([[0.5, 0.1]]), keras.ops.array([0.3]), progress=0.0)
-        >>> [round(float(logit), 2) for logit in logits[0]]  # The first class is hard: 0.5 * (0 + 0.5).
-        [0.25, 0.1]
-
-    Reference: Huang et al., CurricularFace, CVPR 2020, section 3.2, the definition of N(t, cos theta_j).
-    """
-    hard = cosine > ops.expand_dims(target, 1)
-    return ops.where(hard, cosine * (progress + cosine), cosine)
-
-
-def curricular_by_cosine(cosine, target, progress):
-    """Computes `curricular` and its slope by the cosine.
-
-    Args:
-        cosine: As in `curricular`.
-        target: psi, float tensor (batch, 1).
-        progress: As in `curricular`.
-
-    Returns:
-        (value, slope): tensors shaped like `cosine`; the slope is 1, or t + 2 cos_j for a hard class.
-
-    Example:
-        >>> value, slope = curricular_by_cosine(keras.ops.array([[0.5, 0.1]]), keras.ops.array([[0.3]]), 0.0)
-        >>> [float(each) for each in slope[0]]
-        [1.0, 1.0]
-    """
-    hard = cosine > target
-    value = ops.where(hard, cosine * (progress + cosine), cosine)
-    return value, ops.where(hard, progress + 2.0 * cosine, ops.ones_like(cosine))
-
-
 def _linear(angle, theta, m2):
     sine = math.sin(m2) if isinstance(m2, (int, float)) else ops.sin(m2)
     return ops.where(angle <= math.pi, ops.cos(angle), ops.cos(theta) - m2 * sine)
@@ -310,7 +218,7 @@ CONTINUATIONS = {
 }
 
 
-def check_beyond_pi(beyond_pi, m1=1.0):
+def check_beyond_pi(beyond_pi: str, m1: float = 1.0) -> None:
     """Raises ValueError unless `beyond_pi` is known and fits the angle multiplier `m1`.
 
     Example:

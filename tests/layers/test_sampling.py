@@ -28,7 +28,7 @@ def sampled(name="arcface", **options):
 
 def rows_of(head, labels):
     labels = ops.array(labels, "int32")
-    return sampling.sample_rows(head.prototypes, head.sample_step, labels, head.sample_rate, head.sample_seed)
+    return sampling.sample_rows(head.prototypes, head.sample_step, head.sample_rate, head.sample_seed, labels)
 
 
 def classes_used(head, labels=LABELS):
