@@ -35,7 +35,7 @@ help:
 	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
 	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
-	@echo 'make lint        ruff check and format --check'
+	@echo 'make lint        ruff check, ruff format --check, mypy on the core'
 	@echo 'make format      rewrite what a tool can: code layout, import order'
 	@echo 'make clean       remove the environments and every cache'
 	@echo 'PYTHON=python3.12 picks the interpreter.'
@@ -70,13 +70,14 @@ test-web: $(TEST_READY) $(WEB_READY)
 lint: $(TEST_READY)
 	.venv/bin/ruff check --quiet
 	.venv/bin/ruff format --check --quiet
+	.venv/bin/mypy --no-error-summary
 
 format: $(TEST_READY)
 	.venv/bin/ruff check --fix --quiet
 	.venv/bin/ruff format --quiet
 
 clean:
-	rm -rf .venv .venv-torch export/web/node_modules build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-torch export/web/node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # TensorFlow has wheels for these.

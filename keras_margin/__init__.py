@@ -10,10 +10,63 @@ TensorFlow, and `keras_margin.evaluation` needs NumPy alone.
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
 from keras_margin import _registration
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    # `name as name` is how a typed package says that it exports the name; sorted imports would take a line each.
+    # isort: off
+    from keras_margin import (
+        alignment as alignment,
+        audit as audit,
+        backbones as backbones,
+        contract as contract,
+        convert as convert,
+        curves as curves,
+        data as data,
+        embedders as embedders,
+        evaluation as evaluation,
+        experiment as experiment,
+        export as export,
+        layers as layers,
+        losses as losses,
+        margins as margins,
+        models as models,
+        ops as ops,
+        optimizers as optimizers,
+        pairs as pairs,
+        photographs as photographs,
+        plots as plots,
+        progress as progress,
+        protocols as protocols,
+        recipes as recipes,
+        runtime as runtime,
+        training as training,
+    )
+    from keras_margin.backbones import BACKBONES as BACKBONES
+    from keras_margin.layers import (
+        HEADS as HEADS,
+        AdaFaceHead as AdaFaceHead,
+        ArcFaceHead as ArcFaceHead,
+        CombinedMarginHead as CombinedMarginHead,
+        CosFaceHead as CosFaceHead,
+        CurricularFaceHead as CurricularFaceHead,
+        L2SoftmaxHead as L2SoftmaxHead,
+        LSoftmaxHead as LSoftmaxHead,
+        MagFaceHead as MagFaceHead,
+        MarginHead as MarginHead,
+        NormSoftmaxHead as NormSoftmaxHead,
+        QAMFaceHead as QAMFaceHead,
+        SoftmaxHead as SoftmaxHead,
+        SphereFaceArccosHead as SphereFaceArccosHead,
+        SphereFaceHead as SphereFaceHead,
+        SubCenterArcFaceHead as SubCenterArcFaceHead,
+    )
+    from keras_margin.models import EmbeddingModel as EmbeddingModel
+    # isort: on
+
+__version__ = "0.2.0"
 
 _MODULES = (
     "alignment",
@@ -70,7 +123,7 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 __all__ = ["__version__", *_MODULES, *_HOMES]
 
 
-def __getattr__(name):
+def _load(name: str):
     home = _HOMES.get(name, name)
     if home not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It has: {', '.join(__all__)}.")
@@ -90,7 +143,11 @@ def __getattr__(name):
     return getattr(module, name) if name in _HOMES else module
 
 
-def __dir__():
+if not TYPE_CHECKING:  # A checker that sees __getattr__ lets every misspelt name pass.
+    __getattr__ = _load
+
+
+def __dir__() -> list[str]:
     return sorted(__all__)
 
 

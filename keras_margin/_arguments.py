@@ -65,7 +65,7 @@ def require_integer(
     owner: str, value: Any, low: float, high: float, name: str, meaning: str = "", hint: str = ""
 ) -> None:
     """Raises ValueError unless `value` is an int, not a bool, with `low <= value <= high`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= int(value) <= high:
         span = f">= {low}" if math.isinf(high) else f"{low} to {high}"
         hint = f" {hint}" if hint else ""
         raise ValueError(f"{owner} needs {name}, an int {span}{meaning}. Received: {name}={value!r}.{hint}")

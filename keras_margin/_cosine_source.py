@@ -15,6 +15,7 @@ is taken, an error says so.
 import collections
 import functools
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -53,7 +54,8 @@ class CosineSource:
         training: bool = False,
         is_logits: bool = False,
     ):
-        self._head, self._output = weakref.ref(head), None
+        self._head = weakref.ref(head)
+        self._output: Callable[[], Any] = lambda: None
         self.cosines, self.embeddings = cosines, embeddings
         self.training, self.is_logits = training, is_logits
 

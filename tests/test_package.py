@@ -1,9 +1,13 @@
+import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
 
 import keras_margin as km
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def run(code):
@@ -35,3 +39,33 @@ def test_every_public_name_is_there_and_an_unknown_one_is_refused():
     assert km.ArcFaceHead is km.layers.ArcFaceHead
     with pytest.raises(AttributeError, match="no attribute 'ArcfaceHead'. It has:.*ArcFaceHead"):
         km.ArcfaceHead  # noqa: B018
+
+
+def test_the_citation_names_this_version():
+    """CITATION.cff and CHANGELOG.md know the version of the package."""
+    assert re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.M)[1] == km.__version__
+    assert f"## [{km.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_py_typed_is_installed():
+    """The marker of a typed package lies in it, and pyproject.toml and BUILD take it along."""
+    assert (ROOT / "keras_margin" / "py.typed").is_file()
+    project = (ROOT / "pyproject.toml").read_text()
+    assert '[tool.setuptools.package-data]\nkeras_margin = ["py.typed"]' in project
+    assert '"keras_margin/py.typed"' in (ROOT / "BUILD").read_text()
+
+
+def test_python_versions_agree():
+    """pyproject.toml, the Makefile, README.md and CONTRIBUTING.md name the same versions of Python."""
+    project = (ROOT / "pyproject.toml").read_text()
+    versions = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', project)
+    assert re.search(r'^requires-python = ">=(.+)"', project, re.M)[1] == versions[0]
+    assert f"  {'|'.join(versions)}) ;;" in (ROOT / "Makefile").read_text()
+    for page in ("Makefile", "README.md", "CONTRIBUTING.md"):
+        assert f"Python {versions[0]} to {versions[-1]}" in (ROOT / page).read_text(), page
+
+
+def test_pre_commit_runs_the_ruff_of_dev():
+    """A commit is formatted by the ruff that `make lint` checks with."""
+    (wanted,) = re.findall(r'^  "(ruff==.+?)",', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert set(re.findall(r'"(ruff.+?)"', (ROOT / ".pre-commit-config.yaml").read_text())) == {wanted}

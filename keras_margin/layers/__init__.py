@@ -47,8 +47,29 @@ HEADS = {
     "l2softmax": L2SoftmaxHead,
 }
 
-__all__ = ["HEADS", "HeadLoss", "MarginHead", "check_optimizer", "expand", "get", "memory_of"]
-__all__ += [head.__name__ for head in HEADS.values()]
+__all__ = [
+    "AdaFaceHead",
+    "ArcFaceHead",
+    "CombinedMarginHead",
+    "CosFaceHead",
+    "CurricularFaceHead",
+    "HEADS",
+    "HeadLoss",
+    "L2SoftmaxHead",
+    "LSoftmaxHead",
+    "MagFaceHead",
+    "MarginHead",
+    "NormSoftmaxHead",
+    "QAMFaceHead",
+    "SoftmaxHead",
+    "SphereFaceArccosHead",
+    "SphereFaceHead",
+    "SubCenterArcFaceHead",
+    "check_optimizer",
+    "expand",
+    "get",
+    "memory_of",
+]
 
 
 def get(name: str, num_classes: int, **options: Any) -> MarginHead:

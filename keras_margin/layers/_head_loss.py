@@ -54,7 +54,7 @@ class HeadLoss(keras.losses.Loss):
         if _keras.in_symbolic_scope():
             # Keras traces model and loss apart, for their shapes alone.
             return ops.zeros((ops.shape(cosines)[0],)) if len(cosines.shape) else ops.zeros(())
-        head = self._head and self._head()
+        head = None if self._head is None else self._head()
         if head is None:
             raise ValueError(
                 "This head.loss was read back from a file, or its head is gone: it finds its head through the cosines, "

@@ -116,7 +116,8 @@ class MarginHead(keras.layers.Layer):
         self.prototypes_initializer = keras.initializers.get(
             prototypes_initializer or keras.initializers.RandomNormal(stddev=0.01)
         )
-        self.prototypes = self.sample_step = None
+        self.prototypes: Tensor = None
+        self.sample_step: Tensor = None
         self.recent_sources = _cosine_source.recent_sources()
         self._state_weights: list = []
 

@@ -39,6 +39,7 @@ class SubCenterArcFaceHead(MarginHead):
     """
 
     _spells_out_margin = True
+    centers: int
 
     def __init__(
         self,

@@ -40,9 +40,26 @@ LOSSES = {
     "contrastive": ContrastiveLoss,
 }
 
-__all__ = ["LOSSES", "PACKAGE", "AuxiliaryLoss", "LossInputs", "LossWithBase", "StatelessLoss", "WeightedLoss"]
-__all__ += ["deserialize", "get", "serialize", "without_unweighted"]
-__all__ += [loss.__name__ for loss in LOSSES.values()]
+__all__ = [
+    "AngularTripletLoss",
+    "AuxiliaryLoss",
+    "CenterLoss",
+    "ContrastiveLoss",
+    "IAM",
+    "InterLoss",
+    "IntraLoss",
+    "LOSSES",
+    "LossInputs",
+    "LossWithBase",
+    "PACKAGE",
+    "RingLoss",
+    "StatelessLoss",
+    "WeightedLoss",
+    "deserialize",
+    "get",
+    "serialize",
+    "without_unweighted",
+]
 
 
 def serialize(loss: AuxiliaryLoss) -> dict:

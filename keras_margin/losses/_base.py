@@ -249,7 +249,8 @@ class _Sum:
 
     @classmethod
     def from_config(cls, config):
-        return cls([keras.saving.deserialize_keras_object(part) for part in config["parts"]])
+        parts = [keras.saving.deserialize_keras_object(part) for part in config["parts"]]
+        return cls(parts)  # type: ignore[call-arg]  # Both kinds of sums take them.
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -278,7 +279,7 @@ class WeightedSum(_Sum, WeightedLoss):
         self._add_up(parts)
 
     @property
-    def num_classes(self) -> int | None:
+    def num_classes(self) -> int | None:  # type: ignore[override]  # Read alone, here as in every loss.
         """The fewest classes that a part was made for; None where none was made for any."""
         return min((part.num_classes for part in self._parts if part.num_classes), default=None)
 

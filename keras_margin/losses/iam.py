@@ -48,7 +48,8 @@ class IAM(StatelessLoss):
 
     def per_sample(self, inputs: LossInputs) -> Tensor:
         """Computes log(1 - p) - log(C - 1), (batch,)."""
-        return -ops.softplus(inputs.target_logit - inputs.negative_logsumexp) - math.log(inputs.num_classes - 1)
+        others = inputs.num_classes - 1  # type: ignore[operator]  # Known wherever there are logits.
+        return -ops.softplus(inputs.target_logit - inputs.negative_logsumexp) - math.log(others)
 
     def get_config(self) -> dict:
         config = super().get_config()

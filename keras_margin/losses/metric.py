@@ -62,8 +62,8 @@ class CenterLoss(WeightedLoss):
         self.alpha = float(alpha)
         self.num_classes = None if num_classes is None else int(num_classes)
         self.centers_initializer = keras.initializers.get(centers_initializer)
-        self.centers = None
-        self._head_classes = None
+        self.centers: Tensor = None
+        self._head_classes: int | None = None
 
     def build_for(self, num_classes: int, embedding_size: int) -> None:
         """Creates the centers for a head's classes."""
@@ -77,12 +77,12 @@ class CenterLoss(WeightedLoss):
 
     def build(self, embeddings_shape: Shape) -> None:
         """Creates the centers for embeddings of `embeddings_shape`, (batch, embedding_size)."""
-        num_classes = self.num_classes or self._head_classes
+        num_classes, size = self.num_classes or self._head_classes, embeddings_shape[-1]
         if num_classes is None:
             raise ValueError("CenterLoss outside of a head needs num_classes=, the number of centers to keep.")
         self.centers = self.add_weight(
             name="centers",
-            shape=(num_classes, int(embeddings_shape[-1])),
+            shape=(num_classes, size),
             initializer=self.centers_initializer,
             dtype="float32",
             trainable=False,
@@ -148,8 +148,8 @@ class RingLoss(WeightedLoss):
         if radius is not None:
             _arguments.require_number("RingLoss", "radius", radius, above=True, unit=", or None")
         self.initial_radius = None if radius is None else float(radius)
-        self.start = None
-        self.offset = None
+        self.start: Tensor = None
+        self.offset: Tensor = None
 
     def build(self, embeddings_shape: Shape) -> None:
         """Creates the radius."""

@@ -34,8 +34,25 @@ MARGINS = {
     "curricularface": CurricularFace,
 }
 
-__all__ = ["MARGINS", "Margin", "Sample", "deserialize", "formulas", "get", "serialize"]
-__all__ += [margin.__name__ for margin in MARGINS.values()]
+__all__ = [
+    "AdaFace",
+    "ArcFace",
+    "Combined",
+    "CosFace",
+    "CurricularFace",
+    "MARGINS",
+    "MagFace",
+    "Margin",
+    "QAMFace",
+    "Sample",
+    "Softmax",
+    "SphereFace",
+    "SphereFaceArccos",
+    "deserialize",
+    "formulas",
+    "get",
+    "serialize",
+]
 
 
 def serialize(margin: Margin) -> dict:

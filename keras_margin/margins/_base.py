@@ -1,7 +1,7 @@
 """Margin: what a paper says about the target logit, as a value."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import keras
 from keras import ops
@@ -10,6 +10,7 @@ from keras_margin._typing import State, Tensor
 from keras_margin.ops.sample import Sample
 
 PACKAGE = "keras_margin"
+_Margin = TypeVar("_Margin", bound="Margin")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +106,8 @@ class Margin:
         """
         if self.no_margin is None:
             raise ValueError(f"{type(self).__name__} has no margin that could be scaled by a fraction.")
-        return self.replace(margin=self.no_margin + (self.margin - self.no_margin) * fraction)
+        full = self.margin  # type: ignore[attr-defined]  # A subclass with `no_margin` has the field.
+        return self.replace(margin=self.no_margin + (full - self.no_margin) * fraction)
 
     def target_angle(self, theta: Any) -> Any:
         """Returns the angle whose cosine the target logit takes, radians, such as theta + m; may pass pi.
@@ -140,7 +142,7 @@ class Margin:
         state = keras.tree.map_structure(ops.convert_to_tensor, self.initial_state())
         return isinstance(self.negative_logits(ops.zeros((1, 1)), sample, state), tuple)
 
-    def replace(self, **fields: Any) -> "Margin":
+    def replace(self: _Margin, **fields: Any) -> _Margin:
         """Returns a copy with other values of some fields."""
         return dataclasses.replace(self, **fields)
 

@@ -39,5 +39,5 @@ def rescales_bytes(network: Any) -> bool:
     for layer in _keras.all_layers(network) if isinstance(network, keras.Model) else ():
         if isinstance(layer, (keras.layers.InputLayer, keras.Model)):
             continue
-        return isinstance(layer, keras.layers.Rescaling) and np.all(np.asarray(layer.scale) < 0.02)
+        return isinstance(layer, keras.layers.Rescaling) and bool(np.all(np.asarray(layer.scale) < 0.02))
     return False

@@ -59,10 +59,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
+def _load(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It has: {', '.join(__all__)}.")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+if not TYPE_CHECKING:  # A checker that sees __getattr__ lets every misspelt name pass.
+    __getattr__ = _load
 
 
 def __dir__() -> list[str]:

@@ -68,5 +68,5 @@ def sample_from_prototypes(
 
 def without_gradient(sample: Sample) -> Sample:
     """Returns the sample's angles and length as constants, without its embeddings."""
-    constant = [None if each is None else ops.stop_gradient(each) for each in sample[:3]]
-    return Sample(*constant, sample.labels, sample.valid)
+    theta, cosine, norm = (None if each is None else ops.stop_gradient(each) for each in sample[:3])
+    return Sample(theta, cosine, norm, sample.labels, sample.valid)

@@ -62,7 +62,7 @@ def test_get_takes_a_loss_a_name_a_config_or_none():
     assert losses.get(None) is None
     assert losses.get(keras.saving.serialize_keras_object(loss)).beta == 0.3
     assert isinstance(losses.get("iam"), IAM)
-    with pytest.raises(ValueError, match="Unknown auxiliary loss 'aim'. Did you mean 'iam'.*Known ones: angular_triplet, "):
+    with pytest.raises(ValueError, match="Unknown auxiliary loss 'aim'. Did you mean 'iam'.*angular_triplet, "):
         losses.get("aim")
     with pytest.raises(TypeError, match="Received: 0.1 of type float"):
         losses.get(0.1)
