@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         alignment as alignment,
         audit as audit,
         backbones as backbones,
-        contract as contract,
         convert as convert,
         curves as curves,
         data as data,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
         layers as layers,
         losses as losses,
         margins as margins,
+        metadata as metadata,
         models as models,
         ops as ops,
         optimizers as optimizers,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         training as training,
     )
     from keras_margin.backbones import BACKBONES as BACKBONES
+    from keras_margin.embedders import load_embedder as load_embedder
     from keras_margin.layers import (
         HEADS as HEADS,
         AdaFaceHead as AdaFaceHead,
