@@ -132,6 +132,7 @@ def _tensorflow():
                 heads[shape].build((None, shape[1]))
             head = heads[shape]
             for _ in range(2):
+                gradients = None  # The last step's would be in memory during this one.
                 with tf.GradientTape() as tape:
                     tape.watch(embeddings)
                     value = tf.reduce_mean(head.compute_loss(embeddings, labels, training=True))
