@@ -100,8 +100,8 @@ class EmbeddingModel(keras.Model):
         return tuple(self.embedder(keras.KerasTensor(tuple(input_shape), self.embedder.input_dtype)).shape)
 
     def compute_output_spec(self, inputs: keras.KerasTensor, training: bool | None = None) -> keras.KerasTensor:
-        """Returns the symbol of the embeddings, of the backbone's own dtype: by default it would be the model's."""
-        return keras.Operation.compute_output_spec(self, inputs, training=training)
+        """Returns the symbol of the embeddings, in the backbone's own dtype: by default it would be in the model's."""
+        return self.embedder(inputs, training=training)
 
     # --- Training -------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,7 @@ METRICS = {
     "weighted alone": lambda: {"weighted_metrics": [top2()]},
     "both": lambda: {"metrics": [top2()], "weighted_metrics": [top2("weighted_top2")]},
     "bare": lambda: {"metrics": top2()},
-    "string": lambda: {"metrics": "sparse_top_k_categorical_accuracy"},
+    "string": lambda: {"metrics": "sparse_categorical_crossentropy"},
     "nested": lambda: {"metrics": [[top2()]]},
     "dict": lambda: {"metrics": {"output": top2()}},
     "dict of lists": lambda: {"metrics": {"output": [top2()]}, "weighted_metrics": {"output": [top2("weighted_top2")]}},

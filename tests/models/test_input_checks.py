@@ -81,5 +81,5 @@ def test_pixels_divided_by_255_get_a_warning(call):
 def test_pixels_as_bytes_get_no_warning(dtype):
     images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3)).astype(dtype)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         rescaling_model().fit(images, np.arange(8) % CLASSES, verbose=0)
