@@ -69,6 +69,7 @@ def margin_softmax(
         gradient: "exact", or "straight_through": forward as written, backward as if psi were cos(theta).
         training: Whether this is a training batch, which updates the state before its margin is taken.
         implementation: "reference", "fused", "streaming", or "auto": the fastest that the margin has and memory allows.
+            Second derivatives are those of "reference" alone.
 
     Returns:
         MarginSoftmax (loss, correct, state).
