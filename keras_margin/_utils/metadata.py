@@ -21,7 +21,7 @@ _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA = 0
 
 
-def read(path):
+def read_metadata(path):
     """Reads the metadata of an exported file.
 
     Args:
@@ -37,7 +37,7 @@ def read(path):
         ValueError: A damaged TFLite file, or metadata that are not a JSON object or of a later format.
 
     Example:
-        >>> read("face.tflite")["embedding"]["size"]
+        >>> read_metadata("face.tflite")["embedding"]["size"]
         512
     """
     path = os.fspath(path)

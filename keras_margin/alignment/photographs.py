@@ -5,8 +5,9 @@ import logging
 
 import numpy as np
 
-from keras_margin import alignment
-from keras_margin.messages import install_hint
+from keras_margin._utils.messages import install_hint
+from keras_margin.alignment import detector as faces
+from keras_margin.alignment import images, transform
 
 FITS = (None, "crop", "resize")
 
@@ -16,10 +17,10 @@ _DETECTION_SIDE = 2048
 # Template coordinates in a file are rounded to 4 decimals; a hundredth of a pixel is another template.
 _TEMPLATE_TOLERANCE = 0.01
 
-_logger = logging.getLogger("keras_margin.photographs")
+_logger = logging.getLogger("keras_margin.alignment.photographs")
 
 
-def prepare(image, embedder, *, align=False, detector=None, fit=None):
+def prepare_photograph(image, embedder, *, align=False, detector=None, fit=None):
     """Brings a photograph to the size that an embedder takes.
 
     - With `align` or a `detector`: finds the face and crops it onto the landmark template.
@@ -27,11 +28,11 @@ def prepare(image, embedder, *, align=False, detector=None, fit=None):
     - With `fit`: the middle is cut out ("crop"), or the whole picture is stretched ("resize").
     - Otherwise the file's metadata decide. Where they have an alignment, the picture is refused: an embedding of
       something other than an aligned face is a number without meaning. Where `alignment` is null the whole picture is
-      scaled, and of a file without metadata too; the logger `keras_margin.photographs` warns of it.
+      scaled, and of a file without metadata too; the logger `keras_margin.alignment.photographs` warns of it.
 
     Args:
         image: uint8 array (height, width, 3), RGB, upright.
-        embedder: `runtime.Embedder` or `embedders.FileEmbedder`: its `image_size`, `metadata` and `path` are read.
+        embedder: `runtime.Embedder` or `evaluation.FileEmbedder`: its `image_size`, `metadata` and `path` are read.
         align: Whether to find the face.
         detector: Callable as `alignment.align` takes it, instead of MTCNN; given, it aligns.
         fit: None, "crop" or "resize", for images of another size that are not to be aligned, such as crops that are
@@ -48,12 +49,12 @@ def prepare(image, embedder, *, align=False, detector=None, fit=None):
 
     Example:
         >>> embedder = keras_margin.runtime.Embedder("face.tflite")
-        >>> face = prepare(keras_margin.alignment.read_image("photograph.jpg"), embedder, align=True)
+        >>> face = prepare_photograph(keras_margin.alignment.read_image("photograph.jpg"), embedder, align=True)
         >>> embedder.embed(face).shape  # (1, embedder.embedding_size)
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shown = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise TypeError(f"prepare needs a uint8 RGB array (height, width, 3). Received: {shown}.")
+        raise TypeError(f"prepare_photograph needs a uint8 RGB array (height, width, 3). Received: {shown}.")
     if fit not in FITS:
         raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
     align = align or detector is not None
@@ -61,7 +62,7 @@ def prepare(image, embedder, *, align=False, detector=None, fit=None):
         raise ValueError(f"An aligned face has the right size. Received: align=True and fit={fit!r}. Pass one of them.")
     if align:
         _check_template(embedder)
-        return alignment.align(image, embedder.image_size, _Bounded(detector or _default_detector()))
+        return faces.align(image, embedder.image_size, _Bounded(detector or _default_detector()))
     if image.shape[:2] == tuple(embedder.image_size):
         return image
     if fit is None:
@@ -101,7 +102,7 @@ def _check_template(embedder):
     if not aligned:
         return
     points = np.asarray(embedder.metadata["alignment"].get("points", ()), np.float64)
-    template = alignment.landmark_template(tuple(embedder.image_size))
+    template = transform.landmark_template(tuple(embedder.image_size))
     if points.shape != template.shape or np.abs(points - template).max() > _TEMPLATE_TOLERANCE:
         raise ValueError(
             f"{embedder.path} was trained on faces aligned onto another template than the library's: "
@@ -135,7 +136,7 @@ def _scaled(image, size):
 
 @functools.cache
 def _default_detector():
-    return alignment.MTCNNDetector()
+    return faces.MTCNNDetector()
 
 
 class _Bounded:
@@ -149,7 +150,7 @@ class _Bounded:
         if scale <= 1:
             return self._detector(image)
         height, width = (max(1, round(side / scale)) for side in image.shape[:2])
-        boxes, points, scores = self._detector(alignment.images.resize_image(image, (height, width)))
+        boxes, points, scores = self._detector(images.resize_image(image, (height, width)))
         factors = np.array([image.shape[1] / width, image.shape[0] / height])
         # (0, 0) is the centre of the first pixel, in the copy as in the image: half a pixel more at either end.
         corners = (np.asarray(boxes, np.float64).reshape(-1, 2, 2) + 0.5) * factors - 0.5

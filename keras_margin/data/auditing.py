@@ -8,10 +8,10 @@ import json
 
 import numpy as np
 
-from keras_margin import exif, files
+from keras_margin._utils import exif, files
+from keras_margin._utils.progress import Progress
 from keras_margin.data._encoded import UnreadableError, decode
 from keras_margin.data._sizes import looks_aligned
-from keras_margin.progress import Progress
 
 _BLOCK = 1024
 _THREADS = 8

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._utils import files
 
 COLUMNS = ("fold", "same", "first", "second")
 

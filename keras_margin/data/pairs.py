@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_margin import evaluation, pair_lists
+from keras_margin import evaluation
 from keras_margin.data import bin as bin_file
-from keras_margin.pair_lists import read_pairs
+from keras_margin.data import pair_lists
+from keras_margin.data.pair_lists import read_pairs
 
 __all__ = [
     "ProtocolSize",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_margin import arrays
+from keras_margin._utils import arrays
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_margin import exif
+from keras_margin._utils import exif
 
 UPRIGHT = np.arange(24, dtype=np.uint8).reshape(4, 6)
 # How a camera that was held so stores an upright image: EXIF 2.3, table 6, in NumPy.

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from keras_margin import files
+from keras_margin._utils import files
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def tree(root):
@@ -112,7 +112,7 @@ def test_a_refused_permission_is_told_by_the_given_path(tmp_path, monkeypatch):
 
 CHATTER = """
 import os, sys
-from keras_margin import files
+from keras_margin._utils import files
 try:
     with files.suppress_native_stderr():
         os.write(2, b"from C++\\n")

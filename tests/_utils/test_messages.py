@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from keras_margin import messages
+from keras_margin._utils import messages
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_an_install_hint_is_a_command_for_a_clone():

@@ -6,7 +6,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from keras_margin import metadata
+from keras_margin._utils import metadata
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow_only
@@ -42,11 +42,11 @@ def content():
 def test_the_metadata_are_found_among_other_metadata(content, tmp_path):
     path = tmp_path / "顔 x.tflite"
     path.write_bytes(content)
-    assert metadata.read(path) == METADATA
+    assert metadata.read_metadata(path) == METADATA
     assert metadata.find(content, entry="min_runtime_version") == b"1.5.0"
     path.write_bytes(model_with([("other", b"x")]))
     (tmp_path / "顔 x.tflite.json").write_text("{}")
-    assert metadata.read(path) is None  # The JSON beside it may be another file's.
+    assert metadata.read_metadata(path) is None  # The JSON beside it may be another file's.
 
 
 def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tmp_path):
@@ -54,7 +54,7 @@ def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tm
     for length in range(8, len(content)):
         path.write_bytes(content[:length])
         try:
-            assert metadata.read(path) in (None, METADATA)
+            assert metadata.read_metadata(path) in (None, METADATA)
         except ValueError as error:
             assert "face.tflite" in str(error)
     generator, seen = np.random.default_rng(0), set()
@@ -80,16 +80,16 @@ def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tm
 def test_invalid_metadata_are_refused(text, message, tmp_path):
     (tmp_path / "face.tflite").write_bytes(model_with([(metadata.METADATA_NAME, text)]))
     with pytest.raises(ValueError, match=message):
-        metadata.read(tmp_path / "face.tflite")
+        metadata.read_metadata(tmp_path / "face.tflite")
 
 
 def test_folders_and_other_files_have_it_as_json(tmp_path):
     (tmp_path / "saved").mkdir()
-    assert metadata.read(tmp_path / "saved") is None
+    assert metadata.read_metadata(tmp_path / "saved") is None
     (tmp_path / "saved" / "contract.json").write_text(json.dumps(METADATA))
     (tmp_path / "face.onnx").write_bytes(b"onnx")
-    assert metadata.read(tmp_path / "face.onnx") is None
+    assert metadata.read_metadata(tmp_path / "face.onnx") is None
     (tmp_path / "face.onnx.json").write_text(json.dumps(METADATA))
-    assert metadata.read(tmp_path / "saved") == metadata.read(tmp_path / "face.onnx") == METADATA
+    assert metadata.read_metadata(tmp_path / "saved") == metadata.read_metadata(tmp_path / "face.onnx") == METADATA
     with pytest.raises(FileNotFoundError, match="no such file: .*nothing"):
-        metadata.read(tmp_path / "nothing")
+        metadata.read_metadata(tmp_path / "nothing")

@@ -7,7 +7,7 @@ import time
 import pytest
 from rich.console import Console
 
-from keras_margin import progress
+from keras_margin._utils import progress
 
 
 @pytest.fixture

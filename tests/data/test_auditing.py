@@ -8,8 +8,8 @@ import tensorflow as tf
 from records import jpeg, payload, write_records
 
 import keras_margin.data
-from keras_margin.audit import audit
 from keras_margin.data import ArrayReader
+from keras_margin.data.auditing import audit
 
 
 def skin(seed, size=16, grey=False):

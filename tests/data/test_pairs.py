@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import keras_margin.data
-from keras_margin import pairs
-from keras_margin.data import ArrayReader, load_bin
+from keras_margin.data import ArrayReader, load_bin, pairs
 
 LABELS = np.repeat(np.arange(20), 5)
 

@@ -13,7 +13,8 @@ import pytest
 import keras_margin as km
 
 tf = pytest.importorskip("tensorflow")
-from keras_margin import embedders, export  # noqa: E402
+from keras_margin import export  # noqa: E402
+from keras_margin.evaluation import embedders  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -143,7 +144,7 @@ _WITHOUT_TENSORFLOW = """
 import sys
 for name in ('tensorflow', 'keras', 'jax', 'torch', 'h5py'): sys.modules[name] = None
 import numpy as np
-from keras_margin import embedders
+from keras_margin.evaluation import embedders
 folder = sys.argv[1]
 embedder = embedders.load_embedder(folder + '/embedder.tflite')
 np.save(folder + '/rows.npy', embedder.embed(np.load(folder + '/pixels.npy')))

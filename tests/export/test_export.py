@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from exported import cosines, run_tflite, unit
 from PIL import Image
 from scripts import run_main
 
@@ -65,22 +66,8 @@ def images():
     return np.stack([np.asarray(Image.fromarray(each).resize((SIDE, SIDE), Image.BICUBIC)) for each in coarse])
 
 
-def unit(rows):
-    rows = np.float64(rows)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def cosines(found, wanted):
-    """Cosine of each row of `found` with the same row of `wanted`, float64."""
-    return np.sum(unit(found) * unit(wanted), axis=1)
-
-
 def run_savedmodel(path, images):
     return tf.saved_model.load(str(path)).signatures["serving_default"](image=tf.constant(images))["embedding"].numpy()
-
-
-def run_tflite(path, images):
-    return km.runtime.Embedder(str(path)).embed(images)
 
 
 EXPORTS = {
@@ -131,7 +118,7 @@ def test_a_file_gives_the_model_s_embeddings_at_unit_length(name, way, policy, i
 
 
 def test_a_model_that_was_saved_and_read_back_is_exported_alike(images, tmp_path):
-    model = way_3(km.backbones.ir_resnet((1,), widths=(4,), image_size=(SIDE, SIDE), embedding_size=SIZE))
+    model = way_3(km.models.backbones.ir_resnet((1,), widths=(4,), image_size=(SIDE, SIDE), embedding_size=SIZE))
     for weight in model.embedder.non_trainable_weights:
         if "moving" in weight.path:
             weight.assign(np.random.default_rng(0).uniform(0.5, 1.5, weight.shape))
@@ -282,7 +269,7 @@ def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_metadata(imag
     assert cosines(found, network().predict(images, verbose=0)).min() >= 1 - 1e-5 and report.passed
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
     inside = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
-    assert json.loads(inside["keras_margin.contract"]) == km.metadata.read(path)
+    assert json.loads(inside["keras_margin.contract"]) == km.runtime.read_metadata(path)
 
 
 def test_heads_on_different_embeddings_are_refused():
@@ -323,7 +310,7 @@ def test_without_samples_the_comparison_is_on_noise_and_says_so(tmp_path, caplog
 def test_the_metadata_say_what_the_file_takes_and_gives(name, exported):
     folder, reports = exported
     report = reports[name]
-    found = km.metadata.read(folder / name)
+    found = km.runtime.read_metadata(folder / name)
     made_with, signature = found.pop("made_with"), found.pop("signature")
     assert made_with == {"keras": keras.__version__, "tensorflow": tf.__version__} and signature == "serving_default"
     parity = {"mean_cosine": report.mean_cosine, "worst_cosine": report.worst_cosine, "images": 8, "synthetic": False}
@@ -345,8 +332,8 @@ def test_the_metadata_say_what_the_file_takes_and_gives(name, exported):
 def test_the_metadata_inside_a_tflite_file_are_the_json_beside_it(exported):
     folder, _ = exported
     beside = json.loads((folder / "face.tflite.json").read_text())
-    assert km.metadata.read(folder / "face.tflite") == beside
-    assert km.metadata.read(folder / "face") == json.loads((folder / "face" / "contract.json").read_text())
+    assert km.runtime.read_metadata(folder / "face.tflite") == beside
+    assert km.runtime.read_metadata(folder / "face") == json.loads((folder / "face" / "contract.json").read_text())
 
 
 # --- Nothing half-written -------------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@ import logging
 import keras
 import numpy as np
 import pytest
-from exported import smooth_picture
-from test_export import cosines, run_tflite
+from exported import cosines, run_tflite, smooth_picture
 
 import keras_margin as km
-from keras_margin import backbones, export
+from keras_margin import export
 from keras_margin.export import _int8
+from keras_margin.models import backbones
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -148,10 +148,10 @@ def test_integer_only_leaves_no_float_in_the_file(converted):
 
 def test_integer_only_tells_how_its_embedding_is_stored(converted):
     """The metadata have the type, scale and zero point of an embedding in integers, and promise no unit length."""
-    stored = km.metadata.read(converted[True][0])["embedding"]
+    stored = km.runtime.read_metadata(converted[True][0])["embedding"]
     assert stored["dtype"] == "int8" and (stored["scale"], stored["zero_point"]) == (1 / 128, 0)
     assert stored["unit_length"] is False
-    assert km.metadata.read(converted[False][0])["embedding"]["dtype"] == "float32"
+    assert km.runtime.read_metadata(converted[False][0])["embedding"]["dtype"] == "float32"
 
 
 def test_integer_only_refuses_operators_without_integers(images, tmp_path):

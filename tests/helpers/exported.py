@@ -1,7 +1,9 @@
-"""Small pictures and networks for the tests of what runs an exported file elsewhere: a browser, a C program."""
+"""Small pictures and networks for the tests of exported files, and what such a file gives for them."""
 
 import numpy as np
 from PIL import Image
+
+from keras_margin import runtime
 
 
 def smooth_picture(seed, width, height):
@@ -21,3 +23,18 @@ def small_network(height, width, seed):
     x = keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2])(keras.layers.BatchNormalization()(x))
     x = keras.layers.Conv2D(12, 3, strides=4, activation="relu")(x)
     return keras.Model(images, keras.layers.Dense(24)(keras.layers.Flatten()(x)), name="small")
+
+
+def unit(rows):
+    rows = np.float64(rows)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def cosines(found, wanted):
+    """Cosine of each row of `found` with the same row of `wanted`, float64."""
+    return np.sum(unit(found) * unit(wanted), axis=1)
+
+
+def run_tflite(path, images):
+    """Unit embeddings of the images by an exported .tflite file."""
+    return runtime.Embedder(str(path)).embed(images)

@@ -12,7 +12,7 @@ import tempfile
 from absl import flags
 from absl import logging as absl_logging
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @contextlib.contextmanager

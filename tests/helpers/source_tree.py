@@ -4,7 +4,7 @@ import ast
 import dataclasses
 from pathlib import Path
 
-ROOT = Path(__file__).absolute().parents[1]
+ROOT = Path(__file__).absolute().parents[2]
 PACKAGE = "keras_margin"
 FOLDERS = (PACKAGE, "examples", "export", "benchmarks", "tests")
 

@@ -8,9 +8,10 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_margin import backbones, recipes
+from keras_margin import recipes
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
+from keras_margin.models import backbones
 
 CLASSES, SIDE = 6, 8
 

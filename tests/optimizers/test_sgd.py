@@ -86,7 +86,9 @@ def test_after_a_change_of_rate_old_gradients_keep_their_rate():
 @pytest.mark.parametrize("make", [SGDWithL2, optimizers.AdamW])
 def test_a_settable_rate_follows_its_schedule_until_it_is_set(make):
     """Rates 0.1, 0.1 by the schedule, then 0.5 for good; a saved optimiser keeps it."""
-    optimizer = make(optimizers.SettableSchedule(keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, 0.01])))
+    optimizer = make(
+        optimizers.schedules.SettableSchedule(keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.1, 0.01]))
+    )
     kernel, rates = weight("kernel", [1.0]), []
     for step in range(4):
         if step == 2:
@@ -101,7 +103,7 @@ def test_a_settable_rate_follows_its_schedule_until_it_is_set(make):
 
 
 def test_a_rate_that_was_set_moves_the_weights():
-    optimizer = SGDWithL2(optimizers.SettableSchedule(rate_by_step()), momentum=0.0)
+    optimizer = SGDWithL2(optimizers.schedules.SettableSchedule(rate_by_step()), momentum=0.0)
     kernel = weight("kernel", [1.0])
     optimizer.learning_rate = 0.25
     optimizer.apply([ops.ones(1)], [kernel])

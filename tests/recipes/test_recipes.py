@@ -7,8 +7,9 @@ import math
 import keras
 import pytest
 
-from keras_margin import backbones, layers, losses, recipes
+from keras_margin import layers, losses, recipes
 from keras_margin.data.augmentation import Augmentation
+from keras_margin.models import backbones
 
 # ArcFace section 3.1: "the batch size to 512 [...] the learning rate starts from 0.1 and is divided by 10 at 20K, 28K
 # iterations. The training process is finished at 32K iterations. [...] weight decay to 5e-4."

@@ -3,7 +3,7 @@
 import pytest
 from scripts import run_main
 
-from keras_margin import backbones
+from keras_margin.models import backbones
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -28,7 +28,7 @@ def task():
 
 
 def test_every_method_has_as_many_configurations_and_each_builds_its_head():
-    assert set(km.HEADS) == {method.head for method in METHODS.values()}
+    assert set(km.layers.HEADS) == {method.head for method in METHODS.values()}
     used = {method.auxiliary_loss for method in METHODS.values()} - {None}
     assert used == set(km.losses.LOSSES)
     for method in METHODS.values():
@@ -166,7 +166,7 @@ def test_an_order_holds_where_all_seeds_agree():
 
 def test_the_page_is_what_the_committed_runs_give(tmp_path):
     """No figure in the tables of docs/study.md is written by hand."""
-    docs = pathlib.Path(__file__).parents[1] / "docs"
+    docs = pathlib.Path(__file__).parents[2] / "docs"
     runs = list(study.Runs(docs / "study.jsonl").runs.values())
     page = tmp_path / "study.md"
     text = (docs / "study.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ pytest.importorskip("tensorflow")
 
 pytestmark = pytest.mark.tensorflow_only
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "examples" / "toy_embeddings.py"
+SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "examples" / "toy_embeddings.py"
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,8 @@
 """The page of export/web: its numbers are the library's, in Node and in a real Chromium; what its server gives out.
 
-`python tests/test_web.py --write` writes export/web/test/golden.json again, the numbers that Node's own tests stand on.
-The browser's part needs Node, `npm ci` in export/web and a Chromium; without them it is skipped, and says so. Where
-KERAS_MARGIN_WEB=required, as in `make test-web`, it fails instead.
+`python tests/scripts/test_web.py --write` writes export/web/test/golden.json again, the numbers that Node's own tests
+stand on. The browser's part needs Node, `npm ci` in export/web and a Chromium; without them it is skipped, and says so.
+Where KERAS_MARGIN_WEB=required, as in `make test-web`, it fails instead.
 """
 
 import base64
@@ -267,7 +267,7 @@ def write_models(folder):
 
 def expectations(folder):
     """Pictures, models and what keras_margin makes of them; written to expected.json for the browser's test."""
-    from keras_margin import metadata
+    from keras_margin._utils import metadata
     from keras_margin.runtime import Embedder
 
     pictures = {name: smooth_picture(seed, 112, 112) for name, seed in (("a", 11), ("b", 12))}
@@ -295,7 +295,7 @@ def expectations(folder):
             "crop": crop.ravel().tolist(),
             "embedding": embedder.embed(a)[0].tolist(),
             "a with crop": embedder.verify(a, crop),
-            "threshold": (metadata.read(folder / name)["threshold"] or {}).get("cosine"),
+            "threshold": (metadata.read_metadata(folder / name)["threshold"] or {}).get("cosine"),
         }
     square = Embedder(folder / "square.tflite")
     cosine = expected["models"]["square.tflite"]["a with b"] = square.verify(pictures["a"], pictures["b"])
@@ -329,5 +329,5 @@ def test_the_page_works_in_chromium_and_gives_the_runtime_s_numbers(serve_web, t
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        sys.exit("python tests/test_web.py --write")
+        sys.exit("python tests/scripts/test_web.py --write")
     pathlib.Path(GOLDEN).write_text(json.dumps(golden()) + "\n")

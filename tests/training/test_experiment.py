@@ -15,13 +15,16 @@ from PIL import Image
 from rich.console import Console
 from scripts import ROOT, run_main
 
-from keras_margin import backbones, data, evaluation, metadata, recipes, runtime
+from keras_margin import data, evaluation, recipes, runtime
+from keras_margin._utils import metadata
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
+from keras_margin.models import backbones
 
 tf = pytest.importorskip("tensorflow")
-from keras_margin import experiment, export, training  # noqa: E402
-from keras_margin.experiment import _measures  # noqa: E402
+from keras_margin import export, training  # noqa: E402
+from keras_margin.training import experiment  # noqa: E402
+from keras_margin.training.experiment import _measures  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -140,7 +143,7 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
     assert all(each["num_images"] == 16 for each in report["exports"])
     assert all(report["exports"][place]["worst_cosine"] >= 1 - 1e-5 for place in (0, 3))
     assert all(each.passed for each in result.reports)
-    said = metadata.read(result.folder / "embedder_int8.tflite")
+    said = metadata.read_metadata(result.folder / "embedder_int8.tflite")
     assert said["recipe"]["name"] == "test" and said["measured"] == report["measures"]
     # Two people are too few for a threshold; the FAR is the least that 64 impostor pairs can show.
     assert said["threshold"] is None and "2 people are too few" in said["no_threshold"]
@@ -478,10 +481,10 @@ SCRIPT = "examples/train_casia.py"
 RUN_SMALL = """
 import os, runpy, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-from keras_margin import files
+from keras_margin._utils import files
 with files.suppress_native_stderr():
     import keras
-    from keras_margin import backbones
+    from keras_margin.models import backbones
 def small(image_size, **options):
     inputs = keras.Input((*image_size, 3))
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 128, -1)(inputs))

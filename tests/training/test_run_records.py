@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("tensorflow")
-from keras_margin import data, experiment, training
-from keras_margin.experiment import _exports, _measures, _split
+from keras_margin import data, training
+from keras_margin.training import experiment
+from keras_margin.training.experiment import _exports, _measures, _split
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_margin import backbones, layers, models, recipes, training
+from keras_margin import layers, models, recipes, training
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
+from keras_margin.models import backbones
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow_only

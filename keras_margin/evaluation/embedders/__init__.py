@@ -3,9 +3,9 @@
 import os
 import pathlib
 
-from keras_margin import metadata
-from keras_margin.embedders._openers import OPENERS
-from keras_margin.embedders.base import CHANNELS, FileEmbedder
+from keras_margin._utils import metadata
+from keras_margin.evaluation.embedders._openers import OPENERS
+from keras_margin.evaluation.embedders.base import CHANNELS, FileEmbedder
 
 __all__ = ["CHANNELS", "FileEmbedder", "load_embedder"]
 
@@ -40,7 +40,7 @@ def load_embedder(path, *, normalization=None, channels=None):
         ImportError: LiteRT (TFLite) or TensorFlow (the others) is not installed.
 
     Example:
-        >>> embedder = keras_margin.embedders.load_embedder("runs/latest")
+        >>> embedder = keras_margin.load_embedder("runs/latest")
         >>> embedder.embed(images).shape  # (n, embedder.embedding_size), unit rows
     """
     name = os.fsdecode(path)
@@ -50,7 +50,7 @@ def load_embedder(path, *, normalization=None, channels=None):
         raise ValueError(f'channels must be "RGB" or "BGR". Received: channels={channels!r}.')
     kind, name = _kind_of(name)
     # A Keras file has none; what lies beside it belongs to another.
-    written = None if kind == "keras" else metadata.read(name)
+    written = None if kind == "keras" else metadata.read_metadata(name)
     opened = OPENERS[kind](name, normalization)
     found = FileEmbedder(
         path=name,

@@ -5,9 +5,10 @@ import os
 
 import numpy as np
 
-from keras_margin import metadata, runtime
-from keras_margin.embedders import _pixels
-from keras_margin.messages import install_hint
+from keras_margin import runtime
+from keras_margin._utils import metadata
+from keras_margin._utils.messages import install_hint
+from keras_margin.evaluation.embedders import _pixels
 
 _TAKES = ("uint8", "float32")
 
@@ -99,7 +100,7 @@ def _signature(loaded, name):
 
 
 def _open_tflite(name, normalization):
-    own = ((metadata.read(name) or {}).get("image") or {}).get("channels", "RGB")
+    own = ((metadata.read_metadata(name) or {}).get("image") or {}).get("channels", "RGB")
 
     @functools.cache
     def interpreter(normalization):

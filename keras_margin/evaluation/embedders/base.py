@@ -22,7 +22,7 @@ class FileEmbedder:
         keeps_length: Whether `embed(lengths=True)` is possible. Our exports end in unit length.
         channels: "RGB" or "BGR", what the network is fed. Images are given in RGB all the same.
         normalization: (mean, std) applied to pixels first, or None for none.
-        metadata: What the export wrote into the file, as `keras_margin.metadata.read` gives it; or None.
+        metadata: What the export wrote into the file, as `keras_margin.runtime.read_metadata` gives it; or None.
     """
 
     path: str

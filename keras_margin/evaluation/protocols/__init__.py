@@ -10,9 +10,9 @@ import pathlib
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.protocols import bin_file, ijb, labelled, pair_list, ytf
-from keras_margin.protocols.base import FITS, Protocol, ProtocolResult, Settings
-from keras_margin.protocols.checks import (
+from keras_margin.evaluation.protocols import bin_file, ijb, labelled, pair_list, ytf
+from keras_margin.evaluation.protocols.base import FITS, Protocol, ProtocolResult, Settings
+from keras_margin.evaluation.protocols.checks import (
     Finding,
     check_channels,
     check_normalization,
@@ -20,8 +20,8 @@ from keras_margin.protocols.checks import (
     check_people,
     image_fingerprints,
 )
-from keras_margin.protocols.report import Report, Requirement
-from keras_margin.protocols.report import read as read_report
+from keras_margin.evaluation.protocols.report import Report, Requirement
+from keras_margin.evaluation.protocols.report import read as read_report
 
 __all__ = [
     "FORMATS",
@@ -62,7 +62,7 @@ def choices(path):
         List of keys of FORMATS, at least one.
 
     Example:
-        >>> keras_margin.protocols.choices("lfw")  # a folder with pairs.txt
+        >>> keras_margin.evaluation.protocols.choices("lfw")  # a folder with pairs.txt
         ['pairs', 'labelled']
     """
     path = pathlib.Path(os.fsdecode(path))
@@ -100,8 +100,8 @@ def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
             unknown, or that does not take such files.
 
     Example:
-        >>> protocol = keras_margin.protocols.load_protocol("lfw.bin", image_size=embedder.image_size)
-        >>> protocol.measure(keras_margin.protocols.embed(embedder, protocol)).values["accuracy"]
+        >>> protocol = keras_margin.evaluation.protocols.load_protocol("lfw.bin", image_size=embedder.image_size)
+        >>> protocol.measure(keras_margin.evaluation.protocols.embed(embedder, protocol)).values["accuracy"]
     """
     if fit not in FITS:
         raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from keras_margin.data._encoded import UnreadableError, decode
-from keras_margin.protocols.base import fitted
+from keras_margin.evaluation.protocols.base import fitted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.protocols.base import (
+from keras_margin.evaluation.protocols.base import (
     ProtocolResult,
     accuracy_note,
     angle_values,

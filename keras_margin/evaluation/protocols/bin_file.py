@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 from keras_margin import data
-from keras_margin.protocols._pairs import measure_in_folds, some_of
-from keras_margin.protocols.base import Protocol, fitted
+from keras_margin.evaluation.protocols._pairs import measure_in_folds, some_of
+from keras_margin.evaluation.protocols.base import Protocol, fitted
 
 
 def recognizes(path):

@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_margin import alignment, evaluation
-from keras_margin.protocols._images import ImageFiles
-from keras_margin.protocols._pairs import some_of
-from keras_margin.protocols.base import Protocol, ProtocolResult, angle_values, noted, verification_values
+from keras_margin.evaluation.protocols._images import ImageFiles
+from keras_margin.evaluation.protocols._pairs import some_of
+from keras_margin.evaluation.protocols.base import Protocol, ProtocolResult, angle_values, noted, verification_values
 
 _MEDIA = "*_face_tid_mid.txt"
 

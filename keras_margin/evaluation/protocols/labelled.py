@@ -4,10 +4,18 @@ import pathlib
 
 import numpy as np
 
-from keras_margin import data, evaluation, pairs
+from keras_margin import data, evaluation
+from keras_margin.data import pairs
 from keras_margin.data._encoded import decode
-from keras_margin.protocols._pairs import some_of
-from keras_margin.protocols.base import Protocol, ProtocolResult, fitted, interval_note, noted, verification_values
+from keras_margin.evaluation.protocols._pairs import some_of
+from keras_margin.evaluation.protocols.base import (
+    Protocol,
+    ProtocolResult,
+    fitted,
+    interval_note,
+    noted,
+    verification_values,
+)
 
 # Up to so many images every pair is scored; beyond, a sample of them.
 _ALL_PAIRS_OF = 3000

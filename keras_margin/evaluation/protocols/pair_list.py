@@ -4,10 +4,10 @@ import os
 
 import numpy as np
 
-from keras_margin import pair_lists
-from keras_margin.protocols._images import SUFFIXES, ImageFiles
-from keras_margin.protocols._pairs import measure_in_folds, some_of
-from keras_margin.protocols.base import Protocol
+from keras_margin.data import pair_lists
+from keras_margin.evaluation.protocols._images import SUFFIXES, ImageFiles
+from keras_margin.evaluation.protocols._pairs import measure_in_folds, some_of
+from keras_margin.evaluation.protocols.base import Protocol
 
 LISTS = ("pairs.txt", "pairs.csv")
 _SUFFIXES = (".txt", ".csv")

@@ -9,7 +9,8 @@ import re
 
 import numpy as np
 
-from keras_margin import __version__, files
+from keras_margin import __version__
+from keras_margin._utils import files
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, ">": operator.gt, "<": operator.lt}
 

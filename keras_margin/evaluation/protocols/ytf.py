@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.protocols._images import SUFFIXES, ImageFiles
-from keras_margin.protocols._pairs import some_of
-from keras_margin.protocols.base import (
+from keras_margin.evaluation.protocols._images import SUFFIXES, ImageFiles
+from keras_margin.evaluation.protocols._pairs import some_of
+from keras_margin.evaluation.protocols.base import (
     Protocol,
     ProtocolResult,
     accuracy_note,

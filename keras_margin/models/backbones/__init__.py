@@ -4,13 +4,14 @@ Any other Keras model whose output is (batch, embedding_size) fits an EmbeddingM
 feature map does with a tail (`with_tail`).
 """
 
-from keras_margin.backbones import _lookup
-from keras_margin.backbones._checks import check_embedder, check_keras, check_model_path
-from keras_margin.backbones._cost import multiply_adds, parameters
-from keras_margin.backbones._tails import TAILS, with_tail
-from keras_margin.backbones._training import rematerialized, set_batch_norm
-from keras_margin.backbones.inception_resnet import inception_resnet_v1
-from keras_margin.backbones.ir_resnet import (
+from keras_margin._utils.messages import did_you_mean
+from keras_margin.models.backbones import _lookup
+from keras_margin.models.backbones._checks import check_embedder, check_keras, check_model_path
+from keras_margin.models.backbones._cost import multiply_adds, parameters
+from keras_margin.models.backbones._tails import TAILS, with_tail
+from keras_margin.models.backbones._training import rematerialized, set_batch_norm
+from keras_margin.models.backbones.inception_resnet import inception_resnet_v1
+from keras_margin.models.backbones.ir_resnet import (
     ir_resnet,
     ir_resnet18,
     ir_resnet34,
@@ -19,9 +20,9 @@ from keras_margin.backbones.ir_resnet import (
     ir_resnet200,
     ir_small,
 )
-from keras_margin.backbones.mnist import lenet_plus_plus, mnist_net
-from keras_margin.backbones.mobilefacenet import mobilefacenet, mobilefacenet_large, mobilefacenet_x2
-from keras_margin.backbones.spherenet import (
+from keras_margin.models.backbones.mnist import lenet_plus_plus, mnist_net
+from keras_margin.models.backbones.mobilefacenet import mobilefacenet, mobilefacenet_large, mobilefacenet_x2
+from keras_margin.models.backbones.spherenet import (
     spherenet,
     spherenet4,
     spherenet10,
@@ -29,7 +30,6 @@ from keras_margin.backbones.spherenet import (
     spherenet36,
     spherenet64,
 )
-from keras_margin.messages import did_you_mean
 
 # Names for flags and recipes.
 BACKBONES = {

@@ -24,7 +24,7 @@ def check_embedder(backbone, tail=None):
         ValueError: Where it has several outputs, ends in a feature map although no tail is given, or in a softmax.
 
     Example:
-        >>> check_embedder(keras_margin.backbones.mnist_net())
+        >>> check_embedder(keras_margin.models.backbones.mnist_net())
     """
     check_keras(backbone, "a Keras model as backbone")
     name = getattr(backbone, "name", type(backbone).__name__)
@@ -38,7 +38,7 @@ def check_embedder(backbone, tail=None):
         raise ValueError(
             f"A backbone ends in embeddings (batch, embedding_size). Received: {name}, which ends in a feature map "
             f"{shape}. Pass tail='gdc', 'bn-dropout-fc-bn' or 'gap' to EmbeddingModel, or use "
-            f"keras_margin.backbones.with_tail({name}, 'gdc')."
+            f"keras_margin.models.backbones.with_tail({name}, 'gdc')."
         )
     if shape is not None and tail is None and len(shape) != 2:
         raise ValueError(
@@ -77,7 +77,7 @@ def check_keras(model, expected="a Keras model", kind=keras.Layer):
     if "torch" in homes:
         raise TypeError(
             f"{_name_of(model)} is a module of PyTorch. Weights of insightface's networks are read by "
-            "keras_margin.convert.from_insightface; another network must be built in Keras."
+            "keras_margin.models.convert.from_insightface; another network must be built in Keras."
         )
     raise TypeError(f"Expected {expected}. Received: {model!r}.")
 

@@ -7,7 +7,7 @@ import sys
 
 import keras
 
-from keras_margin.backbones import _checks
+from keras_margin.models.backbones import _checks
 
 
 def builder(name):

@@ -8,7 +8,7 @@ section 3.2 (GDC).
 import keras
 from keras import layers
 
-from keras_margin.backbones import _layers
+from keras_margin.models.backbones import _layers
 
 
 def bn_dropout_fc_bn(x, embedding_size, dropout=0.4):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_margin.backbones import _layers
+from keras_margin.models.backbones import _layers
 
 MODES = ("sync", "frozen")
 
@@ -87,7 +87,7 @@ def rematerialized(model):
     shared: training one trains the other, and `model` is what to save and export.
 
     Args:
-        model: Network of keras_margin.backbones whose units end in layers called ..._add: ir_resnet, mobilefacenet,
+        model: Network of this package whose units end in layers called ..._add: ir_resnet, mobilefacenet,
             inception_resnet_v1.
 
     Returns:

@@ -7,7 +7,7 @@ figures 10-15 (arXiv:1602.07261); channels, residual scales, batch normalisation
 import keras
 from keras import layers
 
-from keras_margin.backbones import _layers
+from keras_margin.models.backbones import _layers
 
 # facenet's: no scale in front of a ReLU's next convolution, moving averages over 200 steps.
 _BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.995, "scale": False}

@@ -10,7 +10,7 @@ those of its released code.
 import keras
 from keras import layers
 
-from keras_margin.backbones import _layers, _tails
+from keras_margin.models.backbones import _layers, _tails
 
 WIDTHS = (64, 128, 256, 512)
 

@@ -7,7 +7,7 @@ A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016,
 import keras
 from keras import layers
 
-from keras_margin.backbones import _layers
+from keras_margin.models.backbones import _layers
 
 WIDTHS = (32, 64, 128)
 

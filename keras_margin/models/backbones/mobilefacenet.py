@@ -11,7 +11,7 @@ mbf_large.
 import keras
 from keras import layers
 
-from keras_margin.backbones import _layers, _tails
+from keras_margin.models.backbones import _layers, _tails
 
 # Channels inside the bottlenecks of each stage: the first, which halves the image, and those behind it. They stay when
 # `width` grows, as in insightface's code.

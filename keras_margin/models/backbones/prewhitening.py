@@ -28,7 +28,7 @@ def prewhitened(backbone):
     normalize = next((layer for layer in backbone.layers if layer.name == "normalize"), None)
     if not isinstance(normalize, keras.layers.Rescaling):
         raise ValueError(
-            f"Pre-whitening needs a backbone of keras_margin.backbones, with its layer 'normalize'. Received: "
+            f"Pre-whitening needs a backbone of keras_margin.models.backbones, with its layer 'normalize'. Received: "
             f"{backbone.name}, with {', '.join(layer.name for layer in backbone.layers[:4])} ..."
         )
     shape = backbone.input_shape[1:]

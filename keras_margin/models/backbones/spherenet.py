@@ -9,7 +9,7 @@ Reference: Liu et al., SphereFace, CVPR 2017, table 2; initial weights and biase
 import keras
 from keras import layers
 
-from keras_margin.backbones import _layers
+from keras_margin.models.backbones import _layers
 
 WIDTHS = (64, 128, 256, 512)
 

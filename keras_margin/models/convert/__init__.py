@@ -3,6 +3,6 @@
 Nothing in a file is run: PyTorch is not needed, and its pickles are read by a machine that can call nothing.
 """
 
-from keras_margin.convert.insightface import ARCHITECTURES, from_insightface, to_insightface
+from keras_margin.models.convert.insightface import ARCHITECTURES, from_insightface, to_insightface
 
 __all__ = ["ARCHITECTURES", "from_insightface", "to_insightface"]

@@ -7,8 +7,8 @@ here.
 
 import numpy as np
 
-from keras_margin.convert import _parts
-from keras_margin.messages import install_hint
+from keras_margin._utils.messages import install_hint
+from keras_margin.models.convert import _parts
 
 # Kinds of ours that an operator of the graph may be.
 _OPERATORS = {

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_margin.backbones.mobilefacenet import EXPANDED
+from keras_margin.models.backbones.mobilefacenet import EXPANDED
 
 # Sides of the last map of a 112 x 112 image.
 LAST_SIDE = 7

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_margin import pickles
-from keras_margin.pickles import RefusedError, require
+from keras_margin._utils import pickles
+from keras_margin._utils.pickles import RefusedError, require
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # The most that is read of a tensor's shape: kernels have four sides.

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_margin import backbones, files
-from keras_margin.convert import _onnx_file, _parts, _torch_file
+from keras_margin._utils import files
+from keras_margin.models import backbones
+from keras_margin.models.convert import _onnx_file, _parts, _torch_file
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def from_insightface(path, architecture=None, input_scale=None):
 
     Returns:
         keras.Model from RGB pixels (batch, 112, 112, 3) in [0, 255] to embeddings (batch, embedding_size), not
-        normalised: a backbone of keras_margin.backbones, to predict, train on or export.
+        normalised: a backbone of keras_margin.models.backbones, to predict, train on or export.
 
     Raises:
         ValueError: Where the file is damaged, asks for anything but tensors, or is not of the architecture; the
@@ -122,7 +123,7 @@ def to_insightface(model, path):
     than insightface's 127.5 are made up for in the first kernel.
 
     Args:
-        model: IR-ResNet or MobileFaceNet of keras_margin.backbones at 112 x 112 pixels, of the published widths, with
+        model: IR-ResNet or MobileFaceNet of `models.backbones` at 112 x 112 pixels, of the published widths, with
             PReLU and without squeeze-and-excitation; or an EmbeddingModel of one.
         path: File to write, usually *.pth.
 

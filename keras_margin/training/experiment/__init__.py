@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from keras_margin import export, training
 from keras_margin.data import splits
-from keras_margin.experiment import _exports, _folder, _measures, _report, _split
-from keras_margin.experiment._folder import can_go_on, partial_of
-from keras_margin.experiment._measures import EvaluationResult
-from keras_margin.experiment._stages import Stages
+from keras_margin.training.experiment import _exports, _folder, _measures, _report, _split
+from keras_margin.training.experiment._folder import can_go_on, partial_of
+from keras_margin.training.experiment._measures import EvaluationResult
+from keras_margin.training.experiment._stages import Stages
 
 __all__ = ["EvaluationResult", "RunConfig", "RunResult", "Stages", "can_go_on", "partial_of", "run"]
 

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from keras_margin import evaluation, export
-from keras_margin.experiment import _measures
+from keras_margin.training.experiment import _measures
 
 # Of the training images, by which int8 sets its ranges; of the test people's, on which files are compared.
 _REPRESENTATIVE, _COMPARED = 300, 1000

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import __version__, files, recipes
+from keras_margin import __version__, recipes
+from keras_margin._utils import files
 
 # A run writes a few copies of the weights; less free space than this is refused before the training, not after.
 FREE_BYTES = 256 * 2**20

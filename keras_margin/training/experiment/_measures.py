@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from keras_margin import backbones, evaluation, plots, training
+from keras_margin import evaluation, plots, training
 from keras_margin.data import splits
+from keras_margin.models import backbones
 
 # Pairs of each kind in the gallery of errors.
 _WORST = 6

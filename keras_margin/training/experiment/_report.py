@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from keras_margin import evaluation, plots, recipes, training
-from keras_margin.experiment import _folder
+from keras_margin.training.experiment import _folder
 
 # How the figures of training.PairSet are named after their set.
 _ACCURACY = "_accuracy"

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_margin import progress
+from keras_margin._utils import progress
 
 
 class Stages:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from keras_margin import evaluation
-from keras_margin.embedders import FileEmbedder
-from keras_margin.protocols import checks
+from keras_margin.evaluation.embedders import FileEmbedder
+from keras_margin.evaluation.protocols import checks
 
 SIDE, PEOPLE, EACH = 16, 30, 4
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_margin import data, protocols
+from keras_margin import data
 from keras_margin.cli import evaluate
+from keras_margin.evaluation import protocols
 
 pytest.importorskip("tensorflow")
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_margin import data, evaluation, pairs, protocols
+from keras_margin import data, evaluation
+from keras_margin.data import pairs
+from keras_margin.evaluation import protocols
 
 pytestmark = pytest.mark.tensorflow_only
 

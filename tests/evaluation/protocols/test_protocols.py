@@ -8,8 +8,10 @@ import pytest
 pytest.importorskip("tensorflow")
 from PIL import Image
 
-from keras_margin import data, evaluation, pairs, protocols
-from keras_margin.protocols import base
+from keras_margin import data, evaluation
+from keras_margin.data import pairs
+from keras_margin.evaluation import protocols
+from keras_margin.evaluation.protocols import base
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from keras_margin.protocols import report
-from keras_margin.protocols.report import Requirement
+from keras_margin.evaluation.protocols import report
+from keras_margin.evaluation.protocols.report import Requirement
 
 VALUES = {
     "num_genuine": 300,

@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from keras_margin import backbones
+from keras_margin.models import backbones
 
 pytestmark = pytest.mark.once
 

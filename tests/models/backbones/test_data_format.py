@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_margin import backbones
-from keras_margin.backbones import _layers
+from keras_margin.models import backbones
+from keras_margin.models.backbones import _layers
 
 # One of each family, small; squeeze-and-excitation and grouped convolutions among them.
 NETWORKS = {

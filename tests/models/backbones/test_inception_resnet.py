@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from network_formulas import convolved, float64_weights, inferred, normed, pooled, with_random_weights
 
-from keras_margin import backbones
+from keras_margin.models import backbones
 
 
 @pytest.fixture(scope="module")

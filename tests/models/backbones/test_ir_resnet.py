@@ -9,8 +9,8 @@ import pytest
 from keras import ops
 from network_formulas import convolved, inferred
 
-from keras_margin import backbones
-from keras_margin.backbones import _layers
+from keras_margin.models import backbones
+from keras_margin.models.backbones import _layers
 
 # ArcFace's released code: residual units of the four stages; 64 to 512 channels.
 UNITS = {

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_margin import backbones, cli, recipes
+from keras_margin import cli, recipes
+from keras_margin.models import backbones
 
 pytestmark = pytest.mark.once
 

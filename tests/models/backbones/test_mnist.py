@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 from network_formulas import convolved, float64_weights, inferred, pooled, prelu, with_random_weights
 
-from keras_margin import backbones
+from keras_margin.models import backbones
 
 # IAM table 1: two convolutions of each width, a pool behind each pair.
 WIDTHS = (32, 64, 128)

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 from network_formulas import convolved, float64_weights, grouped, inferred, normed, prelu, with_random_weights
 
-from keras_margin import backbones
-from keras_margin.backbones import _layers
+from keras_margin.models import backbones
+from keras_margin.models.backbones import _layers
 
 
 @pytest.fixture(scope="module")

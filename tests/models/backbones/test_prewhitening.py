@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_margin.backbones import ir_resnet
-from keras_margin.backbones.prewhitening import prewhitened
+from keras_margin.models.backbones import ir_resnet
+from keras_margin.models.backbones.prewhitening import prewhitened
 
 
 def small():

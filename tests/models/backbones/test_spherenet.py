@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 from network_formulas import convolved, float64_weights, inferred, prelu, with_random_weights
 
-from keras_margin import backbones
+from keras_margin.models import backbones
 
 # SphereFace, table 2: residual units behind the convolution that halves the image, in each of four stages.
 UNITS = {

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from network_formulas import float64_weights, inferred, normed, with_random_weights
 
-from keras_margin import backbones
+from keras_margin.models import backbones
 
 
 def feature_map(channels=5):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from network_formulas import inferred, with_random_weights
 
-from keras_margin import backbones, files
-from keras_margin.backbones import inception_resnet
+from keras_margin._utils import files
+from keras_margin.models import backbones
+from keras_margin.models.backbones import inception_resnet
 
 pytestmark = pytest.mark.tensorflow_only
 

@@ -8,8 +8,8 @@ from keras import ops
 from network_formulas import inferred
 
 import keras_margin as km
-from keras_margin import backbones
-from keras_margin.backbones import _layers
+from keras_margin.models import backbones
+from keras_margin.models.backbones import _layers
 
 # XLA compiles small models slowly on TensorFlow; JAX without it compiles operation by operation.
 JIT = keras.backend.backend() == "jax"

@@ -6,8 +6,9 @@ import pytest
 from keras import ops
 
 import keras_margin as km
-from keras_margin import backbones, cli, convert
-from keras_margin.convert import _parts, _torch_file, insightface
+from keras_margin import cli
+from keras_margin.models import backbones, convert
+from keras_margin.models.convert import _parts, _torch_file, insightface
 
 
 def drawn(shapes, seed=0):

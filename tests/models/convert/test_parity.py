@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_margin import convert
-from keras_margin.convert import insightface
+from keras_margin.models import convert
+from keras_margin.models.convert import insightface
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("KERAS_BACKEND") != "torch", reason="compares with PyTorch, which is in no other environment"

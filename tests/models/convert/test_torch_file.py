@@ -8,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_margin.convert import _torch_file
+from keras_margin.models.convert import _torch_file
 
-FIXTURES = pathlib.Path(__file__).parents[1] / "data" / "fixtures" / "torch"
+FIXTURES = pathlib.Path(__file__).parents[2] / "data" / "fixtures" / "torch"
 
 
 @pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
