@@ -209,10 +209,10 @@ def unaligned(reader):
     Args:
         reader: From keras_margin.data.open.
     """
-    from keras_margin import data
+    from keras_margin.data import _sizes
 
-    sizes = data.stored_sizes(reader)
-    if data.looks_aligned(sizes):
+    sizes = _sizes.stored_sizes(reader)
+    if _sizes.looks_aligned(sizes):
         return ""
     (height, width), (last_height, last_width) = min(sizes), max(sizes)
     return (

@@ -66,7 +66,7 @@ class Audit:
 
     @property
     def looks_aligned(self):
-        """Whether nearly all images have one size, as aligned faces do; see `keras_margin.data.looks_aligned`."""
+        """Whether nearly all images have one size, as aligned faces do; see `looks_aligned`."""
         return looks_aligned(self.sizes)
 
     @property

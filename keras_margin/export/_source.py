@@ -9,6 +9,7 @@ import keras
 
 from keras_margin import layers
 from keras_margin.models import EmbeddingModel, backbones
+from keras_margin.models.backbones._checks import check_keras
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
 
@@ -43,7 +44,7 @@ def open_source(given):
         report = _run_report(path)
         given = _load(path)
     else:
-        backbones.check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
+        check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Export converts TensorFlow graphs. Received: a model on Keras's backend "

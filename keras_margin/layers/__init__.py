@@ -26,7 +26,6 @@ from keras_margin.layers.heads import (
 )
 from keras_margin.layers.inner_product import L2SoftmaxHead, LSoftmaxHead, SoftmaxHead
 from keras_margin.layers.margin_head import MarginHead
-from keras_margin.layers.sampling import check_optimizer
 from keras_margin.layers.subcenter import SubCenterArcFaceHead
 
 # Names for flags, recipes and `get`.
@@ -65,7 +64,6 @@ __all__ = [
     "SphereFaceArccosHead",
     "SphereFaceHead",
     "SubCenterArcFaceHead",
-    "check_optimizer",
     "expand",
     "get",
     "memory_of",

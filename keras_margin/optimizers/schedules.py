@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+__all__ = ["SettableSchedule", "WarmUp"]
+
 PACKAGE = "keras_margin"
 
 

@@ -7,14 +7,12 @@ recipe = recipes.with_settings(recipe, ["head.margin=0.4", "steps=1_000"])
 
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.recipes._papers import ALL
-from keras_margin.recipes._schedules import DECAYS
 from keras_margin.recipes._settings import from_json, read, to_json, with_settings
-from keras_margin.recipes.base import FLIPS, NOT_DECAYED, PRECISIONS, Recipe
+from keras_margin.recipes.base import Recipe
 
 RECIPES = {recipe.name: recipe for recipe in ALL}
 
-__all__ = ["DECAYS", "FLIPS", "NOT_DECAYED", "PRECISIONS", "RECIPES", "Recipe"]
-__all__ += ["from_json", "get", "read", "to_json", "with_settings"]
+__all__ = ["RECIPES", "Recipe", "from_json", "get", "read", "to_json", "with_settings"]
 
 
 def get(name):

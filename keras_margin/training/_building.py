@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_margin import layers, losses, optimizers
+from keras_margin.layers.sampling import check_optimizer
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones import prewhitening
 from keras_margin.training import _ramps
@@ -57,7 +58,7 @@ def check_recipe(recipe, num_classes):
         raise ValueError(f"Unknown optimizer {recipe.optimizer!r}. Known optimizers: {', '.join(sorted(OPTIMIZERS))}.")
     head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
     _ramps.check(recipe, head)
-    layers.check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer](recipe))
+    check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer](recipe))
     backbones.get(recipe.backbone)
     if recipe.weights:
         _weights_file(recipe.weights)

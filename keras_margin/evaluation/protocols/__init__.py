@@ -24,7 +24,6 @@ from keras_margin.evaluation.protocols.report import Report, Requirement
 from keras_margin.evaluation.protocols.report import read as read_report
 
 __all__ = [
-    "FORMATS",
     "Finding",
     "ProtocolResult",
     "Protocol",

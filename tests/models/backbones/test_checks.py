@@ -4,6 +4,7 @@ import keras
 import pytest
 
 from keras_margin.models import backbones
+from keras_margin.models.backbones import _checks
 
 pytestmark = pytest.mark.once
 
@@ -94,5 +95,5 @@ def test_a_whole_model_is_saved_as_a_keras_file_alone(name):
     with pytest.raises(
         ValueError, match=rf"filepath='{name}'. Save as 'face.keras', or the weights alone with.*'face.weights.h5'"
     ):
-        backbones.check_model_path(name)
-    backbones.check_model_path("face.keras")
+        _checks.check_model_path(name)
+    _checks.check_model_path("face.keras")
