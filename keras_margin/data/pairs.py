@@ -87,7 +87,7 @@ def protocol_size(labels, num_genuine=None, num_impostor=None, folds=None, seed=
 
 
 def make_protocol(labels, num_genuine=None, num_impostor=None, folds=None, seed=0):
-    """Pairs for k-fold verification in the layout of LFW's view 2: the folds one after the other, no person in two.
+    """Draws pairs for k-fold verification in the layout of LFW's view 2: fold after fold, no person in two of them.
 
     The identities are dealt to the folds at random; in each fold the pairs are drawn uniformly, without replacement,
     by `evaluation.make_pairs`. Cut into `folds` runs of equal length, as insightface's evaluation and

@@ -27,7 +27,7 @@ class KFoldAccuracy:
 
 
 def assign_folds(pairs, labels, folds=10, by="identity", seed=0):
-    """A fold for each pair, for sets that come without published folds.
+    """Assigns a fold to each pair, for sets that come without published folds.
 
     `by="identity"` deals the people, not the pairs: the threshold is tested on people it was not chosen on, as LFW's
     view 2 does. An impostor pair of people in different folds belongs to none and gets -1. With P people it keeps

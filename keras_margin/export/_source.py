@@ -55,7 +55,7 @@ def open_source(given):
 
 
 def extract_embedder(model):
-    """The network from images to embeddings inside `model`, in float32.
+    """Extracts the network from images to embeddings inside `model`, in float32.
 
     Args:
         model: EmbeddingModel; a functional or Sequential model with a MarginHead (the embedding in front of it is

@@ -30,7 +30,7 @@ class Embedded(NamedTuple):
 
 
 def embedding_map(rows, path=None):
-    """Embeddings in the plane or on the unit sphere: a panel a set, a colour and a number a class.
+    """Draws embeddings in the plane or on the unit sphere: a panel a set, a colour and a number a class.
 
     Two dimensions: the points as they lie, longer embeddings further out; each panel has its own measure, which fits
     its farthest point. Prototypes are rays. Three dimensions: the directions x / |x|, seen from one side; what lies on

@@ -6,7 +6,7 @@ from keras_margin.plots import _figure
 
 
 def score_histogram(scores, is_same, path=None, threshold=None):
-    """Distributions of genuine and impostor scores, each as a share of its own pairs.
+    """Draws distributions of genuine and impostor scores, each as a share of its own pairs.
 
     Args:
         scores: Real array (n,), finite.
@@ -50,7 +50,7 @@ def score_histogram(scores, is_same, path=None, threshold=None):
 
 
 def angle_histogram(sets, path=None):
-    """Distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
+    """Draws distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
 
     Args:
         sets: Dict from a panel's title to a dict from a kind to its angles in degrees, arrays in [0, 180]: for
@@ -103,7 +103,7 @@ def angle_histogram(sets, path=None):
 
 
 def error_gallery(images, pairs, scores, is_same, path=None, count=6):
-    """The pairs an embedder is most wrong about: genuine ones it finds least alike, impostors it finds most alike.
+    """Draws the pairs an embedder is most wrong about: genuine ones of low scores, impostors of high ones.
 
     Read it before the numbers: mislabelled pairs, wrong crops and wrong channels show at once.
 
@@ -158,7 +158,7 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
 
 
 def worst_pairs(scores, is_same, count):
-    """The pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
+    """Finds the pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
 
     Args:
         scores: Real array (m,), finite; higher is more alike.

@@ -20,7 +20,7 @@ _LOGARITHMIC = 50
 
 
 def training_curves(histories, values=None, path=None):
-    """What a run logged over its steps, a panel a value, a curve a run.
+    """Draws what a run logged over its steps, a panel a value, a curve a run.
 
     Args:
         histories: Dict from a run's name to its rows: dicts with "step" (or "epoch") and named numbers, such as the

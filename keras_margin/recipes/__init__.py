@@ -15,12 +15,16 @@ RECIPES = {recipe.name: recipe for recipe in ALL}
 __all__ = ["RECIPES", "Recipe", "from_json", "get", "read", "to_json", "with_settings"]
 
 
-def get(name):
-    """The recipe called `name`; or of a run, by the path of its recipe.json.
+def get(name: str) -> Recipe:
+    """Returns the recipe called `name`; or of a run, by the path of its recipe.json.
 
     Raises:
         ValueError: On an unknown name; the message lists the names.
         OSError: Where a recipe.json cannot be read.
+
+    Example:
+        >>> get("arcface_casia_r50").head
+        'arcface'
     """
     if name.endswith(".json"):
         return read(name)

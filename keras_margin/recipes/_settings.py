@@ -3,7 +3,9 @@
 import ast
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Iterable, Mapping
 
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.data.augmentation import Augmentation
@@ -16,8 +18,8 @@ _CHANGES = [field.name for field in dataclasses.fields(Augmentation)]
 _SETTABLE = [name for name in _FIELDS if name not in ("name", "source", "augmentation", *_INSIDE.values())]
 
 
-def with_settings(recipe, settings):
-    """The recipe with some keys changed, each given as text.
+def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Returns the recipe with some keys changed, each given as text.
 
     A key is a field of Recipe; `head.margin`, `backbone.dropout`: an argument of head or backbone;
     `augmentation.shift`. Values are read as Python writes them, without quotes around words: 1e-3, 20_000, true,
@@ -118,16 +120,25 @@ def _typed(key, text, present):
     return value
 
 
-def to_json(recipe):
-    """The recipe as a dict that JSON can hold; `from_json` reads it."""
+def to_json(recipe: Recipe) -> dict:
+    """Returns the recipe as a dict that JSON can hold; `from_json` reads it.
+
+    Example:
+        >>> to_json(get("arcface_casia_r50"))["image_size"]
+        [112, 112]
+    """
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
-def from_json(values):
-    """The recipe that `to_json` wrote.
+def from_json(values: Mapping) -> Recipe:
+    """Builds the recipe that `to_json` wrote.
 
     Raises:
         ValueError: On keys that a recipe does not have, or lacks.
+
+    Example:
+        >>> from_json(to_json(get("arcface_casia_r50"))) == get("arcface_casia_r50")
+        True
     """
     unknown = set(values) - set(_FIELDS)
     if unknown or not {"name", "source"} <= set(values):
@@ -139,12 +150,18 @@ def from_json(values):
     return Recipe(**values, augmentation=Augmentation(**changes))
 
 
-def read(path):
-    """The recipe in a file `recipe.json`, as every run's folder has one.
+def read(path: str | os.PathLike[str]) -> Recipe:
+    """Reads the recipe in a file `recipe.json`, as every run's folder has one.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no recipe.
+        ValueError: If the file is not a recipe.
+
+    Example:
+        >>> import json, pathlib
+        >>> _ = pathlib.Path("recipe.json").write_text(json.dumps({"recipe": to_json(get("arcface_casia_r50"))}))
+        >>> read("recipe.json").head
+        'arcface'
     """
     path = pathlib.Path(path)
     try:

@@ -56,6 +56,11 @@ class Recipe:
 
     Raises:
         ValueError: On a number out of range, or keys that contradict each other.
+
+    Example:
+        >>> import dataclasses
+        >>> dataclasses.replace(get("arcface_casia_r50"), batch_size=256).batch_size
+        256
     """
 
     name: str

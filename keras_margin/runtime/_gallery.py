@@ -45,7 +45,7 @@ class Gallery:
         >>> gallery.save("people.npz")
     """
 
-    def __init__(self, embedding_size, model=None):
+    def __init__(self, embedding_size: int, model: str | None = None):
         if isinstance(embedding_size, bool) or not isinstance(embedding_size, (int, np.integer)):
             raise TypeError(f"Gallery needs embedding_size as an int. Received: embedding_size={embedding_size!r}.")
         if embedding_size < 1:

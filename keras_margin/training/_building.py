@@ -14,7 +14,7 @@ from keras_margin.training import _ramps
 
 
 def build_model(recipe, num_classes):
-    """The recipe's EmbeddingModel, compiled.
+    """Builds the recipe's EmbeddingModel, compiled.
 
     Args:
         recipe: recipes.Recipe.

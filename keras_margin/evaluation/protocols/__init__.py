@@ -116,7 +116,7 @@ def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
 
 
 def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progress=None):
-    """Embeddings of all images of a protocol, in its order.
+    """Computes the embeddings of all images of a protocol, in its order.
 
     Args:
         embedder: `embedders.FileEmbedder`, or another object with `embed(images, lengths)`.

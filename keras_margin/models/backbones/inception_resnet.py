@@ -25,7 +25,7 @@ _REDUCTION_B = (((256, 1), (384, 3)), ((256, 1), (256, 3)), ((256, 1), (256, 3),
 def inception_resnet_v1(
     *, image_size=(160, 160), embedding_size=512, dropout=0.2, units=None, name="inception_resnet_v1"
 ):
-    """Inception-ResNet-V1 as a functional Keras model.
+    """Builds Inception-ResNet-V1 as a functional Keras model.
 
     Args:
         image_size: (height, width) of the input, pixels, each >= 75.

@@ -68,7 +68,7 @@ class _Network(NamedTuple):
 
 
 def from_insightface(path, architecture=None, input_scale=None):
-    """The Keras network with the weights of a file that insightface's PyTorch code wrote.
+    """Builds the Keras network with the weights of a file that insightface's PyTorch code wrote.
 
     Reads state dicts of iresnet18, 34, 50, 100, 200 and MobileFaceNet (arcface_torch's backbone.pth, checkpoints too)
     and ONNX files of the same networks (w600k_r50.onnx and the like; extra "onnx"). Nothing in the file is run. The
