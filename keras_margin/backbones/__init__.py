@@ -5,7 +5,7 @@ feature map does with a tail (`with_tail`).
 """
 
 from keras_margin.backbones import _lookup
-from keras_margin.backbones._checks import check_embedder, check_keras, check_model_path
+from keras_margin.backbones._checks import check_embedder, check_keras
 from keras_margin.backbones._cost import multiply_adds, parameters
 from keras_margin.backbones._tails import TAILS, with_tail
 from keras_margin.backbones._training import rematerialized, set_batch_norm
@@ -58,7 +58,6 @@ __all__ = [
     "build",
     "check_embedder",
     "check_keras",
-    "check_model_path",
     "get",
     "ir_resnet",
     "multiply_adds",

@@ -89,18 +89,11 @@ def _load(path):
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Of zipfile, h5py, json or Keras, as the damage has it.
-        raise ValueError(
-            f"{path} cannot be read as a Keras model: {str(error).rstrip('.')}. {_hint(path, error)}"
-        ) from error
+        raise ValueError(f"{path} cannot be read as a Keras model: {str(error).rstrip('.')}. {_hint(error)}") from error
 
 
-def _hint(path, error):
+def _hint(error):
     """What helps where a model file cannot be read."""
-    if path.suffix.lower() in (".h5", ".hdf5"):
-        return (
-            "HDF5 keeps functional and Sequential models alone, not an EmbeddingModel: save the model as .keras, and "
-            "export that."
-        )
     if "tf_keras" in str(error):
         return "It was saved by tf_keras (Keras 2): build the network with Keras 3 and give it the weights."
     return "Layers of your own must be registered (keras.saving.register_keras_serializable) and imported before."

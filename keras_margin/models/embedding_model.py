@@ -206,15 +206,6 @@ class EmbeddingModel(keras.Model):
 
     # --- Saving ---------------------------------------------------------------------------------------------------
 
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves the model as a `.keras` file, as keras.Model.save does.
-
-        Raises:
-            ValueError: On another format: no other holds a head and its state.
-        """
-        backbones.check_model_path(filepath)
-        super().save(filepath, *args, **kwargs)
-
     def get_compile_config(self) -> dict:
         """Returns what `compile` was called with."""
         config = super().get_compile_config()
@@ -246,6 +237,10 @@ class EmbeddingModel(keras.Model):
         model = cls(**config)
         model.trainable = trainable
         return model
+
+
+# Keras's HDF5 format looks a model's class up under its bare name, and so could not read back what it writes.
+keras.saving.get_custom_objects().setdefault("EmbeddingModel", EmbeddingModel)
 
 
 def accumulation_steps(optimizer: Any) -> int:
