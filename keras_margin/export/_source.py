@@ -7,7 +7,7 @@ import pathlib
 
 import keras
 
-from keras_margin import backbones, layers
+from keras_margin import _keras, backbones, layers
 from keras_margin.models import EmbeddingModel
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
@@ -138,7 +138,7 @@ def _is_shape(shape, rank):
 
 def _before_the_head(given):
     """(the part of a model that makes the embedding: what its MarginHead is called on, or all of it; the head)."""
-    found = [layer for layer in given._flatten_layers() if isinstance(layer, layers.MarginHead)]
+    found = [layer for layer in _keras.all_layers(given) if isinstance(layer, layers.MarginHead)]
     if not found:
         return given, None
     for head in found:
@@ -180,7 +180,7 @@ def _head_in_words(head):
 
 def _in_float32(network):
     """The same network computing in float32: half precision belongs to training."""
-    if all(layer.compute_dtype == "float32" for layer in network._flatten_layers(include_self=False)):
+    if all(layer.compute_dtype == "float32" for layer in _keras.all_layers(network)):
         return network
 
     def rebuild(layer):

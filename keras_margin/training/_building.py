@@ -6,7 +6,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from keras_margin import backbones, layers, losses, optimizers
+from keras_margin import _keras, backbones, layers, losses, optimizers
 from keras_margin.backbones import prewhitening
 from keras_margin.models import EmbeddingModel
 from keras_margin.training import _ramps
@@ -99,7 +99,7 @@ def freeze(backbone, patterns):
         ValueError: Where a pattern matches no layer.
     """
     for pattern in patterns:
-        layers = list(backbone._flatten_layers(include_self=False))
+        layers = _keras.all_layers(backbone)
         found = [layer for layer in layers if fnmatch.fnmatchcase(layer.name, pattern)]
         if not found:
             names = ", ".join(layer.name for layer in layers if layer.weights)
