@@ -18,8 +18,8 @@ WEB_READY := export/web/node_modules/.package-lock.json
 
 # The files that pass on every backend; the rest is TensorFlow's or has no Keras in it. Tests in them that are
 # TensorFlow's alone carry the marker tensorflow_only.
-PORTABLE_TESTS := $(wildcard $(patsubst %,tests/%/test_*.py,backbones layers losses margins models ops) \
-  tests/convert/test_parity.py tests/test_docs.py tests/test_private_keras.py tests/test_registration.py)
+PORTABLE_TESTS := $(wildcard $(patsubst %,tests/%/test_*.py,layers losses margins models models/backbones ops) \
+  tests/models/convert/test_parity.py tests/test_docs.py tests/test_private_keras.py tests/test_registration.py)
 
 # Each worker gets a part of the files in one piece, so that what a file's tests share is made once, and takes from the
 # other's end when it is through. It computes on one thread: as many as there are cores do not fight over them.
@@ -65,7 +65,7 @@ test-torch: $(TORCH_READY)
 
 # What `make test` skips where it is missing, a Chromium above all, is required here.
 test-web: $(TEST_READY) $(WEB_READY)
-	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/test_web.py
+	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/scripts/test_web.py
 
 lint: $(TEST_READY)
 	.venv/bin/ruff check --quiet

@@ -19,11 +19,14 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from keras_margin import backbones, data, evaluation, export, layers, models
+from keras_margin import data, evaluation, export, layers, models
 from keras_margin.data import splits
+from keras_margin.models import backbones
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("networks", ["mobilefacenet", "spherenet4", "ir_resnet18"], "Names in keras_margin.BACKBONES.")
+flags.DEFINE_list(
+    "networks", ["mobilefacenet", "spherenet4", "ir_resnet18"], "Names in keras_margin.models.backbones.BACKBONES."
+)
 flags.DEFINE_integer("steps", 150, "Updates of 16 images.")
 flags.DEFINE_integer("side", 64, "Pixels of an image's side.")
 flags.DEFINE_float("learning_rate", 1e-3, "AdamW's.")

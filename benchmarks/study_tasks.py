@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import data, evaluation, files
+from keras_margin import data, evaluation
+from keras_margin._utils import files
 from keras_margin.data import glyphs
 
 # Training images come in this many variants: shifted by a pixel or two, faces also mirrored.

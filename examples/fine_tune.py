@@ -25,13 +25,14 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.cli import _cpu
 
 _cpu.choose_onednn(sys.argv)
 
 with files.suppress_native_stderr():
-    from keras_margin import backbones, data, evaluation, recipes, training
+    from keras_margin import data, evaluation, recipes, training
+    from keras_margin.models import backbones
 
 ROWS = ("scratch", "untuned", "tail", "frozen", "all")
 PRETRAINING, YOURS = 20, 10

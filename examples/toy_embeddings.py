@@ -26,14 +26,16 @@ from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import __version__, files
+from keras_margin import __version__
+from keras_margin._utils import files
 
 with files.suppress_native_stderr():
     import keras
     import numpy as np
 
-    from keras_margin import EmbeddingModel, backbones, evaluation, layers, losses, plots, training
+    from keras_margin import EmbeddingModel, evaluation, layers, losses, plots, training
     from keras_margin.data import digits, splits
+    from keras_margin.models import backbones
 
 NUM_CLASSES = digits.NUM_DIGITS
 BATCH_SIZE = 32

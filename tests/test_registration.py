@@ -36,7 +36,7 @@ def saved(tmp_path_factory):
     sum_of_losses = km.losses.CenterLoss() + km.losses.IAM(0.1)
     models = {"embedding": km.EmbeddingModel(network, km.SphereFaceHead(3, auxiliary_loss=sum_of_losses))}
     decay = keras.optimizers.schedules.CosineDecay(0.01, 100)
-    models["embedding"].compile(km.optimizers.SGDWithL2(km.recipes.WarmUp(decay, 10, 0.01, shifted=True)))
+    models["embedding"].compile(km.optimizers.SGDWithL2(km.optimizers.schedules.WarmUp(decay, 10, 0.01, shifted=True)))
     head = km.ArcFaceHead(3)
     models["cosines"] = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3), head])
     models["cosines"].compile("sgd", loss=head.loss, metrics=["accuracy"])

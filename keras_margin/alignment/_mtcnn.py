@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_margin.messages import install_hint
+from keras_margin._utils.messages import install_hint
 
 _CELL = 12  # Pixels: the smallest image that P-Net takes, and the face that it looks for in it.
 _FACTOR = 0.709  # From a level of the pyramid to the next.

@@ -5,7 +5,7 @@ import html
 import io
 import os
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.alignment.images import ImageError, read_image, thumbnail
 
 # A page, not a picture: under the crops' folder an image file would be taken for a face by whatever reads it next.

@@ -6,12 +6,12 @@ import json
 import logging
 import os
 
-from keras_margin import files
+from keras_margin._utils import files
+from keras_margin._utils.progress import Progress
 from keras_margin.alignment import _journal, _sheet, _workers
 from keras_margin.alignment._policies import check_policy
 from keras_margin.alignment.images import EXTENSIONS
 from keras_margin.alignment.transform import landmark_template
-from keras_margin.progress import Progress
 
 REPORT = "alignment.json"
 FORMATS = ("jpg", "png")

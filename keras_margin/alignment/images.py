@@ -5,8 +5,8 @@ import warnings
 
 import numpy as np
 
-from keras_margin import exif
-from keras_margin.messages import install_hint
+from keras_margin._utils import exif
+from keras_margin._utils.messages import install_hint
 
 EXTENSIONS = (
     ".avif",

@@ -10,8 +10,8 @@ import os
 import sys
 
 from keras_margin import __version__
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.cli import _errors
-from keras_margin.messages import did_you_mean
 
 _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the device."
 

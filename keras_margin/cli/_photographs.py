@@ -3,10 +3,10 @@
 import importlib
 import pathlib
 
-from keras_margin import files, photographs
-from keras_margin.alignment import images
+from keras_margin._utils import files
+from keras_margin._utils.progress import Progress
+from keras_margin.alignment import images, photographs
 from keras_margin.cli import _errors, _exported, _flags, _words
-from keras_margin.progress import Progress
 
 _AT_ONCE = 32
 _NAMED = 10
@@ -71,7 +71,9 @@ class Photographs:
         except images.ImageError as error:
             raise UnusableError(path, f"{path} cannot be read: {error}.", f"it cannot be read: {error}") from error
         try:
-            face = photographs.prepare(image, self.embedder, align=self._align, detector=self._detector, fit=self._fit)
+            face = photographs.prepare_photograph(
+                image, self.embedder, align=self._align, detector=self._detector, fit=self._fit
+            )
         except ValueError as error:
             reason = _errors.in_flags(str(error), _FLAGS)
             raise UnusableError(path, f"{path} cannot be used: {reason}", reason) from error

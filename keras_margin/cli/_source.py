@@ -4,7 +4,8 @@ import pathlib
 
 import numpy as np
 
-from keras_margin import embedders, files, protocols
+from keras_margin._utils import files
+from keras_margin.evaluation import embedders, protocols
 
 
 class Source:

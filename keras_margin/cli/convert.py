@@ -9,7 +9,7 @@ import pathlib
 
 from rich.console import Console
 
-from keras_margin import progress
+from keras_margin._utils import progress
 from keras_margin.cli import _sets, _stages
 
 SOURCES = {".pth": "insightface", ".pt": "insightface", ".onnx": "insightface", ".keras": "keras"}
@@ -43,7 +43,7 @@ def run(arguments):
     if target.suffix.lower() != ".tflite" and (arguments.samples or arguments.pairs):
         raise ValueError(f"--samples and --pairs compare a .tflite file with its network. Received: {target}.")
     with _stages.reported():
-        from keras_margin import backbones
+        from keras_margin.models import backbones
 
         with progress.stage(f"Reading {source}"):
             model = _read(source, arguments)
@@ -63,13 +63,13 @@ def _read(source, arguments):
         import keras_margin.models  # noqa: F401  Registers what a .keras file may hold.
 
         return keras.saving.load_model(source)
-    from keras_margin import convert
+    from keras_margin.models import convert
 
     return convert.from_insightface(source, arguments.architecture, arguments.input_scale)
 
 
 def _write_keras(model, target, _):
-    from keras_margin import files
+    from keras_margin._utils import files
 
     with files.atomic_write(target) as temporary:
         model.save(temporary)
@@ -89,7 +89,7 @@ def _write_tflite(model, target, arguments):
 
 
 def _write_state_dict(model, target, _):
-    from keras_margin import convert
+    from keras_margin.models import convert
 
     convert.to_insightface(model, target)
     return f"{target}: {target.stat().st_size / 2**20:.1f} MiB, for insightface's load_state_dict"

@@ -11,9 +11,9 @@ picture is cropped. Files that cannot be read and pictures without a face are le
 import numpy as np
 from rich.console import Console
 
-from keras_margin import files
+from keras_margin._utils import files
+from keras_margin._utils.progress import bars
 from keras_margin.cli import _photographs
-from keras_margin.progress import bars
 
 
 def add_arguments(parser):

@@ -18,10 +18,12 @@ import pathlib
 import numpy as np
 from rich.console import Console
 
-from keras_margin import data, embedders, files, progress, protocols
+from keras_margin import data
+from keras_margin._utils import files, progress
 from keras_margin.cli import _tables
 from keras_margin.cli._source import Source
-from keras_margin.protocols import checks, report
+from keras_margin.evaluation import embedders, protocols
+from keras_margin.evaluation.protocols import checks, report
 
 NOT_MET = 3
 

@@ -16,7 +16,7 @@ import sys
 
 from rich.console import Console
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.cli import _cpu, _flags, _tables
 
 _TIMES = "KERAS_MARGIN_TIMES_STARTED_AGAIN"
@@ -76,7 +76,7 @@ def interrupted(out):
     """What to say to who interrupted a run."""
     import pathlib
 
-    from keras_margin import experiment
+    from keras_margin.training import experiment
 
     out = pathlib.Path(out)
     if experiment.can_go_on(out):
@@ -146,7 +146,8 @@ def train(arguments, console):
         KeyboardInterrupt: On SIGINT and SIGTERM, after a checkpoint.
         ValueError, OSError, ImportError, tf.errors.OpError: What cannot be.
     """
-    from keras_margin import experiment, training
+    from keras_margin import training
+    from keras_margin.training import experiment
 
     # Devices are split, and the collectives of several workers made, before anything computes: a look at sizes does.
     training.make_strategy(arguments.replicas, arguments.strategy)

@@ -10,8 +10,19 @@ from keras_margin.data import _contents, _shards, digits, folder, glyphs, orl, r
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import relabel
 from keras_margin.data._sizes import looks_aligned, stored_sizes
+from keras_margin.data.auditing import FAULTS, Audit, audit
+from keras_margin.data.augmentation import Augmentation
 from keras_margin.data.bin import load_bin, write_bin
 from keras_margin.data.folder import FolderReader
+from keras_margin.data.pair_lists import read_pairs
+from keras_margin.data.pairs import (
+    ProtocolSize,
+    make_protocol,
+    protocol_size,
+    write_pairs,
+    write_protocol,
+    writer_for,
+)
 from keras_margin.data.reader import Reader
 from keras_margin.data.recordio import RecordIOReader
 from keras_margin.data.splits import (
@@ -25,25 +36,36 @@ from keras_margin.data.splits import (
 from keras_margin.data.tfrecord import TFRecordReader
 
 __all__ = [
-    "FORMATS",
     "ArrayReader",
+    "Audit",
+    "Augmentation",
+    "FAULTS",
+    "FORMATS",
     "FolderReader",
+    "ProtocolSize",
     "Reader",
     "RecordIOReader",
     "Split",
     "TFRecordReader",
+    "audit",
     "draw_split",
     "identity_disjoint_split",
     "load_bin",
     "looks_aligned",
+    "make_protocol",
     "open",
     "per_identity_split",
     "prepare",
+    "protocol_size",
+    "read_pairs",
     "read_split",
     "relabel",
     "stored_sizes",
     "write_bin",
+    "write_pairs",
+    "write_protocol",
     "write_split",
+    "writer_for",
 ]
 
 # The first that recognizes a path opens it.

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from keras_margin import arrays
+from keras_margin._utils import arrays
 from keras_margin.data._decoding import resize_image
 from keras_margin.data.reader import Reader, check_image_size
 

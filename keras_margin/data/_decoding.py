@@ -1,6 +1,6 @@
 """From the bytes of an image file to pixels of one size, in TensorFlow, and never more of them than fit into memory."""
 
-from keras_margin import exif
+from keras_margin._utils import exif
 
 # No face is larger, and no file's word for it is taken: a batch of them must fit into memory.
 LARGEST_SIDE = 8192

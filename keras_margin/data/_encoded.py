@@ -6,7 +6,7 @@ import logging
 
 import numpy as np
 
-from keras_margin import exif
+from keras_margin._utils import exif
 from keras_margin.data import _changes, _pillow
 from keras_margin.data._batching import CHUNK_SIZE
 from keras_margin.data._decoding import (

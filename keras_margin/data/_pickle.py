@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_margin import pickles
-from keras_margin.pickles import RefusedError, require, text
+from keras_margin._utils import pickles
+from keras_margin._utils.pickles import RefusedError, require, text
 
 __all__ = ["PickledArray", "RefusedError", "load"]
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_margin._utils.progress import Progress
 from keras_margin.data._encoded import UnreadableError
-from keras_margin.progress import Progress
 
 MAGIC = 0xCED7230A
 HEADER_SIZE = 24

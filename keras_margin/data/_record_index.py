@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.data import _record_frames as frames
 from keras_margin.data._encoded import UnreadableError
 

@@ -11,8 +11,8 @@ import zlib
 
 import numpy as np
 
+from keras_margin._utils.progress import Progress
 from keras_margin.data._encoded import UnreadableError, leave_out
-from keras_margin.progress import Progress
 
 FORMAT = "keras-margin TFRecord set, version 1"
 INDEX = "index.json"

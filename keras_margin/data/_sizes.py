@@ -4,7 +4,7 @@ import collections
 
 import numpy as np
 
-from keras_margin import exif
+from keras_margin._utils import exif
 from keras_margin.data._decoding import announced_size
 from keras_margin.data._encoded import UnreadableError
 

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.data import _pickle
 from keras_margin.data._decoding import resize_image
 from keras_margin.data._encoded import UnreadableError, decode
@@ -137,7 +137,7 @@ def _checked(value, path):
     if len(images) != 2 * len(is_same):
         hint = ""
         if len(images) == len(is_same):
-            hint = " One label an image is a labelled set: keras_margin.pairs.write_protocol draws pairs of one."
+            hint = " One label an image is a labelled set: keras_margin.data.write_protocol draws pairs of one."
         raise ValueError(f"{_LAYOUT} Received: {path}, with {len(images):,} images and {len(is_same):,} bools.{hint}")
     odd = next(
         (at for at, same in enumerate(is_same) if type(same) not in (bool, int, float) or same not in (0, 1)), -1

@@ -11,8 +11,8 @@ import zlib
 
 import numpy as np
 
+from keras_margin._utils.messages import install_hint
 from keras_margin.data._array_reader import ArrayReader
-from keras_margin.messages import install_hint
 
 NUM_DIGITS = 10
 NUM_OF_EACH = 500

@@ -9,11 +9,11 @@ import struct
 
 import numpy as np
 
-from keras_margin import exif
+from keras_margin._utils import exif
+from keras_margin._utils.progress import Progress
 from keras_margin.data import _contents
 from keras_margin.data._encoded import EncodedReader, UnreadableError, decode, leave_out
 from keras_margin.data.reader import check_image_size
-from keras_margin.progress import Progress
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png")
 DEFAULT_IMAGE_SIZE = (112, 112)

@@ -16,10 +16,10 @@ import sys
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._utils import files
+from keras_margin._utils.messages import install_hint
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import renumbered
-from keras_margin.messages import install_hint
 
 IMAGE_SIZE = (64, 64)
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_margin._utils.messages import install_hint
 from keras_margin.data._array_reader import ArrayReader
-from keras_margin.messages import install_hint
 
 NUM_PEOPLE = 40
 NUM_PHOTOGRAPHS = 10

@@ -5,7 +5,7 @@ import operator
 
 import numpy as np
 
-from keras_margin import arrays
+from keras_margin._utils import arrays
 from keras_margin.data import _batching, _changes, _order
 from keras_margin.data._decoding import LARGEST_SIDE
 from keras_margin.data._labels import renumbered

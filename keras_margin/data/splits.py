@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._utils import files
 
 _FORMAT = "keras-margin split, version 1"
 _MOST_NAMED = 5

@@ -5,7 +5,7 @@ import keras
 from keras_margin import _keras
 from keras_margin.export._source import extract_embedder
 
-# As keras_margin.backbones calls them; 0.25 is also what their PReLUs start from.
+# As keras_margin.models.backbones calls them; 0.25 is also what their PReLUs start from.
 _LAYERS = {
     "relu": keras.layers.ReLU,
     "leaky_relu": lambda **options: keras.layers.LeakyReLU(0.25, **options),

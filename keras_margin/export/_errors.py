@@ -6,7 +6,8 @@ node names. What a user can act on is in there: the operator, and the layer of t
 
 import re
 
-from keras_margin import _keras, files
+from keras_margin import _keras
+from keras_margin._utils import files
 
 _OTHER_FORMATS = {
     "TFLite": "Replace the layer, or write a SavedModel or ONNX file: to_savedmodel, to_onnx.",

@@ -7,8 +7,8 @@ import pathlib
 
 import keras
 
-from keras_margin import _keras, backbones, layers
-from keras_margin.models import EmbeddingModel
+from keras_margin import _keras, layers
+from keras_margin.models import EmbeddingModel, backbones
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
 

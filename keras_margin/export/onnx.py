@@ -5,13 +5,13 @@ import warnings
 
 import tensorflow as tf
 
-from keras_margin import files, progress
+from keras_margin._utils import files, progress
+from keras_margin._utils.messages import install_hint
+from keras_margin._utils.metadata import METADATA_NAME
 from keras_margin.export import _errors, _graph, _metadata
 from keras_margin.export._options import Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
-from keras_margin.messages import install_hint
-from keras_margin.metadata import METADATA_NAME
 
 _OPSET = 17  # What tf2onnx writes well and ONNX Runtime has read since 2022.
 

@@ -4,12 +4,12 @@ import pathlib
 
 import tensorflow as tf
 
-from keras_margin import files, progress
+from keras_margin._utils import files, progress
+from keras_margin._utils.metadata import FILE_NAME
 from keras_margin.export import _graph, _metadata
 from keras_margin.export._options import Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
-from keras_margin.metadata import FILE_NAME
 
 
 def to_savedmodel(model, path, *, samples=None, pairs=None, options=None):

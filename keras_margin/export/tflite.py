@@ -9,12 +9,12 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import files, metadata, progress
+from keras_margin._utils import files, metadata, progress
+from keras_margin._utils.messages import install_hint
 from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _metadata
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
 from keras_margin.export._parity import Judge
 from keras_margin.export._source import open_source
-from keras_margin.messages import install_hint
 
 logger = logging.getLogger("keras_margin.export")
 
@@ -52,7 +52,7 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
 
     Example:
         >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1))
-        >>> keras_margin.metadata.read("face.tflite")["threshold"]["cosine"]
+        >>> keras_margin.runtime.read_metadata("face.tflite")["threshold"]["cosine"]
     """
     if quantize not in LIMITS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, LIMITS))}. Received: quantize={quantize!r}.")

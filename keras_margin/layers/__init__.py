@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.layers._expand import expand
 from keras_margin.layers._head_loss import HeadLoss
 from keras_margin.layers._head_parts import memory_of
@@ -27,7 +28,6 @@ from keras_margin.layers.inner_product import L2SoftmaxHead, LSoftmaxHead, Softm
 from keras_margin.layers.margin_head import MarginHead
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.layers.subcenter import SubCenterArcFaceHead
-from keras_margin.messages import did_you_mean
 
 # Names for flags, recipes and `get`.
 HEADS = {

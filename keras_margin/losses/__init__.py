@@ -15,6 +15,7 @@ from typing import Any
 
 import keras
 
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.losses._base import (
     PACKAGE,
     AuxiliaryLoss,
@@ -26,7 +27,6 @@ from keras_margin.losses._with_base import LossWithBase
 from keras_margin.losses.angular import AngularTripletLoss, InterLoss, IntraLoss
 from keras_margin.losses.iam import IAM
 from keras_margin.losses.metric import CenterLoss, ContrastiveLoss, RingLoss
-from keras_margin.messages import did_you_mean
 from keras_margin.ops.sample import LossInputs
 
 # Names for flags, recipes and `get`.

@@ -5,8 +5,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_margin import _keras, backbones, layers, losses
+from keras_margin import _keras, layers, losses
 from keras_margin._typing import Shape, Tensor
+from keras_margin.models import backbones
 from keras_margin.models._compile import class_metrics, one_loss_weight
 from keras_margin.models._pixel_range import check_pixel_range
 from keras_margin.ops import replicas, validation
@@ -27,7 +28,7 @@ class EmbeddingModel(keras.Model):
     global batch when it is compiled, so that two replicas train as one device and every copy predicts the same.
 
     Args:
-        backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones, your own,
+        backbone: Keras model from images to embeddings (batch, embedding_size). Any: of `models.backbones`, your own,
             subclassed ones included; with a `tail` also one that ends in a feature map (batch, height, width,
             channels), such as those of keras.applications with include_top=False, or keras-hub's.
         head: A MarginHead.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_margin.messages import install_hint
+from keras_margin._utils.messages import install_hint
 
 # Okabe and Ito's palette: apart for all common kinds of colour blindness, and dark enough on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -17,7 +17,7 @@ def target_logits(curves, path=None):
     QAMFace's figure does.
 
     Args:
-        curves: Dict from a curve's name to its `keras_margin.curves.Curve`, one or more.
+        curves: Dict from a curve's name to its `keras_margin.plots.Curve`, one or more.
         path: As for `roc_curve`.
 
     Returns:
@@ -30,7 +30,7 @@ def target_logits(curves, path=None):
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
-        >>> figure = target_logits({"ArcFace": keras_margin.curves.target_curve(keras_margin.ArcFaceHead(2))})
+        >>> figure = target_logits({"ArcFace": keras_margin.plots.target_curve(keras_margin.ArcFaceHead(2))})
 
     Reference: Deng et al., ArcFace, CVPR 2019, figure 4b; Zhao et al., QAMFace, 2020, figure 1.
     """
@@ -61,7 +61,7 @@ def loss_curves(curves, path=None):
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
-        >>> figure = loss_curves({"QAMFace": keras_margin.curves.target_curve(keras_margin.QAMFaceHead(2))})
+        >>> figure = loss_curves({"QAMFace": keras_margin.plots.target_curve(keras_margin.QAMFaceHead(2))})
 
     Reference: Zhao et al., QAMFace, 2020, figure 3.
     """

@@ -5,7 +5,7 @@ recipe = dataclasses.replace(recipe, batch_size=256)
 recipe = recipes.with_settings(recipe, ["head.margin=0.4", "steps=1_000"])
 """
 
-from keras_margin.messages import did_you_mean
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.recipes._papers import ALL
 from keras_margin.recipes._schedules import DECAYS
 from keras_margin.recipes._settings import from_json, read, to_json, with_settings
@@ -13,7 +13,7 @@ from keras_margin.recipes.base import FLIPS, NOT_DECAYED, PRECISIONS, Recipe
 
 RECIPES = {recipe.name: recipe for recipe in ALL}
 
-__all__ = ["DECAYS", "FLIPS", "NOT_DECAYED", "PRECISIONS", "RECIPES", "Recipe", "WarmUp"]
+__all__ = ["DECAYS", "FLIPS", "NOT_DECAYED", "PRECISIONS", "RECIPES", "Recipe"]
 __all__ += ["from_json", "get", "read", "to_json", "with_settings"]
 
 
@@ -31,12 +31,3 @@ def get(name):
             f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)} Known recipes: {', '.join(sorted(RECIPES))}."
         )
     return RECIPES[name]
-
-
-def __getattr__(name):
-    # The one name here that needs Keras: recipes are listed without it.
-    if name == "WarmUp":
-        from keras_margin.recipes._warm_up import WarmUp
-
-        return WarmUp
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")

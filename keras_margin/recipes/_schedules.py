@@ -77,6 +77,6 @@ def of(recipe):
     schedule = make(recipe)
     if not recipe.warmup_steps:
         return schedule
-    from keras_margin.recipes._warm_up import WarmUp
+    from keras_margin.optimizers.schedules import WarmUp
 
     return WarmUp(schedule, recipe.warmup_steps, recipe.learning_rate, after_warmup)

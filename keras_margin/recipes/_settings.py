@@ -5,8 +5,8 @@ import dataclasses
 import json
 import pathlib
 
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.data.augmentation import Augmentation
-from keras_margin.messages import did_you_mean
 from keras_margin.recipes.base import Recipe
 
 # What is set inside: --set head.margin=0.4

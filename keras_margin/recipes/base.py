@@ -18,11 +18,11 @@ class Recipe:
     Attributes:
         name: The recipe's name.
         source: Where its numbers come from, and what it reached.
-        head: Name in keras_margin.HEADS.
+        head: Name in keras_margin.layers.HEADS.
         head_options: Pairs of the head's arguments, beyond num_classes.
         auxiliary_losses: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
         iam_beta: Weight of the IAM regulariser; 0 for none.
-        backbone: Name that keras_margin.backbones.get takes: one in BACKBONES, or "package.module:name".
+        backbone: Name that keras_margin.models.backbones.get takes: one in BACKBONES, or "package.module:name".
         backbone_options: Pairs of the backbone's arguments.
         prewhiten: Whether each image is brought to mean 0 and deviation 1 before the backbone, inside the model.
         image_size: (height, width), pixels.

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from keras_margin import metadata
+from keras_margin._utils import metadata
 from keras_margin.runtime import _loading, _rows, _tensors
 from keras_margin.runtime._gallery import Gallery
 
@@ -54,7 +54,7 @@ class Embedder:
         self._path = _loading.checked_path(path)
         self._lock = threading.Lock()
         self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))
-        self._metadata = metadata.read(self._path)
+        self._metadata = metadata.read_metadata(self._path)
         self._reverse = _loading.checked_channels(channels, self._metadata, self._path) == "BGR"
         self._model_id = None
         self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
@@ -80,7 +80,7 @@ class Embedder:
 
     @property
     def metadata(self):
-        """The file's metadata, a dict as keras_margin.metadata.read gives it; None of a foreign file."""
+        """The file's metadata, a dict as keras_margin.runtime.read_metadata gives it; None of a foreign file."""
         return self._metadata
 
     @property

@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._utils import files
 
 _FORMAT, _FORMAT_VERSION = "keras-margin gallery", 1
 _PARTS = ("about", "embeddings", "people")

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from keras_margin.messages import install_hint
+from keras_margin._utils.messages import install_hint
 
 # Where a training run's folder keeps its exported file.
 RUN_FILE = "embedder.tflite"

@@ -1,5 +1,11 @@
-"""Fitting a recipe: strategy, data, optimiser, checkpoints, progress."""
+"""Fitting a recipe: strategy, data, optimizer, checkpoints, progress; and `run`, from the data to the exported files.
 
+`run` and what it returns are loaded on first use: `fit` needs no exporter.
+"""
+
+from typing import TYPE_CHECKING
+
+from keras_margin import _lazy
 from keras_margin.training._batch_statistics import BatchStatistics
 from keras_margin.training._batches import batches
 from keras_margin.training._batches import check as check_batches
@@ -16,8 +22,17 @@ from keras_margin.training._stop import interruptible
 from keras_margin.training._strategies import KINDS, is_chief, is_multiworker, make_strategy
 from keras_margin.training._verification import Verification, make_embed_fn
 
+if TYPE_CHECKING:
+    from keras_margin.training.experiment import EvaluationResult, RunConfig, RunResult, run
+
 __all__ = ["KINDS", "OPTIMIZERS", "BatchStatistics", "Checkpoints", "CorruptCheckpointError", "Events"]
 __all__ += ["FitResult", "Logs", "PairSet", "ProgressBar", "TrainingDiagnostics", "Verification", "as_text"]
 __all__ += ["batches", "build_model", "check_batches", "check_recipe", "drawn_pairs", "fit", "freeze"]
 __all__ += ["friendly_errors", "friendly_message", "interruptible", "is_chief", "is_multiworker"]
 __all__ += ["load_backbone", "load_checkpoint", "make_embed_fn", "make_strategy", "read_pairs", "rows"]
+__all__ += ["EvaluationResult", "RunConfig", "RunResult", "run"]
+
+_HOMES = dict.fromkeys(("EvaluationResult", "RunConfig", "RunResult", "run"), "experiment")
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.loader(__name__, _HOMES)

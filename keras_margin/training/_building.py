@@ -6,9 +6,9 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from keras_margin import _keras, backbones, layers, losses, optimizers
-from keras_margin.backbones import prewhitening
-from keras_margin.models import EmbeddingModel
+from keras_margin import _keras, layers, losses, optimizers
+from keras_margin.models import EmbeddingModel, backbones
+from keras_margin.models.backbones import prewhitening
 from keras_margin.training import _ramps
 
 
@@ -77,12 +77,12 @@ def _auxiliary_loss(recipe):
 
 
 def _sgd(recipe):
-    rate = optimizers.SettableSchedule(recipe.schedule())
+    rate = optimizers.schedules.SettableSchedule(recipe.schedule())
     return optimizers.SGDWithL2(rate, momentum=recipe.momentum, l2=recipe.weight_decay, exclude=recipe.decay_exclude)
 
 
 def _adamw(recipe):
-    rate = optimizers.SettableSchedule(recipe.schedule())
+    rate = optimizers.schedules.SettableSchedule(recipe.schedule())
     optimizer = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
     # Decay pulls a prototype's length, which the loss does not see, and batch norm's scale, which it should not pull.
     optimizer.exclude_from_weight_decay(var_names=["prototypes", *recipe.decay_exclude])

@@ -11,7 +11,9 @@ from PIL import Image
 from records import jpeg
 
 import keras_margin.data
-from keras_margin import cli, pairs, progress
+from keras_margin import cli
+from keras_margin._utils import progress
+from keras_margin.data import pairs
 
 
 def run(capsys, *arguments):

@@ -66,7 +66,7 @@ def without_tensorflow(*arguments):
 
 
 def test_the_file_says_where_it_comes_from_and_what_it_reaches(exported, run_folder):
-    said = km.metadata.read(exported)
+    said = km.runtime.read_metadata(exported)
     assert said == json.loads(exported.with_name(exported.name + ".json").read_text(encoding="utf-8"))
     assert said["recipe"] == {"name": "mine", "steps": 7} and said["measured"][0]["eer"] == 0.25
     assert (said["head"]["class"], said["head"]["margin"]) == ("CosFaceHead", 0.2)
@@ -104,7 +104,7 @@ def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_p
     ):
         assert words in out
     code, out, _ = without_tensorflow("inspect", "--json", exported)
-    assert code == 0 and json.loads(out) == km.metadata.read(exported)
+    assert code == 0 and json.loads(out) == km.runtime.read_metadata(exported)
 
     code, out, err = without_tensorflow("embed", exported, run_folder / "faces", f"--out={tmp_path / 'e.npz'}")
     assert code == 0, err

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import keras_margin as km
-from keras_margin import cli, files, progress
+from keras_margin import cli
+from keras_margin._utils import files, progress
 
 pytest.importorskip("tensorflow")
 from keras_margin.cli import _sets, _stages
@@ -74,7 +75,7 @@ def test_convert_compares_on_samples_and_ships_what_pairs_give(folder, tmp_path,
     said = " ".join(capsys.readouterr().out.split())
     # 12 people of 4 images: 12 * 6 genuine and 66 * 16 impostor pairs.
     assert "on 3 images: cosine mean" in said and "On 72 genuine and 1,056 impostor pairs" in said
-    metadata = km.metadata.read(out)
+    metadata = km.runtime.read_metadata(out)
     assert metadata["parity"]["synthetic"] is False and metadata["accuracy"]["num_impostor"] == 1056
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from keras_margin import cli, data, evaluation, protocols
+from keras_margin import cli, data, evaluation
+from keras_margin.evaluation import protocols
 
 pytestmark = pytest.mark.tensorflow_only
 

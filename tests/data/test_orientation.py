@@ -9,10 +9,10 @@ from PIL import Image, ImageOps
 from records import payload, write_records
 
 import keras_margin.data
-from keras_margin import protocols
 from keras_margin.alignment import read_image
-from keras_margin.audit import audit
 from keras_margin.data import _encoded
+from keras_margin.data.auditing import audit
+from keras_margin.evaluation import protocols
 
 SIZE = (16, 24)
 

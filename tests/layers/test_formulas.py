@@ -28,7 +28,7 @@ EPS = float(np.finfo("float32").eps)
 
 
 def test_every_head_of_the_table_has_its_formula():
-    assert {case.head for case in CASES.values()} == set(km.HEADS)
+    assert {case.head for case in CASES.values()} == set(km.layers.HEADS)
 
 
 @pytest.mark.parametrize("name", [*CASES, *OPTIONS])

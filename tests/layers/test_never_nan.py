@@ -75,7 +75,7 @@ def test_every_head_is_finite_on_half_precision_embeddings(policy):
     largest = 60_000.0 if policy == "mixed_float16" else 1e18
     embeddings = ops.cast(np.clip(EMBEDDINGS, -largest, largest), policy.removeprefix("mixed_"))
     for name in CASES:
-        head = km.HEADS[name](7, auxiliary_loss=losses.IAM(0.9), dtype=keras.DTypePolicy(policy))
+        head = km.layers.HEADS[name](7, auxiliary_loss=losses.IAM(0.9), dtype=keras.DTypePolicy(policy))
         value = head.compute_loss(embeddings, LABELS)
         assert keras.backend.standardize_dtype(value.dtype) == "float32"
         assert np.all(np.isfinite(ops.convert_to_numpy(value))), name

@@ -20,7 +20,7 @@ on_tensorflow = pytest.mark.tensorflow_only
 
 
 def sampled(name="arcface", **options):
-    head = km.HEADS[name](CLASSES, **{"sample_rate": RATE, "sample_seed": 1, **options})
+    head = km.layers.HEADS[name](CLASSES, **{"sample_rate": RATE, "sample_seed": 1, **options})
     head.build((None, SIZE))
     head.prototypes.assign(PROTOTYPES)
     return head
@@ -106,17 +106,17 @@ def test_evaluation_meets_every_class_and_draws_none():
 
 
 @on_tensorflow
-@pytest.mark.parametrize("name", [name for name in km.HEADS if name not in ("softmax", "l2softmax", "lsoftmax")])
+@pytest.mark.parametrize("name", [name for name in km.layers.HEADS if name not in ("softmax", "l2softmax", "lsoftmax")])
 def test_every_head_samples_as_a_head_of_the_classes_used(name):
     auxiliary_loss = losses.IAM(0.1)
-    head = km.HEADS[name](CLASSES, sample_rate=RATE, auxiliary_loss=auxiliary_loss)
+    head = km.layers.HEADS[name](CLASSES, sample_rate=RATE, auxiliary_loss=auxiliary_loss)
     head.build((None, SIZE))
     shape = tuple(head.prototypes.shape)
     generator = np.random.default_rng(2)
     head.prototypes.assign(generator.normal(size=shape))
     rows, positions = rows_of(head, LABELS)
     head.sample_step.assign(0)
-    small = km.HEADS[name](rows.shape[0], auxiliary_loss=auxiliary_loss)
+    small = km.layers.HEADS[name](rows.shape[0], auxiliary_loss=auxiliary_loss)
     small.build((None, SIZE))
     small.prototypes.assign(rows)
     found = head.compute_loss(EMBEDDINGS, LABELS, training=True)

@@ -36,7 +36,7 @@ def model_of(head, path=None):
     keras.utils.set_random_seed(0)
     if path:
         return keras.saving.load_model(path)
-    model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(5)]), km.HEADS[head](40))
+    model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(5)]), km.layers.HEADS[head](40))
     model.compile(SGDWithL2(0.1, momentum=0.9, l2=1e-3))
     return model
 

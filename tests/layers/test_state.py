@@ -149,7 +149,7 @@ LABELS = np.arange(24) % 7
 
 
 def model_of(name):
-    model = km.EmbeddingModel(keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]), km.HEADS[name](7))
+    model = km.EmbeddingModel(keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]), km.layers.HEADS[name](7))
     model.compile(keras.optimizers.SGD(0.01), jit_compile=JIT)
     return model
 

@@ -180,8 +180,10 @@ def tiny(image_size):
 @pytest.mark.slow
 def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch):
     """One line in the table, and recipe, ramp, diagnostics, plot and export know the margin."""
-    from keras_margin import backbones, curves, export, plots, recipes, training
+    from keras_margin import export, plots, recipes, training
     from keras_margin.data import ArrayReader
+    from keras_margin.models import backbones
+    from keras_margin.plots import margin_curves
 
     monkeypatch.setitem(margins.MARGINS, "linear", Linear)
     monkeypatch.setitem(backbones.BACKBONES, "tiny", tiny)
@@ -206,7 +208,7 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
     trained = training.fit(recipe, reader, callbacks=[diagnostics])
     assert trained.model.head.margin == Linear(0.3)
     assert diagnostics.statistics and all(0 <= statistics.past_pi <= 1 for statistics in diagnostics.statistics)
-    curve = curves.target_curve(trained.model.head)
+    curve = margin_curves.target_curve(trained.model.head)
     np.testing.assert_allclose(curve.logit, 8 * linear(curve.angles, 0.3), rtol=1e-5, atol=1e-5)
     plots.target_logits({"linear": curve}, tmp_path / "logits.png")
     assert (tmp_path / "logits.png").stat().st_size > 1000

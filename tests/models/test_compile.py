@@ -29,7 +29,7 @@ def backbone():
 
 
 def head(name="arcface", **options):
-    return km.HEADS[name](CLASSES, prototypes_initializer=keras.initializers.RandomNormal(seed=2), **options)
+    return km.layers.HEADS[name](CLASSES, prototypes_initializer=keras.initializers.RandomNormal(seed=2), **options)
 
 
 def embedding_model(name="arcface", optimizer=None, loss_weights=None, **options):
@@ -249,7 +249,7 @@ def test_a_heads_symbols_are_float32_under_every_policy(name):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        layer = km.HEADS[name](CLASSES)
+        layer = km.layers.HEADS[name](CLASSES)
         embeddings, labels = keras.Input((3,), dtype="float16"), keras.Input((), dtype="int32")
         symbols = [layer(embeddings), layer(embeddings, labels)]
         half = ops.ones((2, 3), "float16")

@@ -30,7 +30,7 @@ def backbone(name=None):
 
 
 def embedding_model(head="arcface", optimizer=None, **options):
-    model = km.EmbeddingModel(backbone(), km.HEADS[head](CLASSES, **options))
+    model = km.EmbeddingModel(backbone(), km.layers.HEADS[head](CLASSES, **options))
     model.compile(optimizer or keras.optimizers.SGD(0.05), jit_compile=JIT)
     return model
 
@@ -69,7 +69,7 @@ def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
 def test_a_plain_keras_model_trains_with_the_heads_loss(head, data, tmp_path):
     images, labels = data
     model = keras.Sequential([backbone()])
-    layer = km.HEADS[head](CLASSES, auxiliary_loss=IAM(0.1))
+    layer = km.layers.HEADS[head](CLASSES, auxiliary_loss=IAM(0.1))
     model.add(layer)
     model.compile(keras.optimizers.SGD(0.05), loss=layer.loss, metrics=["accuracy"], jit_compile=JIT)
     history = model.fit(images, labels, epochs=8, batch_size=16, verbose=0).history
@@ -248,7 +248,7 @@ def test_a_keras_applications_network_fits():
     assert model.embedder.get_layer("tail_gdc").kernel.shape[:2] == (2, 2)
 
 
-@pytest.mark.parametrize("tail", km.backbones.TAILS)
+@pytest.mark.parametrize("tail", km.models.backbones.TAILS)
 def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
     inputs = keras.Input((8, 8, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2)(inputs))

@@ -54,7 +54,7 @@ def test_dropped_models_are_freed(loop):
     """Model, head and prototypes die with the last reference to the model, after training and evaluation."""
     way, name, options = LOOPS[loop]
     for _ in range(2):
-        head = km.HEADS[name](CLASSES, **options)
+        head = km.layers.HEADS[name](CLASSES, **options)
         model = way(head)
         model.fit(IMAGES, LABELS, batch_size=8, verbose=0)
         model.evaluate(IMAGES, LABELS, batch_size=8, verbose=0)
@@ -73,7 +73,7 @@ def plain_model(head):
 def registered_by(way, name, options):
     """The gradients that the third model of a kind registers: in evaluation, and in training."""
     for _ in range(3):
-        model = way(km.HEADS[name](CLASSES, **options))
+        model = way(km.layers.HEADS[name](CLASSES, **options))
         before = registered_gradients()
         model.evaluate(IMAGES, LABELS, batch_size=8, verbose=0)
         between = registered_gradients()

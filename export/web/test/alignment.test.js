@@ -1,4 +1,4 @@
-// The alignment of the page against the numbers of keras_margin.alignment (golden.json; tests/test_web.py writes it).
+// The alignment of the page against the numbers of keras_margin.alignment (golden.json; tests/scripts/test_web.py writes it).
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
