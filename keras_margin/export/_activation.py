@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_margin import _keras
 from keras_margin.export._source import extract_embedder
 
 # As keras_margin.models.backbones calls them; 0.25 is also what their PReLUs start from.
@@ -38,7 +39,7 @@ def with_activation(model, activation):
             f"activation must be one of {', '.join(map(repr, _LAYERS))}. Received: activation={activation!r}."
         )
     network = extract_embedder(model)
-    if not any(isinstance(layer, keras.layers.PReLU) for layer in network._flatten_layers()):
+    if not any(isinstance(layer, keras.layers.PReLU) for layer in _keras.all_layers(network)):
         raise ValueError(f"{network.name} has no PReLU, so there is nothing to replace.")
 
     def clone(layer):
@@ -49,7 +50,7 @@ def with_activation(model, activation):
     changed = keras.models.clone_model(network, clone_function=clone, recursive=True)
     slopes = {
         id(slope)
-        for layer in network._flatten_layers()
+        for layer in _keras.all_layers(network)
         if isinstance(layer, keras.layers.PReLU)
         for slope in layer.weights
     }

@@ -7,7 +7,7 @@ import pathlib
 
 import keras
 
-from keras_margin import layers
+from keras_margin import _keras, layers
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones._checks import check_keras
 
@@ -90,18 +90,11 @@ def _load(path):
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Of zipfile, h5py, json or Keras, as the damage has it.
-        raise ValueError(
-            f"{path} cannot be read as a Keras model: {str(error).rstrip('.')}. {_hint(path, error)}"
-        ) from error
+        raise ValueError(f"{path} cannot be read as a Keras model: {str(error).rstrip('.')}. {_hint(error)}") from error
 
 
-def _hint(path, error):
+def _hint(error):
     """What helps where a model file cannot be read."""
-    if path.suffix.lower() in (".h5", ".hdf5"):
-        return (
-            "HDF5 keeps functional and Sequential models alone, not an EmbeddingModel: save the model as .keras, and "
-            "export that."
-        )
     if "tf_keras" in str(error):
         return "It was saved by tf_keras (Keras 2): build the network with Keras 3 and give it the weights."
     return "Layers of your own must be registered (keras.saving.register_keras_serializable) and imported before."
@@ -146,7 +139,7 @@ def _is_shape(shape, rank):
 
 def _before_the_head(given):
     """(the part of a model that makes the embedding: what its MarginHead is called on, or all of it; the head)."""
-    found = [layer for layer in given._flatten_layers() if isinstance(layer, layers.MarginHead)]
+    found = [layer for layer in _keras.all_layers(given) if isinstance(layer, layers.MarginHead)]
     if not found:
         return given, None
     for head in found:
@@ -188,7 +181,7 @@ def _head_in_words(head):
 
 def _in_float32(network):
     """The same network computing in float32: half precision belongs to training."""
-    if all(layer.compute_dtype == "float32" for layer in network._flatten_layers(include_self=False)):
+    if all(layer.compute_dtype == "float32" for layer in _keras.all_layers(network)):
         return network
 
     def rebuild(layer):

@@ -118,7 +118,7 @@ class MarginHead(keras.layers.Layer):
         )
         self.prototypes: Tensor = None
         self.sample_step: Tensor = None
-        self.recent_sources = _cosine_source.recent_sources()
+        self.live_sources = _cosine_source.live_sources()
         self._state_weights: list = []
 
     def build(self, embeddings_shape: Shape) -> None:

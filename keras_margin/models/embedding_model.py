@@ -12,7 +12,6 @@ from keras_margin.losses._inputs import without_unweighted
 from keras_margin.models import backbones
 from keras_margin.models._compile import class_metrics, one_loss_weight
 from keras_margin.models._pixel_range import check_pixel_range
-from keras_margin.models.backbones._checks import check_model_path
 from keras_margin.ops import replicas, validation
 
 PACKAGE = "keras_margin"
@@ -210,15 +209,6 @@ class EmbeddingModel(keras.Model):
 
     # --- Saving ---------------------------------------------------------------------------------------------------
 
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves the model as a `.keras` file, as keras.Model.save does.
-
-        Raises:
-            ValueError: On another format: no other holds a head and its state.
-        """
-        check_model_path(filepath)
-        super().save(filepath, *args, **kwargs)
-
     def get_compile_config(self) -> dict:
         """Returns what `compile` was called with."""
         config = super().get_compile_config()
@@ -250,6 +240,10 @@ class EmbeddingModel(keras.Model):
         model = cls(**config)
         model.trainable = trainable
         return model
+
+
+# Keras's HDF5 format looks a model's class up under its bare name, and so could not read back what it writes.
+keras.saving.get_custom_objects().setdefault("EmbeddingModel", EmbeddingModel)
 
 
 def accumulation_steps(optimizer: Any) -> int:

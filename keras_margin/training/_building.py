@@ -6,7 +6,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from keras_margin import layers, losses, optimizers
+from keras_margin import _keras, layers, losses, optimizers
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones import prewhitening
@@ -100,7 +100,7 @@ def freeze(backbone, patterns):
         ValueError: Where a pattern matches no layer.
     """
     for pattern in patterns:
-        layers = list(backbone._flatten_layers(include_self=False))
+        layers = _keras.all_layers(backbone)
         found = [layer for layer in layers if fnmatch.fnmatchcase(layer.name, pattern)]
         if not found:
             names = ", ".join(layer.name for layer in layers if layer.weights)

@@ -4,8 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-import keras_margin as km
-
 tf = pytest.importorskip("tensorflow")
 from keras_margin import export  # noqa: E402
 from keras_margin.cli import main  # noqa: E402
@@ -159,11 +157,3 @@ def test_a_model_of_tf_keras_is_named():
     old = type("Functional", (), {"__module__": "tf_keras.src.engine.functional", "name": "old"})()
     with pytest.raises(TypeError, match="old is a model of tf_keras"):
         export.extract_embedder(old)
-
-
-def test_an_h5_of_an_embedding_model_says_what_to_save(tmp_path):
-    """An EmbeddingModel's .h5, which nothing reads, is refused with the format to save instead."""
-    model = km.EmbeddingModel(network(keras.layers.Flatten(), keras.layers.Dense(4)), km.ArcFaceHead(3))
-    keras.saving.save_model(model, tmp_path / "face.h5")
-    with pytest.raises(ValueError, match="HDF5 keeps functional and Sequential models alone.*save the model as .keras"):
-        export.extract_embedder(tmp_path / "face.h5")

@@ -38,6 +38,12 @@ def test_old_rows_and_state_are_kept_and_old_samples_see_no_change(name):
     assert np.all(np.linalg.norm(fresh, axis=-1) > 0)
 
 
+def test_centers_of_a_stated_number_grow_with_the_head():
+    """CenterLoss(num_classes=n) in a head of n classes: the expanded head has a center more a new class."""
+    head = expandable(auxiliary_loss=km.losses.CenterLoss(num_classes=CLASSES))
+    assert head.expand(NEW).auxiliary_loss.centers.shape == (NEW, SIZE)
+
+
 @pytest.mark.parametrize("name", ["arcface", "subcenter_arcface"])
 def test_new_rows_are_the_mean_directions_of_their_samples(name):
     head = expandable(name)

@@ -175,7 +175,7 @@ def test_misuse_is_an_error_with_rule_value_and_hint(call, error, message):
 def test_a_base_without_a_value_per_sample_is_refused():
     head = km.ArcFaceHead(CLASSES)
     cosines = head(ops.array(batch()[0]))
-    with pytest.raises(ValueError, match="must give one loss a sample.*Received: shape"):
+    with pytest.raises(ValueError, match="one value a sample.*Received: base=.*which gave shape.*auxiliary_loss="):
         IntraLoss().as_loss(head.loss)(LABELS, cosines)
 
 

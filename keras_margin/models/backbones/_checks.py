@@ -1,7 +1,5 @@
 """Whether a model ends in an embedding: what EmbeddingModel and export take."""
 
-import pathlib
-
 import keras
 
 # Operations and layers that make probabilities of a classifier's logits. An operation of keras.ops in a functional
@@ -80,31 +78,6 @@ def check_keras(model, expected="a Keras model", kind=keras.Layer):
             "keras_margin.models.convert.from_insightface; another network must be built in Keras."
         )
     raise TypeError(f"Expected {expected}. Received: {model!r}.")
-
-
-def check_model_path(path):
-    """Raises where a whole model would be saved as anything but a `.keras` file.
-
-    Keras writes HDF5 of a model of a class of its own, such as EmbeddingModel, in a form that it cannot read back, and
-    no other format holds a head and its state.
-
-    Args:
-        path: Where `save` is to write.
-
-    Raises:
-        ValueError: On a name that does not end in .keras.
-
-    Example:
-        >>> check_model_path("face.keras")
-    """
-    path = pathlib.Path(path)
-    if path.suffix != ".keras":
-        stem = path.name.split(".")[0] if path.suffix else path.name
-        raise ValueError(
-            "A whole model is saved as a .keras file, the one format that it can be read back from. "
-            f"Received: filepath={str(path)!r}. Save as '{path.with_name(f'{stem}.keras')}', or the weights alone with "
-            f"save_weights('{path.with_name(f'{stem}.weights.h5')}'). For a device see keras_margin.export."
-        )
 
 
 def _name_of(model):

@@ -2,6 +2,8 @@
 
 import math
 
+from keras_margin import _keras
+
 
 def parameters(model):
     """Counts the numbers that a file of the network holds: weights and the moving statistics of batch normalisation.
@@ -34,7 +36,7 @@ def multiply_adds(model):
         ValueError: Where the model does not know its shapes.
     """
     total = 0
-    for layer in model._flatten_layers(include_self=False):
+    for layer in _keras.all_layers(model):
         kernel = getattr(layer, "kernel", None)
         if kernel is None or not layer.built:
             continue

@@ -8,6 +8,7 @@ section 3.2 (GDC).
 import keras
 from keras import layers
 
+from keras_margin import _keras
 from keras_margin.models.backbones import _layers
 
 
@@ -80,7 +81,7 @@ def with_tail(backbone, tail, embedding_size=512, **options):
             "A tail goes behind one feature map (batch, height, width, channels) of a functional or Sequential model. "
             f"Received: {backbone.name} with output shape {shape}. For keras.applications pass include_top=False."
         )
-    first = next((each for each in backbone._flatten_layers() if _is_channels_first(each)), None)
+    first = next((each for each in _keras.all_layers(backbone) if _is_channels_first(each)), None)
     if first is not None:
         raise ValueError(
             f"A tail takes maps with the channels last. Received: {backbone.name}, whose layer {first.name!r} has "

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_margin import _keras
 from keras_margin.models.backbones import _layers
 
 MODES = ("sync", "frozen")
@@ -21,7 +22,7 @@ def set_batch_norm(model, mode):
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}. Received: mode={mode!r}.")
-    for layer in model._flatten_layers(include_self=False):
+    for layer in _keras.all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = mode != "frozen"
             if keras.backend.backend() == "tensorflow":

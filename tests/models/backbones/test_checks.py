@@ -4,7 +4,6 @@ import keras
 import pytest
 
 from keras_margin.models import backbones
-from keras_margin.models.backbones import _checks
 
 pytestmark = pytest.mark.once
 
@@ -87,13 +86,3 @@ def test_models_of_other_libraries_are_named(module, message):
     given = type("Mine", (base,), {"__module__": "mine", "name": "old"})() if module != "somewhere" else base()
     with pytest.raises(TypeError, match=message):
         backbones.check_embedder(given)
-
-
-@pytest.mark.parametrize("name", ["face.h5", "face.hdf5", "face.weights.h5", "face.zip", "face"])
-def test_a_whole_model_is_saved_as_a_keras_file_alone(name):
-    """A path that does not end in .keras is refused with the .keras path to use."""
-    with pytest.raises(
-        ValueError, match=rf"filepath='{name}'. Save as 'face.keras', or the weights alone with.*'face.weights.h5'"
-    ):
-        _checks.check_model_path(name)
-    _checks.check_model_path("face.keras")
