@@ -136,7 +136,7 @@ def chosen_recipe(arguments, reader=None):
 
 
 def train(arguments, console):
-    """Runs what the flags say, prints it, and returns the experiment.RunResult.
+    """Runs what the flags say, prints it, and returns the training.RunResult.
 
     Args:
         arguments: Whatever has the flags of `_flags.TRAIN` as attributes.

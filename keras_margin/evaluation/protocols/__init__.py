@@ -119,7 +119,7 @@ def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progre
     """Computes the embeddings of all images of a protocol, in its order.
 
     Args:
-        embedder: `embedders.FileEmbedder`, or another object with `embed(images, lengths)`.
+        embedder: `evaluation.FileEmbedder`, or another object with `embed(images, lengths)`.
         protocol: `Protocol`.
         flip: None; "sum" or "concatenate" to add those of the mirror images, as `evaluation.combine_flips`.
         lengths: Whether embeddings keep the length that the network gave them; the published scripts of flips, of

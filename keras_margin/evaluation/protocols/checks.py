@@ -53,7 +53,7 @@ def check_channels(embedder, protocol, seed=0):
     by 0.01 at least and surely (99 % of bootstrap resamples), one of the two is wrong.
 
     Args:
-        embedder: `embedders.FileEmbedder`.
+        embedder: `evaluation.FileEmbedder`.
         protocol: `Protocol`.
         seed: Of the pairs and the bootstrap.
 
@@ -96,7 +96,7 @@ def check_normalization(embedder, protocol, seed=0):
     surely as in `check_channels`, the declared one is doubtful.
 
     Args:
-        embedder: `embedders.FileEmbedder`.
+        embedder: `evaluation.FileEmbedder`.
         protocol: `Protocol`.
         seed: Of the pairs and the bootstrap.
 
