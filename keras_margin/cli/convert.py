@@ -60,7 +60,6 @@ def _read(source, arguments):
     if source.suffix == ".keras":
         import keras
 
-
         return keras.saving.load_model(source)
     from keras_margin.models import convert
 
