@@ -51,7 +51,7 @@ def public_names() -> dict[str, object]:
 
 
 def top_level() -> list[str]:
-    """Returns the names of the top level that are no namespaces, each of which is a name of one as well."""
+    """Returns the names of the top level that are not namespaces, each of which is a name of one as well."""
     top = importlib.import_module(PACKAGE)
     return [name for name in top.__all__ if not isinstance(getattr(top, name), types.ModuleType | str)]
 

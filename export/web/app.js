@@ -122,7 +122,7 @@ function cropSize() {
 
 /** Embeds a face's crop, then compares; of two hasty calls the later counts. */
 async function compare(face) {
-  // No number of other pictures may stand beside this one meanwhile.
+  // No number of other pictures may stand next to this one meanwhile.
   clearResult("Computing …", "");
   say("Computing …");
   // Let the crop be painted first: the network runs on this thread.
@@ -213,7 +213,7 @@ async function useModel(bytes, name, beside) {
   }
 }
 
-/** What is inside the file counts; a JSON beside it may be another file's. */
+/** What is inside the file counts; a JSON next to it may be another file's. */
 function contractOf(embedder, beside) {
   try {
     return readContract(embedder.contract ?? beside);
@@ -236,7 +236,7 @@ function describeModel() {
   find("#facts").textContent = contract.facts.join(" ");
 }
 
-/** The model beside the page, where there is one. */
+/** The model next to the page, where there is one. */
 async function loadServedModel() {
   const name = decodeURIComponent(MODEL.pathname.split("/").pop());
   find("#model-state").textContent = `Loading ${name} …`;
@@ -254,7 +254,7 @@ async function loadServedModel() {
 async function chooseModel(files) {
   const file = files.find(({ name }) => !name.endsWith(".json"));
   const beside = files.find(({ name }) => name.endsWith(".json"));
-  if (file === undefined) throw new Error("A JSON alone is no model: choose the .tflite file together with it.");
+  if (file === undefined) throw new Error("A JSON alone is not a model: choose the .tflite file together with it.");
   const contract = beside === undefined ? null : parsed(await beside.text(), beside.name);
   await useModel(new Uint8Array(await file.arrayBuffer()), file.name, contract);
 }
@@ -263,7 +263,7 @@ function parsed(text, name) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error(`The JSON beside ${name} cannot be read: it is no JSON.`);
+    throw new Error(`The JSON next to ${name} cannot be read: it is not JSON.`);
   }
 }
 

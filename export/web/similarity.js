@@ -21,10 +21,10 @@ export function unit(embedding) {
 /**
  * What a model's contract says that this page uses.
  *
- * @param {object|null} contract The JSON inside the file or beside it; null where there is none.
+ * @param {object|null} contract The JSON inside the file or next to it; null where there is none.
  * @returns {{threshold: number|null, aligned: boolean, template: number[][]|null, facts: string[]}} `aligned`: whether
  *   faces are carried by five points; `template`: where to, null for the usual places.
- * @throws {Error} The threshold or the template is there and is no such thing.
+ * @throws {Error} The threshold or the template is there and is not such a thing.
  */
 export function readContract(contract) {
   const threshold = contract?.threshold?.cosine ?? null;

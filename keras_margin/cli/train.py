@@ -223,7 +223,7 @@ def unaligned(reader):
 
 
 def say(console, text):
-    """One line, not broken at the terminal's edge; brackets in a path are no markup."""
+    """One line, not broken at the terminal's edge; brackets in a path are not markup."""
     console.print(text, soft_wrap=True, markup=False)
 
 

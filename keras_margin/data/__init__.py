@@ -62,11 +62,11 @@ _SETS = (
     "the ORL faces"
 )
 
-# What is no set, but close to one.
+# What is not a set, but close to one.
 _OTHER_FILES = {
     ".tfrecord": "Pass the directory that holds all shards and their index.json.",
     ".bin": _contents.HINTS[".bin"],
-    ".idx": "The images are in the .rec file beside it: pass that.",
+    ".idx": "The images are in the .rec file next to it: pass that.",
 }
 
 
@@ -140,9 +140,9 @@ def prepare(source, out, shards=16, seed=0, strict=False):
     The images are written as they are, without decoding them, in one random order over the whole set, so that also
     who reads the shards from front to back gets them shuffled. What is written streams: memory does not grow with the
     images. If the call is killed, the same call goes on with the first shard that is not whole; `out` appears under
-    its name when everything is there. Until then it is in a hidden folder `.out.partial` beside it.
+    its name when everything is there. Until then it is in a hidden folder `.out.partial` next to it.
 
-    A record is a tf.train.Example of `image`, the bytes of a JPEG, PNG or BMP file, and `label`. Beside the shards
+    A record is a tf.train.Example of `image`, the bytes of a JPEG, PNG or BMP file, and `label`. Next to the shards
     `index.json` has the counts, the names of the classes and the SHA-256 of every file.
 
     Args:

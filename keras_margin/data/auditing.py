@@ -84,7 +84,7 @@ class Audit:
             "faults": self.faults,
         }
         with files.atomic_write(path) as temporary:
-            # ASCII, because names may hold bytes that are no characters.
+            # ASCII, because names may hold bytes that are not characters.
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
 

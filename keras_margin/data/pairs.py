@@ -202,7 +202,7 @@ def write_pairs(path, reader, num_genuine=None, num_impostor=None, folds=None, s
     """Draws a protocol from a reader's images and writes it as a list: a `.csv` of fold, same, first, second.
 
     `fold` counts from 0; `same` is 1 for one person and 0 for two; `first` and `second` are the images' names: the file
-    below the folder that all of them share, or the number of the image in a set that is no folder.
+    below the folder that all of them share, or the number of the image in a set that is not a folder.
 
     Args:
         path: The `.csv` file.

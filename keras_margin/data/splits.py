@@ -127,7 +127,7 @@ def write_split(path, split):
         >>> write_split("split.json", draw_split(keras_margin.data.open("orl")))
     """
     with files.atomic_write(path) as temporary:
-        # ASCII, because names may hold bytes that are no characters.
+        # ASCII, because names may hold bytes that are not characters.
         content = {"format": _FORMAT} | dataclasses.asdict(split)
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 

@@ -48,7 +48,7 @@ def angle_statistics(embeddings, labels, prototypes=None):
     Raises:
         TypeError: Embeddings that are not numbers, labels that are not integers (or strings, without prototypes).
         ValueError: A zero, NaN or infinite row, one class only, a class whose embeddings cancel out, labels that
-            are no rows of the prototypes, sizes that differ.
+            are not rows of the prototypes, sizes that differ.
 
     Example:
         >>> result = angle_statistics(np.array([[1.0, 0.0], [0.0, 2.0]]), [0, 1], prototypes=[[1.0, 1.0], [0.0, 3.0]])

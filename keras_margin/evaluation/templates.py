@@ -1,7 +1,7 @@
 """Templates, sets of images of one person: IJB-B and IJB-C one to one, YTF's videos, and mirror images.
 
 The road of IJB: `combine_flips`, `template_embeddings`, `template_scores`, `score_report`. That of YTF: the same, a
-video being a template whose frames count alike, then `k_fold_accuracy` with the folds of its split file.
+video being a template whose frames count equally, then `k_fold_accuracy` with the folds of its split file.
 """
 
 import numpy as np

@@ -36,7 +36,7 @@ def roc(scores, is_same):
     far[i] = mean(impostor_scores >= thresholds[i]); tar[i] = mean(genuine_scores >= thresholds[i])
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
 
     Returns:

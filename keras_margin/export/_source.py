@@ -35,7 +35,7 @@ def open_source(given):
     """The Source of a Keras model, a .keras file or the folder of a training run.
 
     Raises:
-        TypeError, ValueError: As `extract_embedder`; and where the file or the folder is no such thing.
+        TypeError, ValueError: As `extract_embedder`; and where the file or the folder is not such a thing.
         FileNotFoundError: Where there is nothing at a path.
     """
     report = {}
@@ -83,7 +83,7 @@ def _model_file(path):
         return path / MODEL_FILE
     if (path / "saved_model.pb").exists():
         raise ValueError(f"{path} is a SavedModel, which is an export already. Name the .keras file it came from.")
-    raise ValueError(f"{path} is no training run: it has no {MODEL_FILE}. Name a .keras file.")
+    raise ValueError(f"{path} is not a training run: it has no {MODEL_FILE}. Name a .keras file.")
 
 
 def _load(path):
@@ -101,7 +101,7 @@ def _hint(error):
 
 
 def _run_report(path):
-    """What the run wrote beside its model.keras; an empty dict where it wrote nothing."""
+    """What the run wrote next to its model.keras; an empty dict where it wrote nothing."""
     report = path.with_name(REPORT_FILE)
     if path.name != MODEL_FILE or not report.is_file():
         return {}

@@ -40,7 +40,7 @@ class EmbeddingModel(keras.Model):
         **kwargs: As in keras.Model.
 
     Raises:
-        TypeError: Where the backbone is no Keras model, or the head no MarginHead.
+        TypeError: Where the backbone is not a Keras model, or the head is not a MarginHead.
         ValueError: Where the backbone ends in a feature map and there is no tail, in a softmax, or in several outputs;
             the tail does not fit the backbone, or a size is given without a tail.
 

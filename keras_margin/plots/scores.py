@@ -110,7 +110,7 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
     Args:
         images: uint8 array (n, height, width, 3), RGB, or (n, height, width), grey.
         pairs: Integer array (m, 2), indices in [0, n).
-        scores: Real array (m,), finite; higher is more alike.
+        scores: Real array (m,), finite; higher is more similar.
         is_same: Bool array (m,); True is a genuine pair.
         path: As for `roc_curve`.
         count: How many pairs of each kind, >= 1; all there are, if fewer.
@@ -139,7 +139,7 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
         )
     if count < 1:
         raise ValueError(f"count must be >= 1. Received: count={count}.")
-    kinds = {"Genuine, least alike": (is_same, 1), "Impostor, most alike": (~is_same, -1)}
+    kinds = {"Genuine, lowest scores": (is_same, 1), "Impostor, highest scores": (~is_same, -1)}
     # As high as two of the images side by side, and a line of text.
     height = 1.5 * images.shape[1] / (2.05 * images.shape[2]) + 0.35
     figure, panels = _figure.panels(path, 2, min(count, len(scores)), (1.5, height))
@@ -161,7 +161,7 @@ def worst_pairs(scores, is_same, count):
     """Finds the pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
 
     Args:
-        scores: Real array (m,), finite; higher is more alike.
+        scores: Real array (m,), finite; higher is more similar.
         is_same: Bool array (m,); True is a genuine pair.
         count: How many of each kind, >= 1; all there are, if fewer.
 

@@ -27,7 +27,7 @@ def roc_curve(results, path=None, reports=None):
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: A result that is no `Roc`.
+        TypeError: A result that is not a `Roc`.
         ValueError: No result, a report without a curve, or another suffix.
         OSError: The file cannot be written; nothing is left behind.
 

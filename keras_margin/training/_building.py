@@ -122,13 +122,13 @@ def load_backbone(backbone, path):
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.
-        ValueError: If it is no Keras model, or its backbone's weights have other shapes.
+        ValueError: If it is not a Keras model, or its backbone's weights have other shapes.
     """
     file = _weights_file(path)
     try:
         given = keras.saving.load_model(file, compile=False)
     except Exception as error:
-        raise ValueError(f"weights={str(path)!r} is no Keras model that can be read: {error}") from error
+        raise ValueError(f"weights={str(path)!r} is not a Keras model that can be read: {error}") from error
     given = getattr(given, "embedder", given)
     for ours, theirs in zip(backbone.weights, given.weights, strict=False):
         if tuple(ours.shape) != tuple(theirs.shape):

@@ -43,7 +43,7 @@ test("a contract gives its threshold, its template and what was measured", () =>
   }
 });
 
-test("a contract without a threshold, or none at all, is no threshold", () => {
+test("a contract without a threshold, or none at all, has no threshold", () => {
   for (const contract of [null, {}, { threshold: null, accuracy: null, head: null }]) {
     const { threshold, aligned, template } = readContract(contract);
     assert.deepEqual([threshold, aligned, template], [null, true, null]);

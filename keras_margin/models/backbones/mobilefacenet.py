@@ -47,7 +47,7 @@ def mobilefacenet(
         (batch, embedding_size), not normalised.
 
     Raises:
-        ValueError: On an unknown activation, or where blocks and width are no such numbers.
+        ValueError: On an unknown activation, or where blocks and width are not such numbers.
 
     Example:
         >>> mobilefacenet().output_shape

@@ -32,7 +32,7 @@ def check_out(out):
     partial = partial_of(out)
     if partial.exists() and not (partial / "recipe.json").exists():
         raise ValueError(
-            f"{partial} is in the way, and is no unfinished run: nothing was touched. Choose another --out."
+            f"{partial} is in the way, and is not an unfinished run: nothing was touched. Choose another --out."
         )
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(parent).free

@@ -128,7 +128,7 @@ def _draw(folder, found):
     if (folder / "errors.png").exists():
         drawn["errors.png"] = (
             "The trained network's worst pairs of held-out people, each under its cosine: images of one person that it "
-            "finds least alike, images of two that it finds most alike"
+            "scores lowest, images of two that it scores highest"
         )
     return drawn
 
