@@ -1,5 +1,5 @@
 // What a .tflite file says of itself, read from its bytes before anything runs: a file of another kind, a free batch
-// and a contract travelling inside are found here, and each gets its own words.
+// and metadata inside the file are found here, and each gets its own words.
 //
 // A FlatBuffer: every table begins with the (signed) distance back to its list of field positions. Field numbers are
 // those of TensorFlow Lite's schema, version 3.
