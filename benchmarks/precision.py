@@ -8,7 +8,6 @@ where its mean over the seeds is nearer to float32's than the seeds are to each 
 software: what is shown there is the numbers, not the speed.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -35,10 +34,10 @@ def trained(recipe, precision, seed):
 
     from keras_margin import data, evaluation, training
 
-    reader = data.open(image_size=recipe.image_size)
+    reader = data.open(image_size=recipe.model.image_size)
     learn, test = data.identity_disjoint_split(reader.labels, FLAGS.held_out, seed)
     start = time.process_time()
-    found = training.fit(dataclasses.replace(recipe, precision=precision), reader.subset(learn), seed=seed)
+    found = training.fit(recipe.replace(precision=precision), reader.subset(learn), seed=seed)
     seconds = time.process_time() - start
     images, labels = reader.subset(test).arrays()
     pairs, is_same = evaluation.all_pairs(labels)

@@ -77,17 +77,17 @@ def input_speed(recipe, repeats):
 
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as root:
-        for number in range(4 * recipe.batch_size):
+        for number in range(4 * recipe.data.batch_size):
             path = pathlib.Path(root) / f"{number % 8}" / f"{number}.jpg"
             path.parent.mkdir(exist_ok=True)
-            image = tf.image.resize(generator.integers(0, 256, (14, 14, 3)), recipe.image_size)
+            image = tf.image.resize(generator.integers(0, 256, (14, 14, 3)), recipe.model.image_size)
             path.write_bytes(tf.io.encode_jpeg(tf.cast(image, tf.uint8), quality=95).numpy())
-        reader = data.open(root, image_size=recipe.image_size)
+        reader = data.open(root, image_size=recipe.model.image_size)
         batches = iter(training.batches(recipe, reader))
         for _ in range(4):
             next(batches)
         times = [timed(lambda: next(batches)[0].numpy()) for _ in range(4 * repeats)]
-    return [recipe.batch_size / (sum(each) / len(times)) for each in zip(*times, strict=True)]
+    return [recipe.data.batch_size / (sum(each) / len(times)) for each in zip(*times, strict=True)]
 
 
 def main(_):
@@ -98,9 +98,7 @@ def main(_):
     from keras_margin import recipes, training
     from keras_margin.training import _step
 
-    recipe = recipes.Recipe(
-        name="benchmark",
-        source="",
+    recipe = recipes.Recipe("benchmark", "").replace(
         head=FLAGS.head,
         backbone=FLAGS.backbone,
         batch_size=FLAGS.batch_size,

@@ -12,7 +12,6 @@ asked for. The last 10 are met by no training at all. Each row of the table that
 so the pretrained ones have seen more images; that is their point.
 """
 
-import dataclasses
 import os
 import pathlib
 import sys
@@ -71,9 +70,9 @@ def image_size():
 
 def recipe(**changes):
     """The recipe of the ORL demo with another network, other steps, other first weights."""
-    options = recipes.get("orl_demo").backbone_options if FLAGS.backbone == "ir_small" else ()
+    options = recipes.get("orl_demo").model.options if FLAGS.backbone == "ir_small" else ()
     base = {"backbone": FLAGS.backbone, "backbone_options": options, "image_size": image_size()}
-    return dataclasses.replace(recipes.get("orl_demo"), **base, **changes)
+    return recipes.get("orl_demo").replace(**base, **changes)
 
 
 def pretrained(path, faces, seed, console):

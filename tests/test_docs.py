@@ -18,7 +18,7 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops")
+PAGES = ("how-it-works", "margins", "custom-loops", "training")
 PACKAGES = (
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "optimizers", "optimizers.schedules"),
     "recipes",
@@ -41,9 +41,9 @@ class Block:
 
     @property
     def runs_here(self):
-        """Whether it is for the backend in use: one that names no backend is for all."""
+        """Whether it is for the backend in use, any if it names none, and reads no files of the reader's own."""
         named = _BACKENDS.intersection(self.words)
-        return self.is_python and (not named or keras.backend.backend() in named)
+        return self.is_python and "needs-data" not in self.words and (not named or keras.backend.backend() in named)
 
 
 def blocks_of(text):

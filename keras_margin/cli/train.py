@@ -9,7 +9,6 @@ keras-margin train --data_dir faces --backbone mypackage.networks:small
 Killed at any moment, the same command goes on from the last checkpoint, in OUT.partial, which is OUT when it is done.
 """
 
-import dataclasses
 import logging
 import os
 import sys
@@ -95,12 +94,12 @@ def is_small(reader):
 
 def suggestion(recipe, reader):
     """A sentence where a recipe for large sets was named for a small one; "" otherwise."""
-    if recipe.batch_size <= MODEST_BATCH or not is_small(reader):
+    if recipe.data.batch_size <= MODEST_BATCH or not is_small(reader):
         return ""
     return (
-        f"{recipe.name} is made for ten thousand people and more (batch {recipe.batch_size}, {recipe.backbone}); the "
-        f"set has {reader.num_classes} people and {reader.num_images} images. --recipe=arcface_small is made for such "
-        "sets."
+        f"{recipe.name} is made for ten thousand people and more (batch {recipe.data.batch_size}, "
+        f"{recipe.model.backbone}); the set has {reader.num_classes} people and {reader.num_images} images. "
+        "--recipe=arcface_small is made for such sets."
     )
 
 
@@ -131,7 +130,7 @@ def chosen_recipe(arguments, reader=None):
         if any(setting.startswith("precision=") for setting in arguments.set):
             raise ValueError("--mixed_precision and --set precision=... contradict each other. Pass one of them.")
         half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
-        recipe = dataclasses.replace(recipe, precision=half)
+        recipe = recipe.replace(precision=half)
     return recipe
 
 
@@ -185,7 +184,7 @@ def _recipe_and_reader(arguments, console):
     from keras_margin import data
 
     def opened(recipe):
-        return data.open(arguments.data_dir, image_size=recipe.image_size, strict=arguments.strict)
+        return data.open(arguments.data_dir, image_size=recipe.model.image_size, strict=arguments.strict)
 
     recipe = chosen_recipe(arguments)
     reader = opened(recipe)
@@ -194,7 +193,7 @@ def _recipe_and_reader(arguments, console):
     say(console, f"Data: {arguments.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
     if not arguments.recipe:
         first, recipe = recipe, chosen_recipe(arguments, reader)
-        reader = reader if recipe.image_size == first.image_size else opened(recipe)
+        reader = reader if recipe.model.image_size == first.model.image_size else opened(recipe)
         say(console, f"Recipe: {recipe.name}, chosen by the size of the set; --recipe names another one.")
     elif hint := suggestion(recipe, reader):
         say(console, hint)
@@ -234,8 +233,8 @@ def show(console, recipe, seed, result):
     if not result.measures:
         say(console, f"This worker's part is done ({result.seconds:.0f} s); the first one measures and exports.")
         return
-    run = f"{recipe.steps} steps of {recipe.batch_size}, seed {seed}"
-    title = f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}"
+    run = f"{recipe.run.steps} steps of {recipe.data.batch_size}, seed {seed}"
+    title = f"{recipe.name}: {recipe.head.name}, {recipe.model.backbone}, {run}"
     table = _tables.Table(["people", "embedder", "rank-1", "EER", "10-fold accuracy"], title=title, left=2)
     for measure in result.measures:
         table.add(

@@ -1,18 +1,29 @@
-"""Training schedules as frozen values: the papers' published ones, and the demo's.
+"""Recipes as frozen values: the papers' published ones, the demo's, and one for small sets.
 
-recipe = recipes.get("arcface_casia_r50")
-recipe = dataclasses.replace(recipe, batch_size=256)
-recipe = recipes.with_settings(recipe, ["head.margin=0.4", "steps=1_000"])
+    recipe = km.recipes.get("arcface_casia_r50")
+    recipe = recipe.replace(batch_size=256)
+    recipe = km.recipes.with_settings(recipe, ["head.margin=0.4", "run.steps=1_000"])
+
+A recipe has six parts: `model`, `head`, `optimizer`, `schedule`, `data` and `run`.
 """
 
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.recipes._papers import ALL
+from keras_margin.recipes._parts import (
+    Data,
+    Head,
+    Model,
+    Optimizer,
+    Run,
+    Schedule,
+)
 from keras_margin.recipes._settings import from_json, read, to_json, with_settings
-from keras_margin.recipes.base import Recipe
+from keras_margin.recipes.base import Recipe, flat
 
 RECIPES = {recipe.name: recipe for recipe in ALL}
 
-__all__ = ["RECIPES", "Recipe", "from_json", "get", "read", "to_json", "with_settings"]
+__all__ = ["RECIPES", "Data", "Head", "Model", "Optimizer", "Recipe", "Run", "Schedule"]
+__all__ += ["flat", "from_json", "get", "read", "to_json", "with_settings"]
 
 
 def get(name: str) -> Recipe:
@@ -23,8 +34,8 @@ def get(name: str) -> Recipe:
         OSError: Where a recipe.json cannot be read.
 
     Example:
-        >>> get("arcface_casia_r50").head
-        'arcface'
+        >>> get("arcface_casia_r50").model.backbone
+        'ir_resnet50'
     """
     if name.endswith(".json"):
         return read(name)

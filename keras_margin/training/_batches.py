@@ -23,30 +23,31 @@ def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
     """
     check(recipe, reader, part[1])
     return reader.dataset(
-        recipe.batch_size,
+        recipe.data.batch_size,
         shuffle=True,
         seed=seed,
         repeat=True,
         drop_remainder=True,
         start=start,
-        images_per_identity=recipe.images_per_identity,
+        images_per_identity=recipe.data.images_per_identity,
         part=part,
-        augmentation=recipe.augmentation,
+        augmentation=recipe.data.augmentation,
     )
 
 
 def check(recipe, reader, replicas):
     """Raises ValueError where data and recipe do not make batches that split over the replicas."""
-    if recipe.batch_size % replicas:
-        raise ValueError(f"batch_size={recipe.batch_size} does not split evenly over {replicas} replicas.")
-    if tuple(reader.image_size) != tuple(recipe.image_size):
+    if recipe.data.batch_size % replicas:
+        raise ValueError(f"batch_size={recipe.data.batch_size} does not split evenly over {replicas} replicas.")
+    if tuple(reader.image_size) != tuple(recipe.model.image_size):
         raise ValueError(
-            f"Recipe {recipe.name!r} takes images of {tuple(recipe.image_size)} pixels (height, width), the data have "
-            f"{tuple(reader.image_size)}. Pass image_size={tuple(recipe.image_size)} to keras_margin.data.open."
+            f"Recipe {recipe.name!r} takes images of {tuple(recipe.model.image_size)} pixels (height, width), the data "
+            f"have {tuple(reader.image_size)}. Pass image_size={tuple(recipe.model.image_size)} to "
+            "keras_margin.data.open."
         )
-    if reader.num_images < recipe.batch_size:
+    if reader.num_images < recipe.data.batch_size:
         raise ValueError(
-            f"One batch takes {recipe.batch_size} images, the training data have {reader.num_images}. "
+            f"One batch takes {recipe.data.batch_size} images, the training data have {reader.num_images}. "
             "Pass a smaller --batch_size."
         )
 
@@ -57,11 +58,11 @@ def distributed(recipe, reader, strategy, seed, start):
         data = batches(recipe, reader, seed, start)
         return iter(data if strategy.num_replicas_in_sync == 1 else strategy.experimental_distribute_dataset(data))
     worker, workers = _strategies.worker_of(strategy)
-    share = recipe.batch_size // strategy.num_replicas_in_sync
+    share = recipe.data.batch_size // strategy.num_replicas_in_sync
 
     def own_part(_):
         data = batches(recipe, reader, seed, start, (worker, workers))
         # Each element is one local replica's.
-        return data if share * workers == recipe.batch_size else data.rebatch(share, drop_remainder=True)
+        return data if share * workers == recipe.data.batch_size else data.rebatch(share, drop_remainder=True)
 
     return iter(strategy.distribute_datasets_from_function(own_part))

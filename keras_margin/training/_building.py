@@ -28,20 +28,24 @@ def build_model(recipe, num_classes):
             the backbone has not, or ramps what the head has not.
     """
     check_recipe(recipe, num_classes)
-    head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
+    head = layers.get(
+        recipe.head.name, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head.options)
+    )
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision if recipe.precision != "float32" else before)
+    keras.config.set_dtype_policy(recipe.run.precision if recipe.run.precision != "float32" else before)
     try:
-        backbone = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
-        if recipe.prewhiten:
+        backbone = backbones.build(
+            recipe.model.backbone, image_size=recipe.model.image_size, **dict(recipe.model.options)
+        )
+        if recipe.model.prewhiten:
             backbone = prewhitening.prewhitened(backbone)
-        if recipe.weights:
-            load_backbone(backbone, recipe.weights)
-        freeze(backbone, recipe.freeze)
+        if recipe.model.weights:
+            load_backbone(backbone, recipe.model.weights)
+        freeze(backbone, recipe.model.freeze)
         model = EmbeddingModel(backbone, head=head)
         # On CPUs XLA compiles small convolutions for minutes and runs them slower than oneDNN does.
         jit_compile = "auto" if tf.config.list_physical_devices("GPU") else False
-        model.compile(OPTIMIZERS[recipe.optimizer](recipe), jit_compile=jit_compile)
+        model.compile(OPTIMIZERS[recipe.optimizer.name](recipe), jit_compile=jit_compile)
     finally:
         keras.config.set_dtype_policy(before)
     return model
@@ -54,20 +58,24 @@ def check_recipe(recipe, num_classes):
         ValueError: As `build_model`.
         FileNotFoundError: Where the recipe's `weights` are not there.
     """
-    if recipe.optimizer not in OPTIMIZERS:
-        raise ValueError(f"Unknown optimizer {recipe.optimizer!r}. Known optimizers: {', '.join(sorted(OPTIMIZERS))}.")
-    head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
+    if recipe.optimizer.name not in OPTIMIZERS:
+        raise ValueError(
+            f"Unknown optimizer {recipe.optimizer.name!r}. Known optimizers: {', '.join(sorted(OPTIMIZERS))}."
+        )
+    head = layers.get(
+        recipe.head.name, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head.options)
+    )
     _ramps.check(recipe, head)
-    check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer](recipe))
-    backbones.get(recipe.backbone)
-    if recipe.weights:
-        _weights_file(recipe.weights)
+    check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer.name](recipe))
+    backbones.get(recipe.model.backbone)
+    if recipe.model.weights:
+        _weights_file(recipe.model.weights)
 
 
 def _auxiliary_loss(recipe):
     """The sum of what the recipe adds to the head's loss, or None."""
-    added = [losses.IAM(recipe.iam_beta)] if recipe.iam_beta else []
-    for name, options in recipe.auxiliary_losses:
+    added = [losses.IAM(recipe.head.iam_beta)] if recipe.head.iam_beta else []
+    for name, options in recipe.head.auxiliary_losses:
         if name not in losses.LOSSES:
             raise ValueError(f"Unknown auxiliary loss {name!r}. Known ones: {', '.join(sorted(losses.LOSSES))}.")
         added.append(losses.LOSSES[name](**dict(options)))
@@ -78,15 +86,20 @@ def _auxiliary_loss(recipe):
 
 
 def _sgd(recipe):
-    rate = optimizers.schedules.SettableSchedule(recipe.schedule())
-    return optimizers.SGDWithL2(rate, momentum=recipe.momentum, l2=recipe.weight_decay, exclude=recipe.decay_exclude)
+    rate = optimizers.schedules.SettableSchedule(recipe.learning_rate_schedule())
+    return optimizers.SGDWithL2(
+        rate,
+        momentum=recipe.optimizer.momentum,
+        l2=recipe.optimizer.weight_decay,
+        exclude=recipe.optimizer.decay_exclude,
+    )
 
 
 def _adamw(recipe):
-    rate = optimizers.schedules.SettableSchedule(recipe.schedule())
-    optimizer = optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    rate = optimizers.schedules.SettableSchedule(recipe.learning_rate_schedule())
+    optimizer = optimizers.AdamW(rate, weight_decay=recipe.optimizer.weight_decay)
     # Decay pulls a prototype's length, which the loss does not see, and batch norm's scale, which it should not pull.
-    optimizer.exclude_from_weight_decay(var_names=["prototypes", *recipe.decay_exclude])
+    optimizer.exclude_from_weight_decay(var_names=["prototypes", *recipe.optimizer.decay_exclude])
     return optimizer
 
 

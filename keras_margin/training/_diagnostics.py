@@ -58,7 +58,7 @@ class TrainingDiagnostics(RunCallback):
     def on_train_begin(self, logs=None):
         """Looks at the data."""
         run = self.run
-        steps, epoch = run.recipe.steps, run.reader.num_images / run.recipe.batch_size
+        steps, epoch = run.recipe.run.steps, run.reader.num_images / run.recipe.data.batch_size
         self.every = self.every or max(10, steps // 200)
         self.patience = self.patience or int(max(100, min(max(150, 2 * epoch), steps / 2)))
         counts = np.bincount(run.reader.labels, minlength=run.reader.num_classes)[: run.reader.num_classes]

@@ -70,10 +70,10 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
     with strategy.scope():
         model = build_model(recipe, reader.num_classes)
         model.optimizer.build(model.trainable_variables)
-        averages = _step.Averages(model.embedder, recipe.ema, strategy) if recipe.ema else None
+        averages = _step.Averages(model.embedder, recipe.optimizer.ema, strategy) if recipe.optimizer.ema else None
     run = _Run(recipe, reader, strategy, seed, model, averages)
-    epochs = min(reports, recipe.steps)
-    run.ends = [(epoch + 1) * recipe.steps // epochs for epoch in range(epochs)]
+    epochs = min(reports, recipe.run.steps)
+    run.ends = [(epoch + 1) * recipe.run.steps // epochs for epoch in range(epochs)]
     run.callbacks, run.checkpoints = list(callbacks), checkpoints
     with friendly_errors(), lost_workers(_strategies.is_multiworker(strategy)):
         run.resume()
@@ -173,7 +173,7 @@ class _Run:
         self.start = time.monotonic()
         self._tell("on_train_begin", {})
         try:
-            if self.step < self.recipe.steps:
+            if self.step < self.recipe.run.steps:
                 with _stop.updates():
                     self._updates()
         except BaseException as error:
@@ -198,7 +198,7 @@ class _Run:
     def _updates(self):
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
-        while self.step < self.recipe.steps and not self.model.stop_training:
+        while self.step < self.recipe.run.steps and not self.model.stop_training:
             epoch = self._epoch()
             batch = self.step - self._start_of(epoch)
             if batch == 0:
@@ -223,7 +223,7 @@ class _Run:
             self._end_epoch(self._epoch())
 
     def _is_last(self):
-        return self.step == self.recipe.steps or self.model.stop_training
+        return self.step == self.recipe.run.steps or self.model.stop_training
 
     def _end_epoch(self, epoch):
         """Notes loss and accuracy since the last report, and tells the callbacks."""

@@ -61,14 +61,14 @@ class Step:
         """The gradients, the backbone's part no longer than `clip_norm` as one vector of the whole batch."""
         scales = hasattr(self.model.optimizer, "dynamic_scale")
         count = replicas.count()
-        if not self.recipe.clip_norm and not (scales and count > 1):
+        if not self.recipe.optimizer.clip_norm and not (scales and count > 1):
             return gradients
         # Keras adds the replicas' gradients up after it has clipped each, and looks for inf in one replica's alone.
         gradients = [
             replicas.total(gradient) if isinstance(gradient, tf.Tensor) else gradient for gradient in gradients
         ]
         factor = tf.constant(1.0)
-        if self.recipe.clip_norm:
+        if self.recipe.optimizer.clip_norm:
             own = [
                 gradient
                 for gradient, variable in zip(gradients, variables, strict=True)
@@ -76,7 +76,7 @@ class Step:
             ]
             norm = tf.linalg.global_norm(own) / self.model.optimizer.scale_loss(tf.constant(1.0))
             # An inf or NaN must stay one: the loss scaling, and the user, are to see it.
-            limit = self.recipe.clip_norm / tf.maximum(norm, self.recipe.clip_norm)
+            limit = self.recipe.optimizer.clip_norm / tf.maximum(norm, self.recipe.optimizer.clip_norm)
             factor = tf.where(tf.math.is_finite(norm), limit, 1.0)
 
         def limited(gradient, variable):

@@ -122,7 +122,7 @@ class Verification(keras.callbacks.Callback):
         step, last = self._before + self._in_epoch, False
         if self._run is not None:
             step = self._run.step
-            before, last = step - 1, step == self._run.recipe.steps
+            before, last = step - 1, step == self._run.recipe.run.steps
         # Keras may make several updates between two calls.
         if self.every is not None and (step // self.every > before // self.every or last):
             self._measure(step)

@@ -29,15 +29,15 @@ def test_a_recipe_is_shown_as_set_takes_it(name):
     """Every line that --set can change gives back the same recipe."""
     recipe = recipes.get(name)
     settings = [re.sub(r" *= *", "=", line, count=1) for line in command.lines(recipe)]
-    settings = [each for each in settings if not each.startswith(("name=", "source=", "steps="))]
-    blank = recipes.Recipe(name=recipe.name, source=recipe.source, steps=recipe.steps)
+    settings = [each for each in settings if not each.startswith(("name=", "source=", "run.steps="))]
+    blank = recipes.Recipe(recipe.name, recipe.source, run=recipes.Run(recipe.run.steps))
     assert recipes.with_settings(blank, settings) == recipe
 
 
 def test_one_recipe_with_settings(capsys):
     assert cli.main(["recipes", "orl_demo", "--set", "head.margin=0.4", "--set", "steps=100"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^head.margin += 0.4$", shown, re.M) and re.search(r"^warmup_steps += 10$", shown, re.M)
+    assert re.search(r"^head.margin += 0.4$", shown, re.M) and re.search(r"^schedule.warmup_steps += 10$", shown, re.M)
     assert cli.main(["recipes", "--set", "steps=100"]) == 1
     assert "--set changes one recipe. Name it" in capsys.readouterr().err
 
@@ -68,7 +68,7 @@ def test_a_large_recipe_for_a_small_set_is_answered_by_a_hint():
 
 def test_a_backbone_of_one_s_own_is_passed_through():
     recipe = train.chosen_recipe(Given(backbone="package.module:network"))
-    assert recipe.backbone == "package.module:network" and recipe.backbone_options == ()
+    assert recipe.model.backbone == "package.module:network" and recipe.model.options == ()
 
 
 def test_a_backbone_whose_module_is_missing_is_refused():
@@ -105,9 +105,14 @@ def test_flags_change_the_recipe():
     assert train.chosen_recipe(Given()) == recipes.get("orl_demo")
     assert train.chosen_recipe(Given(data_dir="x")) == recipes.get("arcface_casia_r50")
     recipe = train.chosen_recipe(Given(steps=50, head="cosface", iam_beta=0.1, set=["head.margin=0.2", "ema=0.9"]))
-    assert (recipe.steps, recipe.warmup_steps, recipe.head, recipe.iam_beta) == (50, 5, "cosface", 0.1)
-    assert recipe.head_options == (("margin", 0.2),) and recipe.ema == 0.9
-    assert train.chosen_recipe(Given(mixed_precision=True)).precision.startswith("mixed_")
+    assert (recipe.run.steps, recipe.schedule.warmup_steps, recipe.head.name, recipe.head.iam_beta) == (
+        50,
+        5,
+        "cosface",
+        0.1,
+    )
+    assert recipe.head.options == (("margin", 0.2),) and recipe.optimizer.ema == 0.9
+    assert train.chosen_recipe(Given(mixed_precision=True)).run.precision.startswith("mixed_")
     with pytest.raises(ValueError, match="--mixed_precision and --set precision=... contradict"):
         train.chosen_recipe(Given(mixed_precision=True, set=["precision=float32"]))
 

@@ -52,7 +52,7 @@ def recipe_of(**changes):
         "decay_steps": (60,),
         "augmentation": Augmentation(flip=True, contrast=0.2),
     }
-    return recipes.Recipe(**{**plain, **changes})
+    return recipes.Recipe(plain.pop("name"), plain.pop("source")).replace(**{**plain, **changes})
 
 
 def train(folder, changes=None, every=5, result=None, worker=None, then=None):

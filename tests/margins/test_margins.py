@@ -189,8 +189,7 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
     monkeypatch.setitem(backbones.BACKBONES, "tiny", tiny)
     images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3)).astype("uint8")
     reader = ArrayReader(images, np.arange(24) % 4, [str(number) for number in range(4)])
-    recipe = dataclasses.replace(
-        recipes.get("orl_demo"),
+    recipe = recipes.get("orl_demo").replace(
         name="own",
         head="linear",
         head_options=(("margin", 0.3), ("scale", 8.0)),

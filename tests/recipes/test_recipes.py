@@ -75,46 +75,47 @@ def test_a_published_recipe_has_the_paper_s_numbers(name):
     recipe = recipes.get(name)
     assert recipe.name == name
     size = {"spherenet": (112, 96), "inception": (160, 160)}.get(backbone[:9], (112, 112))
-    assert (recipe.backbone, recipe.image_size, recipe.head) == (backbone, size, head)
-    assert (recipe.optimizer, recipe.momentum, recipe.weight_decay) == ("sgd", 0.9, 5e-4)
-    assert recipe.iam_beta == BETAS.get(name, 0.0)
-    assert recipe.prewhiten == name.startswith("iam") and recipe.precision == "float32"
-    assert recipe.flip_features == ("concatenate" if "spherenet" in backbone else "none")
-    assert {key: getattr(recipe, key) for key in schedule} == schedule
-    config = layers.get(recipe.head, 10, **dict(recipe.head_options)).get_config()
+    assert (recipe.model.backbone, recipe.model.image_size, recipe.head.name) == (backbone, size, head)
+    assert (recipe.optimizer.name, recipe.optimizer.momentum, recipe.optimizer.weight_decay) == ("sgd", 0.9, 5e-4)
+    assert recipe.head.iam_beta == BETAS.get(name, 0.0)
+    assert recipe.model.prewhiten == name.startswith("iam") and recipe.run.precision == "float32"
+    assert recipe.model.flip_features == ("concatenate" if "spherenet" in backbone else "none")
+    values = vars(recipe.schedule) | vars(recipe.data) | vars(recipe.run) | vars(recipe.optimizer) | vars(recipe.model)
+    assert {key: values[key] for key in schedule} == schedule
+    config = layers.get(recipe.head.name, 10, **dict(recipe.head.options)).get_config()
     assert {key: config[key] for key in numbers} == numbers
 
 
 @pytest.mark.parametrize("name", ADDED)
 def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
     recipe = recipes.get(f"{name}_casia_r50")
-    terms = [losses.LOSSES[loss](**dict(options)) for loss, options in recipe.auxiliary_losses]
+    terms = [losses.LOSSES[loss](**dict(options)) for loss, options in recipe.head.auxiliary_losses]
     assert [type(term).__name__ for term in terms] == ADDED[name][1]
     assert all(term.weight == 1.0 for term in terms)
     triplets = [term for term in terms if isinstance(term, losses.AngularTripletLoss)]
     assert all(term.margin == 0.35 for term in triplets)
-    assert (recipe.images_per_identity is not None) == bool(triplets)
+    assert (recipe.data.images_per_identity is not None) == bool(triplets)
 
 
 def test_every_recipe_is_the_demo_or_published_and_says_what_it_reached():
     assert set(recipes.RECIPES) == {"orl_demo", "arcface_small", *PUBLISHED}
     for name, recipe in recipes.RECIPES.items():
         assert recipe.name == name
-        assert recipe.head in layers.HEADS and recipe.backbone in backbones.BACKBONES
+        assert recipe.head.name in layers.HEADS and recipe.model.backbone in backbones.BACKBONES
         assert "Not yet measured" in recipe.source or "README" in recipe.source
 
 
 def rates(recipe, steps):
-    schedule = recipe.schedule()
+    schedule = recipe.learning_rate_schedule()
     return [float(schedule(step)) for step in steps]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_rate_is_divided_by_ten_after_as_many_updates_as_the_paper_says(name):
     recipe = recipes.get(name)
-    turns = recipe.decay_steps
-    steps = [0, *(step for turn in turns for step in (turn - 1, turn, turn + 1)), recipe.steps - 1]
-    wanted = [recipe.learning_rate / 10 ** sum(turn <= step for turn in turns) for step in steps]
+    turns = recipe.schedule.decay_steps
+    steps = [0, *(step for turn in turns for step in (turn - 1, turn, turn + 1)), recipe.run.steps - 1]
+    wanted = [recipe.schedule.learning_rate / 10 ** sum(turn <= step for turn in turns) for step in steps]
     assert rates(recipe, steps) == pytest.approx(wanted, rel=1e-6)
 
 
@@ -125,7 +126,7 @@ def test_the_casia_rates_spelt_out():
 
 
 def recipe_of(**changes):
-    return recipes.Recipe(**{"name": "r", "source": "", "learning_rate": 0.2, "steps": 110, **changes})
+    return recipes.Recipe("r", "").replace(**{"learning_rate": 0.2, "steps": 110, **changes})
 
 
 def test_a_warm_up_rises_in_a_line_and_a_cosine_takes_it_down_to_zero():
@@ -144,20 +145,20 @@ def test_without_a_warm_up_the_cosine_starts_at_the_top():
 
 def test_another_number_of_steps_keeps_the_shares_of_the_run():
     shorter = recipes.get("arcface_casia_r50").with_steps(320)
-    assert (shorter.steps, shorter.decay_steps) == (320, (200, 280))
+    assert (shorter.run.steps, shorter.schedule.decay_steps) == (320, (200, 280))
     assert rates(shorter, [199, 200, 279, 280]) == pytest.approx([0.1, 0.01, 0.01, 0.001], rel=1e-6)
     longer = recipe_of(warmup_steps=10).with_steps(330)
-    assert (longer.steps, longer.warmup_steps) == (330, 30)
+    assert (longer.run.steps, longer.schedule.warmup_steps) == (330, 30)
     assert rates(longer, [15, 30, 330]) == pytest.approx([0.1, 0.2, 0], rel=1e-6, abs=1e-8)
-    assert recipe_of(warmup_steps=100).with_steps(1).warmup_steps == 0
+    assert recipe_of(warmup_steps=100).with_steps(1).schedule.warmup_steps == 0
     demo = recipes.get("orl_demo")
-    assert demo.with_steps(demo.steps) == demo
+    assert demo.with_steps(demo.run.steps) == demo
 
 
 def test_a_shorter_run_turns_after_its_warm_up():
     """Of 110 updates the warm-up is 50 and the turns 52 and 80; of 11 that is 5, and 5 again: the next one then."""
     recipe = recipe_of(warmup_steps=50, decay_steps=(52, 80)).with_steps(11)
-    assert (recipe.warmup_steps, recipe.decay_steps) == (5, (6, 8))
+    assert (recipe.schedule.warmup_steps, recipe.schedule.decay_steps) == (5, (6, 8))
     assert rates(recipe, [4, 5, 6, 8]) == pytest.approx([0.16, 0.2, 0.02, 0.002], rel=1e-6)
 
 
@@ -165,7 +166,7 @@ def test_a_shorter_run_turns_after_its_warm_up():
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_run_of_a_few_steps_still_has_a_rate_for_each(name, steps):
     recipe = recipes.get(name).with_steps(steps)
-    assert all(0 <= rate <= recipe.learning_rate * (1 + 1e-6) for rate in rates(recipe, range(steps)))
+    assert all(0 <= rate <= recipe.schedule.learning_rate * (1 + 1e-6) for rate in rates(recipe, range(steps)))
     assert max(rates(recipe, range(steps))) > 0
 
 
@@ -181,7 +182,7 @@ def test_a_warm_up_goes_before_every_decay():
 
 
 def test_a_schedule_is_read_back_from_its_config():
-    schedule = recipe_of(warmup_steps=10, decay="polynomial").schedule()
+    schedule = recipe_of(warmup_steps=10, decay="polynomial").learning_rate_schedule()
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
     assert [float(again(step)) for step in (3, 10, 60)] == [float(schedule(step)) for step in (3, 10, 60)]
 
@@ -193,22 +194,41 @@ def test_settings_change_any_key_at_once():
         + ["augmentation.shift=0.1", "augmentation.flip=false", "images_per_identity=2", "auxiliary_losses=intra,inter"]
         + ["learning_rate=1", "backbone.dropout=0.1", "decay_exclude=beta"],
     )
-    assert recipe.head_options == (("margin", 0.4),) and recipe.backbone_options == (("dropout", 0.1),)
-    assert (recipe.steps, recipe.decay, recipe.decay_steps, recipe.image_size) == (1000, "cosine", (), (112, 96))
-    assert recipe.freeze == ("stem*", "stage1*") and recipe.augmentation == Augmentation(flip=False, shift=0.1)
-    assert recipe.images_per_identity == 2 and recipe.auxiliary_losses == (("intra", ()), ("inter", ()))
-    assert recipe.learning_rate == 1.0 and isinstance(recipe.learning_rate, float)
-    assert recipe.decay_exclude == ("beta",)
-    assert recipes.with_settings(recipe, ["images_per_identity=none", "decay=None"]).images_per_identity is None
+    assert recipe.head.options == (("margin", 0.4),) and recipe.model.options == (("dropout", 0.1),)
+    assert (recipe.run.steps, recipe.schedule.decay, recipe.schedule.decay_steps, recipe.model.image_size) == (
+        1000,
+        "cosine",
+        (),
+        (112, 96),
+    )
+    assert recipe.model.freeze == ("stem*", "stage1*") and recipe.data.augmentation == Augmentation(
+        flip=False, shift=0.1
+    )
+    assert recipe.data.images_per_identity == 2 and recipe.head.auxiliary_losses == (("intra", ()), ("inter", ()))
+    assert recipe.schedule.learning_rate == 1.0 and isinstance(recipe.schedule.learning_rate, float)
+    assert recipe.optimizer.decay_exclude == ("beta",)
+    assert recipes.with_settings(recipe, ["images_per_identity=none", "decay=None"]).data.images_per_identity is None
+
+
+def test_a_setting_names_a_key_by_its_part_or_alone():
+    """schedule.learning_rate is learning_rate, head.name is head, data.augmentation.shift is augmentation.shift."""
+    long = ["schedule.learning_rate=0.3", "head.name=cosface", "model.backbone=spherenet4", "optimizer.name=adamw"]
+    long += ["data.augmentation.shift=0.1", "run.steps=100", "head.iam_beta=0.1", "data.batch_size=64"]
+    short = ["learning_rate=0.3", "head=cosface", "backbone=spherenet4", "optimizer=adamw"]
+    short += ["augmentation.shift=0.1", "steps=100", "iam_beta=0.1", "batch_size=64"]
+    recipe = recipes.get("orl_demo")
+    found = recipes.with_settings(recipe, long)
+    assert found == recipes.with_settings(recipe, short)
+    assert (found.schedule.learning_rate, found.head.name, found.data.augmentation.shift) == (0.3, "cosface", 0.1)
 
 
 def test_another_head_drops_the_old_one_s_numbers_and_steps_stretch_the_schedule():
     demo = recipes.get("orl_demo")
-    assert recipes.with_settings(demo, ["head=cosface"]).head_options == ()
-    assert recipes.with_settings(demo, ["head=arcface"]).head_options == demo.head_options
+    assert recipes.with_settings(demo, ["head=cosface"]).head.options == ()
+    assert recipes.with_settings(demo, ["head=arcface"]).head.options == demo.head.options
     both = recipes.with_settings(demo, ["head.margin=0.2", "head=cosface"])
-    assert (both.head, both.head_options) == ("cosface", (("margin", 0.2),))
-    assert recipes.with_settings(recipes.get("arcface_casia_r50"), ["steps=320"]).decay_steps == (200, 280)
+    assert (both.head.name, both.head.options) == ("cosface", (("margin", 0.2),))
+    assert recipes.with_settings(recipes.get("arcface_casia_r50"), ["steps=320"]).schedule.decay_steps == (200, 280)
 
 
 @pytest.mark.parametrize(
@@ -235,10 +255,41 @@ def test_a_recipe_goes_through_json_and_back(name, tmp_path):
     assert recipes.get(str(path)) == recipes.get(name)
 
 
+def test_a_recipe_of_a_run_of_version_0_1_is_read():
+    """Its keys were flat."""
+    old = {"name": "old", "source": "", "head": "cosface", "head_options": [["margin", 0.4]], "batch_size": 32}
+    old |= {"backbone": "ir_small", "backbone_options": [["dropout", 0.1]], "decay_steps": [5, 7], "steps": 10}
+    old |= {"optimizer": "adamw", "augmentation": {"flip": False, "shift": 0.2}, "auxiliary_losses": [["intra", []]]}
+    wanted = recipes.Recipe(
+        "old",
+        "",
+        model=recipes.Model("ir_small", {"dropout": 0.1}),
+        head=recipes.Head("cosface", {"margin": 0.4}, auxiliary_losses=(("intra", ()),)),
+        optimizer=recipes.Optimizer("adamw"),
+        schedule=recipes.Schedule(decay_steps=(5, 7)),
+        data=recipes.Data(32, augmentation=Augmentation(flip=False, shift=0.2)),
+        run=recipes.Run(10),
+    )
+    assert recipes.from_json(old) == wanted
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"lerning_rate": 0.1}, TypeError, "no 'lerning_rate'. It has: model, head"),
+        ({"head": 5}, TypeError, "head is a recipes.Head. Received: head=5"),
+        ({"data": recipes.Run()}, TypeError, "data is a recipes.Data. Received: data=Run"),
+    ],
+)
+def test_a_replacement_that_does_not_fit_is_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        recipes.get("orl_demo").replace(**changes)
+
+
 def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path):
     for text in ("", "{}", '{"recipe": {"name": "a"}}', '{"recipe": {"name": "a", "source": "", "foo": 1}}', "[]"):
         (tmp_path / "recipe.json").write_text(text)
-        with pytest.raises(ValueError, match="recipe.json is no recipe.json of a run"):
+        with pytest.raises(ValueError, match="recipe.json is not a recipe.json of a run"):
             recipes.get(str(tmp_path / "recipe.json"))
     with pytest.raises(FileNotFoundError):
         recipes.get(str(tmp_path / "nothing.json"))
@@ -253,11 +304,11 @@ def test_an_unknown_name_lists_the_names():
 def test_a_recipe_is_a_frozen_value():
     recipe = recipes.get("orl_demo")
     with pytest.raises(dataclasses.FrozenInstanceError):
-        recipe.steps = 1
+        recipe.run.steps = 1
     with pytest.raises(dataclasses.FrozenInstanceError):
-        recipe.augmentation.shift = 0.5
+        recipe.data.augmentation.shift = 0.5
     assert dataclasses.replace(recipe) == recipe and hash(dataclasses.replace(recipe)) == hash(recipe)
-    assert dataclasses.replace(recipe, augmentation=Augmentation()) != recipe
+    assert recipe.replace(augmentation=Augmentation()) != recipe
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def recipe_of(**changes):
         "learning_rate": 0.05,
         "augmentation": Augmentation(flip=True),
     }
-    return recipes.Recipe(**{**plain, **changes})
+    return recipes.Recipe(plain.pop("name"), plain.pop("source")).replace(**{**plain, **changes})
 
 
 def reader_of(counts=(IMAGES,) * PEOPLE):
@@ -118,7 +118,7 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
         "verification.csv",
     }
     assert [path.name for path in result.folder.parent.iterdir()] == ["first"]
-    assert report["recipe"]["name"] == "test" and report["recipe"]["augmentation"]["flip"] is True
+    assert report["recipe"]["name"] == "test" and report["recipe"]["data"]["augmentation"]["flip"] is True
     assert (report["seed"], report["replicas"]) == (4, 1)
     assert recipes.get(str(result.folder / "recipe.json")) == recipe_of()
     content = json.loads((result.folder / "recipe.json").read_text())
@@ -527,7 +527,7 @@ def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
     assert all(float(row[3]) > 0.98 and row[5].endswith("%") for row in rows)
     assert lines[-1].endswith(f"Everything is in {out}.")
     report = json.loads((out / "report.json").read_text())
-    assert report["recipe"]["steps"] == 2 and report["replicas"] == 2
+    assert report["recipe"]["run"]["steps"] == 2 and report["replicas"] == 2
     assert [each["embedder"] for each in report["measures"]] == ["raw pixels", "untrained network", "trained network"]
     assert report["exports"][0]["worst_cosine"] >= 0.9999
     assert [path.name for path in out.parent.iterdir()] == ["run"]

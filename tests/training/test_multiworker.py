@@ -86,7 +86,7 @@ def test_two_workers_take_the_steps_of_one_process_and_go_on_where_one_was_kille
             np.testing.assert_allclose(found[name], weights[name], rtol=1e-4, atol=1e-4)
 
     first, second = ((tmp_path / f"result{index}.npz.refused").read_text() for index in range(2))
-    assert "another run: recipe.learning_rate was" in first
+    assert "another run: recipe.schedule.learning_rate was" in first
     assert second.startswith("The first worker refuses to go on from its checkpoint")
 
 

@@ -134,7 +134,7 @@ def test_asked_to_end_it_saves_and_goes_on_with_every_part_of_its_state(tmp_path
 def test_checkpoints_of_another_run_are_refused_with_the_first_difference(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, stop_at=7)
-    with pytest.raises(ValueError, match=r"another run: recipe.learning_rate was 0.05 there and is 0.06 here"):
+    with pytest.raises(ValueError, match=r"another run: recipe.schedule.learning_rate was 0.05 there and is 0.06 here"):
         fit(tmp_path, learning_rate=0.06)
     with np.load(tmp_path / "step-000000007.npz") as file:
         state = json.loads(file["state"].tobytes())

@@ -1,7 +1,5 @@
 """What a recipe's keys do to an update: each against its formula in float64, and two replicas against one device."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -187,9 +185,9 @@ def test_frozen_layers_keep_weights_and_statistics(tmp_path):
     for one, other in zip(again.embedder.weights, trained.model.embedder.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     with pytest.raises(ValueError, match="weights=.* are of another network: .* has the shape"):
-        training.build_model(dataclasses.replace(recipe, image_size=(6, 6)), 9)
+        training.build_model(recipe.replace(image_size=(6, 6)), 9)
     with pytest.raises(FileNotFoundError, match="weights='/nowhere': there is no /nowhere"):
-        training.build_model(dataclasses.replace(recipe, weights="/nowhere"), 9)
+        training.build_model(recipe.replace(weights="/nowhere"), 9)
 
 
 @pytest.mark.parametrize(

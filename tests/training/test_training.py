@@ -1,7 +1,6 @@
 """Training: two replicas equal one device, every step is run, a seed decides all, and errors say what to do."""
 
 import contextlib
-import dataclasses
 import io
 import re
 
@@ -66,7 +65,7 @@ def recipe_of(**changes):
         "learning_rate": 0.05,
         "augmentation": Augmentation(flip=True, contrast=0.2),
     }
-    return recipes.Recipe(**{**plain, **changes})
+    return recipes.Recipe(plain.pop("name"), plain.pop("source")).replace(**{**plain, **changes})
 
 
 def weights_of(network):
@@ -220,7 +219,7 @@ def test_a_seed_decides_order_and_augmentation_of_the_batches():
 
 def test_sgd_is_the_papers():
     small = {"backbone": "dense", "image_size": (SIDE, SIDE)}
-    recipe = dataclasses.replace(recipes.get("arcface_casia_r50"), **small)
+    recipe = recipes.get("arcface_casia_r50").replace(**small)
     optimizer = training.build_model(recipe, 5).optimizer
     assert (type(optimizer).__name__, optimizer.momentum, optimizer.l2) == ("SGDWithL2", 0.9, 5e-4)
     assert float(optimizer.learning_rate) == pytest.approx(0.1)

@@ -166,7 +166,7 @@ def _verification_sets(config, recipe, reader, test, split):
     sets = [
         training.drawn_pairs("held_out", reader.subset(test), split.seed)
         if name == "held_out"
-        else training.read_pairs(name, recipe.image_size, split.seed)
+        else training.read_pairs(name, recipe.model.image_size, split.seed)
         for name in config.verify
     ]
     names = [each.name for each in sets]
@@ -202,18 +202,18 @@ class _Work:
         )
         callbacks = []
         if folder and exported:
-            callbacks.append(training.Logs(folder, max(1, recipe.steps // 200), recipe.batch_size))
+            callbacks.append(training.Logs(folder, max(1, recipe.run.steps // 200), recipe.data.batch_size))
         diagnostics = training.TrainingDiagnostics() if config.diagnostics and folder else None
         callbacks += [diagnostics] if diagnostics else []
         words = "training" if exported else "training (known people)"
-        bar = training.ProgressBar(recipe.steps, recipe.batch_size, words, self.stages.console)
+        bar = training.ProgressBar(recipe.run.steps, recipe.data.batch_size, words, self.stages.console)
         verification = None
         if sets:
-            every = config.verify_every or max(1, recipe.steps // 10)
+            every = config.verify_every or max(1, recipe.run.steps // 10)
             verification = training.Verification(
                 sets,
                 every,
-                recipe.flip_features,
+                recipe.model.flip_features,
                 folder,
                 report=lambda step, values: bar.say(f"step {step:,}  {training.as_text(values)}"),
             )

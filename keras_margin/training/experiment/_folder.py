@@ -90,8 +90,9 @@ def can_go_on(out):
 
 def _check_same(partial, recipe, seed):
     known = json.loads((partial / "recipe.json").read_text())
+    before = recipes.flat(known["recipe"])
     for name, was, now in (
-        *((name, known["recipe"].get(name), value) for name, value in recipes.to_json(recipe).items()),
+        *((name, before.get(name), value) for name, value in recipes.flat(recipes.to_json(recipe)).items()),
         ("seed", known["seed"], seed),
     ):
         if was != now:

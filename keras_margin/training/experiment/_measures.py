@@ -76,11 +76,11 @@ def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, pictu
     """
     images, labels = reader.subset(probes).arrays()
     known_images, known = (None, None) if gallery is None else reader.subset(gallery).arrays()
-    untrained = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
+    untrained = backbones.build(recipe.model.backbone, image_size=recipe.model.image_size, **dict(recipe.model.options))
     embedders = {
         "raw pixels": _raw_pixels,
-        "untrained network": training.make_embed_fn(untrained, recipe.flip_features),
-        "trained network": training.make_embed_fn(model.embedder, recipe.flip_features),
+        "untrained network": training.make_embed_fn(untrained, recipe.model.flip_features),
+        "trained network": training.make_embed_fn(model.embedder, recipe.model.flip_features),
     }
     measures, curves = [], {}
     for name, embed in embedders.items():

@@ -88,7 +88,7 @@ def angles_of(model, train, test, recipe, seed, most=2000):
     own = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     images, labels = test.arrays()
     return own, evaluation.angle_distributions(
-        training.make_embed_fn(model.embedder, recipe.flip_features)(images), labels, seed=seed
+        training.make_embed_fn(model.embedder, recipe.model.flip_features)(images), labels, seed=seed
     )
 
 
@@ -134,13 +134,14 @@ def _draw(folder, found):
 
 
 def _markdown(name, report, pictures):
-    recipe = report["recipe"]
+    recipe = recipes.flat(report["recipe"])
     lines = [
         f"# {name}",
         "",
-        f"Recipe `{recipe['name']}`: {recipe['head']} over {recipe['backbone']}, {recipe['steps']} updates of "
-        f"{recipe['batch_size']} images, seed {report['seed']}, {report['replicas']} replica(s), "
-        f"{recipe['precision']}. Training took {report['training_seconds']} s. The whole recipe is in `recipe.json`.",
+        f"Recipe `{recipe['name']}`: {recipe['head.name']} over {recipe['model.backbone']}, {recipe['run.steps']} "
+        f"updates of {recipe['data.batch_size']} images, seed {report['seed']}, {report['replicas']} replica(s), "
+        f"{recipe['run.precision']}. Training took {report['training_seconds']} s. The whole recipe is in "
+        "`recipe.json`.",
         "",
         "```sh",
         report["command"],
