@@ -53,7 +53,7 @@ test-tensorflow: $(TEST_READY)
 	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q $(SPREAD)
 
 # Many small programs, each run a few times: XLA's optimiser took a third of the processor time and changed no answer.
-# Many are the same: what is compiled is kept beside pytest's own notes, and found by what it is made of.
+# Many are the same: what is compiled is kept next to pytest's own notes, and found by what it is made of.
 JAX_FOR_TESTS := XLA_FLAGS=--xla_backend_optimization_level=0 JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax \
   JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 

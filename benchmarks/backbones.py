@@ -1,4 +1,4 @@
-"""Backbones on this CPU: images a second, forward and training, beside PyTorch's channels_last, in one run.
+"""Backbones on this CPU: images a second, forward and training, compared with PyTorch's channels_last, in one run.
 
     python -m benchmarks.backbones --networks=mobilefacenet_x2,ir_resnet18 --torch=.venv-torch/bin/python
 

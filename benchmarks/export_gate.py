@@ -9,7 +9,7 @@ Trains on 30 people, compares on all pairs of photographs of the other 10, and p
 file that is too far from its model is refused, and its row says so. Each is trained for minutes, not to be good.
 
 --swap prints another table: the network with other activations in the place of PReLU (export.with_activation), before
-and after a fine-tuning, and beside them the network itself, tuned as long.
+and after a fine-tuning, and next to them the network itself, tuned as long.
 """
 
 import pathlib

@@ -1,10 +1,10 @@
-"""A whole training step beside its parts: the backbone's forward and backward pass, and the head's three products.
+"""A whole training step compared with its parts: the backbone's forward and backward pass, the head's three products.
 
     python -m benchmarks.train                                         ir_small at 112x112 and CASIA's classes, minutes
     python -m benchmarks.train --backbone=ir_resnet18 --batch_size=64 --repeats=5
     python -m benchmarks.train --head=sphereface --out=train.json
 
-Parts and step take turns, so that whatever else the machine does falls on all alike. `parts / step` is how much of a
+Parts and step take turns, so that whatever else the machine does falls on all equally. `parts / step` is how much of a
 step's time its two parts explain, by the clock and by the process's processor seconds, which other programs disturb
 less: 1 means that loss, optimiser, batch-norm updates and bookkeeping cost nothing. The input is a folder of JPEGs,
 decoded and flipped, read alone at its own pace: `input / step` above 1 means that it never holds the step up, given

@@ -1,4 +1,4 @@
-"""Embeds two image files with a TFLite face embedder, through LiteRT alone, and prints how alike they are.
+"""Embeds two image files with a TFLite face embedder, through LiteRT alone, and prints how similar they are.
 
     python export/embed_pair.py --model face.tflite a.jpg b.jpg
     python export/embed_pair.py --model face.tflite --align --threshold 0.35 a.jpg b.jpg

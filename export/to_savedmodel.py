@@ -25,8 +25,7 @@ with files.suppress_native_stderr():
     import keras
     import tensorflow as tf
 
-    from keras_margin import export, models  # noqa: F401  Their layers are read from the file.
-    from keras_margin.models import backbones  # noqa: F401  Their layers are read from the file.
+    from keras_margin import export
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "The .keras file.", required=True)

@@ -19,7 +19,10 @@ import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("how-it-works", "margins", "custom-loops", "training")
-PACKAGES = ("margins", "margins.formulas", "ops", "layers", "losses", "models", "recipes")
+PACKAGES = (
+    *("margins", "margins.formulas", "ops", "layers", "losses", "models", "optimizers", "optimizers.schedules"),
+    "recipes",
+)
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
 

@@ -223,7 +223,7 @@ def test_a_wrong_import_is_found(tmp_path, source, text, objection):
     ],
 )
 def test_a_right_import_passes(tmp_path, source, text):
-    """Imports from lower levels, and of shared files, are no violation."""
+    """Imports from lower levels, and of shared files, are not violations."""
     _tree(tmp_path, {source: text})
     assert layering_violations(tmp_path) == []
 

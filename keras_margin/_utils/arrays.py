@@ -129,7 +129,7 @@ def _check_shape(images, owner):
         return
     hint = ""
     if 0 in shape:
-        hint = " That is no image."
+        hint = " That is not an image."
     elif _is_one(shape) or len(shape) == 2:
         hint = " A single image needs a leading axis: images[np.newaxis]."
     elif len(shape) == 4 and shape[1] in (1, 3, 4):

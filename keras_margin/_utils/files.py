@@ -10,10 +10,10 @@ import tempfile
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Context that yields a temporary path beside `path`, and renames it to `path` if the block ends well.
+    """Context that yields a temporary path next to `path`, and renames it to `path` if the block ends well.
 
-    Files and folders alike; an older one at `path` is replaced only then. If the block raises, `path` is as it was and
-    nothing is left beside it.
+    Both files and folders; an older one at `path` is replaced only then. If the block raises, `path` is as it was and
+    nothing is left next to it.
 
     Args:
         path: Where the file or folder is to be; missing parent folders are made.

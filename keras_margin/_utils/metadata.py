@@ -21,7 +21,7 @@ _METADATA_NAME, _METADATA_BUFFER = 0, 1
 _BUFFER_DATA = 0
 
 
-def read_metadata(path):
+def read_metadata(path: str | os.PathLike[str]) -> dict | None:
     """Reads the metadata of an exported file.
 
     Args:

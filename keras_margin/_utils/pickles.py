@@ -91,7 +91,7 @@ class Machine:
         code = self._file.read(1)
         operation = pickletools.code2op.get(code.decode("latin-1"))
         if operation is None:
-            raise ValueError(f"{code!r} is no operation" if code else "the file ends inside it")
+            raise ValueError(f"{code!r} is not an operation" if code else "the file ends inside it")
         if operation.name == "STRING":
             return "STRING", codecs.escape_decode(self._file.readline().strip()[1:-1])[0]
         return operation.name, operation.arg.reader(self._file) if operation.arg else None
@@ -146,7 +146,7 @@ class Machine:
     def _reduce(self, _):
         arguments, named = self._pop(), self._pop()
         if not isinstance(named, Named) or named.function is None or not isinstance(arguments, tuple):
-            raise RefusedError("a call of what is no function")
+            raise RefusedError("a call of what is not a function")
         try:
             self._stack.append(named.function(*arguments))
         except TypeError:

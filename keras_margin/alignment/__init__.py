@@ -7,7 +7,7 @@ Importing this package needs NumPy alone. The detector (`align` without a `detec
 from keras_margin.alignment.detector import MTCNNDetector, align, align_all
 from keras_margin.alignment.folder import AlignmentReport, align_folder
 from keras_margin.alignment.images import ImageError, read_image
-from keras_margin.alignment.photographs import prepare_photograph, takes_aligned_faces
+from keras_margin.alignment.photographs import prepare_photograph
 from keras_margin.alignment.transform import (
     LANDMARKS_112,
     align_points,
@@ -29,6 +29,5 @@ __all__ = [
     "prepare_photograph",
     "read_image",
     "similarity_transform",
-    "takes_aligned_faces",
     "warp",
 ]

@@ -71,5 +71,5 @@ def _list(title, names):
 
 
 def _text(name):
-    # File names may hold bytes that are no characters.
+    # File names may hold bytes that are not characters.
     return html.escape(name.encode("utf-8", "backslashreplace").decode("utf-8"))

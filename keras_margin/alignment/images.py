@@ -41,12 +41,12 @@ LARGEST_PIXELS = 100_000_000
 # Formats that the readers of data sets read too: one function decides which way up they are. MPO is JPEG of two frames.
 _EXIF_FORMATS = ("JPEG", "MPO", "PNG")
 
-# Modes whose values are no shades of 8 bits, and what brings them there. Pillow's own convert() clips them.
+# Modes whose values are not shades of 8 bits, and what brings them there. Pillow's own convert() clips them.
 _DEEP = {"I;16": 8, "I;16L": 8, "I;16B": 8, "I": 8}
 
 
 class ImageError(ValueError):
-    """Says in a few words why a file is no image that can be aligned."""
+    """Says in a few words why a file is not an image that can be aligned."""
 
 
 def read_image(path, largest_pixels=LARGEST_PIXELS):
@@ -63,7 +63,7 @@ def read_image(path, largest_pixels=LARGEST_PIXELS):
         uint8 array (height, width, 3), RGB.
 
     Raises:
-        ImageError: If it cannot be read, is damaged, too large, or of values that are no shades, such as floats.
+        ImageError: If it cannot be read, is damaged, too large, or of values that are not shades, such as floats.
         ImportError: If Pillow is not installed.
 
     Example:

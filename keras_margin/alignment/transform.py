@@ -21,7 +21,7 @@ LANDMARKS_112.setflags(write=False)
 
 
 def landmark_template(size=112):
-    """Where the five points of a face lie in an aligned crop.
+    """Returns where the five points of a face lie in an aligned crop.
 
     With LANDMARKS_112 the published points of the 112x112 crop:
 
@@ -52,7 +52,7 @@ def landmark_template(size=112):
 
 
 def similarity_transform(source, target):
-    """Least-squares rotation, uniform scale and shift that carries `source` onto `target`, never a reflection.
+    """Computes the least-squares rotation, uniform scale and shift from `source` to `target`, never a reflection.
 
     With mu the means, sigma_s^2 the mean squared distance of the source points from their mean, and
     C = mean((target - mu_t) (source - mu_s)^T) = U D V^T, D descending:
@@ -105,7 +105,7 @@ def similarity_transform(source, target):
 
 
 def warp(image, matrix, size, antialias=True):
-    """Carries an image through an affine map, with 0 (black) outside the image.
+    """Maps an image through an affine transform, with 0 (black) outside the image.
 
     out(p) = sum over the 4 pixels q around `inverse(matrix) p` of in(q) (1 - |dx|) (1 - |dy|), in(q) = 0 outside
 

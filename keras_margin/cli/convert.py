@@ -60,8 +60,6 @@ def _read(source, arguments):
     if source.suffix == ".keras":
         import keras
 
-        import keras_margin.models  # noqa: F401  Registers what a .keras file may hold.
-
         return keras.saving.load_model(source)
     from keras_margin.models import convert
 

@@ -198,7 +198,7 @@ def _history(path):
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         return json.loads(text)["history"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no run's report.json, .jsonl or .csv with a history. {error}") from error
+        raise ValueError(f"{path} is not a run's report.json, .jsonl or .csv with a history. {error}") from error
 
 
 def _named(text):

@@ -135,7 +135,7 @@ def chosen_recipe(arguments, reader=None):
 
 
 def train(arguments, console):
-    """Runs what the flags say, prints it, and returns the experiment.RunResult.
+    """Runs what the flags say, prints it, and returns the training.RunResult.
 
     Args:
         arguments: Whatever has the flags of `_flags.TRAIN` as attributes.
@@ -208,10 +208,10 @@ def unaligned(reader):
     Args:
         reader: From keras_margin.data.open.
     """
-    from keras_margin import data
+    from keras_margin.data import _sizes
 
-    sizes = data.stored_sizes(reader)
-    if data.looks_aligned(sizes):
+    sizes = _sizes.stored_sizes(reader)
+    if _sizes.looks_aligned(sizes):
         return ""
     (height, width), (last_height, last_width) = min(sizes), max(sizes)
     return (
@@ -222,7 +222,7 @@ def unaligned(reader):
 
 
 def say(console, text):
-    """One line, not broken at the terminal's edge; brackets in a path are no markup."""
+    """One line, not broken at the terminal's edge; brackets in a path are not markup."""
     console.print(text, soft_wrap=True, markup=False)
 
 

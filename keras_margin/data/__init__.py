@@ -9,22 +9,12 @@ import os
 from keras_margin.data import _contents, _shards, digits, folder, glyphs, orl, recordio, tfrecord
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import relabel
-from keras_margin.data._sizes import looks_aligned, stored_sizes
-from keras_margin.data.auditing import FAULTS, Audit, audit
+from keras_margin.data.auditing import Audit, audit
 from keras_margin.data.augmentation import Augmentation
 from keras_margin.data.bin import load_bin, write_bin
-from keras_margin.data.folder import FolderReader
 from keras_margin.data.pair_lists import read_pairs
-from keras_margin.data.pairs import (
-    ProtocolSize,
-    make_protocol,
-    protocol_size,
-    write_pairs,
-    write_protocol,
-    writer_for,
-)
+from keras_margin.data.pairs import make_protocol, write_pairs, write_protocol
 from keras_margin.data.reader import Reader
-from keras_margin.data.recordio import RecordIOReader
 from keras_margin.data.splits import (
     Split,
     draw_split,
@@ -33,39 +23,28 @@ from keras_margin.data.splits import (
     read_split,
     write_split,
 )
-from keras_margin.data.tfrecord import TFRecordReader
 
 __all__ = [
     "ArrayReader",
     "Audit",
     "Augmentation",
-    "FAULTS",
-    "FORMATS",
-    "FolderReader",
-    "ProtocolSize",
     "Reader",
-    "RecordIOReader",
     "Split",
-    "TFRecordReader",
     "audit",
     "draw_split",
     "identity_disjoint_split",
     "load_bin",
-    "looks_aligned",
     "make_protocol",
     "open",
     "per_identity_split",
     "prepare",
-    "protocol_size",
     "read_pairs",
     "read_split",
     "relabel",
-    "stored_sizes",
     "write_bin",
     "write_pairs",
     "write_protocol",
     "write_split",
-    "writer_for",
 ]
 
 # The first that recognizes a path opens it.
@@ -83,11 +62,11 @@ _SETS = (
     "the ORL faces"
 )
 
-# What is no set, but close to one.
+# What is not a set, but close to one.
 _OTHER_FILES = {
     ".tfrecord": "Pass the directory that holds all shards and their index.json.",
     ".bin": _contents.HINTS[".bin"],
-    ".idx": "The images are in the .rec file beside it: pass that.",
+    ".idx": "The images are in the .rec file next to it: pass that.",
 }
 
 
@@ -161,9 +140,9 @@ def prepare(source, out, shards=16, seed=0, strict=False):
     The images are written as they are, without decoding them, in one random order over the whole set, so that also
     who reads the shards from front to back gets them shuffled. What is written streams: memory does not grow with the
     images. If the call is killed, the same call goes on with the first shard that is not whole; `out` appears under
-    its name when everything is there. Until then it is in a hidden folder `.out.partial` beside it.
+    its name when everything is there. Until then it is in a hidden folder `.out.partial` next to it.
 
-    A record is a tf.train.Example of `image`, the bytes of a JPEG, PNG or BMP file, and `label`. Beside the shards
+    A record is a tf.train.Example of `image`, the bytes of a JPEG, PNG or BMP file, and `label`. Next to the shards
     `index.json` has the counts, the names of the classes and the SHA-256 of every file.
 
     Args:

@@ -31,7 +31,7 @@ def decode_image(contents):
 
     def bounded():
         fits = tf.less_equal(tf.reduce_prod(announced_size(contents)), LARGEST_PIXELS)
-        return tf.cond(fits, lambda: contents, lambda: tf.constant(b"too many pixels"))  # Which is no image.
+        return tf.cond(fits, lambda: contents, lambda: tf.constant(b"too many pixels"))  # Which is not an image.
 
     # A look at the header takes a tenth of a small image's decoding. What a file of fewer bytes announces beyond the
     # limit it does not hold: deflate makes a byte of 1,032 at most, and JPEG of 512; the decoders end where it does.
@@ -98,7 +98,7 @@ def announced_size(contents):
         contents: String tensor, ().
 
     Returns:
-        int64 tensor (2,), height and width; zeros for what is no JPEG, PNG or BMP file.
+        int64 tensor (2,), height and width; zeros for what is not a JPEG, PNG or BMP file.
 
     Raises:
         tf.errors.InvalidArgumentError: If a JPEG has no header; when the tensor is computed.

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def relabel(labels):
-    """Numbers classes without gaps: 0 .. number of classes - 1, in the order of their old labels.
+    """Renumbers classes without gaps: 0 .. number of classes - 1, in the order of their old labels.
 
     Args:
         labels: Integer or string array or sequence, (n,), n >= 1; who is on each image, in any numbering.

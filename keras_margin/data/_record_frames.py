@@ -97,7 +97,7 @@ def read_offsets(path):
 
 def _offsets_in(text, done):
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # What NumPy 1 makes of a text that is no numbers.
+        warnings.simplefilter("error", DeprecationWarning)  # What NumPy 1 makes of a text that is not numbers.
         try:
             numbers = np.fromstring(text, np.int64, sep=" ") if text else np.empty(0, np.int64)
         except (ValueError, DeprecationWarning):

@@ -31,7 +31,7 @@ class RecordIndex:
     Attributes:
         ranges: Structured array (n,) of dtype RANGE.
         ids: int32 array (n,), class ids as they are in the file; gaps are allowed.
-        damaged: List of (byte, reason), the records that are no image and should be.
+        damaged: List of (byte, reason), the records that are not images and should be.
         announced: How many images record 0 says there are, or None.
         unused: (byte, number): the first byte of those between records that belong to none of them, and how many.
     """
@@ -47,7 +47,7 @@ def read(rec_path, idx_path):
     """Reads the headers of all records, or what an earlier call kept of them.
 
     A large set's headers are spread over all of its bytes: reading them takes as long as the disk takes for the
-    whole file. So they are kept in a file `.headers.npz` beside it, or where that cannot be written in the folder
+    whole file. So they are kept in a file `.headers.npz` next to it, or where that cannot be written in the folder
     KERAS_MARGIN_CACHE, by default `~/.cache/keras-margin`. It is used while both files have the size and time that it
     notes, and may be removed at any time.
 
@@ -128,8 +128,8 @@ def _judge_some(file, heads, following, index):
         "the file ends inside it": whole & (heads.offset + 8 + heads.length > file.size),
         "it reaches into the next record": whole & (ends > np.maximum(following, heads.offset)),
         "it is too short for its header and labels": whole & (size < 0),
-        "its image is no JPEG, PNG or BMP file": is_image & ~_is_image(heads.begins),
-        "its label is no class id, an integer in [0, 2**24]": is_image & ~_is_class_id(label),
+        "its image is not a JPEG, PNG or BMP file": is_image & ~_is_image(heads.begins),
+        "its label is not a class id, an integer in [0, 2**24]": is_image & ~_is_class_id(label),
     }
     keep = is_image.copy()
     for reason, wrong in faults.items():
@@ -170,9 +170,9 @@ def _check_split(file, offset):
 
     label, image, _ = frames.unpack(frames.join(read, offset))
     if not _is_image(np.frombuffer(image[:4].ljust(4, b"\0"), "<u4"))[0]:
-        raise UnreadableError("its image is no JPEG, PNG or BMP file")
+        raise UnreadableError("its image is not a JPEG, PNG or BMP file")
     if not _is_class_id(np.float32([label]))[0]:
-        raise UnreadableError("its label is no class id, an integer in [0, 2**24]")
+        raise UnreadableError("its label is not a class id, an integer in [0, 2**24]")
     return label
 
 

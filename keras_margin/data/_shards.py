@@ -180,7 +180,7 @@ def _write_json(path, value):
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         data = json.dumps(value, indent=1, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # A name holds bytes that are no characters, which JSON has an escape for.
+    except UnicodeEncodeError:  # A name holds bytes that are not characters, which JSON has an escape for.
         data = json.dumps(value, indent=1).encode()
     temporary.write_bytes(data + b"\n")
     os.replace(temporary, path)

@@ -66,7 +66,7 @@ class Audit:
 
     @property
     def looks_aligned(self):
-        """Whether nearly all images have one size, as aligned faces do; see `keras_margin.data.looks_aligned`."""
+        """Whether nearly all images have one size, as aligned faces do; see `looks_aligned`."""
         return looks_aligned(self.sizes)
 
     @property
@@ -84,7 +84,7 @@ class Audit:
             "faults": self.faults,
         }
         with files.atomic_write(path) as temporary:
-            # ASCII, because names may hold bytes that are no characters.
+            # ASCII, because names may hold bytes that are not characters.
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
 

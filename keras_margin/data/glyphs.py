@@ -2,7 +2,7 @@
 
 The classes are the 2,965 kanji of JIS level 1 (JIS X 0208, rows 16 to 47), the images of a class its renderings in the
 designs of `DESIGNS`: gothic, mincho, handwriting and brush. What holds for type need not hold for faces: always say
-so beside a result. The fonts are not part of this package and have licences of their own: they are looked for on the
+so next to a result. The fonts are not part of this package and have licences of their own: they are looked for on the
 machine, where Debian's packages put them, and drawn by Pillow (the extra `glyphs`).
 """
 
@@ -33,7 +33,7 @@ _EM = 152
 _VERSION = 1
 _ARRAYS = ("images", "labels", "designs")
 
-# Unicode guarantees that this is no character, so a font answers with its .notdef.
+# Unicode guarantees that this is not a character, so a font answers with its .notdef.
 _NO_CHARACTER = chr(0x10FFFF)
 
 _logger = logging.getLogger(__name__)
@@ -297,7 +297,7 @@ def _draw_all(path, characters):
     try:
         font = ImageFont.truetype(str(path), _EM, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
-        raise ValueError(f"{path} is no font that can be read: {error}. Install its package again.") from error
+        raise ValueError(f"{path} is not a font that can be read: {error}. Install its package again.") from error
     blank = _draw(font, _NO_CHARACTER)
     notdef = None if blank is None else blank.tobytes()
     drawn = ((number, _draw(font, character)) for number, character in enumerate(characters))

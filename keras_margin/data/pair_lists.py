@@ -21,7 +21,7 @@ def read_text(path):
         path: A file in UTF-8 or UTF-16, with a byte-order mark or, for UTF-8, without.
 
     Returns:
-        str. Bytes that are no UTF-8 stay as file names hold them (surrogate escapes).
+        str. Bytes that are not UTF-8 stay as file names hold them (surrogate escapes).
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -48,7 +48,7 @@ def write_pairs(path, names, is_same, folds):
     """
     with (
         files.atomic_write(path) as temporary,
-        # Names are bytes on most disks: those that are no characters go in and out as they are.
+        # Names are bytes on most disks: those that are not characters go in and out as they are.
         open(temporary, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
         writer = csv.writer(file)

@@ -87,7 +87,7 @@ def protocol_size(labels, num_genuine=None, num_impostor=None, folds=None, seed=
 
 
 def make_protocol(labels, num_genuine=None, num_impostor=None, folds=None, seed=0):
-    """Pairs for k-fold verification in the layout of LFW's view 2: the folds one after the other, no person in two.
+    """Draws pairs for k-fold verification in the layout of LFW's view 2: fold after fold, no person in two of them.
 
     The identities are dealt to the folds at random; in each fold the pairs are drawn uniformly, without replacement,
     by `evaluation.make_pairs`. Cut into `folds` runs of equal length, as insightface's evaluation and
@@ -202,7 +202,7 @@ def write_pairs(path, reader, num_genuine=None, num_impostor=None, folds=None, s
     """Draws a protocol from a reader's images and writes it as a list: a `.csv` of fold, same, first, second.
 
     `fold` counts from 0; `same` is 1 for one person and 0 for two; `first` and `second` are the images' names: the file
-    below the folder that all of them share, or the number of the image in a set that is no folder.
+    below the folder that all of them share, or the number of the image in a set that is not a folder.
 
     Args:
         path: The `.csv` file.

@@ -67,7 +67,7 @@ def open_reader(path, image_size=None, strict=False):
     index = _record_index.read(rec_path, idx_path)
     unreadable = [f"{rec_path}, the record at byte {byte:,} ({reason})" for byte, reason in sorted(index.damaged)]
     if unreadable:
-        leave_out("records that are no image", unreadable, strict)
+        leave_out("records that are not images", unreadable, strict)
     _compare(rec_path, idx_path, index, strict)
     labels, ids = renumbered(index.ids)
     names = [str(number) for number in ids]
@@ -79,7 +79,7 @@ def open_reader(path, image_size=None, strict=False):
     if announced_classes not in (None, len(names)):
         # Not a fault by itself: RecBuilder counts ids that no image has.
         _logger.warning(
-            "The property beside %s says %s classes; it has images of %s.",
+            "The property next to %s says %s classes; it has images of %s.",
             rec_path,
             f"{announced_classes:,}",
             f"{len(names):,}",
@@ -101,7 +101,7 @@ def _rec_path(path):
         recs = ["train.rec"]
     if not recs:
         raise FileNotFoundError(
-            f"{path} has {parts[0]} and no .rec file, which holds the images. Put {parts[0][:-4]}.rec beside it. "
+            f"{path} has {parts[0]} and no .rec file, which holds the images. Put {parts[0][:-4]}.rec next to it. "
             f"{_LAYOUT}"
         )
     if len(recs) > 1:

@@ -127,7 +127,7 @@ def write_split(path, split):
         >>> write_split("split.json", draw_split(keras_margin.data.open("orl")))
     """
     with files.atomic_write(path) as temporary:
-        # ASCII, because names may hold bytes that are no characters.
+        # ASCII, because names may hold bytes that are not characters.
         content = {"format": _FORMAT} | dataclasses.asdict(split)
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
@@ -170,7 +170,7 @@ def read_split(path):
 
 
 def identity_disjoint_split(labels, num_test, seed=0):
-    """Parts the images by identity: nobody is in both parts. For verification of unseen people.
+    """Splits the images by identity: nobody is in both parts. For verification of unseen people.
 
     Args:
         labels: Int array, (num_images,); the identity of every image.
@@ -201,7 +201,7 @@ def identity_disjoint_split(labels, num_test, seed=0):
 
 
 def per_identity_split(labels, num_train, seed=0):
-    """Parts the images of each identity: everybody is in both parts. For identification of known people.
+    """Splits the images of each identity: everybody is in both parts. For identification of known people.
 
     Args:
         labels: Int array, (num_images,); the identity of every image.

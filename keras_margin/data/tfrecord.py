@@ -1,6 +1,6 @@
 """TFRecord shards, as `keras_margin.data.prepare` writes them: every reader of TFRecord reads them, this one at random.
 
-A record is a tf.train.Example of `image` (bytes of a JPEG, PNG or BMP file) and `label` (int64). Beside each shard a
+A record is a tf.train.Example of `image` (bytes of a JPEG, PNG or BMP file) and `label` (int64). Next to each shard a
 .npy lists where its images are, with checksums; index.json has the counts, the names and the checksums of the files.
 """
 
@@ -139,7 +139,7 @@ def _check_index(index):
         for file in (shard["records"], shard["ranges"]):
             operator.index(file["bytes"])
             if not isinstance(file["sha256"], str) or os.path.basename(file["file"]) != file["file"]:
-                raise ValueError(f"{file['file']!r} is no name of a file beside it")
+                raise ValueError(f"{file['file']!r} is not a name of a file next to it")
 
 
 def _open_shard(root, shard):

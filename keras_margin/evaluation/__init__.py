@@ -41,7 +41,6 @@ from keras_margin.evaluation.statistics import (
 from keras_margin.evaluation.templates import combine_flips, template_embeddings, template_scores
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
 from keras_margin.evaluation.verification import (
-    FEWEST_ACCEPTED,
     TarAtFar,
     VerificationReport,
     is_measurable,
@@ -63,7 +62,6 @@ __all__ = [
     "AngleStatistics",
     "Bootstrap",
     "CrossTar",
-    "FEWEST_ACCEPTED",
     "FaceList",
     "FileEmbedder",
     "KFoldAccuracy",

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-# No temporary is larger than this: big enough to keep a matrix product fast, small beside the inputs.
+# No temporary is larger than this: big enough to keep a matrix product fast, small compared with the inputs.
 BLOCK_BYTES = 32 * 2**20
 
 
@@ -105,7 +105,7 @@ def check_scores(scores, is_same):
     """Scores and their truth, ready for any threshold metric.
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Array (n,), bool or numbers that are all 0 or 1; True is a genuine pair.
 
     Returns:

@@ -44,7 +44,7 @@ def tar_interval(scores, is_same, far, identities=None, bootstrap=DEFAULT_BOOTST
     with fewer the threshold is too uncertain (`TarAtFar.measurable`).
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Bool array (n,); True is a genuine pair.
         far: Wanted FARs, numbers in (0, 1], array (k,).
         identities: Integer or string array (n, 2), who is on either side of each pair; or None.

@@ -14,7 +14,7 @@ from keras_margin.evaluation import _arrays
 _ROWS, _COLUMNS = 4096, 2048
 # Entries that one keeper may hold: 12 bytes each, and as much again while it sorts them out.
 MOST_KEPT = 50_000_000
-# What a keeper holds beyond what it must, before it sorts out: rarely enough to cost nothing beside the product.
+# What a keeper holds beyond what it must, before it sorts out: rarely enough to cost nothing compared with the product.
 _SPARE_ENTRIES = 2**18
 
 

@@ -66,7 +66,7 @@ class TrillionPairsResult:
 
 
 def cross_tar_at_far(probe, probe_labels, gallery, gallery_labels, far):
-    """TAR at FARs over every score of probe against gallery, streaming.
+    """Computes TAR at FARs over every score of probe against gallery, streaming.
 
     tar = mean(genuine > refused); refused = the best impostor that the FAR does not allow, as in `tar_at_far`
 
@@ -113,7 +113,7 @@ def cross_tar_at_far(probe, probe_labels, gallery, gallery_labels, far):
 
 
 def megaface(probe, probe_labels, distractors, max_rank=100, far=1e-6, without_probes=(), without_distractors=()):
-    """Rank-k identification and TAR at a FAR among distractors, as MegaFace's challenge 1 measures them.
+    """Computes rank-k identification and TAR at a FAR among distractors, as MegaFace's challenge 1 measures them.
 
     Identification: each ordered couple of two images of a person is one search, the first through a gallery of the
     second and all distractors; other images of the person are not in it. rank = 1 + number of distractors with score
@@ -158,7 +158,7 @@ def megaface(probe, probe_labels, distractors, max_rank=100, far=1e-6, without_p
 
 
 def trillion_pairs(probe, probe_labels, distractors, fpir=1e-3, far=1e-9, without_probes=(), without_distractors=()):
-    """Identification at an FPIR and verification at a FAR among distractors, as Trillion-Pairs reports them.
+    """Computes identification at an FPIR and verification at a FAR among distractors, as Trillion-Pairs reports them.
 
     Identification: searches as in `megaface`; one is a hit where the mate scores above every distractor and above the
     threshold. FPIR is the share of probes whose best distractor is at or above the threshold. Verification as in

@@ -14,7 +14,7 @@ _TIE_UNITS = 8
 
 
 def rank_k(probe, probe_labels, gallery, gallery_labels, k=1):
-    """Rank-k identification rate: the share of probes with a mate among their k most similar gallery entries.
+    """Computes the rank-k identification rate: the share of probes with a mate among their k best gallery entries.
 
     rank_k = mean(rank <= k); rank = 1 + number of entries of other people with cosine >= the best mate's cosine
 
@@ -50,7 +50,7 @@ def rank_k(probe, probe_labels, gallery, gallery_labels, k=1):
 
 
 def cmc(probe, probe_labels, gallery, gallery_labels, max_rank=10):
-    """Cumulative match characteristic: the rank-k rate of every k up to `max_rank`.
+    """Computes the cumulative match characteristic: the rank-k rate of every k up to `max_rank`.
 
     cmc[k - 1] = mean(rank <= k), ranks and ties as in `rank_k`
 

@@ -27,7 +27,7 @@ class KFoldAccuracy:
 
 
 def assign_folds(pairs, labels, folds=10, by="identity", seed=0):
-    """A fold for each pair, for sets that come without published folds.
+    """Assigns a fold to each pair, for sets that come without published folds.
 
     `by="identity"` deals the people, not the pairs: the threshold is tested on people it was not chosen on, as LFW's
     view 2 does. An impostor pair of people in different folds belongs to none and gets -1. With P people it keeps
@@ -104,7 +104,7 @@ def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
     equal to the threshold is wrong whatever it is.
 
     Args:
-        scores: Real array (n,), finite, higher is more alike; cosines in [-1, 1] unless the search is exact.
+        scores: Real array (n,), finite, higher is more similar; cosines in [-1, 1] unless the search is exact.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
         folds: A number >= 2: that many runs of consecutive pairs, the first ones longer by one where n does not
             divide, which is how LFW and the `.bin` sets give their folds. Or an integer array (n,) naming each
@@ -117,7 +117,7 @@ def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
     Raises:
         TypeError: Scores that are not numbers, folds that are not integers.
         ValueError: As `roc`; an unknown search, a fold without a genuine or without an impostor pair, a grid over
-            scores that are no cosines.
+            scores that are not cosines.
 
     Example:
         >>> result = k_fold_accuracy([0.9, 0.2, 0.8, 0.1, 0.3, 0.4], [True, False] * 3, folds=3)
@@ -143,7 +143,7 @@ def centered_k_fold_accuracy(embeddings, pairs, is_same, folds=10, search="spher
     score  = cosine(a - mean_f, b - mean_f), for the pairs of all folds
 
     The fold's own images never enter its mean. Raw embeddings are averaged: a longer one weighs more. The published
-    numbers use each image's embedding beside that of its mirror image (`combine_flips(..., how="concatenate")`).
+    numbers use each image's embedding next to that of its mirror image (`combine_flips(..., how="concatenate")`).
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0; whole, not of unit length.
@@ -219,7 +219,7 @@ _GRID = np.nextafter(-np.arange(0, 4, 0.01), np.inf)
 
 
 def _judge_grid(scores, is_same, train, held_out, balanced):
-    values = 2 * _cosines(scores, "grid") - 2  # -d of unit vectors, so that higher is still more alike.
+    values = 2 * _cosines(scores, "grid") - 2  # -d of unit vectors, so that higher is still more similar.
     threshold = _best_threshold(values[train], is_same[train], _GRID, balanced)
     same = is_same[held_out]
     return 1 + threshold / 2, _share_right((values[held_out] >= threshold) == same, same, balanced)

@@ -32,7 +32,7 @@ class OpenSetResult:
 def open_set_identification(
     probe, probe_labels, gallery, gallery_labels, fpir=(1e-2, 1e-1), max_rank=10, within_rank=1
 ):
-    """TPIR at FPIR and rank-k rates of searches through a gallery that not everybody is in.
+    """Computes TPIR at FPIR and rank-k rates of searches through a gallery that not everybody is in.
 
     FPIR = share of nonmated searches whose best candidate has score >= threshold
     TPIR = share of mated searches whose mate has score >= threshold and rank <= within_rank
@@ -70,7 +70,7 @@ def open_set_identification(
 
 
 def ijb_identification(unit, template_ids, probe, galleries, fpir=(1e-2, 1e-1), max_rank=10):
-    """IJB-B's and IJB-C's 1:N: every probe through each of the two galleries, the rates of both averaged.
+    """Evaluates IJB-B's and IJB-C's 1:N: every probe through each of the two galleries, the rates of both averaged.
 
     A person is in one gallery alone, so a probe is a mated search in one and a nonmated search in the other. TPIR is
     the mean of the galleries', each at its own threshold; the rank-k rate is over the mated searches of both.

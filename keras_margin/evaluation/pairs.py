@@ -6,7 +6,7 @@ from keras_margin.evaluation import _arrays
 
 
 def pair_scores(embeddings, pairs):
-    """Cosine score of each pair of embeddings.
+    """Computes the cosine score of each pair of embeddings.
 
     score = sum(a * b) / sqrt(sum(a * a) * sum(b * b))
 
@@ -32,7 +32,7 @@ def pair_scores(embeddings, pairs):
 
 
 def all_pairs(labels):
-    """Every unordered pair of images, n * (n - 1) / 2 of them.
+    """Lists every unordered pair of images, n * (n - 1) / 2 of them.
 
     Args:
         labels: Integer or string array (n,), n >= 2; who is on each image.
@@ -55,7 +55,7 @@ def all_pairs(labels):
 
 
 def make_pairs(labels, num_genuine, num_impostor, seed=0):
-    """Random distinct pairs, drawn uniformly and without replacement.
+    """Draws distinct pairs at random, uniformly and without replacement.
 
     The two kinds are spread evenly over the result, so that any run of it (a tenth, as `k_fold_accuracy` cuts it)
     holds both in the same proportion. Memory grows with the pairs drawn, not with the pairs there are.

@@ -6,7 +6,7 @@ from keras_margin.evaluation import _arrays, _streaming
 
 
 def mean_average_precision(query, query_labels, gallery, gallery_labels, k=100):
-    """MAP@k: how early the entries of the query's person come in the list of the k most similar ones.
+    """Computes MAP@k: how early the entries of the query's person come in the list of the k most similar ones.
 
     average_precision = sum(hits_to(r) / r for each rank r <= k that is a hit) / number of the person's entries
     MAP@k = mean(average_precision) over the queries

@@ -27,7 +27,7 @@ class AngleStatistics:
 
 
 def angle_statistics(embeddings, labels, prototypes=None):
-    """Angle statistics of an embedding and, where given, of the head that trained it.
+    """Computes angle statistics of an embedding and, where given, of the head that trained it.
 
     unit = embeddings / norm(embeddings); centre_i = mean of the unit embeddings of class i
     intra = mean_j angle(x_j, centre of j's class)      inter   = mean_i min_{k != i} angle(centre_i, centre_k)
@@ -48,7 +48,7 @@ def angle_statistics(embeddings, labels, prototypes=None):
     Raises:
         TypeError: Embeddings that are not numbers, labels that are not integers (or strings, without prototypes).
         ValueError: A zero, NaN or infinite row, one class only, a class whose embeddings cancel out, labels that
-            are no rows of the prototypes, sizes that differ.
+            are not rows of the prototypes, sizes that differ.
 
     Example:
         >>> result = angle_statistics(np.array([[1.0, 0.0], [0.0, 2.0]]), [0, 1], prototypes=[[1.0, 1.0], [0.0, 3.0]])
@@ -74,7 +74,7 @@ def angle_statistics(embeddings, labels, prototypes=None):
 
 
 def angular_fisher_score(embeddings, labels):
-    """Angular Fisher score, scatter within the classes over scatter between them; lower is more discriminative.
+    """Computes the angular Fisher score, scatter within classes over scatter between them; lower is better.
 
     AFS = S_w / S_b
     S_w = sum_i sum_{x in class i} (1 - cos(x, m_i));  S_b = sum_i n_i * (1 - cos(m_i, m))
@@ -133,7 +133,7 @@ class AngleDistributions:
 
 
 def angle_distributions(embeddings, labels, num_impostor=500_000, seed=0):
-    """The angles whose histograms are ArcFace's figure 6, and those of each image to its centre.
+    """Computes the angles whose histograms are ArcFace's figure 6, and those of each image to its centre.
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0.
@@ -175,7 +175,7 @@ def angle_distributions(embeddings, labels, num_impostor=500_000, seed=0):
 
 
 def pair_angles(embeddings, pairs):
-    """Angle of each pair of embeddings, in degrees, exact near 0 and 180 where arccos of a cosine is not.
+    """Computes the angle of each pair of embeddings, in degrees, exact near 0 and 180 where arccos of a cosine is not.
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0.

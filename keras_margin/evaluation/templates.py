@@ -1,7 +1,7 @@
 """Templates, sets of images of one person: IJB-B and IJB-C one to one, YTF's videos, and mirror images.
 
 The road of IJB: `combine_flips`, `template_embeddings`, `template_scores`, `score_report`. That of YTF: the same, a
-video being a template whose frames count alike, then `k_fold_accuracy` with the folds of its split file.
+video being a template whose frames count equally, then `k_fold_accuracy` with the folds of its split file.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from keras_margin.evaluation.pairs import pair_scores
 
 
 def combine_flips(embeddings, flipped, how="sum"):
-    """One embedding of each image and its mirror image.
+    """Combines the embeddings of each image and of its mirror image into one.
 
     sum: embeddings + flipped;  concatenate: [embeddings, flipped] side by side
 
@@ -50,7 +50,7 @@ def combine_flips(embeddings, flipped, how="sum"):
 
 
 def template_embeddings(embeddings, templates, media=None, detector_scores=None, keep_length=True):
-    """One unit embedding for each template: the mean of its media's means.
+    """Computes one unit embedding for each template: the mean of its media's means.
 
     image    = embedding * detector_score, brought to unit length before where keep_length is False
     medium   = mean of its images within the template;  template = unit(sum of its media)
@@ -103,7 +103,7 @@ def template_embeddings(embeddings, templates, media=None, detector_scores=None,
 
 
 def template_scores(unit, template_ids, pairs):
-    """Cosine score of each pair of templates, named as in the list file.
+    """Computes the cosine score of each pair of templates, named as in the list file.
 
     Args:
         unit: Real array (num_templates, embedding_size), as `template_embeddings` returns it.

@@ -31,12 +31,12 @@ class Roc:
 
 
 def roc(scores, is_same):
-    """The receiver operating characteristic, exact: one point per distinct score, none dropped.
+    """Computes the receiver operating characteristic, exact: one point per distinct score, none dropped.
 
     far[i] = mean(impostor_scores >= thresholds[i]); tar[i] = mean(genuine_scores >= thresholds[i])
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
 
     Returns:
@@ -77,7 +77,7 @@ def roc(scores, is_same):
 
 
 def auc(scores, is_same):
-    """Area under the ROC, the chance that a genuine pair scores above an impostor pair.
+    """Computes the area under the ROC, the chance that a genuine pair scores above an impostor pair.
 
     auc = mean(genuine > impostor) + mean(genuine == impostor) / 2, over all couples of a genuine and an impostor score
 
@@ -102,7 +102,7 @@ def auc(scores, is_same):
 
 
 def eer(scores, is_same):
-    """Equal error rate: the error where FAR = FRR.
+    """Computes the equal error rate: the error where FAR = FRR.
 
     Thresholds give a staircase of (FAR, FRR) points. Where none of them has FAR = FRR, the two points on either side
     are joined by a straight line and the EER is where it crosses FAR = FRR. That is the crossing of the linearly
@@ -132,7 +132,7 @@ def eer(scores, is_same):
 
 
 def tar_at_far(scores, is_same, far):
-    """The highest TAR among thresholds whose FAR is at most `far`; no interpolation.
+    """Computes the highest TAR among thresholds whose FAR is at most `far`; no interpolation.
 
     Args:
         scores: As for `roc`.
@@ -159,7 +159,7 @@ def tar_at_far(scores, is_same, far):
 
 
 def threshold_at_far(scores, is_same, far):
-    """The operating threshold to ship: the lowest whose FAR on these scores is at most `far`.
+    """Computes the operating threshold to ship: the lowest whose FAR on these scores is at most `far`.
 
     It is the lowest observed score that keeps to the wanted FAR, as `roc` lists it; where even the highest score is
     an impostor's that must be refused, the next number above it. Accept a pair where `score >= threshold`. Measured

@@ -124,7 +124,7 @@ def verification_report(embeddings, pairs, is_same, labels=None, folds=10, far=N
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0.
-        pairs: Integer array (m, 2), indices in [0, n); of a `.bin` set, image 2 i beside image 2 i + 1.
+        pairs: Integer array (m, 2), indices in [0, n); of a `.bin` set, image 2 i next to image 2 i + 1.
         is_same: Bool array (m,); True is a genuine pair. 0 and 1 will do.
         labels: Integer or string array (n,), who is on each image; or None where the set does not tell. Intervals
             then resample pairs, which share people, and come out too narrow.
@@ -163,7 +163,7 @@ def score_report(scores, is_same, identities=None, folds=None, far=None, bootstr
     """Computes all verification numbers of scores: `verification_report` where pairs were scored before.
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
         identities: Integer or string array (n, 2), who is on either side of each pair; or None.
         folds: As for `k_fold_accuracy`, whose exact search it uses; or None, the default, for no accuracy.

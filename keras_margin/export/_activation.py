@@ -13,7 +13,7 @@ _LAYERS = {
 
 
 def with_activation(model, activation):
-    """The embedding network with another activation in the place of each PReLU, all other weights kept.
+    """Builds the embedding network with another activation in the place of each PReLU; all other weights are kept.
 
     It is another function than the network was: fine-tune it before it is used, by a recipe whose `weights` is the
     saved result, or by an EmbeddingModel around it. docs/export.md has both, and what they reached.

@@ -24,7 +24,7 @@ class Faces:
 
 
 def faces_from(path, model, most=300, whole_identities=False):
-    """Images for `representative=`, `samples=` and `pairs=`, out of a data set.
+    """Reads images for `representative=`, `samples=` and `pairs=` from a data set.
 
     Args:
         path: As for keras_margin.data.open: a folder of identities, a .rec, TFRecord shards, or "orl".

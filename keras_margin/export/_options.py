@@ -32,7 +32,7 @@ class Limits:
                 raise ValueError(f"Limits.{field.name} must be a finite number or None. Received: {value!r}.")
 
 
-# Rounding moves every image alike, so the worst tells; eight bits move a few images far, and the mean tells.
+# Rounding moves every image equally, so the worst tells; eight bits move a few images far, and the mean tells.
 LIMITS = {
     None: Limits(worst=1 - 1e-5),
     "float16": Limits(worst=1 - 1e-4),
@@ -56,7 +56,7 @@ class Options:
         limits: Limits; None for LIMITS[quantize].
         far: Target FAR in (0, 1] of the threshold that is shipped, where pairs are given.
         about: Dict of whatever else the metadata shall say, under "about": plain values that JSON has. "recipe" and
-            "measured" go to the metadata's own places, where the model is no run's folder that tells them.
+            "measured" go to the metadata's own places, where the model is not a run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
         integer_only: Whether "int8" makes every tensor of the file integers, as accelerators without floats need it:

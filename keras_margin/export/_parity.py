@@ -1,4 +1,4 @@
-"""The gate in front of every export: the reloaded file beside its model, image by image and pair by pair."""
+"""The gate in front of every export: the reloaded file compared with its model, image by image and pair by pair."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ _ALL_PAIRS_OF, _MOST_GENUINE, _MOST_IMPOSTOR = 3000, 100_000, 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """What the file verifies, beside what its model does, on the same pairs.
+    """What the file verifies, and what its model does, on the same pairs.
 
     Attributes:
         far: Target FAR.
@@ -239,7 +239,7 @@ def _checked_pairs(network, given, far):
         images, truth = given
     except (TypeError, ValueError):
         raise TypeError(
-            "pairs must be (images, is_same), image 2i beside image 2i + 1, or (images, labels) for every pair of them."
+            "pairs must be (images, is_same), image 2i next to image 2i + 1, or (images, labels) for every pair."
         ) from None
     images, truth = _graph.checked_images(network, images, "pairs' images"), np.asarray(truth)
     if truth.dtype == bool and truth.shape == (len(images) // 2,) and len(images) % 2 == 0:

@@ -9,6 +9,7 @@ import keras
 
 from keras_margin import _keras, layers
 from keras_margin.models import EmbeddingModel, backbones
+from keras_margin.models.backbones._checks import check_keras
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
 
@@ -34,7 +35,7 @@ def open_source(given):
     """The Source of a Keras model, a .keras file or the folder of a training run.
 
     Raises:
-        TypeError, ValueError: As `extract_embedder`; and where the file or the folder is no such thing.
+        TypeError, ValueError: As `extract_embedder`; and where the file or the folder is not such a thing.
         FileNotFoundError: Where there is nothing at a path.
     """
     report = {}
@@ -43,7 +44,7 @@ def open_source(given):
         report = _run_report(path)
         given = _load(path)
     else:
-        backbones.check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
+        check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Export converts TensorFlow graphs. Received: a model on Keras's backend "
@@ -54,7 +55,7 @@ def open_source(given):
 
 
 def extract_embedder(model):
-    """The network from images to embeddings inside `model`, in float32.
+    """Extracts the network from images to embeddings inside `model`, in float32.
 
     Args:
         model: EmbeddingModel; a functional or Sequential model with a MarginHead (the embedding in front of it is
@@ -82,7 +83,7 @@ def _model_file(path):
         return path / MODEL_FILE
     if (path / "saved_model.pb").exists():
         raise ValueError(f"{path} is a SavedModel, which is an export already. Name the .keras file it came from.")
-    raise ValueError(f"{path} is no training run: it has no {MODEL_FILE}. Name a .keras file.")
+    raise ValueError(f"{path} is not a training run: it has no {MODEL_FILE}. Name a .keras file.")
 
 
 def _load(path):
@@ -100,7 +101,7 @@ def _hint(error):
 
 
 def _run_report(path):
-    """What the run wrote beside its model.keras; an empty dict where it wrote nothing."""
+    """What the run wrote next to its model.keras; an empty dict where it wrote nothing."""
     report = path.with_name(REPORT_FILE)
     if path.name != MODEL_FILE or not report.is_file():
         return {}

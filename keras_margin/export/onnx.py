@@ -17,7 +17,7 @@ _OPSET = 17  # What tf2onnx writes well and ONNX Runtime has read since 2022.
 
 
 def to_onnx(model, path, *, samples=None, pairs=None, options=None):
-    """Writes the embedding network as an ONNX file in float32, its metadata inside and as JSON beside it.
+    """Writes the embedding network as an ONNX file in float32, its metadata inside and as JSON next to it.
 
     Inside, the metadata are the metadata property `keras_margin.contract`.
 

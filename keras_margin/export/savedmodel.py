@@ -21,7 +21,7 @@ def to_savedmodel(model, path, *, samples=None, pairs=None, options=None):
         path: Folder to write; an older SavedModel there is replaced.
         samples: uint8 images (n, height, width, 3), RGB, to compare on, the first 64 of them; None for those of
             `pairs`, or 16 of noise.
-        pairs: (images, is_same) as data.load_bin gives them, image 2i beside 2i + 1; or (images, labels) for every
+        pairs: (images, is_same) as data.load_bin gives them, image 2i next to 2i + 1; or (images, labels) for every
             pair of them. They give the change in EER and TAR, and the threshold that the metadata ship.
         options: Options.
 

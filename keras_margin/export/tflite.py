@@ -23,7 +23,7 @@ _MOST_REPRESENTATIVE = 300
 
 
 def to_tflite(model, path, *, quantize=None, representative=None, samples=None, pairs=None, options=None):
-    """Writes the embedding network as a TFLite file, its metadata inside and as JSON beside it.
+    """Writes the embedding network as a TFLite file, its metadata inside and as JSON next to it.
 
     Args:
         model: EmbeddingModel, a model with a MarginHead (ways 1 and 2), a backbone; or the path of a .keras file or
@@ -34,7 +34,7 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
             at least 8 of which differ; 100 or more are better.
         samples: uint8 images to compare on, the first 64 of them; None for those of `pairs`, those of
             `representative`, or noise.
-        pairs: (images, is_same) as data.load_bin gives them, image 2i beside 2i + 1; or (images, labels) for every
+        pairs: (images, is_same) as data.load_bin gives them, image 2i next to 2i + 1; or (images, labels) for every
             pair of them. They give the change in EER and TAR, and the threshold that the metadata ship.
         options: Options.
 
@@ -43,8 +43,8 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
 
     Raises:
         TypeError, ValueError: On an unknown `quantize`, "int8" without `representative` or with too few, images of no
-            use, of another shape or type, a folder at `path`, a model that is no embedder, or other options that make
-            no sense.
+            use, of another shape or type, a folder at `path`, a model that is not an embedder, or other options that
+            make no sense.
         ConversionError: Where TFLite cannot write the network, or run what it wrote; a ValueError that names operator
             and layer.
         ParityError: Where the file's embeddings differ from the model's.
@@ -236,7 +236,7 @@ def _paths_of(content):
 
 
 def _check_whole(path, text, run, images, network, options):
-    """Holds what lies on the disk against what was judged: the metadata say it, and the network answers alike."""
+    """Compares the file on the disk with what was judged: its metadata, and the answers of its network."""
     written = path.read_bytes()
     if metadata.find(written) != text.encode("utf-8") or not np.array_equal(
         _runner(written, network, options)(images), run(images)

@@ -19,7 +19,7 @@ from keras_margin.layers._head_parts import (
 from keras_margin.ops import _margin_softmax, numerics, sharding
 from keras_margin.ops._steps import Settings, check_gradient
 
-PACKAGE = losses.PACKAGE
+PACKAGE = "keras_margin"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -42,7 +42,7 @@ def one_loss_weight(loss_weights: Any) -> float:
     """Returns the factor of the one loss, 1.0 where none is given.
 
     Raises:
-        ValueError: On weights for several losses, or what is no number.
+        ValueError: On weights for several losses, or what is not a number.
     """
     given = loss_weights
     if isinstance(loss_weights, dict):

@@ -5,8 +5,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_margin import _keras, layers, losses
+from keras_margin import _keras, layers
 from keras_margin._typing import Shape, Tensor
+from keras_margin.layers.sampling import check_optimizer
+from keras_margin.losses._inputs import without_unweighted
 from keras_margin.models import backbones
 from keras_margin.models._compile import class_metrics, one_loss_weight
 from keras_margin.models._pixel_range import check_pixel_range
@@ -38,7 +40,7 @@ class EmbeddingModel(keras.Model):
         **kwargs: As in keras.Model.
 
     Raises:
-        TypeError: Where the backbone is no Keras model, or the head no MarginHead.
+        TypeError: Where the backbone is not a Keras model, or the head is not a MarginHead.
         ValueError: Where the backbone ends in a feature map and there is no tail, in a softmax, or in several outputs;
             the tail does not fit the backbone, or a size is given without a tail.
 
@@ -143,7 +145,7 @@ class EmbeddingModel(keras.Model):
         if _replicas_of(self) > 1:
             synchronize_batch_norm(self.embedder)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
-        layers.check_optimizer(self.head.sample_rate, self.optimizer)
+        check_optimizer(self.head.sample_rate, self.optimizer)
         self.head.margin = self.head.margin.with_accumulation(accumulation_steps(self.optimizer))
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
@@ -184,7 +186,7 @@ class EmbeddingModel(keras.Model):
             # Here and not in compute_metrics, where the JAX trainer has taken the weights away.
             _keras.compiled_metrics(self).update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
         if sample_weight is not None:
-            per_sample, _ = losses.without_unweighted(per_sample, sample_weight)
+            per_sample, _ = without_unweighted(per_sample, sample_weight)
             per_sample = per_sample * ops.reshape(ops.cast(sample_weight, per_sample.dtype), (-1,))
         total = self._loss_weight * replicas.batch_mean(per_sample)
         for loss in self.losses:

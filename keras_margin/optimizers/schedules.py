@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+__all__ = ["SettableSchedule", "WarmUp"]
+
 PACKAGE = "keras_margin"
 
 
@@ -20,9 +22,20 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: Updates, >= 1.
         peak: Rate at the end of the warm-up.
         shifted: Whether `schedule` counts from the end of the warm-up.
+
+    Example:
+        >>> rate = WarmUp(keras.optimizers.schedules.CosineDecay(0.1, 100), 10, peak=0.1, shifted=True)
+        >>> round(float(rate(5)), 3)
+        0.05
     """
 
-    def __init__(self, schedule, warmup_steps, peak, shifted):
+    def __init__(
+        self,
+        schedule: keras.optimizers.schedules.LearningRateSchedule,
+        warmup_steps: int,
+        peak: float,
+        shifted: bool,
+    ):
         self.schedule, self.warmup_steps, self.peak, self.shifted = schedule, warmup_steps, peak, shifted
 
     def __call__(self, step):
@@ -63,7 +76,7 @@ class SettableSchedule(keras.optimizers.schedules.LearningRateSchedule):
         >>> optimizer.learning_rate = 0.05
     """
 
-    def __init__(self, schedule, value=None):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, value: float | None = None):
         self.schedule = schedule
         # NaN is "not set": a rate in the graph cannot be None.
         start = math.nan if value is None else value

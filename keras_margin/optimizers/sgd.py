@@ -1,5 +1,8 @@
 """The optimizers of the recipes: SGD whose weight decay goes through the momentum, and rates that callbacks can set."""
 
+from collections.abc import Collection
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -33,9 +36,13 @@ class AdamW(_SettableRate, keras.optimizers.AdamW):
     Args:
         learning_rate: Float, Keras schedule or SettableSchedule.
         **kwargs: As in keras.optimizers.AdamW.
+
+    Example:
+        >>> AdamW(1e-3, weight_decay=0.05).name
+        'adam_w'
     """
 
-    def __init__(self, learning_rate=0.001, **kwargs):
+    def __init__(self, learning_rate: Any = 0.001, **kwargs: Any):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.rate = learning_rate
 
@@ -73,13 +80,24 @@ class SGDWithL2(_SettableRate, keras.optimizers.SGD):
 
     Raises:
         ValueError: With `weight_decay`, or a negative l2.
+
+    Example:
+        >>> SGDWithL2(0.1, momentum=0.9, l2=5e-4).l2
+        0.0005
     """
 
     NOT_DECAYED = ("alpha", "beta", "bias", "gamma")
     # What heads that sample their classes ask for.
     updates_rows = True
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, l2=0.0, exclude=NOT_DECAYED, **kwargs):
+    def __init__(
+        self,
+        learning_rate: Any = 0.1,
+        momentum: float = 0.9,
+        l2: float = 0.0,
+        exclude: Collection[str] = NOT_DECAYED,
+        **kwargs: Any,
+    ):
         if kwargs.get("weight_decay"):
             raise ValueError("SGDWithL2 decays through the gradient: pass l2=, not weight_decay=.")
         if not l2 >= 0:

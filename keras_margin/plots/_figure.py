@@ -91,7 +91,7 @@ def legend_above(figure, handles, labels):
 
 
 def finish(figure, path):
-    """Write the figure where asked, first under a temporary name beside it, so that no half a file is ever seen."""
+    """Write the figure where asked, first under a temporary name next to it, so that no half a file is ever seen."""
     if path is None:
         return figure
     path = Path(path)

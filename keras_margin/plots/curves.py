@@ -11,7 +11,7 @@ _STEEP, _DECADES = 20, 1e4
 
 
 def target_logits(curves, path=None):
-    """Target logits over the angle to the own prototype, and beside them their gradients, as training sees them.
+    """Draws target logits over the angle to the own prototype, and next to them their gradients, as training sees them.
 
     To compare shapes of unlike height, shift one first: `dataclasses.replace(curve, logit=curve.logit - 150)`, as
     QAMFace's figure does.
@@ -43,7 +43,7 @@ def target_logits(curves, path=None):
 
 
 def loss_curves(curves, path=None):
-    """Losses over the angle to the own prototype, the other class standing at a fixed angle from it.
+    """Draws losses over the angle to the own prototype, the other class standing at a fixed angle from it.
 
     Losses that differ by much, as of a loss that is low but for a steep end, are drawn on a logarithmic axis.
 

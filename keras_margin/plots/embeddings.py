@@ -30,7 +30,7 @@ class Embedded(NamedTuple):
 
 
 def embedding_map(rows, path=None):
-    """Embeddings in the plane or on the unit sphere: a panel a set, a colour and a number a class.
+    """Draws embeddings in the plane or on the unit sphere: a panel a set, a colour and a number a class.
 
     Two dimensions: the points as they lie, longer embeddings further out; each panel has its own measure, which fits
     its farthest point. Prototypes are rays. Three dimensions: the directions x / |x|, seen from one side; what lies on
@@ -46,9 +46,9 @@ def embedding_map(rows, path=None):
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: A set that is no `Embedded`, embeddings that are not numbers, labels that are not integers.
+        TypeError: A set that is not an `Embedded`, embeddings that are not numbers, labels that are not integers.
         ValueError: No set, embeddings of another size or of different ones, a zero, NaN or infinite embedding,
-            lengths that differ, labels that are no rows of the prototypes, another suffix.
+            lengths that differ, labels that are not rows of the prototypes, another suffix.
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
@@ -101,7 +101,7 @@ def _sphere(axes, shown, palette):
         alpha, zorder = (1.0, 6) if near else (0.4, 3)
         dot = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.7, "alpha": alpha, "zorder": zorder}
         axes.plot(*at, "o", color=palette[row], **dot)
-        # Beside the dot, away from the middle, where the sphere is emptier.
+        # Next to the dot, away from the middle, where the sphere is emptier.
         outwards = at / max(np.linalg.norm(at), 0.05)
         _name(axes, row, at + 0.13 * outwards, palette[row], alpha)
 

@@ -29,7 +29,7 @@ class Curve:
 
 
 def target_curve(head, angles=None, *, norm=None, gap=math.pi / 6):
-    """How a head answers as an embedding turns away from its own prototype, in its present state.
+    """Computes a head's target logit, its gradient and the loss over the angle to the own prototype.
 
     Two classes in a plane: the own prototype at angle 0, the other at -gap, the embedding at theta. It is therefore at
     theta + gap from the other class (beyond pi: at 2 pi - theta - gap), which it leaves as it leaves its own. That is

@@ -6,7 +6,7 @@ from keras_margin.plots import _figure
 
 
 def score_histogram(scores, is_same, path=None, threshold=None):
-    """Distributions of genuine and impostor scores, each as a share of its own pairs.
+    """Draws distributions of genuine and impostor scores, each as a share of its own pairs.
 
     Args:
         scores: Real array (n,), finite.
@@ -50,7 +50,7 @@ def score_histogram(scores, is_same, path=None, threshold=None):
 
 
 def angle_histogram(sets, path=None):
-    """Distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
+    """Draws distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
 
     Args:
         sets: Dict from a panel's title to a dict from a kind to its angles in degrees, arrays in [0, 180]: for
@@ -103,14 +103,14 @@ def angle_histogram(sets, path=None):
 
 
 def error_gallery(images, pairs, scores, is_same, path=None, count=6):
-    """The pairs an embedder is most wrong about: genuine ones it finds least alike, impostors it finds most alike.
+    """Draws the pairs an embedder is most wrong about: genuine ones of low scores, impostors of high ones.
 
     Read it before the numbers: mislabelled pairs, wrong crops and wrong channels show at once.
 
     Args:
         images: uint8 array (n, height, width, 3), RGB, or (n, height, width), grey.
         pairs: Integer array (m, 2), indices in [0, n).
-        scores: Real array (m,), finite; higher is more alike.
+        scores: Real array (m,), finite; higher is more similar.
         is_same: Bool array (m,); True is a genuine pair.
         path: As for `roc_curve`.
         count: How many pairs of each kind, >= 1; all there are, if fewer.
@@ -139,7 +139,7 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
         )
     if count < 1:
         raise ValueError(f"count must be >= 1. Received: count={count}.")
-    kinds = {"Genuine, least alike": (is_same, 1), "Impostor, most alike": (~is_same, -1)}
+    kinds = {"Genuine, lowest scores": (is_same, 1), "Impostor, highest scores": (~is_same, -1)}
     # As high as two of the images side by side, and a line of text.
     height = 1.5 * images.shape[1] / (2.05 * images.shape[2]) + 0.35
     figure, panels = _figure.panels(path, 2, min(count, len(scores)), (1.5, height))
@@ -158,10 +158,10 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
 
 
 def worst_pairs(scores, is_same, count):
-    """The pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
+    """Finds the pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
 
     Args:
-        scores: Real array (m,), finite; higher is more alike.
+        scores: Real array (m,), finite; higher is more similar.
         is_same: Bool array (m,); True is a genuine pair.
         count: How many of each kind, >= 1; all there are, if fewer.
 

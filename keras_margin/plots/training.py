@@ -9,7 +9,7 @@ from keras_margin.plots import _figure
 
 # Drawn first and in this order where they are there; the rest follows in the order of the rows.
 _FIRST = ("loss", "accuracy")
-# Where a row stands, and the clock, are no results.
+# Where a row stands, and the clock, are not results.
 _PLACES = ("step", "epoch", "seconds")
 _AXES = {"loss": "Loss", "accuracy": "Accuracy (%)", "learning_rate": "Learning rate", "lr": "Learning rate"}
 _SHARES = ("accuracy", "eer", "tar", "rank")
@@ -20,7 +20,7 @@ _LOGARITHMIC = 50
 
 
 def training_curves(histories, values=None, path=None):
-    """What a run logged over its steps, a panel a value, a curve a run.
+    """Draws what a run logged over its steps, a panel a value, a curve a run.
 
     Args:
         histories: Dict from a run's name to its rows: dicts with "step" (or "epoch") and named numbers, such as the
@@ -49,7 +49,7 @@ def training_curves(histories, values=None, path=None):
     if unknown := set(values or ()) - set(every):
         raise ValueError(f"The runs logged {', '.join(every)}. Received: values with {', '.join(sorted(unknown))}.")
     chosen = list(values or every)
-    _figure.check_results(chosen, "value beside the step")
+    _figure.check_results(chosen, "value besides the step")
     columns = min(_COLUMNS, len(chosen))
     size = (5.6, 3.4) if columns == 1 else (4.3, 3.0)
     figure, panels = _figure.panels(path, -(-len(chosen) // columns), columns, size)

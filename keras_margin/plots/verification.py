@@ -11,7 +11,7 @@ _WORTH_SEEING = 0.2
 
 
 def roc_curve(results, path=None, reports=None):
-    """ROC curves over a logarithmic FAR axis: staircases, exact at the points drawn (at most 2,000 a curve).
+    """Draws ROC curves over a logarithmic FAR axis: staircases, exact at the points drawn (at most 2,000 a curve).
 
     The axis begins at the decade of the smallest FAR that any of the sets can show, 1 / impostors; each curve begins
     at its own. TAR at a FAR is that of `tar_at_far`.
@@ -27,7 +27,7 @@ def roc_curve(results, path=None, reports=None):
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: A result that is no `Roc`.
+        TypeError: A result that is not a `Roc`.
         ValueError: No result, a report without a curve, or another suffix.
         OSError: The file cannot be written; nothing is left behind.
 
@@ -55,7 +55,7 @@ def roc_curve(results, path=None, reports=None):
 
 
 def det_curve(results, path=None, reports=None):
-    """Detection error trade-off: FRR against FAR, both logarithmic, so that good systems stay apart.
+    """Draws the detection error trade-off: FRR against FAR, both logarithmic, so that good systems stay apart.
 
     frr = 1 - tar, a staircase as `roc_curve` draws; it ends where no error is left to see, at 1 / (2 * genuine pairs).
 
@@ -104,7 +104,7 @@ def det_curve(results, path=None, reports=None):
 
 
 def cmc_curve(results, path=None):
-    """Cumulative match characteristics: the identification rate against the rank.
+    """Draws cumulative match characteristics: the identification rate against the rank.
 
     Args:
         results: Dict from a curve's name to its `keras_margin.evaluation.cmc`, array (max_rank,) in [0, 1].

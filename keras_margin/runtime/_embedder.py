@@ -1,7 +1,9 @@
 """Embedder: a TFLite face embedder through LiteRT."""
 
 import hashlib
+import os
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +52,13 @@ class Embedder:
         >>> embedder.verify(images[0], images[1])  # cosine in [-1, 1]
     """
 
-    def __init__(self, path, normalization=None, num_threads=None, channels="RGB"):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        normalization: tuple[Any, Any] | None = None,
+        num_threads: int | None = None,
+        channels: str = "RGB",
+    ):
         self._path = _loading.checked_path(path)
         self._lock = threading.Lock()
         self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))

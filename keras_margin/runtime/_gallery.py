@@ -34,7 +34,7 @@ class Gallery:
             network are not searched by mistake. None where it does not matter.
 
     Raises:
-        TypeError: On an embedding size that is no int, or a model that is no str.
+        TypeError: On an embedding size that is not an int, or a model that is not a str.
         ValueError: On an embedding size below 1.
 
     Example:
@@ -45,7 +45,7 @@ class Gallery:
         >>> gallery.save("people.npz")
     """
 
-    def __init__(self, embedding_size, model=None):
+    def __init__(self, embedding_size: int, model: str | None = None):
         if isinstance(embedding_size, bool) or not isinstance(embedding_size, (int, np.integer)):
             raise TypeError(f"Gallery needs embedding_size as an int. Received: embedding_size={embedding_size!r}.")
         if embedding_size < 1:
@@ -88,7 +88,7 @@ class Gallery:
             embeddings: Float array (embedding_size,) or (n, embedding_size), n >= 1; of any length but zero.
 
         Raises:
-            TypeError: A name that is no str, or embeddings that are no floats.
+            TypeError: A name that is not a str, or embeddings that are not floats.
             ValueError: An empty name, another shape, a zero, NaN or infinite embedding. Nothing was added then.
 
         Example:
@@ -161,7 +161,7 @@ class Gallery:
             return self._rows[: self._count][self._people[: self._count] == self._place_of(name)]
 
     def search(self, embeddings, k=1, threshold=None):
-        """The people most alike to each embedding: exact, every row compared.
+        """The people most similar to each embedding: exact, every row compared.
 
         One matrix product of the probes and the whole gallery (64 probes at a time).
 
@@ -174,7 +174,7 @@ class Gallery:
             List of n lists of `Match`, best first; empty where nobody reaches the threshold.
 
         Raises:
-            TypeError: Embeddings that are no floats.
+            TypeError: Embeddings that are not floats.
             ValueError: Another shape, NaN or infinity, or k below 1.
         """
         probes = self._checked(embeddings, "search")
@@ -234,7 +234,7 @@ class Gallery:
 
         Raises:
             FileNotFoundError: Where there is no such file.
-            ValueError: Where it is no gallery, or damaged.
+            ValueError: Where it is not a gallery, or damaged.
         """
         model, names, rows, people = _gallery_file.read(path)
         gallery = cls(rows.shape[1], model)

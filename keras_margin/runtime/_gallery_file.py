@@ -43,7 +43,7 @@ def read(path):
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no gallery at {path}.") from None
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no gallery, or a damaged one: {error}.") from error
+        raise ValueError(f"{path} is not a gallery, or a damaged one: {error}.") from error
 
 
 def _model_of(about):

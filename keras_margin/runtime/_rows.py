@@ -20,7 +20,7 @@ def unit_rows(rows, source):
 
 
 def nearest(probes, gallery):
-    """(int64 index of the most alike row of `gallery`, float32 cosine) of each unit row of `probes`."""
+    """(int64 index of the most similar row of `gallery`, float32 cosine) of each unit row of `probes`."""
     indices, scores = np.empty(len(probes), np.int64), np.empty(len(probes), np.float32)
     for start in range(0, len(probes), PROBES_AT_ONCE):
         part = slice(start, start + PROBES_AT_ONCE)

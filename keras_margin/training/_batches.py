@@ -4,7 +4,7 @@ from keras_margin.training import _strategies
 
 
 def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
-    """Endless shuffled, augmented batches: a tf.data set of (images in [0, 255], int32 labels).
+    """Makes an endless tf.data set of shuffled, augmented batches: (images in [0, 255], int32 labels).
 
     The images are uint8 where the recipe does no more than mirror them, which is a quarter of the bytes to move, and
     else float32.

@@ -7,13 +7,14 @@ import keras
 import tensorflow as tf
 
 from keras_margin import _keras, layers, losses, optimizers
+from keras_margin.layers.sampling import check_optimizer
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones import prewhitening
 from keras_margin.training import _ramps
 
 
 def build_model(recipe, num_classes):
-    """The recipe's EmbeddingModel, compiled.
+    """Builds the recipe's EmbeddingModel, compiled.
 
     Args:
         recipe: recipes.Recipe.
@@ -65,7 +66,7 @@ def check_recipe(recipe, num_classes):
         recipe.head.name, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head.options)
     )
     _ramps.check(recipe, head)
-    layers.check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer.name](recipe))
+    check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer.name](recipe))
     backbones.get(recipe.model.backbone)
     if recipe.model.weights:
         _weights_file(recipe.model.weights)
@@ -134,13 +135,13 @@ def load_backbone(backbone, path):
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.
-        ValueError: If it is no Keras model, or its backbone's weights have other shapes.
+        ValueError: If it is not a Keras model, or its backbone's weights have other shapes.
     """
     file = _weights_file(path)
     try:
         given = keras.saving.load_model(file, compile=False)
     except Exception as error:
-        raise ValueError(f"weights={str(path)!r} is no Keras model that can be read: {error}") from error
+        raise ValueError(f"weights={str(path)!r} is not a Keras model that can be read: {error}") from error
     given = getattr(given, "embedder", given)
     for ours, theirs in zip(backbone.weights, given.weights, strict=False):
         if tuple(ours.shape) != tuple(theirs.shape):

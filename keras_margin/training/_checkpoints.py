@@ -121,7 +121,7 @@ def read(path):
         CorruptCheckpointError: If it is not whole.
     """
     try:
-        # Opened here: of what is no zip, NumPy leaves the file open.
+        # Opened here: of what is not a zip, NumPy leaves the file open.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return arrays, json.loads(arrays.pop(_STATE).tobytes())

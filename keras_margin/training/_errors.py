@@ -8,7 +8,7 @@ import tensorflow as tf
 
 @contextlib.contextmanager
 def friendly_errors():
-    """Context that turns what our own checks say from inside a TensorFlow graph into the ValueError it stands for.
+    """Returns a context that turns what our own checks say from inside a TensorFlow graph into plain errors.
 
     A graph raises tf.errors.InvalidArgumentError, and buries the sentence in its own call stack.
     """
@@ -46,7 +46,7 @@ def lost_workers(multiworker):
 
 
 def friendly_message(error):
-    """One line that says what went wrong, whichever library raised it."""
+    """Returns one line that says what went wrong, whichever library raised it."""
     text = str(error)
     if isinstance(error, tf.errors.OpError):
         lines = [line.strip() for line in text.splitlines()]

@@ -10,7 +10,9 @@ _updating = threading.Event()
 
 @contextlib.contextmanager
 def interruptible():
-    """Context in which SIGINT and SIGTERM let `fit` finish its update, save a checkpoint, and raise KeyboardInterrupt.
+    """Returns a context in which SIGINT and SIGTERM let `fit` finish its update and save a checkpoint.
+
+    KeyboardInterrupt follows.
 
     A second one, and one that comes while nothing trains, raises at once. In the main thread alone, which is the one
     that gets signals.

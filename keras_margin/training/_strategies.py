@@ -10,7 +10,7 @@ KINDS = ("mirrored", "multiworker")
 
 
 def make_strategy(replicas=1, kind="mirrored"):
-    """tf.distribute strategy over devices of this machine, or over processes on several.
+    """Makes a tf.distribute strategy over devices of this machine, or over processes on several.
 
     Args:
         replicas: Devices that share each batch, >= 1: GPUs, or logical CPUs where there is no GPU. 1 with

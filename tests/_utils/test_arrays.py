@@ -30,7 +30,7 @@ def test_a_list_of_images_becomes_an_array():
         (np.moveaxis(PIXELS, -1, 1), r"shape=\(4, 3, 6, 5\)\. .*np\.moveaxis\(images, 1, -1\)"),
         (np.zeros((20, 20, 3), np.uint8), r"A single image needs a leading axis: images\[np\.newaxis\]"),
         (PIXELS[0, ..., 0], r"shape=\(6, 5\)\. A single image"),
-        (PIXELS[:0], r"shape=\(0, 6, 5, 3\)\. That is no image"),
+        (PIXELS[:0], r"shape=\(0, 6, 5, 3\)\. That is not an image"),
         (PIXELS[None], r"shape=\(1, 4, 6, 5, 3\)\."),
     ],
 )

@@ -1,4 +1,4 @@
-"""The EXIF orientation of a file decides which way up it is read, for every reader alike."""
+"""The EXIF orientation of a file decides which way up it is read, for every reader."""
 
 import io
 import struct

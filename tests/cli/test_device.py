@@ -125,7 +125,7 @@ def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "{run}/faces", "{out}/a.tflite"], "faces is no training run: it has no model.keras"),
+        (["export", "{run}/faces", "{out}/a.tflite"], "faces is not a training run: it has no model.keras"),
         (["export", "{run}/nothing", "{out}/a.tflite"], "no model at"),
         (["export", "{run}/report.json", "{out}/a.tflite"], "report.json cannot be read as a Keras model"),
         (["export", "{run}", "{out}/a", "--quantize=int8"], "--quantize and --representative are TFLite's"),

@@ -8,7 +8,7 @@ import tensorflow as tf
 from records import jpeg, payload, write_records
 
 import keras_margin.data
-from keras_margin.data import ArrayReader
+from keras_margin.data import ArrayReader, _sizes
 from keras_margin.data.auditing import audit
 
 
@@ -139,11 +139,11 @@ def test_a_set_of_many_sizes_looks_unaligned(tmp_path, others, aligned):
     reader = keras_margin.data.open(tmp_path)
     found = audit(reader)
     assert found.looks_aligned is aligned
-    assert keras_margin.data.stored_sizes(reader) == found.sizes
-    assert keras_margin.data.looks_aligned(found.sizes) is aligned
+    assert _sizes.stored_sizes(reader) == found.sizes
+    assert _sizes.looks_aligned(found.sizes) is aligned
 
 
 def test_some_images_tell_the_sizes_of_a_large_set():
     """stored_sizes looks at no more images than asked."""
     reader = reader_of([skin(seed) for seed in range(40)])
-    assert keras_margin.data.stored_sizes(reader, most=7) == {(16, 16): 7}
+    assert _sizes.stored_sizes(reader, most=7) == {(16, 16): 7}

@@ -135,7 +135,7 @@ def test_all_moves_together_are_one_affine_map(drawn, mirror):
     from_x = factor * (math.cos(angle) * x - math.sin(angle) * y) * (-1 if mirror < 0 else 1)
     from_y = factor * (math.sin(angle) * x + math.cos(angle) * y)
     from_x, from_y = from_x + 7.5 + 0.1 * WIDTH * shift_x, from_y + 5.5 + 0.1 * HEIGHT * shift_y
-    # float32 rounding of a coordinate beside a pixel's edge moves the value by as much, no more.
+    # float32 rounding of a coordinate next to a pixel's edge moves the value by as much, no more.
     np.testing.assert_allclose(found[..., 0], np.clip(from_x, 0, WIDTH - 1), atol=1e-4)
     np.testing.assert_allclose(found[..., 1], np.clip(from_y, 0, HEIGHT - 1), atol=1e-4)
     np.testing.assert_allclose(found[..., 2], 7, atol=1e-4)

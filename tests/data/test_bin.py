@@ -171,8 +171,8 @@ HOSTILE = {
     "a new object": (lambda mark: pickle.dumps(slice(1)), "builtins.slice"),
     "a state for a function": (lambda mark: b"c_codecs\nencode\n(NI1\ntb.", "a change of what has no state"),
     "a state for a list": (lambda mark: b"]I1\nb.", "a change of what has no state"),
-    "a call of a list": (lambda mark: b"](tR.", "a call of what is no function"),
-    "a call of the array class": (lambda mark: b"cnumpy\nndarray\n(tR.", "a call of what is no function"),
+    "a call of a list": (lambda mark: b"](tR.", "a call of what is not a function"),
+    "a call of the array class": (lambda mark: b"cnumpy\nndarray\n(tR.", "a call of what is not a function"),
     "a strange reconstruction": (
         lambda mark: b"cnumpy.core.multiarray\n_reconstruct\n(c_codecs\nencode\n(I0\ntS'b'\ntR.",
         "_reconstruct of something else",

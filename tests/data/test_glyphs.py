@@ -179,7 +179,7 @@ def test_fonts_are_found_by_name_in_any_folder_below_and_only_those_that_lack_ar
 
 def test_a_file_that_is_no_font_is_named(tmp_path):
     (tmp_path / "x.ttf").write_bytes(b"no font")
-    with pytest.raises(ValueError, match=r"x\.ttf is no font that can be read"):
+    with pytest.raises(ValueError, match=r"x\.ttf is not a font that can be read"):
         glyphs.load((glyphs.Design("X", str(tmp_path / "x.ttf")),), "A", cache=tmp_path)
 
 

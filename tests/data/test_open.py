@@ -1,4 +1,4 @@
-"""keras_margin.data.open, and what every reader does alike, shown on readers of arrays whose pixels are known."""
+"""keras_margin.data.open, and what every reader does, shown on readers of arrays whose pixels are known."""
 
 import io
 import pathlib
@@ -54,7 +54,7 @@ def test_a_file_is_refused_by_name(tmp_path):
     [
         ("train.parquet", "Parquet and Arrow tables are not read: save their images"),
         ("lfw.bin", r"loaded by keras_margin\.data\.load_bin"),
-        ("train.idx", r"in the \.rec file beside it"),
+        ("train.idx", r"in the \.rec file next to it"),
         ("images-00000-of-00001.tfrecord", r"Pass the directory that holds all shards"),
     ],
 )

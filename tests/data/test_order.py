@@ -156,7 +156,7 @@ def test_parts_that_cannot_be_are_refused(arguments):
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
-    """Images that are no mirror images of themselves: in memory, and in a .rec file with one that is damaged."""
+    """Images that are not mirror images of themselves: in memory, and in a .rec file with one that is damaged."""
     root = tmp_path_factory.mktemp("noisy")
     images = np.random.default_rng(1).integers(0, 256, (90, 6, 8, 3), np.uint8)
     files = [tf.io.encode_png(image).numpy() for image in images]

@@ -152,15 +152,15 @@ def test_a_magic_that_a_writer_left_inside_a_payload_is_no_record_to_a_scan(tmp_
 
 
 BAD_PAYLOADS = {
-    "a fraction": (payload(1.5, jpeg(9)), "its label is no class id"),
-    "a negative label": (payload(-1, jpeg(9)), "its label is no class id"),
-    "no number": (payload(float("nan"), jpeg(9)), "its label is no class id"),
-    "a label past 2**24": (payload(2.0**25, jpeg(9)), "its label is no class id"),
-    "a text": (payload(0, b"<html>404</html>"), "its image is no JPEG, PNG or BMP file"),
+    "a fraction": (payload(1.5, jpeg(9)), "its label is not a class id"),
+    "a negative label": (payload(-1, jpeg(9)), "its label is not a class id"),
+    "no number": (payload(float("nan"), jpeg(9)), "its label is not a class id"),
+    "a label past 2**24": (payload(2.0**25, jpeg(9)), "its label is not a class id"),
+    "a text": (payload(0, b"<html>404</html>"), "its image is not a JPEG, PNG or BMP file"),
     "more labels than bytes": (struct.pack("<IfQQ", 2**31, 0.0, 9, 0) + jpeg(9), "too short for its header"),
     "half a header": (b"12345678", "too short for its header"),
     "nothing": (b"", "too short for its header"),
-    "a split record of a text": (payload(0, b"text" + MAGIC + b"text"), "its image is no JPEG, PNG or BMP file"),
+    "a split record of a text": (payload(0, b"text" + MAGIC + b"text"), "its image is not a JPEG, PNG or BMP file"),
 }
 
 

@@ -93,7 +93,7 @@ def test_a_tenth_is_held_out_unless_told(people, expected):
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path):
-    """Names of any script, and bytes that are no characters, come back."""
+    """Names of any script, and bytes that are not characters, come back."""
     split = Split(("Ünïcödé", "\udcff\udce9"), 9, None, "faces")
     write_split(tmp_path / "a.json", split)
     assert read_split(tmp_path / "a.json") == split

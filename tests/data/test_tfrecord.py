@@ -238,7 +238,7 @@ INDICES = {
     "a list": (b"[]", "is not an index that prepare"),
     "no names": (_without_labels, "'label_names'"),
     "no count": (_without_count, "'num_images'"),
-    "a file elsewhere": (_outside, "is no name of a file beside it"),
+    "a file elsewhere": (_outside, "is not a name of a file next to it"),
     "another size": (lambda index: index.update(image_size=[0, 5]), "image_size needs two integers"),
     "another count": (lambda index: index.update(num_images=24), "are not of one set"),
     "fewer names": (lambda index: index["label_names"].pop(), "are not of one set"),

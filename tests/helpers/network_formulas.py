@@ -58,7 +58,7 @@ def float64_weights(model):
 def inferred(model, images):
     """What the model gives at inference, as NumPy.
 
-    One program on JAX, which compiles operation by operation otherwise. Called plainly elsewhere: `predict` of a model
+    One program on JAX, which compiles operation by operation otherwise. Called directly elsewhere: `predict` of a model
     that was never compiled goes through XLA on TensorFlow, seconds for a network that runs once.
     """
     import keras

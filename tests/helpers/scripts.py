@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @contextlib.contextmanager
 def own_flags():
-    """Context for a script that is imported beside others: absl has one table of flags, and refuses a name twice."""
+    """Context for a script that is imported next to others: absl has one table of flags, and refuses a name twice."""
     by_module = flags.FLAGS.flags_by_module_dict()
     own = {flag.name for module, defined in by_module.items() if module.startswith("absl.") for flag in defined}
     others = {name: flags.FLAGS[name] for name in flags.FLAGS if flags.FLAGS[name].name not in own}

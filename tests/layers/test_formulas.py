@@ -39,7 +39,7 @@ def test_every_way_gives_the_published_loss_and_its_gradients(name):
     exact = exactly(embeddings, prototypes)
     ways = loss_implementations(head, labels)
     for way in ways if name in CASES else ["compute_loss"]:
-        # What a head's paper adds travels beside the logits, as a loss of the layer.
+        # What a head's paper adds travels next to the logits, as a loss of the layer.
         formula = reference(case, embeddings, labels, added=way != "logits")
         value, gradients = gradients_of(head, ways[way], embeddings, prototypes)
         np.testing.assert_allclose(value, formula(*exact), rtol=1e-6, atol=2e-6, err_msg=way)
@@ -76,7 +76,7 @@ def at_angles(case, length=2.0):
 
 
 def slopes(function, x, step=1e-6):
-    """Central differences of each sample's own loss: beside others' a loss of 1e-9 would drown."""
+    """Central differences of each sample's own loss: next to others' a loss of 1e-9 would drown."""
     steps = step * np.eye(x.shape[1])
     return np.stack([(function(x + each) - function(x - each)) / (2 * step) for each in steps], axis=1)
 

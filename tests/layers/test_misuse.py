@@ -125,7 +125,7 @@ def test_where_nothing_can_be_raised_a_bad_sample_has_infinite_loss_and_no_gradi
     def loss(x, y):
         logits = head.call(x, y)
         own = ops.equal(ops.expand_dims(y, 1), ops.arange(CLASSES, dtype=y.dtype))
-        # Keras's cross-entropy of a label that is no class is its own affair: here no logit is the target's.
+        # Keras's cross-entropy of a label that is not a class is its own affair: here no logit is the target's.
         target = ops.sum(ops.where(own, logits, 0.0), axis=1) + ops.where(ops.any(own, axis=1), 0.0, -np.inf)
         by_logits = ops.logsumexp(logits, axis=1) - target
         return ops.stack([head.compute_loss(x, y), head.loss_from_cosines(y, head.call(x)), by_logits], axis=1)

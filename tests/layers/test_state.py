@@ -1,4 +1,4 @@
-"""What heads learn beside their prototypes: lambda's step, running statistics; when they move, and that they last."""
+"""What heads learn besides their prototypes: lambda's step, running statistics; when they move, and that they last."""
 
 import keras
 import numpy as np

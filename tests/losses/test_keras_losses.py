@@ -14,9 +14,9 @@ from keras_margin.losses import (
     ContrastiveLoss,
     InterLoss,
     IntraLoss,
-    LossWithBase,
     RingLoss,
 )
+from keras_margin.losses._with_base import LossWithBase
 
 # XLA compiles small models slowly on TensorFlow; JAX without it runs operation by operation.
 JIT = keras.backend.backend() == "jax"

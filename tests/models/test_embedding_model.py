@@ -35,7 +35,7 @@ def embedding_model(head="arcface", optimizer=None, **options):
     return model
 
 
-# A head with state and one whose other logits are no cosines; ArcFace is in the tests below.
+# A head with state and one whose other logits are not cosines; ArcFace is in the tests below.
 @pytest.mark.parametrize("head", ["sphereface", "qamface"])
 def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
     images, labels = data

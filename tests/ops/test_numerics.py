@@ -40,7 +40,7 @@ def test_a_zero_row_normalizes_to_zero_with_a_zero_gradient():
 
 
 def unit_pairs(angles):
-    """Unit rows a and b at the given angles, in a plane that is no coordinate plane."""
+    """Unit rows a and b at the given angles, in a plane that is not a coordinate plane."""
     u = np.array([2.0, 1.0, -2.0]) / 3
     v = np.array([1.0, 2.0, 2.0]) / 3
     return np.tile(u, (len(angles), 1)), np.outer(np.cos(angles), u) + np.outer(np.sin(angles), v)

@@ -304,7 +304,7 @@ def test_training_curves_of_what_falls_far_are_logarithmic_and_of_values_chosen(
     [
         ({}, {}, "at least one run"),
         ({"a": [{"loss": 1.0}]}, {}, "row 0 of 'a'"),
-        ({"a": [{"step": 1}]}, {}, "at least one value beside the step"),
+        ({"a": [{"step": 1}]}, {}, "at least one value besides the step"),
         ({"a": ROWS}, {"values": ["los"]}, "The runs logged loss, accuracy. Received: values with los"),
     ],
 )

@@ -122,7 +122,7 @@ def test_what_is_no_gallery_is_refused_by_name(gallery, tmp_path):
     whole = good.read_bytes()
     for length in range(0, len(whole) - 1, len(whole) // 40):
         bad.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="bad.npz is no gallery, or a damaged one"):
+        with pytest.raises(ValueError, match="bad.npz is not a gallery, or a damaged one"):
             Gallery.load(bad)
     with np.load(good) as parts:
         about, rows, people = json.loads(parts["about"].tobytes()), parts["embeddings"], parts["people"]
@@ -141,7 +141,7 @@ def test_what_is_no_gallery_is_refused_by_name(gallery, tmp_path):
     ]
     for change, message in changes:
         rewritten(good, bad, **change)
-        with pytest.raises(ValueError, match=f"bad.npz is no gallery.*{re.escape(message)}"):
+        with pytest.raises(ValueError, match=f"bad.npz is not a gallery.*{re.escape(message)}"):
             Gallery.load(bad)
     with zipfile.ZipFile(bad, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("embeddings.npy", bytes(10_000_000))

@@ -138,7 +138,7 @@ def test_node_s_tests_stand_on_the_library_s_numbers():
 def test_the_page_s_policy_admits_its_own_import_map_and_no_other_script():
     page = (PAGE / "index.html").read_text()
     inline = re.findall(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", page, re.DOTALL)
-    assert len(inline) == 1, "an inline script beside the import map would be refused by the policy"
+    assert len(inline) == 1, "an inline script next to the import map would be refused by the policy"
     digest = base64.b64encode(hashlib.sha256(inline[0].encode()).digest()).decode()
     policy = re.search(r'Content-Security-Policy"\s+content="([^"]*)"', page).group(1)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
@@ -247,7 +247,7 @@ def write_models(folder):
     export.to_tflite(
         small_network(112, 96, 2), folder / "narrow.tflite", pairs=(narrow, np.arange(20) // 2), options=options
     )
-    # Without metadata inside, so that the JSON beside it counts.
+    # Without metadata inside, so that the JSON next to it counts.
     bare = (folder / "square.tflite").read_bytes().replace(b"keras_margin.contract", b"keras_margin.no_thing")
     (folder / "bare.tflite").write_bytes(bare)
     for name, shape, dtype in (

@@ -379,7 +379,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path):
 
 def test_somebody_else_s_folder_in_the_way_is_left_alone(tmp_path):
     (tmp_path / "run.partial").mkdir()
-    with pytest.raises(ValueError, match="run.partial is in the way, and is no unfinished run: nothing was touched"):
+    with pytest.raises(ValueError, match="run.partial is in the way, and is not an unfinished run: nothing"):
         run(tmp_path / "run")
 
 

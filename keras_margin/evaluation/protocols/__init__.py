@@ -24,7 +24,6 @@ from keras_margin.evaluation.protocols.report import Report, Requirement
 from keras_margin.evaluation.protocols.report import read as read_report
 
 __all__ = [
-    "FORMATS",
     "Finding",
     "ProtocolResult",
     "Protocol",
@@ -117,10 +116,10 @@ def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
 
 
 def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progress=None):
-    """Embeddings of all images of a protocol, in its order.
+    """Computes the embeddings of all images of a protocol, in its order.
 
     Args:
-        embedder: `embedders.FileEmbedder`, or another object with `embed(images, lengths)`.
+        embedder: `evaluation.FileEmbedder`, or another object with `embed(images, lengths)`.
         protocol: `Protocol`.
         flip: None; "sum" or "concatenate" to add those of the mirror images, as `evaluation.combine_flips`.
         lengths: Whether embeddings keep the length that the network gave them; the published scripts of flips, of

@@ -17,7 +17,7 @@ class ImageFiles:
     Args:
         paths: Sequence of paths.
         image_size: (height, width) that the model takes; None for whatever they have, if all have the same.
-        fit: As for `protocols.load_protocol`.
+        fit: As for `evaluation.load_protocol`.
         prepare: Function of (row, uint8 image) to uint8 image, such as an alignment; None for none.
     """
 

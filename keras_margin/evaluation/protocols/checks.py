@@ -45,7 +45,7 @@ class Finding:
 
 
 def check_channels(embedder, protocol, seed=0):
-    """Whether model and images agree on the order of channels, by measuring it twice.
+    """Finds out whether model and images agree on the order of channels, by measuring it twice.
 
     The images alone: in most photographs of faces the middle is redder than blue; a set where it is bluer was
     probably stored as BGR. The model: a few hundred pairs are embedded as given and with red and blue swapped. A
@@ -53,7 +53,7 @@ def check_channels(embedder, protocol, seed=0):
     by 0.01 at least and surely (99 % of bootstrap resamples), one of the two is wrong.
 
     Args:
-        embedder: `embedders.FileEmbedder`.
+        embedder: `evaluation.FileEmbedder`.
         protocol: `Protocol`.
         seed: Of the pairs and the bootstrap.
 
@@ -90,13 +90,13 @@ def check_channels(embedder, protocol, seed=0):
 
 
 def check_normalization(embedder, protocol, seed=0):
-    """Whether a network that takes floats is fed the pixels it wants, by measuring what others are fed.
+    """Finds out whether a network that takes floats is fed the pixels it wants, by measuring what others are fed.
 
     A few hundred pairs are embedded as declared and under each of NORMALIZATIONS; where one has the higher AUC, as
     surely as in `check_channels`, the declared one is doubtful.
 
     Args:
-        embedder: `embedders.FileEmbedder`.
+        embedder: `evaluation.FileEmbedder`.
         protocol: `Protocol`.
         seed: Of the pairs and the bootstrap.
 
@@ -167,7 +167,7 @@ class ImageFingerprints:
 
 
 def image_fingerprints(batches):
-    """`ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3)."""
+    """Computes `ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3)."""
     digests, thumbnails = [], []
     for images in batches:
         digests += [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
@@ -194,7 +194,7 @@ def _area(length):
 
 
 def check_overlap(one, other, names):
-    """Whether two sets share images: pixel for pixel, or nearly, such as the same photograph compressed again.
+    """Finds images that two sets share: pixel for pixel, or nearly, such as the same photograph compressed again.
 
     Args:
         one: `image_fingerprints` of the first set.
@@ -221,7 +221,7 @@ def check_overlap(one, other, names):
 
 
 def check_people(people, trained_on, names):
-    """Whether a set shows people that the model was trained on, by their names.
+    """Finds people of a set that the model was trained on, by their names.
 
     Args:
         people: String array (n,), who is on each image; None where the set does not tell.

@@ -48,7 +48,7 @@ class LabelledProtocol(Protocol):
         people: Integer or string array (n,), who is on each image.
         images: Object with `batches(batch_size)` and `load(rows)`; or None where only embeddings will be measured.
         path: Where the set is.
-        name: As for `protocols.load_protocol`.
+        name: As for `evaluation.load_protocol`.
     """
 
     def __init__(self, people, images, path, name=None):

@@ -156,7 +156,7 @@ class Report:
 
 
 def read(path):
-    """A `Report` that `Report.write` wrote.
+    """Reads a `Report` that `Report.write` wrote.
 
     Args:
         path: The JSON file.

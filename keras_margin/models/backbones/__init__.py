@@ -6,7 +6,7 @@ feature map does with a tail (`with_tail`).
 
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.models.backbones import _lookup
-from keras_margin.models.backbones._checks import check_embedder, check_keras
+from keras_margin.models.backbones._checks import check_embedder
 from keras_margin.models.backbones._cost import multiply_adds, parameters
 from keras_margin.models.backbones._tails import TAILS, with_tail
 from keras_margin.models.backbones._training import rematerialized, set_batch_norm
@@ -57,7 +57,6 @@ __all__ = [
     "TAILS",
     "build",
     "check_embedder",
-    "check_keras",
     "get",
     "ir_resnet",
     "multiply_adds",

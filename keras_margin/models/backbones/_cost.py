@@ -6,7 +6,7 @@ from keras_margin import _keras
 
 
 def parameters(model):
-    """Numbers that a file of the network holds: weights and the moving statistics of batch normalisation.
+    """Counts the numbers that a file of the network holds: weights and the moving statistics of batch normalisation.
 
     Args:
         model: Keras model, built.
@@ -22,7 +22,7 @@ def parameters(model):
 
 
 def multiply_adds(model):
-    """Multiply-adds of one image: what papers on these networks call FLOPs. Convolutions and dense layers are counted.
+    """Counts the multiply-adds of one image, the papers' FLOPs: those of convolutions and dense layers.
 
     Conv: out_height * out_width * out_channels * kernel_height * kernel_width * in_channels / groups; dense: in * out.
 

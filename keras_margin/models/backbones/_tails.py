@@ -51,7 +51,7 @@ TAILS = {"bn-dropout-fc-bn": bn_dropout_fc_bn, "gdc": gdc, "gap": gap}
 
 
 def with_tail(backbone, tail, embedding_size=512, **options):
-    """A Keras model that ends in a feature map, made to end in an embedding.
+    """Adds a tail to a Keras model that ends in a feature map, so that it ends in an embedding.
 
     Args:
         backbone: Functional or Sequential model from images to one feature map (batch, height, width, channels), such

@@ -82,7 +82,7 @@ class Rematerialized(keras.layers.Layer):
 
 
 def rematerialized(model):
-    """The same network, stem and residual units keeping their inputs alone in training (gradient checkpointing).
+    """Builds the same network with gradient checkpointing: stem and residual units keep their inputs alone.
 
     Memory for activations falls to the units' inputs and one unit's inside; a step computes forward twice. Layers are
     shared: training one trains the other, and `model` is what to save and export.

@@ -17,7 +17,7 @@ _SMALLEST = 75
 _A = (5, 0.17, (((32, 1),), ((32, 1), (32, 3)), ((32, 1), (32, 3), (32, 3))))
 _B = (10, 0.10, (((128, 1),), ((128, 1), (128, (1, 7)), (128, (7, 1)))))
 _C = (5, 0.20, (((192, 1),), ((192, 1), (192, (1, 3)), (192, (3, 1)))))
-# Branches whose last convolution halves the image; a pool goes beside them.
+# Branches whose last convolution halves the image; a pool goes next to them.
 _REDUCTION_A = (((384, 3),), ((192, 1), (192, 3), (256, 3)))
 _REDUCTION_B = (((256, 1), (384, 3)), ((256, 1), (256, 3)), ((256, 1), (256, 3), (256, 3)))
 
@@ -25,7 +25,7 @@ _REDUCTION_B = (((256, 1), (384, 3)), ((256, 1), (256, 3)), ((256, 1), (256, 3),
 def inception_resnet_v1(
     *, image_size=(160, 160), embedding_size=512, dropout=0.2, units=None, name="inception_resnet_v1"
 ):
-    """Inception-ResNet-V1 as a functional Keras model.
+    """Builds Inception-ResNet-V1 as a functional Keras model.
 
     Args:
         image_size: (height, width) of the input, pixels, each >= 75.

@@ -27,7 +27,7 @@ def ir_resnet(
     input_scale=128.0,
     name=None,
 ):
-    """An IR-ResNet as a functional Keras model.
+    """Builds an IR-ResNet as a functional Keras model.
 
     Args:
         units: Residual units in each stage, such as (3, 4, 14, 3). Each stage halves height and width.
@@ -87,32 +87,34 @@ def _squeeze_excite(x, width, name):
 
 
 def ir_resnet18(**kwargs):
-    """IR-ResNet-18: units 2-2-2-2. Arguments as in `ir_resnet`."""
+    """Builds IR-ResNet-18: units 2-2-2-2. Arguments as in `ir_resnet`."""
     return ir_resnet((2, 2, 2, 2), **{"name": "ir_resnet18", **kwargs})
 
 
 def ir_resnet34(**kwargs):
-    """IR-ResNet-34: units 3-4-6-3. Arguments as in `ir_resnet`."""
+    """Builds IR-ResNet-34: units 3-4-6-3. Arguments as in `ir_resnet`."""
     return ir_resnet((3, 4, 6, 3), **{"name": "ir_resnet34", **kwargs})
 
 
 def ir_resnet50(**kwargs):
-    """IR-ResNet-50: units 3-4-14-3. Arguments as in `ir_resnet`."""
+    """Builds IR-ResNet-50: units 3-4-14-3. Arguments as in `ir_resnet`."""
     return ir_resnet((3, 4, 14, 3), **{"name": "ir_resnet50", **kwargs})
 
 
 def ir_resnet100(**kwargs):
-    """IR-ResNet-100: units 3-13-30-3. Arguments as in `ir_resnet`."""
+    """Builds IR-ResNet-100: units 3-13-30-3. Arguments as in `ir_resnet`."""
     return ir_resnet((3, 13, 30, 3), **{"name": "ir_resnet100", **kwargs})
 
 
 def ir_resnet200(**kwargs):
-    """IR-ResNet-200: units 6-26-60-6. Arguments as in `ir_resnet`."""
+    """Builds IR-ResNet-200: units 6-26-60-6. Arguments as in `ir_resnet`."""
     return ir_resnet((6, 26, 60, 6), **{"name": "ir_resnet200", **kwargs})
 
 
 def ir_small(**kwargs):
-    """A small IR network for hundreds of images on two cores: units 1-1-1-1, a quarter of the width, stem at stride 2.
+    """Builds a small IR network, for hundreds of images on two cores.
+
+    Units 1-1-1-1, a quarter of the width, stem at stride 2.
 
     Arguments as in `ir_resnet`.
     """

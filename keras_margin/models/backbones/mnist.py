@@ -17,7 +17,7 @@ _SMALLEST = _POOL ** len(WIDTHS)
 
 
 def mnist_net(*, image_size=(28, 28), embedding_size=3, name="mnist_net"):
-    """The MNIST network of IAM's table 1 as a functional Keras model.
+    """Builds the MNIST network of IAM's table 1 as a functional Keras model.
 
     [Conv3x3 x 2 - MaxPool3x3] of 32, 64 and 128 channels - FC, whose output is drawn.
 
@@ -72,7 +72,7 @@ def _conv(width, name):
 
 
 def lenet_plus_plus(*, image_size=(28, 28), embedding_size=2, name="lenet_plus_plus"):
-    """LeNets++, the MNIST network of the centre loss, as a functional Keras model.
+    """Builds LeNets++, the MNIST network of the centre loss, as a functional Keras model.
 
     [Conv5x5-PReLU x 2 - MaxPool2x2] of 32, 64 and 128 channels - FC, whose output is drawn. 28 pixels become 14, 7, 3.
 

@@ -29,7 +29,7 @@ def mobilefacenet(
     input_scale=128.0,
     name="mobilefacenet",
 ):
-    """A MobileFaceNet as a functional Keras model.
+    """Builds a MobileFaceNet as a functional Keras model.
 
     Args:
         blocks: Bottlenecks behind the stem and behind each of the three that halve the image. One behind the stem is a
@@ -47,7 +47,7 @@ def mobilefacenet(
         (batch, embedding_size), not normalised.
 
     Raises:
-        ValueError: On an unknown activation, or where blocks and width are no such numbers.
+        ValueError: On an unknown activation, or where blocks and width are not such numbers.
 
     Example:
         >>> mobilefacenet().output_shape
@@ -99,11 +99,14 @@ def _bottleneck(x, channels, expanded, strides, activation, name):
 
 
 def mobilefacenet_x2(**kwargs):
-    """insightface's `mbf`: twice the channels, 512-D. Arguments as in `mobilefacenet`."""
+    """Builds insightface's `mbf`: twice the channels, 512-D. Arguments as in `mobilefacenet`."""
     return mobilefacenet(**{"width": 2, "embedding_size": 512, "name": "mobilefacenet_x2", **kwargs})
 
 
 def mobilefacenet_large(**kwargs):
-    """insightface's `mbf_large`: four times the channels, twice the blocks, 512-D. Arguments as in `mobilefacenet`."""
+    """Builds insightface's `mbf_large`: four times the channels, twice the blocks, 512-D.
+
+    Arguments as in `mobilefacenet`.
+    """
     defaults = {"blocks": (2, 8, 12, 4), "width": 4, "embedding_size": 512, "name": "mobilefacenet_large"}
     return mobilefacenet(**{**defaults, **kwargs})

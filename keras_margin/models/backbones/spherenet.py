@@ -15,7 +15,7 @@ WIDTHS = (64, 128, 256, 512)
 
 
 def spherenet(units, *, widths=WIDTHS, image_size=(112, 96), embedding_size=512, name=None):
-    """A SphereNet as a functional Keras model.
+    """Builds a SphereNet as a functional Keras model.
 
     Args:
         units: Residual units in each stage, such as (1, 2, 4, 1). Each stage halves height and width.
@@ -65,25 +65,25 @@ def _xavier():
 
 
 def spherenet4(**kwargs):
-    """SphereNet-4: units 0-0-0-0. Arguments as in `spherenet`."""
+    """Builds SphereNet-4: units 0-0-0-0. Arguments as in `spherenet`."""
     return spherenet((0, 0, 0, 0), **{"name": "spherenet4", **kwargs})
 
 
 def spherenet10(**kwargs):
-    """SphereNet-10: units 0-1-2-0. Arguments as in `spherenet`."""
+    """Builds SphereNet-10: units 0-1-2-0. Arguments as in `spherenet`."""
     return spherenet((0, 1, 2, 0), **{"name": "spherenet10", **kwargs})
 
 
 def spherenet20(**kwargs):
-    """SphereNet-20: units 1-2-4-1. Arguments as in `spherenet`."""
+    """Builds SphereNet-20: units 1-2-4-1. Arguments as in `spherenet`."""
     return spherenet((1, 2, 4, 1), **{"name": "spherenet20", **kwargs})
 
 
 def spherenet36(**kwargs):
-    """SphereNet-36: units 2-4-8-2. Arguments as in `spherenet`."""
+    """Builds SphereNet-36: units 2-4-8-2. Arguments as in `spherenet`."""
     return spherenet((2, 4, 8, 2), **{"name": "spherenet36", **kwargs})
 
 
 def spherenet64(**kwargs):
-    """SphereNet-64: units 3-8-16-3. Arguments as in `spherenet`."""
+    """Builds SphereNet-64: units 3-8-16-3. Arguments as in `spherenet`."""
     return spherenet((3, 8, 16, 3), **{"name": "spherenet64", **kwargs})

@@ -32,7 +32,7 @@ def load(path, networks):
         networks: Those that it may be, in insightface's table.
 
     Raises:
-        ValueError: Where it is no ONNX file or of none of these networks; the message names the first difference.
+        ValueError: Where it is not an ONNX file or of none of these networks; the message names the first difference.
         ImportError: Without the extra "onnx".
     """
     nodes, constants, scale = _graph(path)
@@ -44,7 +44,7 @@ def load(path, networks):
             differences[network] = error
     # The network that it resembles longest is the one it was meant to be.
     nearest = max(differences, key=lambda network: differences[network].at)
-    raise ValueError(f"{path} is no {nearest}: {differences[nearest]}.")
+    raise ValueError(f"{path} is not {nearest}: {differences[nearest]}.")
 
 
 class _DifferenceError(Exception):
@@ -64,7 +64,7 @@ def _graph(path):
     try:
         graph = onnx.load(path).graph
     except DecodeError as error:
-        raise ValueError(f"{path} is no ONNX file, or is cut off or damaged: {error}.") from None
+        raise ValueError(f"{path} is not an ONNX file, or is cut off or damaged: {error}.") from None
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes, scaling = [], []
     for node in graph.node:

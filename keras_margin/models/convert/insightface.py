@@ -30,7 +30,7 @@ ARCHITECTURES = {
 }
 _WIDTHS = {"mobilefacenet_x2": 2, "mobilefacenet_large": 4}
 
-# Where a file of training keeps the network, beside epochs and optimisers.
+# Where a file of training keeps the network, besides epochs and optimisers.
 _NESTED = ("state_dict_backbone", "backbone", "state_dict", "model_state_dict", "model")
 
 
@@ -68,7 +68,7 @@ class _Network(NamedTuple):
 
 
 def from_insightface(path, architecture=None, input_scale=None):
-    """The Keras network with the weights of a file that insightface's PyTorch code wrote.
+    """Builds the Keras network with the weights of a file that insightface's PyTorch code wrote.
 
     Reads state dicts of iresnet18, 34, 50, 100, 200 and MobileFaceNet (arcface_torch's backbone.pth, checkpoints too)
     and ONNX files of the same networks (w600k_r50.onnx and the like; extra "onnx"). Nothing in the file is run. The
@@ -140,7 +140,7 @@ def to_insightface(model, path):
     for kind, differing in (("has no", ours - weights.keys()), ("has", weights.keys() - ours)):
         if differing:
             raise ValueError(
-                f"{backbone.name} is no network of insightface's: as {network} it {kind} {min(differing)}."
+                f"{backbone.name} is not a network of insightface's: as {network} it {kind} {min(differing)}."
             )
     if tuple(backbone.input_shape[1:]) != (112, 112, 3):
         raise ValueError(f"insightface's networks take 112 x 112 pixels. Received: {backbone.input_shape[1:]}.")
@@ -148,7 +148,7 @@ def to_insightface(model, path):
     for name, shape in network.shapes(state[f"{parts[-1].module}.bias"].shape[0]).items():
         if state[name].shape != shape:
             raise ValueError(
-                f"{backbone.name} is no network of insightface's: {name} would be {state[name].shape}, "
+                f"{backbone.name} is not a network of insightface's: {name} would be {state[name].shape}, "
                 f"{network} has {shape}."
             )
     scale = float(backbone.get_layer("normalize").scale) * INPUT_SCALE
@@ -236,10 +236,10 @@ def _checked(path, network, state):
     checked = {}
     for name, shape in wanted.items():
         if name not in state:
-            raise ValueError(f"{path} is no {network}: {name} is missing.")
+            raise ValueError(f"{path} is not {network}: {name} is missing.")
         array = state[name]
         if array.shape != shape:
-            raise ValueError(f"{path} is no {network}: {name} is {array.shape}, and should be {shape}.")
+            raise ValueError(f"{path} is not {network}: {name} is {array.shape}, and should be {shape}.")
         if array.dtype.kind != "f":
             raise ValueError(f"{path}: {name} is {array.dtype}, and should be float32.")
         if not np.isfinite(array).all():
@@ -247,7 +247,7 @@ def _checked(path, network, state):
         checked[name] = array.astype("float32")
     extra = [name for name in state if name not in wanted and not name.endswith(".num_batches_tracked")]
     if extra:
-        raise ValueError(f"{path} is no {network}: {extra[0]} is one tensor too many.")
+        raise ValueError(f"{path} is not {network}: {extra[0]} is one tensor too many.")
     return checked
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from keras_margin import export, training
 from keras_margin.data import splits
+from keras_margin.training import _batches, _state, _strategies
 from keras_margin.training.experiment import _exports, _folder, _measures, _report, _split
 from keras_margin.training.experiment._folder import can_go_on, partial_of
 from keras_margin.training.experiment._measures import EvaluationResult
@@ -115,11 +116,11 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, confi
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     for _, indices, _ in parts:
-        training.check_batches(recipe, reader.subset(indices), strategy.num_replicas_in_sync)
+        _batches.check(recipe, reader.subset(indices), strategy.num_replicas_in_sync)
     sets = _verification_sets(config, recipe, reader, test, split)
     _check_builds(recipe, reader)
     work = _Work(recipe, reader, seed, config, strategy, Stages(console))
-    if not training.is_chief(strategy):
+    if not _strategies.is_chief(strategy):
         for purpose, indices, _ in parts:
             work.train(None, purpose, indices, ())
         return RunResult((), (), work.found.seconds, out)
@@ -223,13 +224,13 @@ class _Work:
                 self.reader.subset(indices),
                 strategy=self.strategy,
                 seed=self.seed,
-                callbacks=[*callbacks, *([bar] if training.is_chief(self.strategy) else [])],
+                callbacks=[*callbacks, *([bar] if _strategies.is_chief(self.strategy) else [])],
                 checkpoints=checkpoints,
             )
         self.found.seconds += trained.seconds
         self.found.warnings += () if diagnostics is None else tuple(diagnostics.sentences)
         model = trained.model
-        if folder and training.is_multiworker(self.strategy):
+        if folder and _strategies.is_multiworker(self.strategy):
             model = _alone(recipe, model)
         if exported:
             self.found.history = trained.history
@@ -268,5 +269,5 @@ def _save_best(recipe, model, checkpoints, path):
     if best is None:
         return
     alone = training.build_model(recipe, model.head.num_classes)
-    training.load_checkpoint(best[0], alone, recipe)
+    _state.load_checkpoint(best[0], alone, recipe)
     alone.save(path)

@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from keras_margin import evaluation, plots, recipes, training
+from keras_margin.recipes.base import flat
 from keras_margin.training.experiment import _folder
 
 # How the figures of training.PairSet are named after their set.
@@ -128,13 +129,13 @@ def _draw(folder, found):
     if (folder / "errors.png").exists():
         drawn["errors.png"] = (
             "The trained network's worst pairs of held-out people, each under its cosine: images of one person that it "
-            "finds least alike, images of two that it finds most alike"
+            "scores lowest, images of two that it scores highest"
         )
     return drawn
 
 
 def _markdown(name, report, pictures):
-    recipe = recipes.flat(report["recipe"])
+    recipe = flat(report["recipe"])
     lines = [
         f"# {name}",
         "",

@@ -138,7 +138,7 @@ def with_another(name, array):
 BAD = {
     "a missing tensor": (
         without("layers.3.layers.1.layers.0.layers.1.bias"),
-        "is no mobilefacenet_x2: layers.3.layers.1.layers.0.layers.1.bias is missing",
+        "is not mobilefacenet_x2: layers.3.layers.1.layers.0.layers.1.bias is missing",
     ),
     "a tensor too many": (with_another("extra.weight", np.ones(3, "float32")), "extra.weight is one tensor too many"),
     "a wrong shape": (
@@ -167,7 +167,7 @@ def test_the_first_difference_is_named(case, mobile, tmp_path):
 
 
 def test_another_architecture_is_named_by_its_first_difference(path):
-    with pytest.raises(ValueError, match="mobile.pth is no ir_resnet50: conv1.weight is missing"):
+    with pytest.raises(ValueError, match="mobile.pth is not ir_resnet50: conv1.weight is missing"):
         convert.from_insightface(path, architecture="ir_resnet50")
     with pytest.raises(ValueError, match="architecture must be one of ir_resnet18, .*Received: 'r50'"):
         convert.from_insightface(path, architecture="r50")
@@ -269,7 +269,7 @@ def test_onnx_of_an_ir_resnet_is_recognized_by_its_units_and_others_by_their_fir
     np.testing.assert_allclose(weights["stage1_unit1_bn3/beta"], wanted, rtol=1e-5)
     del model.graph.node[10]
     onnx.save(model, tmp_path / "bad.onnx")
-    with pytest.raises(ValueError, match="bad.onnx is no ir_resnet18: where .* should be it has the "):
+    with pytest.raises(ValueError, match="bad.onnx is not ir_resnet18: where .* should be it has the "):
         convert.from_insightface(tmp_path / "bad.onnx")
     (tmp_path / "cut.onnx").write_bytes((tmp_path / "r18.onnx").read_bytes()[:5000])
     with pytest.raises(ValueError, match="cut.onnx is"):

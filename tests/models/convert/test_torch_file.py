@@ -91,7 +91,7 @@ LAUGHS = b"\x80\x02]q\x00" + b"".join(b"](h%c" % n + b"h%c" % n * 9 + b"eq%c" % 
 CASES = {
     "a call": (lambda mark: archive(pickle.dumps({"a": Touch(str(mark))})), "byte .* asks for .*open"),
     "a call in the old format": (lambda mark: STREAM + pickle.dumps(Touch(str(mark)), 2), "asks for .*open"),
-    "a name of torch's that is no tensor": (
+    "a name of torch's that is not a tensor": (
         lambda _: archive(b"\x80\x02ctorch.nn.modules.linear\nLinear\n."),
         "asks for torch.nn.modules.linear.Linear",
     ),
