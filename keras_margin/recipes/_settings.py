@@ -169,13 +169,7 @@ def read(path: str | os.PathLike) -> Recipe:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If the file is not a recipe.
-
-    Example:
-        >>> import json, pathlib
-        >>> _ = pathlib.Path("recipe.json").write_text(json.dumps({"recipe": to_json(get("arcface_casia_r50"))}))
-        >>> read("recipe.json").head
-        'arcface'
+        ValueError: If it is no recipe.
     """
     path = pathlib.Path(path)
     try:

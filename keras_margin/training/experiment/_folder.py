@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_margin import __version__, recipes
 from keras_margin._utils import files
+from keras_margin.recipes.base import flat
 
 # A run writes a few copies of the weights; less free space than this is refused before the training, not after.
 FREE_BYTES = 256 * 2**20
@@ -90,9 +91,9 @@ def can_go_on(out):
 
 def _check_same(partial, recipe, seed):
     known = json.loads((partial / "recipe.json").read_text())
-    before = recipes.flat(known["recipe"])
+    before = flat(known["recipe"])
     for name, was, now in (
-        *((name, before.get(name), value) for name, value in recipes.flat(recipes.to_json(recipe)).items()),
+        *((name, before.get(name), value) for name, value in flat(recipes.to_json(recipe)).items()),
         ("seed", known["seed"], seed),
     ):
         if was != now:

@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from keras_margin import evaluation, plots, recipes, training
+from keras_margin.recipes.base import flat
 from keras_margin.training.experiment import _folder
 
 # How the figures of training.PairSet are named after their set.
@@ -134,7 +135,7 @@ def _draw(folder, found):
 
 
 def _markdown(name, report, pictures):
-    recipe = recipes.flat(report["recipe"])
+    recipe = flat(report["recipe"])
     lines = [
         f"# {name}",
         "",
