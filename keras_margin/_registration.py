@@ -10,7 +10,7 @@ import sys
 
 # The packages and modules with registered classes.
 _BACKENDS = ("keras", "tensorflow", "jax", "torch")
-_SERIALIZABLE = ("margins", "losses", "layers", "backbones", "models", "optimizers", "recipes._warm_up")
+_SERIALIZABLE = ("margins", "losses", "layers", "backbones", "metrics", "models", "optimizers", "recipes._warm_up")
 
 
 def register_when_keras_is_imported(package: str) -> None:

@@ -19,7 +19,7 @@ import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("how-it-works", "margins", "custom-loops")
-PACKAGES = ("margins", "margins.formulas", "ops", "layers", "losses", "models")
+PACKAGES = ("margins", "margins.formulas", "ops", "layers", "losses", "metrics", "models", "callbacks")
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
 

@@ -13,10 +13,11 @@ LEVELS = (
         *("arrays", "curves", "exif", "files", "messages", "metadata", "optimizers", "pickles", "progress"),
     },
     {"_cosine_source", "evaluation", "ops", "pair_lists"},
-    {"alignment", "backbones", "data", "losses", "margins", "plots", "runtime"},
+    {"alignment", "backbones", "data", "losses", "margins", "metrics", "plots", "runtime"},
     {"audit", "convert", "layers", "pairs", "photographs", "recipes"},
     {"models", "protocols"},
-    {"export", "training"},
+    {"callbacks", "export"},
+    {"training"},
     {"embedders", "experiment"},
     {"cli"},
 )
@@ -36,7 +37,19 @@ SHARED = {
 BACKENDS = {"tensorflow", "jax", "torch"}
 PORTABLE = {
     *("_arguments", "_cosine_source", "_keras", "_registration", "_typing"),
-    *("backbones", "convert", "curves", "layers", "losses", "margins", "models", "ops", "pickles"),
+    *(
+        "backbones",
+        "callbacks",
+        "convert",
+        "curves",
+        "layers",
+        "losses",
+        "margins",
+        "metrics",
+        "models",
+        "ops",
+        "pickles",
+    ),
 }
 WITHOUT_KERAS = {"alignment", "evaluation", "exif", "messages", "metadata", "photographs", "runtime"}
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}

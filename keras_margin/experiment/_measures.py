@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_margin import backbones, evaluation, plots, training
+from keras_margin import backbones, callbacks, evaluation, plots
 from keras_margin.data import splits
 
 # Pairs of each kind in the gallery of errors.
@@ -78,8 +78,8 @@ def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, pictu
     untrained = backbones.build(recipe.backbone, image_size=recipe.image_size, **dict(recipe.backbone_options))
     embedders = {
         "raw pixels": _raw_pixels,
-        "untrained network": training.make_embed_fn(untrained, recipe.flip_features),
-        "trained network": training.make_embed_fn(model.embedder, recipe.flip_features),
+        "untrained network": callbacks.make_embed_fn(untrained, recipe.flip_features),
+        "trained network": callbacks.make_embed_fn(model.embedder, recipe.flip_features),
     }
     measures, curves = [], {}
     for name, embed in embedders.items():

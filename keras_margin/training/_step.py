@@ -1,5 +1,6 @@
 """One update of all replicas, as one program: forward, backward, clipping, optimiser, running mean."""
 
+import keras
 import tensorflow as tf
 
 from keras_margin.ops import replicas
@@ -20,6 +21,13 @@ class Step:
 
     def __init__(self, model, recipe, strategy, averages=None):
         self.model, self.recipe, self.strategy, self.averages = model, recipe, strategy, averages
+        ramped, scheduled = _ramps.fractions(recipe, 0), model.loss_schedule
+        if scheduled.uses_margin and ramped[0] is not None or scheduled.uses_scale and ramped[1] is not None:
+            raise ValueError(
+                "A margin and a scale have one schedule each. Received: MarginSchedule or ScaleSchedule in callbacks, "
+                f"and a recipe with margin_warmup_steps={recipe.margin_warmup_steps}, "
+                f"scale_warmup_steps={recipe.scale_warmup_steps}. Leave one of them out."
+            )
         self._clipped = {id(variable) for variable in model.embedder.trainable_variables}
         self._run = tf.function(self._once, autograph=False, jit_compile=bool(model.jit_compile))
         self.traces = 0
@@ -42,6 +50,9 @@ class Step:
         # uint8 comes to the device as it is, a quarter of the bytes; float32 has every value of it.
         images = tf.cast(images, tf.float32)
         margin, scale = _ramps.margin_and_scale(self.recipe, model.head, margin_fraction, scale_fraction)
+        scheduled_margin, scheduled_scale = model.loss_schedule.margin_and_scale()
+        margin = scheduled_margin if margin is None else margin
+        scale = scheduled_scale if scale is None else scale
         with tf.GradientTape() as tape:
             embeddings = model(images, training=True)
             per_sample, correct = model.head.loss_and_correct(
@@ -59,7 +70,7 @@ class Step:
 
     def _limited(self, gradients, variables):
         """The gradients, the backbone's part no longer than `clip_norm` as one vector of the whole batch."""
-        scales = hasattr(self.model.optimizer, "dynamic_scale")
+        scales = isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer)
         count = replicas.count()
         if not self.recipe.clip_norm and not (scales and count > 1):
             return gradients

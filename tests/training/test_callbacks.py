@@ -9,7 +9,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import layers, training  # noqa: E402
+from keras_margin import callbacks, layers, training  # noqa: E402
 from keras_margin.models import EmbeddingModel  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
@@ -284,7 +284,7 @@ def test_verification_needs_an_embedder():
 
 @pytest.mark.parametrize(
     "callback",
-    [training.TrainingDiagnostics(), training.Logs("nowhere", 1, 12), training.ProgressBar(5, 12)],
+    [training.Logs("nowhere", 1, 12), training.ProgressBar(5, 12)],
     ids=lambda c: type(c),
 )
 def test_what_reads_the_run_refuses_model_fit_in_a_sentence(callback):
@@ -292,3 +292,50 @@ def test_what_reads_the_run_refuses_model_fit_in_a_sentence(callback):
     name = type(callback).__name__
     with pytest.raises(ValueError, match=f"{name} works in keras_margin.training.fit .*Received: {name} in the callb"):
         embedding_model().fit(images, labels, callbacks=[callback], verbose=0)
+
+
+# --- This package's in training.fit -----------------------------------------------------------------------------------
+
+
+def test_monitors_need_no_mode_in_training_fit(tmp_path):
+    """The set is a reader, of whose images pairs are drawn; the best checkpoint is Keras's own."""
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="lfw_accuracy", save_best_only=True)
+    verification = callbacks.Verification(training_runs.reader_of(20), name="lfw")
+    fit(verification, best)
+    assert best.best == max(values["lfw_accuracy"] for _, values in verification.history)
+
+
+def test_margin_schedule_trains_as_the_recipes_warm_up():
+    """The same updates: margin_warmup_steps=6 of the recipe, and MarginSchedule(6) in its callbacks."""
+    wanted = fit(head="arcface", margin_warmup_steps=6)
+    found = fit(callbacks.MarginSchedule(6), head="arcface")
+    for one, other in zip(found.model.weights, wanted.model.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_two_schedules_of_one_margin_are_refused():
+    with pytest.raises(ValueError, match="A margin and a scale have one schedule each"):
+        fit(callbacks.MarginSchedule(6), head="arcface", margin_warmup_steps=6)
+
+
+def test_a_run_callback_is_kept_in_checkpoints(tmp_path):
+    """Stopped after the fifth update, it goes on counting."""
+
+    class Count(callbacks.RunCallback):
+        updates = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.updates += 1
+            if self.run.step == 5:
+                self.model.stop_training = True
+
+        def state(self):
+            return {"updates": self.updates}
+
+        def restore(self, state):
+            self.updates = state["updates"]
+
+    fit(Count(), folder=tmp_path)
+    again = Count()
+    fit(again, folder=tmp_path)
+    assert again.updates == STEPS

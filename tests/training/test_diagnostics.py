@@ -12,8 +12,8 @@ tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
 from keras_margin import layers, training  # noqa: E402
+from keras_margin.callbacks import _batch_statistics  # noqa: E402
 from keras_margin.data import ArrayReader  # noqa: E402
-from keras_margin.training import _batch_statistics  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -108,7 +108,7 @@ def test_classes_without_an_image_are_counted():
     gap = ArrayReader(*reader.arrays(), reader.label_names)
     gap.label_names = (*gap.label_names, "nobody")  # A reader of ours refuses such labels; another's may not.
     diagnostics = training.TrainingDiagnostics()
-    diagnostics.set_params({"run": types.SimpleNamespace(recipe=training_runs.recipe_of(), reader=gap)})
+    diagnostics.set_run(types.SimpleNamespace(recipe=training_runs.recipe_of(), reader=gap))
     diagnostics.on_train_begin()
     assert diagnostics.sentences[0].startswith("1 of 7 prototypes are never sampled: no image has the label 6.")
 
