@@ -9,7 +9,7 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 # The modules and packages right below keras_margin, from the lowest level to the highest.
 LEVELS = (
     {
-        *("_arguments", "_keras", "_registration", "_typing"),
+        *("_arguments", "_keras", "_lookup", "_registration", "_typing"),
         *("arrays", "curves", "exif", "files", "messages", "metadata", "optimizers", "pickles", "progress"),
     },
     {"_cosine_source", "evaluation", "ops", "pair_lists"},

@@ -53,6 +53,10 @@ class Recipe:
         flip_features: How the embeddings of an image and its mirror image are joined for tests: "none" (the image
             alone), "sum" or "concatenate".
         augmentation: Augmentation.
+        accumulate: Equal parts that a batch is computed in, one after the other, >= 1: the memory of batch_size /
+            accumulate images. Gradients add up to those of the whole batch; batch norm, margins that look at a batch
+            and losses that compare images see a part.
+        callbacks: Names "package.module:name" of functions that return a Keras callback, or a list of them.
 
     Raises:
         ValueError: On a number out of range, or keys that contradict each other.
@@ -90,9 +94,11 @@ class Recipe:
     precision: str = "float32"
     flip_features: str = "none"
     augmentation: Augmentation = Augmentation()
+    accumulate: int = 1
+    callbacks: tuple = ()
 
     def __post_init__(self):
-        for name in ("batch_size", "steps"):
+        for name in ("batch_size", "steps", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"A recipe needs {name} >= 1. Received: {name}={getattr(self, name)}.")
         for name in ("warmup_steps", "margin_warmup_steps", "scale_warmup_steps"):
@@ -121,6 +127,11 @@ class Recipe:
         if images is not None and (images < 1 or self.batch_size % images):
             raise ValueError(
                 f"images_per_identity must divide batch_size. Received: images_per_identity={images}, "
+                f"batch_size={self.batch_size}."
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate must divide batch_size, the images of an update. Received: accumulate={self.accumulate}, "
                 f"batch_size={self.batch_size}."
             )
         _schedules.check(self)

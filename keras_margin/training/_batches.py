@@ -37,8 +37,9 @@ def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
 
 def check(recipe, reader, replicas):
     """Raises ValueError where data and recipe do not make batches that split over the replicas."""
-    if recipe.batch_size % replicas:
-        raise ValueError(f"batch_size={recipe.batch_size} does not split evenly over {replicas} replicas.")
+    if recipe.batch_size % (replicas * recipe.accumulate):
+        parts = f" in {recipe.accumulate} parts each (accumulate)" if recipe.accumulate > 1 else ""
+        raise ValueError(f"batch_size={recipe.batch_size} does not split evenly over {replicas} replicas{parts}.")
     if tuple(reader.image_size) != tuple(recipe.image_size):
         raise ValueError(
             f"Recipe {recipe.name!r} takes images of {tuple(recipe.image_size)} pixels (height, width), the data have "

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras_margin import backbones, layers, losses, optimizers
 from keras_margin.backbones import prewhitening
 from keras_margin.models import EmbeddingModel
-from keras_margin.training import _ramps
+from keras_margin.training import _callbacks, _ramps
 
 
 def build_model(recipe, num_classes):
@@ -41,6 +41,8 @@ def build_model(recipe, num_classes):
         # On CPUs XLA compiles small convolutions for minutes and runs them slower than oneDNN does.
         jit_compile = "auto" if tf.config.list_physical_devices("GPU") else False
         model.compile(OPTIMIZERS[recipe.optimizer](recipe), jit_compile=jit_compile)
+        # A margin that counts batches counts updates.
+        model.head.margin = model.head.margin.with_accumulation(recipe.accumulate)
     finally:
         keras.config.set_dtype_policy(before)
     return model
@@ -58,6 +60,12 @@ def check_recipe(recipe, num_classes):
     head = layers.get(recipe.head, num_classes, auxiliary_loss=_auxiliary_loss(recipe), **dict(recipe.head_options))
     _ramps.check(recipe, head)
     layers.check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer](recipe))
+    if recipe.accumulate > 1 and head.sample_rate < 1:
+        raise ValueError(
+            "A head that samples its classes takes the gradient of a whole batch. Received: "
+            f"accumulate={recipe.accumulate}, sample_rate={head.sample_rate}."
+        )
+    _callbacks.check(recipe)
     backbones.get(recipe.backbone)
     if recipe.weights:
         _weights_file(recipe.weights)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_margin import recipes
 from keras_margin.callbacks import RunCallback
 from keras_margin.models import EmbeddingModel
-from keras_margin.training import _batches, _state, _step, _stop, _strategies
+from keras_margin.training import _batches, _callbacks, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
 from keras_margin.training._errors import friendly_errors, lost_workers
 from keras_margin.training._logbook import Logbook
@@ -50,7 +50,8 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
             `reports`-th of the steps; `batch` counts from 0 in each. A rate that a callback sets
             (LearningRateScheduler, ReduceLROnPlateau) takes the place of the recipe's schedule from then on. One that
             sets `model.stop_training` ends the run after the update, with a checkpoint; the same call goes on from it.
-            A callbacks.RunCallback is told more and kept in the checkpoints; Keras's own begin again.
+            A callbacks.RunCallback is told more and kept in the checkpoints; Keras's own begin again. Those that the
+            recipe names come behind them.
         reports: How often loss and accuracy are noted in the history, at most at every step; the shares of the steps
             differ by one where they do not divide evenly.
         checkpoints: Checkpoints, or None.
@@ -64,6 +65,7 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
             that it cannot read, or the checkpoints are of another run.
         KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
     """
+    callbacks = [*callbacks, *_callbacks.named_by(recipe, seed)]
     _check_callbacks(callbacks)
     strategy = strategy or tf.distribute.get_strategy()
     _batches.check(recipe, reader, strategy.num_replicas_in_sync)
@@ -75,7 +77,7 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
     run = _Run(recipe, reader, strategy, seed, model, averages)
     epochs = min(reports, recipe.steps)
     run.ends = [(epoch + 1) * recipe.steps // epochs for epoch in range(epochs)]
-    run.callbacks, run.checkpoints = list(callbacks), checkpoints
+    run.callbacks, run.checkpoints = callbacks, checkpoints
     with friendly_errors(), lost_workers(_strategies.is_multiworker(strategy)):
         run.resume()
         run.train()

@@ -53,6 +53,36 @@ class Step:
         scheduled_margin, scheduled_scale = model.loss_schedule.margin_and_scale()
         margin = scheduled_margin if margin is None else margin
         scale = scheduled_scale if scale is None else scale
+        variables = model.trainable_variables
+        loss, correct, embeddings, gradients = self._in_parts(images, labels, margin, scale)
+        optimizer.apply_gradients(zip(self._limited(gradients, variables), variables, strict=True))
+        numbers = tf.stack([loss, replicas.batch_mean(correct)]) * replicas.count()
+        return numbers, embeddings
+
+    def _in_parts(self, images, labels, margin, scale):
+        """(loss, correct, embeddings, gradients) of the batch, computed in the recipe's number of equal parts."""
+        parts = self.recipe.accumulate
+        if parts == 1:
+            return self._part(images, labels, margin, scale)
+        found, before = [], []
+        for part in zip(tf.split(images, parts), tf.split(labels, parts), strict=True):
+            # One after the other, or all of them would be in memory at once.
+            with tf.control_dependencies(before):
+                loss, correct, embeddings, gradients = self._part(*map(tf.identity, part), margin, scale)
+            before = [gradient for gradient in gradients if gradient is not None]
+            if found:
+                gradients = [
+                    gradient if total is None else total + gradient
+                    for total, gradient in zip(found[-1][3], gradients, strict=True)
+                ]
+            found.append((loss, correct, embeddings, gradients))
+        losses, correct, embeddings, gradients = zip(*found, strict=True)
+        mean = [None if gradient is None else gradient / parts for gradient in gradients[-1]]
+        return tf.add_n(losses) / parts, tf.concat(correct, 0), tf.concat(embeddings, 0), mean
+
+    def _part(self, images, labels, margin, scale):
+        """(loss, correct, embeddings, gradients) of one part of the batch."""
+        model = self.model
         with tf.GradientTape() as tape:
             embeddings = model(images, training=True)
             per_sample, correct = model.head.loss_and_correct(
@@ -61,12 +91,8 @@ class Step:
             loss = replicas.batch_mean(per_sample)
             for added in model.losses:
                 loss = loss + tf.cast(added, tf.float32) / replicas.count()
-            scaled = optimizer.scale_loss(loss)
-        variables = model.trainable_variables
-        gradients = self._limited(tape.gradient(scaled, variables), variables)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        numbers = tf.stack([loss, replicas.batch_mean(correct)]) * replicas.count()
-        return numbers, embeddings
+            scaled = model.optimizer.scale_loss(loss)
+        return loss, correct, embeddings, tape.gradient(scaled, model.trainable_variables)
 
     def _limited(self, gradients, variables):
         """The gradients, the backbone's part no longer than `clip_norm` as one vector of the whole batch."""
