@@ -18,7 +18,7 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops")
+PAGES = ("how-it-works", "margins", "custom-loops", "callbacks-and-metrics")
 PACKAGES = ("margins", "margins.formulas", "ops", "layers", "losses", "metrics", "models", "callbacks")
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
@@ -40,6 +40,8 @@ class Block:
     def runs_here(self):
         """Whether it is for the backend in use: one that names no backend is for all."""
         named = _BACKENDS.intersection(self.words)
+        if "notest" in self.words:
+            return False
         return self.is_python and (not named or keras.backend.backend() in named)
 
 

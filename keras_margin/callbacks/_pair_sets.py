@@ -152,10 +152,10 @@ def drawn_pairs(name, reader, seed=0, most=3000):
         ValueError: Where there is no pair of a kind.
 
     Example:
-        >>> from keras_margin import data
-        >>> images = np.random.default_rng(0).integers(0, 255, (6, 4, 4, 3)).astype("uint8")
-        >>> drawn_pairs("six", data.ArrayReader(images, [0, 0, 1, 1, 2, 2])).is_same.mean()
-        np.float64(0.5)
+        >>> import types
+        >>> arrays = np.zeros((6, 4, 4, 3), "uint8"), np.array([0, 0, 1, 1, 2, 2])
+        >>> drawn_pairs("six", types.SimpleNamespace(arrays=lambda: arrays)).is_same.tolist().count(True)
+        3
     """
     images, labels = reader.arrays()
     counts = np.bincount(labels)
