@@ -11,10 +11,11 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 LEVELS = (
     {"_arguments", "_keras", "_lazy", "_registration", "_typing", "_utils", "optimizers"},
     {"_cosine_source", "evaluation", "ops"},
-    {"alignment", "data", "losses", "margins", "models.backbones", "plots", "runtime"},
+    {"alignment", "data", "losses", "margins", "metrics", "models.backbones", "plots", "runtime"},
     {"layers", "models.convert", "recipes"},
     {"evaluation.protocols", "models"},
-    {"export", "training"},
+    {"callbacks", "export"},
+    {"training"},
     {"evaluation.embedders", "training.experiment"},
     {"cli"},
 )
@@ -35,7 +36,19 @@ SHARED = {
 BACKENDS = {"tensorflow", "jax", "torch"}
 PORTABLE = {
     *("_arguments", "_cosine_source", "_keras", "_lazy", "_registration", "_typing", "_utils"),
-    *("layers", "losses", "margins", "models", "models.backbones", "models.convert", "ops", "optimizers", "plots"),
+    *(
+        "callbacks",
+        "layers",
+        "losses",
+        "margins",
+        "metrics",
+        "models",
+        "models.backbones",
+        "models.convert",
+        "ops",
+        "optimizers",
+        "plots",
+    ),
 }
 WITHOUT_KERAS = {"_lazy", "_utils", "alignment", "evaluation", "runtime"}
 # The files that the runtime stands on.

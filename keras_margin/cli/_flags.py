@@ -41,6 +41,13 @@ TRAIN = (
         "Keras model. Default: the recipe's.",
     ),
     Flag("batch_size", int, None, "Images per update, over all replicas. Default: the recipe's."),
+    Flag(
+        "callbacks",
+        list,
+        (),
+        "package.module:name of a function that returns a Keras callback, or a list of them; repeatable. It may take "
+        "recipe= and seed=. They come behind those of the recipe.",
+    ),
     Flag("steps", int, None, "Updates; the schedule is stretched to fit. Default: the recipe's."),
     Flag("replicas", int, 1, "GPUs, or logical CPUs where there is no GPU, that share each batch."),
     Flag("strategy", str, "mirrored", "mirrored: devices of this machine. multiworker: the processes of TF_CONFIG."),

@@ -4,9 +4,26 @@ from typing import Any
 
 import keras
 
+from keras_margin.metrics import EmbeddingMetric
+
+
+def split_metrics(metrics: Any, argument: str) -> tuple[list | None, list]:
+    """Returns the metrics on (labels, cosines), None for none, and the list of those on (labels, embeddings).
+
+    Args:
+        metrics: As `compile` takes them.
+        argument: "metrics" or "weighted_metrics".
+
+    Raises:
+        ValueError: As `class_metrics`.
+    """
+    every = class_metrics(metrics, argument) or []
+    of_embeddings = [metric for metric in every if isinstance(metric, EmbeddingMetric)]
+    return [metric for metric in every if not isinstance(metric, EmbeddingMetric)] or None, of_embeddings
+
 
 def class_metrics(metrics: Any, argument: str) -> list | None:
-    """Returns metrics on (labels, cosines) as a list, without the accuracy that the model has; None for none.
+    """Returns the metrics of the one output as a list, without the accuracy that the model has; None for none.
 
     Args:
         metrics: A metric, or a list, nested list or dict with those of one output.
@@ -54,3 +71,15 @@ def one_loss_weight(loss_weights: Any) -> float:
     if isinstance(loss_weights, bool) or not isinstance(loss_weights, (int, float)):
         raise ValueError(f"EmbeddingModel has one loss: loss_weights is one number. Received: loss_weights={given!r}.")
     return float(loss_weights)
+
+
+def hint_for_dicts(x: Any) -> str:
+    """Returns how a data set of dicts becomes one of pairs, behind a space; "" where `x` is no dict."""
+    if not isinstance(x, dict) or len(x) < 2:
+        return ""
+    keys = ", ".join(map(repr, x))
+    first, second = list(x)[:2]
+    return (
+        f" Keras takes a dict, here of the keys {keys}, for inputs: make pairs of it, as by "
+        f"dataset.map(lambda row: (row[{first!r}], row[{second!r}]))."
+    )
