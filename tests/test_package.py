@@ -34,7 +34,8 @@ def test_without_keras_the_error_names_the_extras():
     assert "ImportError: keras-margin needs Keras and a backend for it; keras cannot be imported" in found.stderr
 
 
-def test_every_public_name_is_there_and_an_unknown_one_is_refused():
+def test_every_public_name_exists_and_others_are_refused():
+    """Exports every public name, and refuses an unknown one."""
     assert all(getattr(km, name) is not None for name in km.__all__)
     assert km.ArcFaceHead is km.layers.ArcFaceHead
     with pytest.raises(AttributeError, match="no attribute 'ArcfaceHead'. It has:.*ArcFaceHead"):

@@ -25,7 +25,8 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
     assert tree(tmp_path) == {"a.txt": "new"}
 
 
-def test_a_folder_appears_when_the_block_ends_and_missing_parents_are_made(tmp_path):
+def test_a_folder_appears_at_the_end_with_its_missing_parents(tmp_path):
+    """Creates the folder when the block ends, and its missing parents with it."""
     with files.atomic_write(tmp_path / "runs" / "b" / "run") as temporary:
         temporary.mkdir()
         (temporary / "x").write_text("1")

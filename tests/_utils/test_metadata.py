@@ -49,7 +49,8 @@ def test_the_metadata_are_found_among_other_metadata(content, tmp_path):
     assert metadata.read_metadata(path) is None  # The JSON beside it may be another file's.
 
 
-def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tmp_path):
+def test_a_damaged_file_is_an_error_or_another_text(content, tmp_path):
+    """Reads a damaged file as an error or as another text, and as nothing else."""
     path = tmp_path / "face.tflite"
     for length in range(8, len(content)):
         path.write_bytes(content[:length])

@@ -30,7 +30,8 @@ def test_without_bars_a_line_is_logged_every_five_seconds(clock, caplog):
     ]
 
 
-def test_a_bar_appears_after_two_seconds_and_goes_with_the_last_count(clock):
+def test_a_bar_appears_after_two_seconds(clock):
+    """Shows a bar after two seconds, and removes it with the last count."""
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100)
     with progress.bars(console):
@@ -47,7 +48,8 @@ def test_a_bar_appears_after_two_seconds_and_goes_with_the_last_count(clock):
     assert "Checked" not in written.getvalue()
 
 
-def test_where_there_is_no_terminal_a_line_is_written_every_five_seconds(clock):
+def test_without_a_terminal_a_line_comes_every_five_seconds(clock):
+    """Writes a line every five seconds where there is no terminal."""
     written = io.StringIO()
     with progress.bars(Console(file=written, force_terminal=False, width=20)):
         counter = progress.Progress("Checked", "[images]", 4000)

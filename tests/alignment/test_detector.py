@@ -85,7 +85,8 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
         MTCNNDetector()
 
 
-def test_importing_alignment_imports_no_detector_and_no_framework():
+def test_importing_alignment_imports_no_detector():
+    """Imports neither a detector nor a framework with alignment."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import keras_margin.alignment; "
         "print([name for name in ('mtcnn', 'tensorflow', 'keras') if name in sys.modules])"
@@ -116,7 +117,8 @@ def photograph():
         return np.asarray(image.convert("RGB"))
 
 
-def test_mtcnn_finds_the_five_points_of_a_photograph_in_the_templates_order(detector, photograph):
+def test_mtcnn_finds_five_points_in_the_templates_order(detector, photograph):
+    """Finds the five points of a photograph, in the template's order."""
     boxes, points, scores = detector(photograph)
     assert boxes.shape == (1, 4) and scores[0] > 0.9
     # Read off the photograph by eye, to a few pixels: her eyes, nose tip and mouth corners, viewer's left first.

@@ -40,7 +40,8 @@ def photographs(tmp_path):
     return root
 
 
-def test_faces_are_cropped_into_the_same_folders_and_the_source_stays_as_it_is(photographs, tmp_path):
+def test_faces_are_cropped_into_the_same_folders(photographs, tmp_path):
+    """Writes the crops into folders of the same names, and leaves the source as it is."""
     before, out = digests(photographs), tmp_path / "out"
     report = align_folder(photographs, out, detector=faces.detect, image_format="png")
     assert digests(photographs) == before
@@ -127,7 +128,8 @@ class Counting:
         return faces.detect(image)
 
 
-def test_a_call_that_was_killed_goes_on_and_does_only_what_is_left(photographs, tmp_path):
+def test_a_killed_call_continues_with_the_rest(photographs, tmp_path):
+    """Continues after a call that was killed, and does only what is left."""
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         align_folder(photographs, out, detector=Counting(killed_at=3))
@@ -169,7 +171,8 @@ def test_an_image_that_goes_while_it_is_looked_for_is_reported(photographs, tmp_
     assert any("No such file" in reason for reason in report.refused.values())
 
 
-def test_other_arguments_into_the_same_folder_are_refused_and_nothing_is_lost(photographs, tmp_path):
+def test_other_arguments_for_the_same_folder_are_refused(photographs, tmp_path):
+    """Refuses other arguments for a folder that was begun, and loses nothing of it."""
     out = tmp_path / "out"
     align_folder(photographs, out, detector=faces.detect)
     before = digests(out)
@@ -210,7 +213,8 @@ def test_source_and_result_must_be_apart(photographs, tmp_path, out):
     assert digests(photographs) == before
 
 
-def test_a_link_in_the_result_does_not_lead_back_into_the_photographs(photographs, tmp_path):
+def test_a_link_in_the_result_does_not_reach_the_source(photographs, tmp_path):
+    """Follows no link in the result that leads back into the photographs."""
     align_folder(photographs, tmp_path / "out", detector=faces.detect)
     (tmp_path / "out" / "ann" / "1.jpg").unlink()
     (tmp_path / "out" / "ann" / "2.jpg").unlink()
@@ -240,7 +244,8 @@ def test_names_that_are_no_characters_come_through(tmp_path):
     assert align_folder(tmp_path / "in", tmp_path / "out", detector=faces.detect).resumed == 1
 
 
-def test_in_a_huge_image_the_face_is_looked_for_in_a_small_copy_and_cut_from_the_image(tmp_path):
+def test_a_huge_image_is_searched_in_a_small_copy(tmp_path):
+    """Searches a small copy of a huge image, and cuts the face from the image itself."""
     shapes = []
 
     def detect(image):
@@ -256,7 +261,8 @@ def test_in_a_huge_image_the_face_is_looked_for_in_a_small_copy_and_cut_from_the
     np.testing.assert_array_equal(crop(tmp_path / "out" / "1.png"), image[400:512, 600:712])
 
 
-def test_a_detector_that_fails_on_some_images_is_reported_and_on_most_ends_it(tmp_path):
+def test_a_failing_detector_is_reported_and_ends_the_call(tmp_path):
+    """Reports a detector that fails on some images; ends the call where it fails on most."""
     for number in range(30):
         faces.save(tmp_path / "in" / f"{number:02}.png", faces.photograph((X, Y), seed=number, shape=(120, 140)))
     with pytest.raises(ValueError, match=r"The detector fails on most images.*RuntimeError\('no such luck'\)"):
@@ -289,7 +295,8 @@ def test_points_that_fix_no_transform_are_reported(tmp_path):
         ({"source": "empty"}, ValueError, r"empty has no image \(.avif, .bmp"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused_before_anything_is_made(photographs, tmp_path, change, error, message):
+def test_impossible_arguments_are_refused_first(photographs, tmp_path, change, error, message):
+    """Refuses impossible arguments before it makes anything."""
     (tmp_path / "empty").mkdir()
     arguments = {"source": "photographs", "detector": faces.detect} | change
     with pytest.raises(error, match=message):

@@ -55,7 +55,8 @@ def test_the_camera_s_orientation_is_applied(tmp_path, orientation):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RED_FIRST)
 
 
-def test_grey_comes_three_times_alpha_is_dropped_and_palettes_are_looked_up(tmp_path):
+def test_grey_alpha_and_palettes_become_rgb(tmp_path):
+    """Repeats grey three times, drops alpha and looks palettes up."""
     grey, alpha = RED_FIRST[..., 0], np.dstack([RED_FIRST, np.array([[0, 128, 255], [1, 2, 3]], np.uint8)])
     Image.fromarray(grey).save(tmp_path / "grey.png")
     Image.fromarray(alpha).save(tmp_path / "alpha.png")
@@ -87,7 +88,8 @@ def test_floats_and_deeper_integers_are_refused(tmp_path):
         read_image(tmp_path / "int.tiff")
 
 
-def test_a_file_that_announces_more_pixels_than_it_may_is_refused_before_it_is_decoded(tmp_path):
+def test_too_many_announced_pixels_are_refused_undecoded(tmp_path):
+    """Refuses a file that announces too many pixels before it is decoded."""
     # Fifteen gigapixels in a file of a hundred bytes: decoding it would want 45 GB.
     png(tmp_path / "bomb.png", np.zeros((1, 1), np.uint8), 8, 0)
     data = bytearray((tmp_path / "bomb.png").read_bytes())

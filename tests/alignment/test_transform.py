@@ -53,7 +53,8 @@ def random_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_the_template_is_the_published_one_and_scales_with_the_size():
+def test_the_template_is_the_published_one_at_every_size():
+    """Scales the published template with the size."""
     published = [
         (38.2946, 51.6963),
         (73.5318, 51.5014),
@@ -83,7 +84,8 @@ def test_an_exact_similarity_is_recovered(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_noisy_points_are_fitted_as_linear_least_squares_fits_them(seed):
+def test_noisy_points_are_fitted_by_least_squares(seed):
+    """Fits noisy points as linear least squares does."""
     rng = np.random.default_rng(seed)
     matrix = similarity(rng.uniform(0.1, 3), rng.uniform(-math.pi, math.pi), rng.uniform(-200, 200, 2))
     source = rng.uniform(0, 300, (5, 2))
@@ -133,7 +135,8 @@ def test_the_warp_takes_any_affine_matrix():
     assert_rounds(warp(image, matrix, (15, 11)), brute_force(image, matrix, 15, 11))
 
 
-def test_the_identity_and_whole_shifts_copy_pixels_and_fill_with_black():
+def test_whole_shifts_copy_pixels_and_fill_with_black():
+    """Copies pixels under the identity and whole shifts, and fills with black."""
     image = random_image(9, 7)
     np.testing.assert_array_equal(warp(image, [[1, 0, 0], [0, 1, 0]], (9, 7)), image)
     shifted = warp(image, [[1, 0, 2], [0, 1, -3]], (9, 7))
@@ -141,7 +144,8 @@ def test_the_identity_and_whole_shifts_copy_pixels_and_fill_with_black():
     assert not shifted[6:].any() and not shifted[:, :2].any()
 
 
-def test_half_a_pixel_is_the_mean_of_two_and_fades_into_the_border():
+def test_half_a_pixel_is_the_mean_of_two():
+    """Averages two pixels at a shift of half a pixel, and fades into the border."""
     image = np.full((1, 2, 3), 200, np.uint8)
     image[0, 1] = 100
     np.testing.assert_array_equal(warp(image, [[1, 0, 0.5], [0, 1, 0]], (1, 3))[0, :, 0], [100, 150, 50])
@@ -198,7 +202,8 @@ def test_an_impossible_size_is_refused(size, error):
         landmark_template(size)
 
 
-def test_a_face_is_carried_so_that_its_points_lie_on_the_template():
+def test_an_aligned_face_has_its_points_on_the_template():
+    """Moves a face so that its points lie on the template."""
     # A white pixel block at each of five points of a rotated, shifted, larger face.
     matrix = similarity(2.5, 0.4, (150, 60))
     points = apply(matrix, LANDMARKS_112)

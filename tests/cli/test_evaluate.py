@@ -100,7 +100,8 @@ def test_a_model_is_checked_embedded_and_measured(files, capsys, tmp_path):
     assert json.loads((tmp_path / "again.json").read_text())["sets"]["set"]["values"] == found["sets"]["set"]["values"]
 
 
-def test_swapped_channels_and_shared_images_are_warned_of_or_refused(files, capsys, tmp_path):
+def test_swapped_channels_and_shared_images_are_noticed(files, capsys, tmp_path):
+    """Refuses swapped channels with --strict, and warns of images that two sets share."""
     arguments = (files / "face.keras", files / "set.bin", files / "swapped.bin", "--resamples=0")
     status, _, said = run(capsys, *arguments, f"--out={tmp_path / 'x.json'}", "--strict")
     assert status == 1 and not (tmp_path / "x.json").exists()

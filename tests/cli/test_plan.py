@@ -50,7 +50,8 @@ def test_one_device_and_no_sampling_leave_three_rows(capsys):
     assert list(rows(out)) == ["reference", "fused", "streaming"]
 
 
-def test_a_batch_that_does_not_split_is_refused_with_one_that_does(capsys):
+def test_an_uneven_batch_is_refused_with_one_that_splits(capsys):
+    """Refuses a batch that does not split among the replicas, and names one that does."""
     status, _, error = run(capsys, "plan", "--classes=1000", "--batch=1023", "--gpus=8")
     assert status == 1 and error.startswith("keras-margin plan:") and "--batch=1024" in error
 

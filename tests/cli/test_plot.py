@@ -102,7 +102,8 @@ def test_the_figures_of_verification_are_drawn_with_the_losses(folder, capsys, t
     ]
 
 
-def test_curves_have_the_shortest_names_that_tell_them_apart_and_their_intervals(folder, monkeypatch, capsys):
+def test_curves_have_the_shortest_distinct_names(folder, monkeypatch, capsys):
+    """Names curves by the shortest names that tell them apart, with their intervals."""
     drawn = {}
     monkeypatch.setattr(
         "keras_margin.plots.roc_curve", lambda curves, path, reports: drawn.update(curves=curves, reports=reports)

@@ -146,7 +146,8 @@ def test_train_refuses_before_it_works(flags, message, tmp_path, capsys):
         ("0", ["--backbone=ir_resnet50"], "0"),
     ],
 )
-def test_onednn_is_asked_for_where_it_is_faster_and_nobody_said_otherwise(given, words, wanted, monkeypatch):
+def test_onednn_is_enabled_where_faster_and_unset(given, words, wanted, monkeypatch):
+    """Enables oneDNN where it is faster and the user has not decided."""
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given or "")  # What is there now comes back afterwards.
     if given is None:
         del os.environ["TF_ENABLE_ONEDNN_OPTS"]

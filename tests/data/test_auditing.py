@@ -40,7 +40,8 @@ def test_identical_images_are_found_within_and_across_identities():
     assert found.faults == ("across_identities",)
 
 
-def test_the_same_pixels_in_another_format_and_with_other_metadata_are_identical(tmp_path):
+def test_equal_pixels_in_another_format_are_identical(tmp_path):
+    """Calls images identical whose pixels are, in another format and with other metadata too."""
     pixels = tf.io.decode_jpeg(jpeg(3), dct_method="INTEGER_ACCURATE")
     for name, content in {
         "a/1.jpg": jpeg(3),
@@ -86,7 +87,8 @@ def test_unreadable_images_are_named_with_the_reason(tmp_path):
 @pytest.mark.parametrize(
     ("swapped", "grey", "verdict"), [(0, 10, False), (14, 10, False), (16, 10, True), (0, 40, False)]
 )
-def test_channels_look_swapped_where_most_images_in_color_are_bluer_than_red(swapped, grey, verdict):
+def test_bluer_than_red_images_look_swapped(swapped, grey, verdict):
+    """Reports channels as swapped where most colour images are bluer than red."""
     images = [skin(seed)[..., ::-1] if seed < swapped else skin(seed) for seed in range(40 - grey)]
     found = audit(reader_of(images + [skin(seed, grey=True) for seed in range(100, 100 + grey)]))
     assert (found.bluer, found.grey, found.swapped_channels) == (swapped, grey, verdict)
@@ -97,7 +99,8 @@ def test_a_few_images_do_not_decide_on_the_channels():
     assert not audit(reader_of([skin(seed)[..., ::-1] for seed in range(10)])).swapped_channels
 
 
-def test_overlap_with_evaluation_sets_is_found_by_pixels_and_by_name():
+def test_overlap_is_found_by_pixels_and_by_name():
+    """Finds the overlap with evaluation sets by pixels and by name."""
     ours = reader_of([skin(seed) for seed in range(8)])
     images = np.stack([skin(90), skin(5), skin(91), skin(2), skin(5)])
     theirs = ArrayReader(images, np.array([0, 0, 1, 1, 1]), ["person 3", "somebody"])

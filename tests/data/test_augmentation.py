@@ -117,7 +117,8 @@ def test_a_rotation_s_size_is_in_degrees(drawn, rotate):
 
 
 @pytest.mark.parametrize(("draw", "step"), [(-1.0, 0.8), (1.0, 1.2), (0.5, 1.1)])
-def test_a_zoom_steps_over_the_image_in_smaller_or_larger_steps_about_its_centre(drawn, draw, step):
+def test_a_zoom_changes_the_step_about_the_centre(drawn, draw, step):
+    """Samples the image in smaller or larger steps about its centre."""
     drawn(zoom=draw)
     found = Augmentation(flip=False, zoom=0.2).apply(ramps(), SEED).numpy()[0]
     np.testing.assert_allclose(found[5, :, 0], np.clip(7.5 + step * (np.arange(16) - 7.5), 0, 15), atol=1e-4)
@@ -227,7 +228,8 @@ def test_the_default_is_the_papers_flip_and_nothing_else():
     assert {name for name in EVERYTHING if getattr(Augmentation(), name)} == {"flip"}
 
 
-def test_everything_together_is_decided_by_the_seed_inside_a_graph_too():
+def test_a_seed_decides_all_changes_in_a_graph_too():
+    """Makes the same changes for the same seed, all of them together, inside a graph too."""
     augmentation, images = Augmentation(**EVERYTHING), noise(6)
     first, same, other = (augmentation.apply(images, seed).numpy() for seed in ([1, 2], [1, 2], [2, 2]))
     np.testing.assert_array_equal(first, same)
@@ -242,7 +244,8 @@ def test_everything_together_is_decided_by_the_seed_inside_a_graph_too():
 
 
 @pytest.mark.parametrize("name", LATER)
-def test_each_change_alone_changes_images_and_leaves_the_flip_as_it_was(name):
+def test_each_change_alone_leaves_the_flip_as_it_was(name):
+    """Changes images with each option alone, and leaves the flip as it was."""
     images = np.repeat(noise(1), 40, axis=0)
     found = Augmentation(flip=True, **{name: EVERYTHING[name]}).apply(images, SEED).numpy()
     plain = Augmentation(flip=True).apply(images, SEED).numpy()
@@ -252,7 +255,8 @@ def test_each_change_alone_changes_images_and_leaves_the_flip_as_it_was(name):
 
 
 @pytest.mark.parametrize(("draw_x", "draw_y"), [(0.0, 0.0), (0.5, 0.5), (1.0, 0.25)])
-def test_a_crop_is_a_part_of_the_same_shape_stretched_to_the_whole(chosen, draw_x, draw_y):
+def test_a_crop_is_a_part_of_the_same_shape(chosen, draw_x, draw_y):
+    """Cuts a part of the image's own shape and stretches it to the whole."""
     chosen(crop=1.0, crop_x=draw_x, crop_y=draw_y)
     # Three quarters of the area gone: half of each side is left, from the left edge to half way along.
     found = Augmentation(flip=False, crop=0.75).apply(ramps(), SEED).numpy()[0]
@@ -302,7 +306,8 @@ def test_a_share_of_the_images_becomes_grey_by_luma(chosen, draw, loses):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 6.0])
-def test_a_blur_is_a_gaussian_whose_weights_inside_the_image_sum_to_one(sigma):
+def test_a_blur_is_a_normalized_gaussian(sigma):
+    """Blurs by a Gaussian whose weights inside the image sum to one."""
     images = noise(dtype="float64")
 
     def weights(side):
@@ -331,7 +336,8 @@ def test_the_worst_quality_is_100_minus_jpeg(chosen, monkeypatch):
     np.testing.assert_allclose(asked, [[40.0]])
 
 
-def test_cutout_greys_a_square_of_its_share_about_its_middle_and_no_more(chosen):
+def test_cutout_greys_a_square_of_its_share(chosen):
+    """Greys a square of its share about its middle, and nothing else."""
     chosen(cutout=0.5, cutout_x=0.25, cutout_y=1.0)
     images = noise(dtype="float32")
     found = Augmentation(flip=False, cutout=0.5).apply(images, SEED).numpy()

@@ -187,7 +187,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_pickle_is_refused_by_the_name_of_what_it_asks_for(path, tmp_path, case):
+def test_a_hostile_pickle_is_refused_by_name(path, tmp_path, case):
+    """Refuses a hostile pickle and names what it asks for."""
     make, name = HOSTILE[case]
     mark = tmp_path / "was_run"
     path.write_bytes(make(mark).replace(b"{}", bytes(mark)))

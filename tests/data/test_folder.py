@@ -101,7 +101,8 @@ ENCODINGS = {
 
 
 @pytest.mark.parametrize("case", ENCODINGS)
-def test_pixels_are_those_that_were_written_or_that_pillow_decodes(tmp_path, case):
+def test_pixels_are_those_written_or_decoded_by_pillow(tmp_path, case):
+    """Reads the pixels that were written, or those that Pillow decodes."""
     data, expected = ENCODINGS[case]
     reader = keras_margin.data.open(write(tmp_path, {"a/1.jpg": data, "b/1.jpg": data}), strict=True)
     images, _ = reader.arrays()
@@ -169,7 +170,8 @@ def test_many_unreadable_files_are_counted_and_the_first_named(folder, caplog):
     assert "1 identities" in caplog.messages[1] and caplog.messages[1].endswith("*.png): dee.")
 
 
-def test_identities_without_images_and_images_without_identity_are_named_or_refused(folder, caplog):
+def test_stray_images_and_empty_identities_are_named(folder, caplog):
+    """Names or refuses identities without images and images without an identity."""
     (folder / "eve").mkdir()
     reader = keras_margin.data.open(folder)
     assert reader.label_names == ("ann", "bob", "cyd")
@@ -215,12 +217,14 @@ def test_files_of_other_kinds_are_counted_in_a_warning(folder, caplog):
         ({"ann/1.jpg": b"", "bob/1.jpg": b""}, r"at least 2 people\. Received: .*images of 0: nobody\."),
     ],
 )
-def test_a_folder_that_holds_no_two_identities_is_refused_with_the_layout(tmp_path, files, message):
+def test_fewer_than_two_identities_are_refused(tmp_path, files, message):
+    """Refuses a folder without two identities, and shows the layout."""
     with pytest.raises(ValueError, match=message):
         keras_margin.data.open(write(tmp_path, files))
 
 
-def test_an_image_broken_inside_is_replaced_by_the_next_and_named_once(folder, caplog):
+def test_a_broken_image_is_replaced_and_named_once(folder, caplog):
+    """Replaces an image that is broken inside by the next one, and names it once."""
     path = folder / "bob" / "1.jpg"
     path.write_bytes(broken_inside(path.read_bytes()))
     reader = keras_margin.data.open(folder)
@@ -267,7 +271,8 @@ def test_a_disk_that_goes_away_stops_even_an_endless_set(folder):
         list(dataset.take(100))
 
 
-def test_more_images_than_are_loaded_together_come_each_once_and_in_order(tmp_path):
+def test_images_beyond_one_load_come_once_in_order(tmp_path):
+    """Yields each image once and in order where they do not fit into one load."""
     # A chunk is 32 images: three full ones and a rest, one broken image in the first and one alone in the last.
     files = {
         f"{number // 10}/{number:02}.png": encoded(np.full((4, 4, 3), number, np.uint8), "PNG") for number in range(97)

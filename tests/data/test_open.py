@@ -58,7 +58,8 @@ def test_a_file_is_refused_by_name(tmp_path):
         ("images-00000-of-00001.tfrecord", r"Pass the directory that holds all shards"),
     ],
 )
-def test_a_file_that_is_part_of_a_set_is_refused_with_what_to_pass(tmp_path, name, hint):
+def test_a_part_of_a_set_is_refused_with_the_whole(tmp_path, name, hint):
+    """Refuses a file that is part of a set, and says what to pass."""
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(NotADirectoryError, match=hint):
         keras_margin.data.open(tmp_path / name)
@@ -86,12 +87,14 @@ def test_every_format_gives_the_same_images_labels_and_names(tmp_path):
 
 
 @pytest.mark.parametrize("image_size", [112, (112,), (0, 112), (112, 112, 3), (112.0, 112.0), "ab", (8193, 1)])
-def test_an_image_size_that_is_not_two_integers_in_range_is_refused(image_size):
+def test_an_invalid_image_size_is_refused(image_size):
+    """Refuses an image size that is not two integers in range."""
     with pytest.raises(ValueError, match=r"two integers in \[1, 8192\], \(height, width\)\. Received"):
         keras_margin.data.open("orl", image_size=image_size)
 
 
-def test_an_unshuffled_set_keeps_the_order_of_the_files_in_every_epoch():
+def test_an_unshuffled_set_keeps_the_order_of_the_files():
+    """Keeps the order of the files in every epoch without shuffling."""
     dataset = numbered_reader().dataset(7)
     assert numbers(dataset) == numbers(dataset) == list(range(NUM_IMAGES))
 
@@ -138,7 +141,8 @@ def test_the_last_image_can_come_first():
     assert min(firsts) < 20 and max(firsts) >= 80
 
 
-def test_a_repeated_set_has_full_batches_across_the_ends_of_epochs():
+def test_a_repeated_set_has_full_batches():
+    """Fills batches across the ends of epochs in a repeated set."""
     dataset = numbered_reader().dataset(30, repeat=True)
     assert dataset.cardinality() == tf.data.INFINITE_CARDINALITY
     assert numbers(dataset.take(7)) == (list(range(NUM_IMAGES)) * 3)[:210]

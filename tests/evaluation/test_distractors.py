@@ -118,7 +118,8 @@ def close_sets(spread, dtype, seed=0):
 
 @pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-4])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_scores_closer_than_float32_can_part_are_ranked_in_float64(spread, dtype, monkeypatch):
+def test_scores_closer_than_float32_are_ranked_in_float64(spread, dtype, monkeypatch):
+    """Ranks scores in float64 that float32 cannot tell apart."""
     probe, labels, distractors = close_sets(spread, dtype)
     monkeypatch.setattr(_streaming, "_SPARE_ENTRIES", 50)
     monkeypatch.setattr(_streaming, "_COLUMNS", 128)
@@ -206,7 +207,8 @@ def test_megaface_refuses(change, error, words):
         evaluation.megaface(**(arguments | change))
 
 
-def test_a_far_that_needs_more_memory_than_a_machine_has_is_refused():
+def test_a_far_beyond_the_memory_is_refused():
+    """Refuses a FAR that needs more memory than a machine has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_streaming, "MOST_KEPT", 5)
         with pytest.raises(ValueError, match=r"needs 6\. So high a FAR is as well told by a sample"):

@@ -39,7 +39,8 @@ def ranks_by_trial(probe, probe_labels, gallery, gallery_labels):
 
 @few
 @given(problems(), st.sampled_from([np.float16, np.float32, np.float64, np.int64]))
-def test_ranks_equal_those_of_exact_fractions_ties_against_the_probe(problem, dtype):
+def test_ranks_equal_those_of_exact_fractions(problem, dtype):
+    """Ranks as exact fractions do, with ties counted against the probe."""
     probe, probe_labels, gallery, gallery_labels = problem
     ranks = ranks_by_trial(*problem)
     arrays = np.array(probe, dtype), probe_labels, np.array(gallery, dtype), gallery_labels

@@ -56,7 +56,8 @@ def k_fold_by_trial(scores, is_same, fold, search):
 
 @few
 @given(st.lists(scored_pairs(maximum=5), min_size=2, max_size=4), st.sampled_from(["exact", "grid"]))
-def test_k_fold_accuracy_tests_each_fold_with_the_threshold_of_the_others(parts, search):
+def test_each_fold_has_the_threshold_of_the_others(parts, search):
+    """Tests each fold with the threshold of the others in k_fold_accuracy."""
     scores = np.concatenate([part[0] for part in parts])
     is_same = np.concatenate([part[1] for part in parts])
     fold = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
@@ -69,7 +70,8 @@ def test_k_fold_accuracy_tests_each_fold_with_the_threshold_of_the_others(parts,
 
 
 @pytest.mark.parametrize("search", ["exact", "grid"])
-def test_folds_by_number_are_runs_of_pairs_as_scikit_learns_kfold_cuts_them(search):
+def test_folds_by_number_are_those_of_scikit_learn(search):
+    """Cuts folds by number into runs of pairs, as scikit-learn's KFold does."""
     is_same = np.arange(47) % 3 == 0
     scores = np.clip(rng.normal(0.5 * is_same, 0.3), -1, 1)
     fold = np.repeat(np.arange(10), [5] * 7 + [4] * 3)  # KFold(10): the first n % k folds are longer by one
@@ -224,7 +226,8 @@ def test_the_grid_gives_the_numbers_of_insightfaces_script(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_centered_variant_gives_the_numbers_of_spherefaces_script(seed):
+def test_centering_gives_the_numbers_of_spherefaces_script(seed):
+    """Computes the centered variant's numbers as SphereFace's script does."""
     embeddings, pairs, is_same = noisy_pairs(seed)
     result = evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=5)
     assert result.accuracies.tolist() == sphereface_accuracies(*embeddings[pairs.T], is_same, 5)
@@ -232,7 +235,8 @@ def test_the_centered_variant_gives_the_numbers_of_spherefaces_script(seed):
     assert plain.accuracies.tolist() == sphereface_accuracies(*embeddings[pairs.T], is_same, 5, centre=False)
 
 
-def test_centring_counts_an_image_once_per_pair_and_never_its_own_fold():
+def test_centering_counts_images_per_pair_outside_the_fold():
+    """Counts an image once per pair in the mean, and never its own fold."""
     embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [4.0, 1.0], [5.0, 7.0]])
     pairs, is_same = [[0, 1], [0, 2], [3, 2], [3, 1]], [True, False, True, False]
     result = evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=2, search="exact")

@@ -64,7 +64,8 @@ def test_rates_are_those_of_every_search_counted(probes, entries, within_rank, f
     assert result.threshold[1] < -1
 
 
-def test_a_search_counts_once_however_many_wrong_candidates_it_raises():
+def test_a_search_counts_once_for_all_wrong_candidates():
+    """Counts a search once, however many wrong candidates it raises."""
     # One nonmated probe close to three entries: pooled impostor scores would call that three false positives.
     gallery = np.array([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [1.0, 0.2, 0.0], [0.0, 0.0, 1.0]])
     probe = np.array([[1.0, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.2, 1.0]])
@@ -88,7 +89,8 @@ def test_ijb_averages_the_galleries_and_pools_the_ranks():
     assert result.threshold.shape == (2, 1) and (result.num_mated, result.num_nonmated) == (18, 18)
 
 
-def test_an_fpir_below_the_nonmated_searches_warns_at_the_callers_line():
+def test_an_fpir_too_low_warns_at_the_callers_line():
+    """Warns at the caller's line of an FPIR below what the nonmated searches can show."""
     arguments = np.eye(3), [0, 1, 2], np.eye(3)[:2], [0, 1]
     with pytest.warns(UserWarning, match="FPIR=0.01 is below 1 / 1 = 1: 1 nonmated searches cannot show it") as record:
         evaluation.open_set_identification(*arguments, max_rank=2)

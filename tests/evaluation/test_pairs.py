@@ -95,7 +95,8 @@ def test_make_pairs_can_draw_every_pair_and_none_twice(labels, seed):
     assert sorted(drawn) == combinations
 
 
-def test_make_pairs_are_distinct_evenly_mixed_and_follow_the_seed():
+def test_make_pairs_are_distinct_mixed_and_seeded():
+    """Draws distinct pairs, evenly mixed, that follow the seed."""
     labels = np.repeat(np.arange(20), 10)
     pairs, is_same = evaluation.make_pairs(labels, 300, 600, seed=1)
     assert len({tuple(pair) for pair in pairs.tolist()}) == 900
@@ -134,7 +135,8 @@ def test_make_pairs_refuses(arguments, error, words):
         evaluation.make_pairs(*arguments)
 
 
-def test_equal_rows_have_equal_unit_rows_whatever_stands_beside_them():
+def test_equal_rows_have_equal_unit_rows():
+    """Normalizes equal rows to equal unit rows, whatever other rows there are."""
     ordinary, huge, tiny = rng.normal(size=9).astype(np.float32), np.float32(3e30), np.float32(1e-30)
     beside = np.stack([ordinary, huge * ordinary, tiny * ordinary])
     alone = [_arrays.unit_rows(row[None])[0] for row in beside]

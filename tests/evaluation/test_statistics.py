@@ -93,7 +93,8 @@ def test_a_tiny_angle_keeps_its_digits():
     assert result.inter == pytest.approx(90)
 
 
-def test_without_prototypes_their_rows_are_none_and_labels_may_be_names():
+def test_without_prototypes_their_rows_are_none():
+    """Reports None for the rows of prototypes without them; labels may be names."""
     result = evaluation.angle_statistics([[3.0, 0.0], [0.0, 1.0], [0.0, 2.0]], ["a", "b", "b"])
     assert result == evaluation.AngleStatistics(w_ec=None, w_inter=None, intra=0.0, inter=pytest.approx(90))
 
@@ -128,7 +129,8 @@ def test_bad_input_is_refused(function, embeddings, labels, error, words):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_three_embeddings_at_120_degrees_cancel_out_in_spite_of_rounding(dtype):
+def test_three_embeddings_at_120_degrees_cancel_out(dtype):
+    """Cancels three embeddings at 120 degrees out in spite of rounding."""
     star = [[math.cos(angle), math.sin(angle)] for angle in (0.3, 0.3 + 2 * math.pi / 3, 0.3 + 4 * math.pi / 3)]
     with pytest.raises(ValueError, match="label 0 cancel out"):
         evaluation.angle_statistics(np.array([*star, [1.0, 0.0]], dtype), [0, 0, 0, 1])
@@ -161,7 +163,8 @@ def angle(a, b):
     return math.degrees(math.acos(max(-1.0, min(1.0, a @ b / math.sqrt((a @ a) * (b @ b))))))
 
 
-def test_angle_distributions_hold_every_genuine_pair_and_drawn_impostors():
+def test_angles_hold_genuine_pairs_and_drawn_impostors():
+    """Holds every genuine pair and drawn impostors in the angle distributions."""
     embeddings = np.random.default_rng(0).normal(size=(12, 4))
     labels = ["a", "b", "c", "a", "b", "c", "a", "a", "d", "b", "c", "d"]
     couples = [(i, j) for i in range(12) for j in range(i + 1, 12)]

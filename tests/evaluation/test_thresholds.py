@@ -78,7 +78,8 @@ def test_tar_and_threshold_at_far_are_the_best_that_keep_to_it(data, far):
     assert math.isfinite(threshold) and (threshold in scores or threshold == math.nextafter(scores.max(), 2))
 
 
-def test_far_of_a_whole_number_of_impostors_is_not_lost_to_rounding():
+def test_a_far_of_whole_impostors_survives_rounding():
+    """Keeps a FAR of a whole number of impostors in spite of rounding."""
     # 0.29 * 100 is 28.999999999999996, yet 29 of 100 impostors are a FAR of 0.29.
     scores = np.concatenate([np.arange(100) / 100, [0.705]])
     is_same = np.arange(101) == 100
@@ -97,7 +98,8 @@ def test_tar_at_far_of_an_array_is_that_of_each():
 
 
 @pytest.mark.parametrize("function", [evaluation.tar_at_far, evaluation.threshold_at_far])
-def test_far_below_the_impostors_resolution_warns_at_the_callers_line(function):
+def test_a_far_too_low_warns_at_the_callers_line(function):
+    """Warns at the caller's line of a FAR below the impostors' resolution."""
     scores, is_same = [0.9, 0.6, 0.5, 0.1, 0.2], [True, True, False, False, False]
     with pytest.warns(UserWarning, match=r"FAR=0\.1 is below 1 / 3 = 0\.333333: 3 impostor") as record:
         assert function(scores, is_same, 0.1) == {"tar_at_far": 1.0, "threshold_at_far": 0.6}[function.__name__]

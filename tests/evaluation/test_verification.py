@@ -133,7 +133,8 @@ def test_intervals_cover_the_true_tar(shift, people):
     assert covered >= 184  # 190 less twice sqrt(200 * 0.95 * 0.05) = 3.1.
 
 
-def test_pairs_of_few_people_have_wider_intervals_than_as_many_strangers():
+def test_pairs_of_few_people_have_wider_intervals():
+    """Widens the intervals of pairs of few people, compared with as many strangers."""
     # Six people of eight images: all genuine pairs of four of them are found, none of the other two.
     labels = np.repeat(np.arange(6), 8)
     pairs, is_same = evaluation.all_pairs(labels)
@@ -262,7 +263,8 @@ def test_a_report_refuses(change, error, words):
         evaluation.verification_report(**(arguments | change))
 
 
-def test_resamples_of_one_kind_alone_are_refused_once_they_are_most():
+def test_resamples_mostly_of_one_kind_are_refused():
+    """Refuses resamples of one kind alone once they are most."""
     # Two people: half of the draws hold one of them alone, hence no impostor pair, and some of the rest no genuine.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -249,7 +249,8 @@ def test_nine_impostor_pairs_give_no_threshold():
     assert accuracy.threshold is None and "on 9 impostor pairs lets fewer than 10" in accuracy.no_threshold
 
 
-def test_a_precision_that_is_too_far_is_left_out_of_the_table_s_files(images, tmp_path):
+def test_a_precision_that_is_too_far_has_no_file(images, tmp_path):
+    """Leaves a precision that differs too much out of the files of the table."""
     given = {"representative": images, "quantize": (None, "dynamic")}
     options = export.Options(limits=export.Limits(worst=1 - 1e-7))
     reports = export.to_precisions(network(), tmp_path, options=options, strict=False, **given)
@@ -260,7 +261,8 @@ def test_a_precision_that_is_too_far_is_left_out_of_the_table_s_files(images, tm
     assert lines[3].startswith("| refused, not written | dynamic |")
 
 
-def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_metadata(images, tmp_path):
+def test_an_onnx_file_has_the_models_embeddings(images, tmp_path):
+    """Writes an ONNX file with the model's embeddings and the metadata."""
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     path = tmp_path / "顔 x.onnx"
     report = export.to_onnx(network(), path, samples=images)
@@ -329,7 +331,8 @@ def test_the_metadata_say_what_the_file_takes_and_gives(name, exported):
     }
 
 
-def test_the_metadata_inside_a_tflite_file_are_the_json_beside_it(exported):
+def test_metadata_in_a_tflite_file_equal_the_json(exported):
+    """Writes the metadata into a TFLite file as into the JSON file next to it."""
     folder, _ = exported
     beside = json.loads((folder / "face.tflite.json").read_text())
     assert km.runtime.read_metadata(folder / "face.tflite") == beside
@@ -340,7 +343,8 @@ def test_the_metadata_inside_a_tflite_file_are_the_json_beside_it(exported):
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_file_that_is_not_near_enough_is_not_left_and_an_older_one_stays(name, exported, images, tmp_path):
+def test_an_inexact_file_goes_and_an_older_one_stays(name, exported, images, tmp_path):
+    """Leaves no file that is not near enough, and keeps an older one."""
     write, run = EXPORTS[name]
     shutil.copytree(exported[0], tmp_path, dirs_exist_ok=True)
     before = {path: (tmp_path / path).read_bytes() for path in left_in(tmp_path)}
@@ -485,7 +489,8 @@ def saved(tmp_path_factory, images):
 
 
 @pytest.mark.slow
-def test_the_tflite_script_writes_the_file_or_says_in_one_line_why_not(saved, images, tmp_path):
+def test_the_tflite_script_writes_a_file_or_says_why_not(saved, images, tmp_path):
+    """Writes the TFLite file, or says in one line why not."""
     model, out = f"--model={saved / 'model.keras'}", tmp_path / "face.tflite"
     faces = f"--representative={saved / 'faces'}"
     found, stderr = run_main(
@@ -516,7 +521,8 @@ def test_the_tflite_script_writes_the_file_or_says_in_one_line_why_not(saved, im
 
 
 @pytest.mark.slow
-def test_the_savedmodel_script_writes_the_folder_or_says_in_one_line_why_not(saved, images, tmp_path):
+def test_the_savedmodel_script_writes_or_says_why_not(saved, images, tmp_path):
+    """Writes the SavedModel folder, or says in one line why not."""
     model = f"--model={saved / 'model.keras'}"
     found, stderr = run_main(
         "export/to_savedmodel.py",

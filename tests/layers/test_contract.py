@@ -48,7 +48,8 @@ def test_labels_change_their_own_logit_alone(name):
 
 
 @pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
-def test_half_precision_policies_leave_weights_and_logits_in_float32(dtype):
+def test_half_precision_keeps_float32_weights_and_logits(dtype):
+    """Keeps weights and logits in float32 under half-precision policies."""
     head = km.ArcFaceHead(CLASSES, dtype=keras.DTypePolicy(dtype))
     embeddings, _, labels = batch(seed=5)
     half = ops.cast(embeddings, "float16")

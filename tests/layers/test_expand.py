@@ -17,7 +17,8 @@ def expandable(name="arcface", **options):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_old_rows_and_state_are_kept_and_old_samples_see_no_change(name):
+def test_old_rows_and_state_are_kept(name):
+    """Keeps old rows and the state, and changes nothing for old samples."""
     head = expandable(name, auxiliary_loss=km.losses.CenterLoss())
     if head.margin.anneals:
         head.state.step.assign(500)
@@ -92,7 +93,8 @@ def test_what_cannot_be_expanded_says_why(call, message):
         call(expandable())
 
 
-def test_dominant_centers_are_those_that_most_samples_are_nearest_to():
+def test_dominant_centers_are_those_nearest_to_most():
+    """Keeps the centers to which most samples are nearest."""
     head = make("subcenter_arcface", num_classes=3)
     axes = np.eye(5)
     head.prototypes.assign(np.stack([axes[:3], axes[2:5], -axes[:3]]))

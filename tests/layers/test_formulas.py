@@ -82,7 +82,8 @@ def slopes(function, x, step=1e-6):
 
 
 @pytest.mark.parametrize("name", [name for name in CASES | OPTIONS if name != "subcenter_arcface"])
-def test_the_formula_holds_on_a_fine_grid_of_angles_and_at_both_ends(name):
+def test_the_formula_holds_on_a_grid_of_angles(name):
+    """Equals the formula on a fine grid of angles and at both ends."""
     case = (CASES | OPTIONS)[name]
     head, embeddings, prototypes, labels = at_angles(case)
     exact = exactly(embeddings, prototypes)
@@ -155,7 +156,8 @@ def test_plain_softmax_has_its_gradient_at_a_zero_embedding():
     assert relative_error(gradient[2], wanted[2]) < 1e-5
 
 
-def test_straight_through_keeps_the_value_and_gives_the_target_cosine_slope_one():
+def test_straight_through_keeps_the_value_with_slope_one():
+    """Keeps the value straight through, and gives the target cosine a slope of one."""
     head, straight = make("arcface"), make("arcface", gradient="straight_through")
     embeddings, prototypes, labels = batch(head, seed=6)
     exact = exactly(embeddings, prototypes)

@@ -103,7 +103,8 @@ print("sharded as unsharded")
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="ModelParallel shards on JAX alone")
 @pytest.mark.slow
-def test_two_and_four_devices_train_as_one_and_read_one_another_s_files(tmp_path):
+def test_two_and_four_devices_train_as_one(tmp_path):
+    """Trains on two and on four devices as on one, and reads the files of each."""
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
     root = str(pathlib.Path(__file__).parents[2])
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}

@@ -52,7 +52,8 @@ AFTER = {
 
 
 @pytest.mark.parametrize("name", AFTER)
-def test_state_moves_with_training_batches_alone_and_once_each_in_every_way_of_use(name):
+def test_state_moves_once_for_each_training_batch(name):
+    """Moves the state with training batches alone, once each, in every way of use."""
     head = make(name)
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -68,7 +69,8 @@ def test_state_moves_with_training_batches_alone_and_once_each_in_every_way_of_u
 
 
 @pytest.mark.parametrize(("name", "state"), [("adaface", ("norm_mean", "norm_std")), ("curricularface", ("t",))])
-def test_a_training_batch_meets_the_statistics_it_has_just_moved_and_gives_them_no_gradient(name, state):
+def test_a_batch_sees_its_own_statistics_without_gradient(name, state):
+    """Uses the statistics that a training batch has just moved, without a gradient through them."""
     head = make(name, momentum=0.5)
     embeddings, prototypes, labels = batch(head)
     label_tensor = ops.array(labels, "int32")

@@ -210,8 +210,11 @@ LENGTHS = [1e-32, 1e-20, 1e-11, 1e-3, 1.0, 1e9, 1e19, 1e30]
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [8.0, 64.0, None])
-def test_prototypes_of_any_length_have_the_cosine_of_their_direction(implementation, scale):
-    """Lengths from 1e-32 to 1e30 change no value, and divide the gradient."""
+def test_prototypes_of_any_length_have_the_same_cosine(implementation, scale):
+    """Computes the cosine of the direction for prototypes of any length.
+
+    Lengths from 1e-32 to 1e30 change no value, and divide the gradient.
+    """
     embeddings, directions, labels = batch(len(LENGTHS))
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     prototypes = (directions * np.array(LENGTHS)[:, None]).astype("float32")

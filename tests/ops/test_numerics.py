@@ -12,7 +12,8 @@ def as_array(tensor):
     return ops.convert_to_numpy(tensor).astype("float64")
 
 
-def test_unit_normalize_divides_by_the_length_over_the_whole_float32_range():
+def test_unit_normalize_divides_by_the_length():
+    """Divides by the length over the whole range of float32."""
     direction = np.array([3.0, -4.0, 12.0]) / 13
     for length in (1e-30, 1e-8, 1.0, 1e8, 1e30):
         unit, norm = numerics.unit_normalize(ops.array(13 * length * direction[None], "float32"))
@@ -46,7 +47,8 @@ def unit_pairs(angles):
     return np.tile(u, (len(angles), 1)), np.outer(np.cos(angles), u) + np.outer(np.sin(angles), v)
 
 
-def test_angle_between_is_the_angle_from_nearly_zero_to_nearly_pi():
+def test_angle_between_is_exact_from_zero_to_pi():
+    """Computes the angle from nearly zero to nearly pi."""
     angles = np.concatenate([[1e-3, 1e-2], np.linspace(0.05, 3.1, 60), [math.pi - 1e-2, math.pi - 1e-3]])
     a, b = (rows.astype("float32") for rows in unit_pairs(angles))
     # The rows are rounded to float32, so the angle they really make is taken from them, in float64.
@@ -57,7 +59,8 @@ def test_angle_between_is_the_angle_from_nearly_zero_to_nearly_pi():
     np.testing.assert_allclose(as_array(theta), wanted, atol=2.5e-7)
 
 
-def test_angle_between_moves_one_radian_per_radian_at_every_angle():
+def test_angle_between_has_slope_one():
+    """Moves one radian per radian at every angle."""
     angles = np.concatenate([[3e-3], np.linspace(0.02, 3.12, 80), [math.pi - 3e-3]])
     a, b = unit_pairs(angles)
 
@@ -71,7 +74,8 @@ def test_angle_between_moves_one_radian_per_radian_at_every_angle():
     assert np.max(np.abs(gradient - wanted)) < 6e-5
 
 
-def test_angle_between_stays_finite_at_zero_at_pi_and_for_zero_vectors():
+def test_angle_between_is_finite_at_its_ends():
+    """Stays finite at zero, at pi and for zero vectors."""
     a = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     b = np.array([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     theta, gradients = value_and_gradients(lambda x, y: numerics.angle_between(x, y)[1], a, b)

@@ -117,8 +117,11 @@ def test_a_plain_schedule_stays_unsettable_as_in_keras():
 
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, False), (0.9, True), (0.0, False)])
-def test_rows_follow_the_formula_alone_however_often_they_are_named(momentum, nesterov):
-    """v = momentum v - rate (g + l2 w); w = w + v, or w + momentum v - rate (g + l2 w): of the named rows, summed."""
+def test_rows_follow_the_formula_however_often_named(momentum, nesterov):
+    """Updates the named rows alone, by the formula, however often they are named.
+
+    v = momentum v - rate (g + l2 w); w = w + v, or w + momentum v - rate (g + l2 w): of the named rows, summed.
+    """
     import tensorflow as tf
 
     generator = np.random.default_rng(1)

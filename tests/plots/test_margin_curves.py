@@ -44,7 +44,8 @@ for _name in ("softmax", "l2softmax"):
     CASES_WITHOUT_BIAS[_name] = type(_case)(_case.head, _case.options, without_bias(_case.logits))
 
 
-def test_arcface_and_qamface_have_the_losses_printed_in_qamface_s_section_3_2():
+def test_losses_are_those_printed_in_qamface_section_3_2():
+    """Computes the losses of ArcFace and QAMFace that QAMFace's section 3.2 prints."""
     angles = np.array([math.pi / 3, math.pi / 6])
     arcface = margin_curves.target_curve(km.ArcFaceHead(2), angles).loss
     qamface = margin_curves.target_curve(km.QAMFaceHead(2), angles).loss
@@ -62,7 +63,8 @@ def test_qamface_s_curves_are_monotone_and_its_gradient_a_line():
     np.testing.assert_allclose(curve.gradient, -12 * (2 * np.pi - inside - 0.5), rtol=1e-5)
 
 
-def test_the_printed_arcface_turns_back_up_and_the_monotone_one_does_not():
+def test_the_monotone_arcface_does_not_turn_back_up():
+    """Falls at every angle with beyond_pi="monotone", as the printed ArcFace does not."""
     falls = {option: margin_curves.target_curve(km.ArcFaceHead(2, beyond_pi=option)) for option in ("none", "monotone")}
     assert np.max(np.diff(falls["none"].logit)) > 0.1 and np.max(falls["none"].gradient) > 1
     assert np.max(np.diff(falls["monotone"].logit)) < 1e-4

@@ -33,7 +33,8 @@ def legend_names(legend):
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_roc_curve_draws_the_staircase_from_the_first_far_that_the_impostors_show():
+def test_roc_curve_is_a_staircase_from_the_first_far():
+    """Draws the staircase from the first FAR that the impostors show."""
     (axes,) = DRAWINGS["roc_curve"]().axes
     (line,) = axes.lines
     # Thresholds 0.9, 0.8, 0.7, 0.3, 0.2 ...: one genuine at FAR 0 (nothing in sight between 0 and 1/4), two at 1/4.
@@ -45,7 +46,8 @@ def test_roc_curve_draws_the_staircase_from_the_first_far_that_the_impostors_sho
     assert axes.get_xlabel() and axes.get_ylabel()
 
 
-def test_roc_curve_of_many_scores_keeps_its_values_at_fewer_points():
+def test_roc_curve_of_many_scores_keeps_its_values():
+    """Keeps the values of many scores at fewer points."""
     rng = np.random.default_rng(0)
     is_same = np.arange(40_000) % 2 == 0
     scores = rng.normal(is_same.astype(float))
@@ -58,13 +60,15 @@ def test_roc_curve_of_many_scores_keeps_its_values_at_fewer_points():
         assert tar[index] == pytest.approx(100 * np.mean(scores[is_same] > refused))
 
 
-def test_curves_differ_by_more_than_color_once_the_palette_is_spent():
+def test_curves_beyond_the_palette_differ_by_more():
+    """Distinguishes curves by more than color once the palette is spent."""
     (axes,) = plots.cmc_curve({str(number): [0.5, 1.0] for number in range(9)}).axes
     styles = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
     assert len(axes.lines) == 9 and len(styles) == 9
 
 
-def test_score_histogram_shares_sum_to_a_hundred_per_kind_and_the_threshold_tells_its_errors():
+def test_score_histogram_shares_sum_to_a_hundred():
+    """Sums the shares of each kind to a hundred; the threshold has its errors."""
     figure = DRAWINGS["score_histogram"]()
     (axes,) = figure.axes
     for patch in axes.patches:
@@ -220,7 +224,8 @@ def test_intervals_of_a_report_are_drawn_at_their_fars():
         plots.roc_curve(curves, reports={"other": reports["ours"]})
 
 
-def test_det_curve_is_one_minus_tar_on_logarithms_and_ends_at_half_an_error():
+def test_det_curve_is_one_minus_tar_on_logarithms():
+    """Draws 1 - TAR on logarithmic axes, and ends at half an error."""
     (axes,) = DRAWINGS["det_curve"]().axes
     (line,) = axes.lines
     assert line.get_xdata().tolist() == [0.25, 0.5]
@@ -228,7 +233,8 @@ def test_det_curve_is_one_minus_tar_on_logarithms_and_ends_at_half_an_error():
     assert axes.get_xscale() == axes.get_yscale() == "log"
 
 
-def test_angle_histogram_has_a_panel_a_set_and_shares_of_a_hundred():
+def test_angle_histogram_has_a_panel_for_each_set():
+    """Draws a panel for each set, with shares of a hundred."""
     generator = np.random.default_rng(0)
     sets = {name: {"impostor": generator.normal(90, 5, 300), "genuine": generator.normal(40, 9, 50)} for name in "abcd"}
     figure = plots.angle_histogram(sets)
@@ -272,7 +278,8 @@ def test_losses_that_differ_by_decades_are_on_a_logarithmic_axis():
     assert axes.get_yscale() == "log" and axes.get_ylim()[1] > 40 and axes.get_ylim()[0] == pytest.approx(0.2)
 
 
-def test_training_curves_have_a_panel_a_value_and_shares_in_per_cent():
+def test_training_curves_have_a_panel_for_each_value():
+    """Draws a panel for each value, and shares in per cent."""
     figure = DRAWINGS["training_curves"]()
     loss, accuracy = (axes for axes in figure.axes if axes.get_visible())
     assert [line.get_xdata().tolist() for line in loss.lines] == [[10, 20, 30, 40], [10, 20]]
@@ -282,7 +289,8 @@ def test_training_curves_have_a_panel_a_value_and_shares_in_per_cent():
     assert legend_names(figure.legends[0]) == ["a", "b"]
 
 
-def test_the_figures_of_verification_are_shares_with_their_set_s_name():
+def test_verification_figures_are_shares_named_by_set():
+    """Shows the figures of verification as shares, with their set's name."""
     row = {"step": 1, "lfw_accuracy": 0.75, "lfw_eer": 0.25, "lfw_tar_at_far_1e-03": 0.5, "images_per_second": 3.0}
     found = {axes.get_ylabel(): axes.lines[0].get_ydata().tolist() for axes in plots.training_curves({"a": [row]}).axes}
     assert found == {
@@ -293,7 +301,8 @@ def test_the_figures_of_verification_are_shares_with_their_set_s_name():
     }
 
 
-def test_training_curves_of_what_falls_far_are_logarithmic_and_of_values_chosen():
+def test_training_curves_that_fall_far_are_logarithmic():
+    """Draws a chosen value that falls by powers of ten on a logarithmic axis."""
     rows = [{"epoch": at, "loss": 1.0, "learning_rate": 0.1**at} for at in range(4)]
     (axes,) = plots.training_curves({"a": rows}, values="learning_rate").axes
     assert axes.get_yscale() == "log" and axes.get_ylabel() == "Learning rate"
@@ -313,7 +322,8 @@ def test_training_curves_refuses(histories, options, words):
         plots.training_curves(histories, **options)
 
 
-def test_worst_pairs_are_the_lowest_genuine_and_the_highest_impostor():
+def test_worst_pairs_are_low_genuine_and_high_impostor():
+    """Shows the lowest genuine and the highest impostor pairs."""
     assert plots.worst_pairs(SCORES, IS_SAME, 2).tolist() == [2, 1, 3, 4]
     assert plots.worst_pairs(SCORES, IS_SAME, 9).tolist() == [2, 1, 0, 3, 4, 5, 6]
 
@@ -342,7 +352,8 @@ def test_error_gallery_refuses(arguments, error, words):
         plots.error_gallery(*arguments)
 
 
-def test_a_kind_of_angle_has_one_color_in_all_panels_and_shares_it_with_none():
+def test_a_kind_of_angle_has_one_color_of_its_own():
+    """Gives a kind of angle one color in all panels, which no other kind has."""
     sets = {"training": {"own": [20.0, 25.0]}, "test": {"impostor": [80.0, 91.0], "genuine": [30.0, 42.0]}}
     figure = plots.angle_histogram(sets)
     handles = figure.legends[0].legend_handles

@@ -97,7 +97,8 @@ def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
     assert (recipe.data.images_per_identity is not None) == bool(triplets)
 
 
-def test_every_recipe_is_the_demo_or_published_and_says_what_it_reached():
+def test_every_recipe_is_the_demo_or_published():
+    """Requires that a recipe is the demo or published, and says what it reached."""
     assert set(recipes.RECIPES) == {"orl_demo", "arcface_small", *PUBLISHED}
     for name, recipe in recipes.RECIPES.items():
         assert recipe.name == name
@@ -111,7 +112,8 @@ def rates(recipe, steps):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_rate_is_divided_by_ten_after_as_many_updates_as_the_paper_says(name):
+def test_the_rate_is_divided_when_the_paper_says(name):
+    """Divides the rate by ten after as many updates as the paper says."""
     recipe = recipes.get(name)
     turns = recipe.schedule.decay_steps
     steps = [0, *(step for turn in turns for step in (turn - 1, turn, turn + 1)), recipe.run.steps - 1]
@@ -129,7 +131,8 @@ def recipe_of(**changes):
     return recipes.Recipe("r", "").replace(**{"learning_rate": 0.2, "steps": 110, **changes})
 
 
-def test_a_warm_up_rises_in_a_line_and_a_cosine_takes_it_down_to_zero():
+def test_a_warm_up_is_linear_and_a_cosine_ends_at_zero():
+    """Raises the rate in a line, and takes it down to zero by a cosine."""
     recipe = recipe_of(warmup_steps=10)
     wanted = [0.2 * step / 10 for step in range(10)]
     wanted += [0.2 * 0.5 * (1 + math.cos(math.pi * (step - 10) / 100)) for step in range(10, 111)]
@@ -222,7 +225,8 @@ def test_a_setting_names_a_key_by_its_part_or_alone():
     assert (found.schedule.learning_rate, found.head.name, found.data.augmentation.shift) == (0.3, "cosface", 0.1)
 
 
-def test_another_head_drops_the_old_one_s_numbers_and_steps_stretch_the_schedule():
+def test_another_head_drops_the_old_heads_numbers():
+    """Drops the numbers of the old head for another one; other steps stretch the schedule."""
     demo = recipes.get("orl_demo")
     assert recipes.with_settings(demo, ["head=cosface"]).head.options == ()
     assert recipes.with_settings(demo, ["head=arcface"]).head.options == demo.head.options

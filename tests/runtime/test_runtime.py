@@ -44,7 +44,8 @@ def int8(folder):
     return convert(folder, "int8", [3, HEIGHT, WIDTH, 3], "float32", project, **options)
 
 
-def test_embeddings_of_our_own_export_are_the_formulas_at_every_batch_size(free_batch):
+def test_embeddings_are_the_formulas_at_any_batch_size(free_batch):
+    """Embeds with our own export as the formulas do, at every batch size."""
     embedder, images = Embedder(free_batch), images_of(70)
     for count in (1, 2, 32, 33, 70, 3):
         embeddings = embedder.embed(images[:count])
@@ -57,7 +58,8 @@ def test_one_image_embeds_like_a_batch_of_one(free_batch):
     np.testing.assert_array_equal(embedder.embed(images[0]), embedder.embed(images))
 
 
-def test_a_list_of_images_and_a_strided_view_embed_like_the_array(free_batch):
+def test_lists_and_strided_views_embed_like_the_array(free_batch):
+    """Embeds a list of images and a strided view like the array."""
     embedder, images = Embedder(free_batch), images_of(4)
     np.testing.assert_array_equal(embedder.embed(list(images)), embedder.embed(images))
     bgr = np.ascontiguousarray(images[..., ::-1])
@@ -76,7 +78,8 @@ def test_normalization_may_differ_by_channel(fixed_batch):
     np.testing.assert_allclose(embeddings, expected(images_of(2), np.array(mean), np.array(std)), atol=1e-6)
 
 
-def test_a_bgr_network_is_fed_bgr_from_rgb_images_and_an_rgb_normalization(fixed_batch, free_batch, folder):
+def test_a_bgr_network_is_fed_bgr_from_rgb_images(fixed_batch, free_batch, folder):
+    """Feeds a BGR network BGR from RGB images and an RGB normalization."""
     mean, std = (120.0, 110.0, 100.0), (60.0, 70.0, 80.0)
     embedder, images = Embedder(fixed_batch, normalization=(mean, std), channels="BGR"), images_of(2)
     # Of blue, green, red: what the kernel of this network takes for its first, second and third channel.
@@ -95,14 +98,16 @@ def _of_channels_first(image, kernel):
     return project(tf.transpose(image, [0, 2, 3, 1]), kernel)
 
 
-def test_an_int8_network_is_quantised_and_dequantised_by_its_own_scales(int8):
+def test_an_int8_network_has_its_own_scales(int8):
+    """Quantizes and dequantizes for an int8 network by its own scales."""
     embedder, images = Embedder(int8, normalization=NORMALIZATION), images_of(7)
     assert embedder.input_details["dtype"] == np.int8
     # 8-bit input, weights and output; one scale a tensor. A wrong zero point or a missing normalisation gives < 0.9.
     assert np.sum(embedder.embed(images) * expected(images), axis=1).min() > 0.995
 
 
-def test_a_quantised_uint8_network_of_normalised_values_needs_and_obeys_normalization(folder):
+def test_a_uint8_network_of_values_needs_normalization(folder):
+    """Requires and obeys normalization for a quantized uint8 network of normalized values."""
     options = full_integer(np.uint8, *NORMALIZATION)
     path = convert(folder, "uint8_values", [3, HEIGHT, WIDTH, 3], "float32", project, **options)
     with pytest.raises(ValueError, match=r"uint8 standing for -0.99.* to 1, .*normalization=\(127\.5, 128\.0\)"):
@@ -112,7 +117,9 @@ def test_a_quantised_uint8_network_of_normalised_values_needs_and_obeys_normaliz
     assert np.sum(embeddings * expected(images), axis=1).min() > 0.995
 
 
-def test_a_quantised_network_whose_range_is_0_to_255_takes_pixels(folder):
+def test_a_range_of_0_to_255_takes_pixels(folder):
+    """Feeds pixels to a quantized network whose range is 0 to 255."""
+
     def normalise_inside(image, kernel):
         return project((image - 127.5) / 128.0, kernel)
 
@@ -124,7 +131,8 @@ def test_a_quantised_network_whose_range_is_0_to_255_takes_pixels(folder):
         Embedder(path, normalization=NORMALIZATION)
 
 
-def test_our_own_export_in_full_int8_still_takes_uint8_pixels_at_any_batch_size(folder):
+def test_full_int8_takes_uint8_pixels_at_any_batch_size(folder):
+    """Feeds uint8 pixels to our own export in full int8, at any batch size."""
     options = full_integer(np.uint8, 0.0, 1.0)
     options["representative_dataset"] = lambda: ([images_of(1, seed)] for seed in range(20))
     path = convert(folder, "own_int8", [None, HEIGHT, WIDTH, 3], "uint8", own_export, **options)
@@ -169,7 +177,9 @@ def test_a_zero_embedding_stays_zero_and_is_never_nan(fixed_batch):
     assert embedder.verify(grey, grey) == 0.0
 
 
-def test_a_network_that_answers_nan_is_an_error_that_counts_the_images(folder):
+def test_a_network_that_answers_nan_counts_its_images(folder):
+    """Raises for a network that answers NaN, and counts the images."""
+
     def root(image, kernel):
         import tensorflow as tf
 
@@ -190,7 +200,8 @@ def test_verify_is_the_cosine_of_the_two_embeddings(free_batch):
     assert embedder.verify(a, a) <= 1.0
 
 
-def test_identify_finds_the_most_alike_row_of_a_gallery_of_any_lengths(free_batch):
+def test_identify_finds_the_most_similar_row(free_batch):
+    """Finds the most similar row of a gallery, whatever the lengths."""
     embedder, known = Embedder(free_batch), images_of(90, seed=2)
     order = np.random.default_rng(3).permutation(90)[:80]
     # A few grey levels of noise keep a probe nearest to its own entry; the rows' lengths must not matter.
@@ -325,7 +336,8 @@ def test_verify_and_identify_refuse_what_they_cannot_compare(free_batch):
         embedder.identify(images, np.array([[1.0] * 5, [np.nan] * 5]))
 
 
-def test_normalization_is_required_where_wanted_and_refused_where_not(free_batch, fixed_batch):
+def test_normalization_is_required_or_refused(free_batch, fixed_batch):
+    """Requires normalization where it is needed, and refuses it where it is not."""
     with pytest.raises(
         ValueError, match=r"takes float32.*normalization=\(127\.5, 128\.0\), or normalization=\(0\.0, 1\.0\)"
     ):

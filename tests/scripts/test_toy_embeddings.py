@@ -50,7 +50,8 @@ def task(toy):
     return toy.prepare(3, nothing(toy))
 
 
-def test_what_the_losses_share_is_the_lower_network_s_view_of_disjoint_digits(toy, task):
+def test_the_losses_share_a_view_of_disjoint_digits(toy, task):
+    """Gives all losses the lower network's view of disjoint digits."""
     assert [len(part) for part in (*task.train, *task.test)] == [60, 60, 40, 40]
     assert task.train[0].shape[1:] == (3, 3, 64)
     for labels, count in ((task.train[1], 6), (task.test[1], 4)):
@@ -82,7 +83,8 @@ def test_a_result_is_what_its_embeddings_say(toy, task, name, dimension):
     assert (result.dimension, result.loss, result.seed) == (dimension, name, 3)
 
 
-def test_every_loss_starts_from_the_shared_weights_and_trains_the_upper_layers_alone(toy, task, monkeypatch):
+def test_every_loss_trains_the_upper_layers_alone(toy, task, monkeypatch):
+    """Starts every loss from the shared weights, and trains the upper layers alone."""
     parsed(toy)
     seen = []
     monkeypatch.setattr(toy, "fit", lambda network, *rest: seen.append(network) or toy.EmbeddingModel(network, rest[0]))
@@ -172,7 +174,8 @@ def test_what_cannot_be_run_is_refused_in_one_line(toy, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_table_fits_a_terminal_and_gives_means_and_sample_deviations(toy):
+def test_the_table_fits_a_terminal(toy):
+    """Fits the table into a terminal, with means and sample deviations."""
     parsed(toy)
     shown = toy.plots.Embedded(np.ones((10, 2)), np.arange(10))
     results = [

@@ -135,7 +135,8 @@ def test_node_s_tests_stand_on_the_library_s_numbers():
     assert found["crops"] == json.loads(json.dumps(wanted["crops"])) and found["pictures"] == wanted["pictures"]
 
 
-def test_the_page_s_policy_admits_its_own_import_map_and_no_other_script():
+def test_the_policy_admits_the_import_map_alone():
+    """Admits the page's own import map, and no other script."""
     page = (PAGE / "index.html").read_text()
     inline = re.findall(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", page, re.DOTALL)
     assert len(inline) == 1, "an inline script next to the import map would be refused by the policy"
@@ -150,7 +151,8 @@ def test_the_page_s_policy_admits_its_own_import_map_and_no_other_script():
         assert not addresses, f"{file.name} names {addresses}"
 
 
-def test_the_lock_file_has_what_package_json_asks_for_and_no_addresses():
+def test_the_lock_file_matches_package_json():
+    """Locks what package.json asks for, without addresses."""
     package, lock = (json.loads((PAGE / name).read_text()) for name in ("package.json", "package-lock.json"))
     root = lock["packages"][""]
     for kind in ("dependencies", "devDependencies"):
@@ -167,7 +169,8 @@ def without_litert(serve_web, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["face.tflite", "my face.tflite", "顔 é.tflite"])
-def test_the_server_gives_out_the_page_and_the_model_and_nothing_else(name, without_litert, tmp_path):
+def test_the_server_serves_the_page_and_the_model_alone(name, without_litert, tmp_path):
+    """Serves the page and the model, and nothing else."""
     model = tmp_path / name
     model.write_bytes(b"model")
     (tmp_path / f"{name}.json").write_text("{}")
@@ -305,7 +308,8 @@ def expectations(folder):
 
 
 @pytest.mark.tensorflow_only
-def test_the_page_works_in_chromium_and_gives_the_runtime_s_numbers(serve_web, tmp_path):
+def test_chromium_gives_the_runtimes_numbers(serve_web, tmp_path):
+    """Computes the runtime's numbers on the page in Chromium."""
     installed = (PAGE / "node_modules" / "playwright-core").is_dir() and serve_web.RUNTIME.is_dir()
     missing(
         ("Node 20 or later", node()),

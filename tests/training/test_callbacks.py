@@ -211,8 +211,11 @@ def pair_set(name="colours"):
 NAMES = {"colours_accuracy", "colours_eer", "colours_tar_at_far_1e-01"}
 
 
-def test_verification_puts_its_figures_into_the_logs_of_model_fit(tmp_path, capsys):
-    """ModelCheckpoint and CSVLogger find them, and Keras's progress bar shows them."""
+def test_verification_logs_its_figures_in_model_fit(tmp_path, capsys):
+    """Puts the figures of Verification into the logs of Model.fit.
+
+    ModelCheckpoint and CSVLogger find them, and Keras's progress bar shows them.
+    """
     images, labels = training_runs.reader_of().arrays()
     model, verification = embedding_model(), training.Verification(pair_set())
     best = keras.callbacks.ModelCheckpoint(

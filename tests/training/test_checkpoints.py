@@ -74,8 +74,11 @@ def test_every_bit_of_a_file_is_watched(tmp_path):
             np.testing.assert_array_equal(found[0]["0 w"], ARRAYS["0 w"])
 
 
-def test_a_disk_that_fills_up_in_the_middle_costs_nothing_that_was_there(tmp_path, caplog):
-    """The file grows to a limit that the system sets, and no further: the real error, at a real half-written file."""
+def test_a_disk_full_halfway_keeps_what_was_there(tmp_path, caplog):
+    """Keeps what was there when the disk fills up in the middle.
+
+    The file grows to a limit that the system sets, and no further: the real error, at a real half-written file.
+    """
     checkpoints = filled(tmp_path, (1, 2), keep=2)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))

@@ -205,7 +205,8 @@ def eer_by_hand(embeddings, labels):
     raise AssertionError("no crossing")
 
 
-def test_the_figures_of_unseen_people_are_those_of_the_saved_model(finished):
+def test_figures_of_unseen_people_are_the_saved_models(finished):
+    """Reports the figures of the saved model on unseen people."""
     result, report = finished
     reader = reader_of()
     test, _ = unseen_people(reader, seed=4)
@@ -267,7 +268,8 @@ def again(finished, tmp_path):
     return old
 
 
-def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again):
+def test_an_older_run_is_replaced(again):
+    """Replaces an older run, and restores the dtype policy after training in half precision."""
     policy = keras.config.dtype_policy()
     result = run(again, recipe_of(precision="mixed_bfloat16"), seed=5)
     assert keras.config.dtype_policy() == policy
@@ -348,7 +350,8 @@ def test_an_image_broken_inside_stops_a_strict_run_by_name(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
-def test_an_export_that_failed_is_done_by_the_same_call_without_training_again(tmp_path, monkeypatch):
+def test_a_failed_export_is_redone_without_training(tmp_path, monkeypatch):
+    """Repeats an export that failed by the same call, without training again."""
     with monkeypatch.context() as patch:
         patch.setattr(export, "to_savedmodel", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -435,8 +438,11 @@ def test_people_that_cannot_be_split_are_refused(counts, options, message, tmp_p
 # --- Measures -------------------------------------------------------------------------------------------------------
 
 
-def test_ten_folds_are_measured_over_as_many_pairs_of_either_kind(monkeypatch):
-    """One person with 40 pictures and one with a single one: 780 genuine pairs, 40 impostor pairs."""
+def test_ten_folds_have_as_many_pairs_of_either_kind(monkeypatch):
+    """Measures ten folds over as many pairs of either kind.
+
+    One person with 40 pictures and one with a single one: 780 genuine pairs, 40 impostor pairs.
+    """
     labels = np.array([0] * 40 + [1])
     asked = []
     make_pairs = evaluation.make_pairs
@@ -455,7 +461,8 @@ def test_a_large_test_set_is_sampled_within_the_pairs_there_are():
     np.testing.assert_array_equal(labels[pairs[:, 0]] == labels[pairs[:, 1]], is_same)
 
 
-def test_a_blank_image_has_a_direction_at_right_angles_to_the_others():
+def test_a_blank_image_is_orthogonal_to_the_others():
+    """Gives a blank image a direction at right angles to the others."""
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
     images[1] = 200
     rows = _measures._raw_pixels(images).astype("float64")
@@ -496,7 +503,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.slow
-def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
+def test_the_script_runs_from_images_to_a_report(tmp_path):
+    """Runs the script quietly from a folder of images to a report."""
     root = folder_of(tmp_path / "faces", bad=b"404 Not Found\n")
     out = tmp_path / "runs" / "run"
     flags = [f"--data_dir={root}", "--recipe=orl_demo", "--steps=2", "--batch_size=8", f"--out={out}", "--replicas=2"]

@@ -121,8 +121,10 @@ def test_the_ramp_reaches_every_head_with_a_margin(name):
     np.testing.assert_allclose(loss(tf.constant(9.0)), head.compute_loss(embeddings, np.arange(5)), rtol=1e-5)
 
 
-def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are_not():
-    """w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head.
+def test_the_backbones_gradient_is_clipped_as_one_vector():
+    """Clips the backbone's gradient as one vector, and leaves the prototypes' as it is.
+
+    w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head.
 
     Of the whole batch: two replicas as one device.
     """
@@ -145,8 +147,11 @@ def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are
             np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-7)
 
 
-def test_the_running_mean_follows_its_formula_and_is_what_comes_out(monkeypatch):
-    """mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included."""
+def test_the_running_mean_follows_its_formula(monkeypatch):
+    """Returns the running mean of the weights, by its formula.
+
+    mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included.
+    """
     from keras_margin.training import _step
 
     traces = []
@@ -194,8 +199,11 @@ def test_frozen_layers_keep_weights_and_statistics(tmp_path):
     ("exclude", "decaying"),
     [(("alpha", "beta", "bias", "gamma"), {"kernel"}), (("bias",), {"kernel", "alpha", "beta", "gamma"})],
 )
-def test_a_recipe_s_decay_is_added_to_the_gradient_of_the_weights_it_names(exclude, decaying):
-    """Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too."""
+def test_a_recipes_decay_is_added_to_the_gradient(exclude, decaying):
+    """Adds a recipe's decay to the gradient of the weights that it names.
+
+    Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too.
+    """
     network = training.build_model(recipe_of(weight_decay=0.2, learning_rate=0.5, decay_exclude=exclude), 4)
     for weight in network.trainable_variables:
         weight.assign(weight + 1.0)

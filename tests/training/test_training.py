@@ -159,7 +159,8 @@ def foreign(strategy):
     return [np.array(weight) for weight in whole.weights], np.array(network(x.astype("float32"), training=False))
 
 
-def test_a_foreign_network_with_plain_batch_norm_is_synchronized_too(monkeypatch):
+def test_plain_batch_norm_is_synchronized_too(monkeypatch):
+    """Synchronizes a foreign network with plain batch normalization too."""
     alone, embeddings = foreign(training.make_strategy(1))
     together, same_embeddings = foreign(training.make_strategy(2))
     for found, wanted in zip(together, alone, strict=True):
@@ -195,7 +196,8 @@ def test_a_seed_decides_the_whole_run_however_often_it_reports():
         np.testing.assert_array_equal(found, wanted)
 
 
-def test_batches_hold_every_image_once_an_epoch_each_with_its_label():
+def test_batches_hold_every_image_once_an_epoch():
+    """Yields every image once an epoch, each with its label."""
     labels = np.arange(24) % 4
     images = np.broadcast_to(np.arange(24, dtype="uint8")[:, None, None, None], (24, SIDE, SIDE, 3))
     reader = ArrayReader(images, labels, list("abcd"))
@@ -225,7 +227,8 @@ def test_sgd_is_the_papers():
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
 
 
-def test_adamw_decays_kernels_and_leaves_prototypes_scales_and_slopes():
+def test_adamw_decays_kernels_alone():
+    """Decays kernels with AdamW, and leaves prototypes, scales and slopes."""
     recipe = recipe_of(backbone="tiny", optimizer="adamw", weight_decay=0.1, learning_rate=0.5)
     network = training.build_model(recipe, CLASSES)
     before = weights_of(network)
@@ -342,7 +345,8 @@ def test_an_error_inside_the_data_is_one_plain_sentence():
         training.fit(recipe_of(), Broken(images, labels, list("abcdef")))
 
 
-def test_an_error_of_tensorflow_s_own_passes_and_has_a_plain_line():
+def test_an_error_of_tensorflow_has_a_plain_line():
+    """Passes an error of TensorFlow's own on, with a plain line."""
     error = tf.errors.ResourceExhaustedError(
         None,
         None,

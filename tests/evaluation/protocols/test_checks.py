@@ -89,7 +89,9 @@ def test_another_normalization_that_separates_better_is_named():
     )
 
 
-def test_a_network_that_dies_under_another_normalization_is_no_argument_for_it():
+def test_a_dead_network_does_not_speak_for_a_normalization():
+    """Draws no conclusion from a network that dies under another normalization."""
+
     def network(images, normalization):
         return sees(0)(images, None) if normalization is None else np.zeros((len(images), 4))
 

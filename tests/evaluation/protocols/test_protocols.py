@@ -126,7 +126,8 @@ def test_lfws_own_list_gives_its_folds_and_its_people(tmp_path):
     assert not any("draw pairs" in note for note in measured.notes)
 
 
-def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
+def test_a_csv_of_pairs_takes_folders_for_people(tmp_path):
+    """Takes folders for people in a CSV of pairs, where they agree."""
     for name, value in (("a/1", 1), ("a/2", 2), ("b/1", 3), ("b/2", 4)):
         picture(tmp_path / f"{name}.png", value)
     lines = ["fold,same,first,second", "0,1,a/1.png,a/2.png", "0,0,a/1.png,b/1.png", "1,1,b/1.png,b/2.png"]
@@ -142,7 +143,8 @@ def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
     assert protocols.load_protocol(tmp_path).people is None
 
 
-def test_what_keras_margin_pairs_draws_is_read_by_the_file_and_by_its_folder(tmp_path):
+def test_drawn_pairs_are_read_by_file_and_by_folder(tmp_path):
+    """Reads what `keras-margin pairs` draws, by the file and by its folder."""
     for person in "abcdef":
         for image in range(4):
             picture(tmp_path / "set" / person / f"{image}.png", 10 * "abcdef".index(person) + image)
@@ -276,7 +278,8 @@ def test_ijb_from_its_folder_one_to_one_and_one_to_many(tmp_path):
         protocols.load_protocol(tmp_path)
 
 
-def test_a_labelled_set_is_everybody_against_everybody_and_ranked(tmp_path):
+def test_a_labelled_set_is_all_against_all_and_ranked(tmp_path):
+    """Compares everybody with everybody in a labelled set, and ranks."""
     who = np.repeat([f"p{index:02}" for index in range(24)], 3)
     np.save(tmp_path / "labels.npy", who)
     protocol = protocols.load_protocol(tmp_path / "labels.npy")

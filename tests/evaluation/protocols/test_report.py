@@ -60,7 +60,8 @@ def test_what_is_no_bound_is_refused_before_anything_is_measured(text, words):
         Requirement.parse(text, ["lfw"])
 
 
-def test_a_bound_on_what_is_not_there_or_not_measurable_is_an_error_not_a_pass():
+def test_a_bound_on_a_missing_value_is_an_error():
+    """Raises for a bound on a value that is missing or cannot be measured, instead of passing it."""
     with pytest.raises(ValueError, match="no value 'acuracy'. Did you mean accuracy"):
         Requirement.parse("lfw.acuracy>=0.1", ["lfw"]).judge(VALUES, HIDDEN)
     with pytest.raises(
@@ -69,7 +70,8 @@ def test_a_bound_on_what_is_not_there_or_not_measurable_is_an_error_not_a_pass()
         Requirement.parse("lfw.tar_at_far_1e-6>=0.1", ["lfw"]).judge(VALUES, HIDDEN)
 
 
-def test_values_are_shown_with_their_spread_and_unmeasurable_ones_never():
+def test_values_have_their_spread_and_nan_is_not_shown():
+    """Shows values with their spread, and never those that cannot be measured."""
     cells = report.shown(VALUES, HIDDEN)
     assert cells["accuracy"] == "98.75% ± 0.40%" and cells["accuracy, grid"] == "98.00% ± 0.50%"
     assert cells["TAR@FAR=1e-2"] == "97.00% [95.00%, 99.00%]" and cells["threshold, FAR=1e-2"] == "0.3123"

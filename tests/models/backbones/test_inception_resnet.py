@@ -19,8 +19,11 @@ def test_parameters_are_the_known_ones(network):
 
 
 @pytest.mark.once
-def test_maps_are_those_of_the_paper_s_figure_on_facenet_s_160_pixels(network):
-    """The comments of facenet's code say 149, 147, 73, 71, 35 for 299 pixels; 160 give these."""
+def test_maps_have_the_sizes_of_the_papers_figure(network):
+    """Computes the maps of the paper's figure on facenet's 160 pixels.
+
+    The comments of facenet's code say 149, 147, 73, 71, 35 for 299 pixels; 160 give these.
+    """
     names = ["stem_conv1", "stem_conv2", "stem_conv3", "stem_pool", "stem_conv4", "stem_conv5", "stem_conv6"]
     names += ["block_a5_relu", "reduction_a_concat", "block_b10_relu", "reduction_b_concat", "block_c5_relu"]
     found = [network.get_layer(name).output.shape[1:] for name in [*names, "block_c_last_add"]]

@@ -48,7 +48,8 @@ def trainable(model):
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
-def test_the_released_networks_have_the_known_numbers_of_parameters(released, name):
+def test_released_networks_have_the_known_parameters(released, name):
+    """Counts the known numbers of parameters in the released networks."""
     wanted = parameters(UNITS[name], (64, 128, 256, 512))
     assert trainable(released[name]) == wanted
     assert wanted / 1e6 == pytest.approx(MILLIONS[name], abs=0.05)
@@ -186,8 +187,11 @@ def test_a_stride_of_two_pads_both_sides_alike():
 
 
 @pytest.mark.parametrize(("channels", "strides"), [(8, (1, 1)), (15, (1, 1)), (16, (2, 2)), (64, (2, 2))])
-def test_a_strided_shortcut_looks_at_every_other_pixel_and_of_few_channels_beforehand(channels, strides):
-    """oneDNN 3.12 corrupts memory in the gradient of a strided 1x1 convolution of fewer than 16 channels."""
+def test_a_strided_shortcut_takes_every_other_pixel(channels, strides):
+    """Takes every other pixel in a strided shortcut, beforehand where there are few channels.
+
+    oneDNN 3.12 corrupts memory in the gradient of a strided 1x1 convolution of fewer than 16 channels.
+    """
     inputs = keras.Input((5, 4, channels))
     model = keras.Model(inputs, _layers.conv(2, 1, "shortcut", strides=2)(inputs))
     assert model.get_layer("shortcut").strides == strides

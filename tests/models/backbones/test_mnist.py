@@ -97,8 +97,11 @@ def test_an_image_too_small_for_the_pools_is_refused():
         backbones.mnist_net(image_size=(28, 26))
 
 
-def test_lenet_plus_plus_has_the_layers_of_the_centre_loss_s_table_1():
-    """Two 5 x 5 convolutions of 32, 64 and 128 channels, each with a PReLU, and a pool of 2 x 2 behind each pair."""
+def test_lenet_plus_plus_has_the_layers_of_table_1():
+    """Builds LeNet++ by table 1 of the centre loss's paper.
+
+    Two 5 x 5 convolutions of 32, 64 and 128 channels, each with a PReLU, and a pool of 2 x 2 behind each pair.
+    """
     model = backbones.build("lenet_plus_plus")
     sides = [model.get_layer(f"pool{number}").output.shape[1:] for number in (1, 2, 3)]
     assert sides == [(14, 14, 32), (7, 7, 64), (3, 3, 128)]

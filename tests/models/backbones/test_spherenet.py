@@ -31,7 +31,8 @@ def parameters(units, widths, places):
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
-def test_the_names_count_the_convolutions_and_parameters_are_the_table_s(name):
+def test_names_count_convolutions_as_the_table_does(name):
+    """Counts the convolutions in the names, and the parameters of the table."""
     widths = WIDTHS if name in ("spherenet4", "spherenet10") else (8, 16, 32, 64)  # The wide ones take long to draw.
     model = backbones.build(name, widths=widths)
     convolutions = [layer for layer in model.layers if layer.name.startswith("conv") and "pad" not in layer.name]

@@ -83,7 +83,8 @@ def test_batch_normalisation_is_its_formula(shape):
 
 
 @pytest.mark.tensorflow_only
-def test_batch_normalisation_takes_the_fused_kernel_where_it_trains_alone():
+def test_batch_normalization_takes_the_fused_kernel():
+    """Takes the fused kernel of batch normalization where a replica trains alone."""
     import tensorflow as tf
 
     layer = _layers.batch_norm("bn")
@@ -118,7 +119,8 @@ def test_a_network_without_units_has_nothing_to_compute_twice():
         backbones.rematerialized(backbones.lenet_plus_plus())
 
 
-def test_frozen_batch_normalisation_keeps_statistics_scale_and_bias():
+def test_frozen_batch_normalization_keeps_its_numbers():
+    """Keeps statistics, scale and bias of frozen batch normalization."""
     network = small()
     backbones.set_batch_norm(network, "frozen")
     before = numbers(network)

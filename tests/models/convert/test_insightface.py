@@ -51,7 +51,8 @@ def converted(path):
         ("mobilefacenet_x2", 2_059_520),
     ],
 )
-def test_shapes_of_the_state_dicts_count_to_the_released_networks(name, trainable):
+def test_state_dicts_count_to_the_released_networks(name, trainable):
+    """Counts the shapes of the state dicts to the released networks."""
     shapes = insightface._known(name).shapes(512)
     learned = {key: shape for key, shape in shapes.items() if "running" not in key}
     assert _parts.count(learned) == trainable
@@ -95,7 +96,8 @@ def test_a_mobilefacenet_is_read_and_written_back_equal(mobile, converted, tmp_p
         np.testing.assert_array_equal(back[name], array, err_msg=name)
 
 
-def test_an_ir_resnet_is_read_and_written_back_and_its_last_scale_is_folded(tmp_path, caplog):
+def test_an_ir_resnet_is_read_and_written_back(tmp_path, caplog):
+    """Reads an IR-ResNet and writes it back, with its last scale folded."""
     shapes = _parts.ir_shapes((2, 2, 2, 2), 8)
     state = drawn(shapes)
     scale = state["features.weight"]
@@ -115,7 +117,8 @@ def test_an_ir_resnet_is_read_and_written_back_and_its_last_scale_is_folded(tmp_
             np.testing.assert_array_equal(back[name], state[name], err_msg=name)
 
 
-def test_another_scale_of_pixels_is_made_up_for_in_the_first_kernel(path, mobile, tmp_path):
+def test_another_pixel_scale_goes_into_the_first_kernel(path, mobile, tmp_path):
+    """Folds another scale of pixels into the first kernel."""
     model = convert.from_insightface(path, input_scale=128.0)
     convert.to_insightface(model, tmp_path / "back.pth")
     back = _torch_file.load(tmp_path / "back.pth")
@@ -253,7 +256,8 @@ def test_onnx_of_the_same_network_gives_the_same_embeddings(folded, mobile, conv
     np.testing.assert_allclose(ops.convert_to_numpy(mine(x)), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_onnx_of_an_ir_resnet_is_recognized_by_its_units_and_others_by_their_first_difference(tmp_path):
+def test_onnx_of_an_ir_resnet_is_recognized_by_its_units(tmp_path):
+    """Recognizes the ONNX file of an IR-ResNet by its units, and others by their first difference."""
     onnx = pytest.importorskip("onnx")
     state = drawn(_parts.ir_shapes((2, 2, 2, 2), 8))
     state["features.weight"][:] = 1

@@ -75,7 +75,8 @@ def test_pytorch_loads_what_we_write(tmp_path):
     again.load_state_dict(ours)
 
 
-def test_a_checkpoint_of_half_precision_and_of_several_devices_is_read(tmp_path):
+def test_half_precision_and_several_devices_are_read(tmp_path):
+    """Reads a checkpoint of half precision and of several devices."""
     import torch
     import torch_networks
 

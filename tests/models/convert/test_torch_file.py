@@ -43,7 +43,8 @@ def test_modules_metadata_and_parameters_are_passed_over():
     assert _torch_file.load(FIXTURES / "parameter.pth")["weight"].shape == (2, 3, 4)
 
 
-def test_what_is_written_is_read_back_and_equal_weights_make_equal_files(tmp_path):
+def test_equal_weights_make_equal_files(tmp_path):
+    """Reads back what was written, and writes equal files for equal weights."""
     state = {"a.weight": np.arange(6, dtype="float32").reshape(2, 3).T, "a.count": np.array(5, "int64")}
     for name in ("one", "two"):
         _torch_file.save(state, tmp_path / name)
@@ -149,7 +150,8 @@ def test_a_program_is_refused():
 
 
 @pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
-def test_a_file_cut_off_anywhere_or_with_any_byte_changed_gives_an_error_or_a_value(name, tmp_path):
+def test_a_damaged_file_gives_an_error_or_a_value(name, tmp_path):
+    """Reads a file that is cut off anywhere, or has any byte changed, as an error or a value."""
     data = (FIXTURES / name).read_bytes()
     path = tmp_path / "bad.pth"
     ends = {}
