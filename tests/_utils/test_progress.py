@@ -18,6 +18,7 @@ def clock(monkeypatch):
 
 
 def test_without_bars_a_line_is_logged_every_five_seconds(clock, caplog):
+    """Logs a line every five seconds without bars."""
     caplog.set_level(logging.INFO, "keras_margin.progress")
     counter = progress.Progress("Checked", "images", 4000)
     for seconds, count in ((104.9, 1000), (105.5, 2000), (107, 2500), (111, 3000)):
@@ -104,6 +105,7 @@ def test_a_stage_without_bars_is_logged(caplog):
 
 
 def test_an_error_takes_the_bars_away(clock):
+    """Removes the bars after an error."""
     console = Console(file=io.StringIO(), force_terminal=True)
     with pytest.raises(KeyError), progress.bars(console):
         counter = progress.Progress("Checked", "images", 10)

@@ -60,6 +60,7 @@ def test_faces_are_cropped_into_the_same_folders(photographs, tmp_path):
 
 
 def test_several_processes_write_the_very_same_files(photographs, tmp_path):
+    """Writes the very same files with several processes."""
     alone = align_folder(photographs, tmp_path / "one", detector=faces.detect)
     together = align_folder(photographs, tmp_path / "two", detector=faces.detect, workers=2)
     assert together == alone
@@ -75,6 +76,7 @@ def test_several_processes_write_the_very_same_files(photographs, tmp_path):
     [("largest", [(40, 10)]), ("centre", [(20, 20)]), ("all", [(0, 5), (20, 20), (40, 10)]), ("skip", [])],
 )
 def test_each_policy_takes_the_faces_it_names(tmp_path, policy, corners):
+    """Takes the faces that each policy names."""
     # Boxes of sides 100, 101, 102 in the order of rows: (0, 5), (40, 10), (20, 20).
     image = faces.photograph((0, 5), (40, 10), (20, 20), shape=(150, 160))
 
@@ -101,6 +103,7 @@ def test_each_policy_takes_the_faces_it_names(tmp_path, policy, corners):
 
 
 def test_the_narrow_crop_and_its_size(photographs, tmp_path):
+    """Cuts the narrow crop, in the size that was asked for."""
     align_folder(photographs, tmp_path / "out", size=(112, 96), detector=faces.detect, image_format="png")
     np.testing.assert_array_equal(
         crop(tmp_path / "out" / "ann" / "1.png"), faces.photograph((X, Y))[Y : Y + 112, X + 8 : X + 104]
@@ -108,6 +111,7 @@ def test_the_narrow_crop_and_its_size(photographs, tmp_path):
 
 
 def test_images_that_differ_in_their_extension_alone_keep_it(tmp_path):
+    """Keeps the extension of images that differ in it alone."""
     for name in ("a/1.png", "a/1.bmp", "a/1.png.bmp", "b/2.png"):
         faces.save(tmp_path / "in" / name, faces.photograph((X, Y), seed=len(name)))
     report = align_folder(tmp_path / "in", tmp_path / "out", detector=faces.detect)
@@ -150,6 +154,7 @@ def test_a_killed_call_continues_with_the_rest(photographs, tmp_path):
 
 
 def test_what_is_new_changed_or_lost_is_done_and_nothing_else(photographs, tmp_path):
+    """Aligns what is new, changed or lost, and nothing else."""
     align_folder(photographs, tmp_path / "out", detector=Counting())
     faces.save(photographs / "ann" / "3.png", faces.photograph((1, 2), seed=8))
     faces.save(photographs / "ann" / "1.png", faces.photograph((5, 6), seed=9))
@@ -162,6 +167,8 @@ def test_what_is_new_changed_or_lost_is_done_and_nothing_else(photographs, tmp_p
 
 
 def test_an_image_that_goes_while_it_is_looked_for_is_reported(photographs, tmp_path):
+    """Reports an image that vanishes during the call."""
+
     def detect(image):
         for path in photographs.rglob("*.png"):
             path.unlink()
@@ -197,6 +204,7 @@ def test_crops_of_another_arithmetic_are_not_mixed(photographs, tmp_path):
 
 
 def test_a_folder_that_holds_something_else_is_refused(photographs, tmp_path):
+    """Refuses a folder that holds something else."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("dear")
     with pytest.raises(ValueError, match="has files in it that no alignment wrote"):
@@ -206,6 +214,7 @@ def test_a_folder_that_holds_something_else_is_refused(photographs, tmp_path):
 
 @pytest.mark.parametrize("out", ["photographs", "photographs/aligned", ".", "link/aligned"])
 def test_source_and_result_must_be_apart(photographs, tmp_path, out):
+    """Refuses a result inside the source, and the source inside the result."""
     (tmp_path / "link").symlink_to(photographs)
     before = digests(photographs)
     with pytest.raises(ValueError, match="neither inside the other"):
@@ -227,12 +236,14 @@ def test_a_link_in_the_result_does_not_reach_the_source(photographs, tmp_path):
 
 
 def test_a_folder_that_links_to_itself_ends(photographs, tmp_path, caplog):
+    """Ends in a folder that links to itself."""
     (photographs / "ann" / "again").symlink_to(photographs)
     report = align_folder(photographs, tmp_path / "out", detector=faces.detect)
     assert report.images == 5 and "a link to a folder that it is in" in caplog.text
 
 
 def test_names_that_are_no_characters_come_through(tmp_path):
+    """Keeps names whose bytes are not characters."""
     name = os.fsdecode(b"\xff\xfe 1.png")
     faces.save(tmp_path / "in" / "a" / "1.png", faces.photograph((X, Y)))
     try:
@@ -277,6 +288,7 @@ def test_a_failing_detector_is_reported_and_ends_the_call(tmp_path):
 
 
 def test_points_that_fix_no_transform_are_reported(tmp_path):
+    """Reports points that fix no transform."""
     faces.save(tmp_path / "in" / "1.png", faces.photograph())
     report = align_folder(
         tmp_path / "in", tmp_path / "out", detector=lambda image: ([[0, 0, 9, 9]], np.zeros((1, 5, 2)), [1.0])

@@ -74,6 +74,7 @@ REPORTS = ("a.evaluation.json", "b.evaluation.json")
     ],
 )
 def test_every_kind_is_drawn_out_of_files(folder, capsys, tmp_path, kind, inputs, options):
+    """Draws every kind of picture from files."""
     out = tmp_path / "picture.svg"
     status, shown, said = run(
         capsys, kind, *(folder / each for each in inputs), f"--out={out}", *(each.format(folder) for each in options)
@@ -83,6 +84,7 @@ def test_every_kind_is_drawn_out_of_files(folder, capsys, tmp_path, kind, inputs
 
 
 def test_heads_are_drawn_by_name(capsys, tmp_path):
+    """Draws heads by name."""
     assert run(capsys, "losses", "qamface", f"--out={tmp_path / 'x.png'}")[0] == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
@@ -135,6 +137,7 @@ def test_curves_have_the_shortest_distinct_names(folder, monkeypatch, capsys):
     ],
 )
 def test_what_cannot_be_drawn_is_refused(folder, capsys, tmp_path, arguments, words):
+    """Refuses what cannot be drawn."""
     kind, *rest = arguments
     given = [each if each.startswith("--") else folder / each for each in rest]
     status, _, said = run(capsys, kind, *given, f"--out={tmp_path / 'x.png'}")
@@ -142,5 +145,6 @@ def test_what_cannot_be_drawn_is_refused(folder, capsys, tmp_path, arguments, wo
 
 
 def test_a_head_that_is_not_there_is_named(capsys, tmp_path):
+    """Names a head that does not exist."""
     status, _, said = run(capsys, "logits", "arcfac", f"--out={tmp_path / 'x.png'}")
     assert status == 1 and "Heads are drawn by their names: arcface" in said

@@ -133,6 +133,7 @@ def outcome_of(folder, file):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_whatever_happened_to_a_file_ends_in_words(tmp_path, name):
+    """Reads a damaged file, or refuses it in words."""
     make, file = SETS[name]
     make(tmp_path)
     path = tmp_path / file
@@ -194,6 +195,7 @@ def test_a_bomb_is_left_unread_and_takes_no_memory(tmp_path, kind, height, width
 
 
 def test_a_bomb_that_holds_what_it_announces_is_left_unread(tmp_path):
+    """Leaves an image unread that really holds as many pixels as it announces."""
     packer, rows = zlib.compressobj(9), bytes(9000 + 1)
     body = b"".join([*(packer.compress(rows) for _ in range(9000)), packer.flush()])
 
@@ -244,6 +246,7 @@ NAMES = ["Ünïcödé", "彼女 の 写真", "Ольга", "إيمان", "a\tb",
 
 @pytest.mark.parametrize("made", ["folder", "shards"])
 def test_names_in_any_script_come_through(tmp_path, made):
+    """Reads names in any script."""
     names = [*NAMES, os.fsdecode(b"\xff\xfe latin-1 \xe9")]
     for number, name in enumerate(names):
         (tmp_path / "faces" / name).mkdir(parents=True)

@@ -70,6 +70,7 @@ def test_a_letter_is_centered_and_averaged_three_by_three(letters):
 
 
 def test_images_are_ordered_by_character_and_then_by_design(letters):
+    """Orders images by character, then by design."""
     assert letters.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and letters.designs.tolist() == [0, 1, 2] * 3
     assert letters.characters == ("A", "I", "Ü") and letters.design_names == ("Sans", "Bold", "Serif")
     with pytest.raises(ValueError, match="read-only"):
@@ -89,6 +90,7 @@ def test_missing_and_blank_characters_are_counted(tmp_path):
 
 
 def test_the_same_design_again_is_dropped_whole(tmp_path):
+    """Drops a design that is the same as another one."""
     copy = tmp_path / "copy.ttf"
     copy.write_bytes(pathlib.Path(SANS.file).read_bytes())
     found = glyphs.load((SANS, SERIF, glyphs.Design("Copy", str(copy))), "ABC", cache=tmp_path)
@@ -111,6 +113,7 @@ def test_single_images_that_an_earlier_design_has_are_left_out(tmp_path):
 
 
 def test_the_second_call_reads_what_the_first_wrote(tmp_path, letters, monkeypatch):
+    """Reads in the second call what the first one wrote."""
     first = glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path)
     monkeypatch.setattr(glyphs, "_render", None)
     second = glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path)
@@ -163,6 +166,7 @@ def test_a_damaged_cache_is_reported_and_rendered_again(tmp_path, letters, caplo
 
 
 def test_a_cache_that_cannot_be_written_costs_the_cache_alone(tmp_path, letters, caplog):
+    """Loads glyphs without a cache where it cannot be written."""
     (tmp_path / "file").write_text("")
     found = glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path / "file" / "cache")
     np.testing.assert_array_equal(found.images, letters.images)
@@ -170,6 +174,7 @@ def test_a_cache_that_cannot_be_written_costs_the_cache_alone(tmp_path, letters,
 
 
 def test_a_machine_without_the_fonts_is_told_which_packages(no_fonts):
+    """Names the packages of missing fonts."""
     assert glyphs.installed() == ()
     with pytest.raises(FileNotFoundError, match=r"16 fonts\..*IPAex Gothic \(ipaexg\.ttf\).*apt-get install fonts-aoy"):
         keras_margin.data.open("glyphs")
@@ -188,6 +193,7 @@ def test_fonts_are_found_in_any_subfolder(no_fonts):
 
 
 def test_a_file_that_is_no_font_is_named(tmp_path):
+    """Names a file that is not a font."""
     (tmp_path / "x.ttf").write_bytes(b"no font")
     with pytest.raises(ValueError, match=r"x\.ttf is not a font that can be read"):
         glyphs.load((glyphs.Design("X", str(tmp_path / "x.ttf")),), "A", cache=tmp_path)
@@ -210,6 +216,7 @@ def test_unknown_and_repeated_designs_are_refused(designs, characters, words):
 
 
 def test_a_missing_pillow_is_named_with_the_way_to_install_it(monkeypatch):
+    """Names missing Pillow with the command that installs it."""
     imported = builtins.__import__
 
     def without(name, *rest, **options):
@@ -235,6 +242,7 @@ def test_the_reader_gives_grey_as_rgb_in_the_size(letters, monkeypatch):
 
 
 def test_the_module_is_imported_without_pillow():
+    """Imports the module without Pillow."""
     assert "PIL" not in vars(glyphs) and sys.modules["keras_margin.data.glyphs"] is glyphs
 
 

@@ -33,6 +33,7 @@ def test_a_start_step_continues_the_batches(order, start):
 
 
 def test_single_images_are_resumed_too():
+    """Resumes single images too."""
     reader = numbered_reader()
     whole = list(reader.dataset(shuffle=True, repeat=True).take(80).as_numpy_iterator())
     resumed = list(reader.dataset(shuffle=True, repeat=True, start=70).take(10).as_numpy_iterator())
@@ -40,6 +41,7 @@ def test_single_images_are_resumed_too():
 
 
 def test_the_batches_left_out_are_not_read(tmp_path):
+    """Skips batches without reading them."""
     write_records(tmp_path, [payload(n % 2, jpeg(n)) for n in range(100)])
     reader = keras_margin.data.open(tmp_path)
     read, read_all = [], reader._read_all
@@ -91,6 +93,7 @@ def test_every_choice_of_images_is_equally_likely():
 
 
 def test_one_image_per_identity_balances_the_classes():
+    """Balances the classes with one image per identity."""
     dataset = numbered_reader().dataset(6, shuffle=True, images_per_identity=1, repeat=True)
     numbers = [number for batch, labels in batches(dataset.take(400)) for number in batch]
     assert np.bincount(LABELS[numbers]).tolist() == [400] * 6
@@ -100,6 +103,8 @@ def test_one_image_per_identity_balances_the_classes():
 
 
 def test_the_seed_alone_decides_who_meets_whom():
+    """Groups identities by the seed alone."""
+
     def first(seed):
         return batches(
             numbered_reader().dataset(6, shuffle=True, seed=seed, images_per_identity=2, repeat=True).take(5)
@@ -111,6 +116,7 @@ def test_the_seed_alone_decides_who_meets_whom():
 
 
 def test_an_identity_without_images_is_never_drawn():
+    """Draws no identity without images."""
     reader = numbered_reader(np.repeat([0, 1, 2], 3))
     reader.labels = np.repeat(np.array([0, 2, 3], np.int32), 3)  # As a reader of somebody else may have them.
     for _, drawn in batches(reader.dataset(6, shuffle=True, images_per_identity=2).take(1)):
@@ -130,6 +136,7 @@ def test_an_identity_without_images_is_never_drawn():
     ],
 )
 def test_an_order_that_cannot_be_is_refused(arguments, message):
+    """Refuses an impossible order."""
     with pytest.raises(ValueError, match=message):
         numbered_reader().dataset(**{"batch_size": 8} | arguments)
 
@@ -154,6 +161,7 @@ def test_the_parts_of_a_batch_make_up_the_batch(images_per_identity):
 
 @pytest.mark.parametrize("arguments", [{"part": (2, 2)}, {"part": (-1, 2)}, {"part": (0, 5)}, {"part": (0, 0)}])
 def test_parts_that_cannot_be_are_refused(arguments):
+    """Refuses impossible parts."""
     reader = ArrayReader(np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2, "ab")
     with pytest.raises(ValueError, match=r"part=\(k, n\) needs 0 <= k < n"):
         reader.dataset(12, repeat=True, **arguments)
@@ -199,6 +207,7 @@ def test_augmenting_a_set_equals_apply(noisy, arguments, changes):
 
 
 def test_an_augmentation_needs_batches():
+    """Refuses an augmentation without batches."""
     with pytest.raises(
         ValueError, match="augmentation changes batches. Received: an augmentation without a batch_size"
     ):

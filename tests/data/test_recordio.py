@@ -44,6 +44,7 @@ def copy(tmp_path):
 @pytest.mark.parametrize("index", ["by its .idx", "by a scan"])
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_what_mxnet_wrote_is_read_as_mxnet_reads_it(tmp_path, name, index):
+    """Reads what mxnet wrote as mxnet reads it."""
     folder = shutil.copytree(FIXTURES / name, tmp_path / name)
     if index == "by a scan":
         (folder / "train.idx").unlink()
@@ -67,12 +68,14 @@ def test_image_size_and_pixels_match_property_and_pillow():
 
 
 def test_a_rec_file_is_opened_by_its_name():
+    """Opens a .rec file by its name."""
     reader = keras_margin.data.open(str(FIXTURES / "split" / "train.rec"), image_size=(24, 24))
     assert reader.num_images == 7
     np.testing.assert_array_equal(reader.arrays()[0][2], decoded(reader.encoded(2)))
 
 
 def test_keys_and_float32_ranges_past_2_to_24_lose_no_image(tmp_path):
+    """Keeps every image where keys and float32 ranges exceed 2**24."""
     first = 2**24 + 1  # The nearest float32 is 2**24.
     keys = [*range(first, first + 5), first + 5, first + 6, 0]
     payloads = [payload(n // 3, jpeg(n), key) for n, key in enumerate(keys[:5])]
@@ -85,6 +88,7 @@ def test_keys_and_float32_ranges_past_2_to_24_lose_no_image(tmp_path):
 
 
 def test_the_records_own_labels_count_and_ids_may_have_gaps(tmp_path):
+    """Counts classes by the records' own labels, whose ids may have gaps."""
     # The identities' record says that image 1 is of the first; its own label says the second.
     payloads = [payload([3, 5], b"", 0), payload([7000.0, 0.1, 0.2], jpeg(1), 1), payload(12, jpeg(2), 2)]
     payloads += [payload([1, 3], b"", 3), payload([3, 3], b"", 4)]
@@ -95,6 +99,7 @@ def test_the_records_own_labels_count_and_ids_may_have_gaps(tmp_path):
 
 
 def test_a_first_record_with_two_labels_and_an_image_is_an_image(tmp_path):
+    """Reads a first record of two labels and an image as an image."""
     write_records(tmp_path, [payload([0, 0.5], jpeg(0), 0), payload([1, 0.5], jpeg(1), 1)])
     assert encoded(keras_margin.data.open(tmp_path)) == [jpeg(0), jpeg(1)]
 
@@ -114,6 +119,7 @@ def test_a_first_record_with_two_labels_and_an_image_is_an_image(tmp_path):
     ],
 )
 def test_an_idx_that_is_not_the_recs_is_made_up_for_by_a_scan(copy, caplog, idx):
+    """Scans the records where the .idx belongs to another file."""
     folder, images, _ = copy
     (folder / "train.idx").write_bytes(idx)
     assert encoded(keras_margin.data.open(folder, strict=True)) == images
@@ -130,6 +136,7 @@ def test_an_unordered_idx_with_repetitions_is_read(copy, caplog):
 
 
 def test_a_long_idx_is_read_in_parts(copy, monkeypatch):
+    """Reads a long .idx in parts."""
     folder, images, _ = copy
     monkeypatch.setattr("keras_margin.data._record_frames._TEXT_BLOCK", 7)
     monkeypatch.setattr("keras_margin.data._record_frames._BLOCK", 3)
@@ -137,6 +144,7 @@ def test_a_long_idx_is_read_in_parts(copy, monkeypatch):
 
 
 def test_records_that_the_idx_leaves_out_are_counted_and_named(copy, caplog):
+    """Counts and names records that the .idx leaves out."""
     folder, images, offsets = copy
     (folder / "train.idx").write_text(f"0\t0\n3\t{offsets[3]}\n")
     assert encoded(keras_margin.data.open(folder)) == [images[0], images[3]]
@@ -199,6 +207,7 @@ def test_a_wrong_length_loses_its_own_record_alone(copy, with_idx):
 
 
 def test_a_file_that_was_cut_short_loses_its_last_record_by_name(copy):
+    """Loses the last record of a truncated file, by name."""
     folder, images, offsets = copy
     data = (folder / "train.rec").read_bytes()
     for cut in (len(data) - 5, offsets[3] + 12):
@@ -223,6 +232,7 @@ def test_missing_images_announced_by_record_0_are_counted(tmp_path, caplog):
 
 
 def test_a_part_that_a_split_record_lacks_is_named(tmp_path):
+    """Names the missing part of a split record."""
     whole = payload(0, jpeg(0)[:2] + b"\xff\xfe\x00\x0a" + b"xx" + MAGIC + b"yy" + jpeg(0)[2:])
     offsets = write_records(tmp_path, [payload(0, jpeg(1)), whole, payload(1, jpeg(2))])
     data = bytearray((tmp_path / "train.rec").read_bytes())
@@ -257,6 +267,7 @@ def test_a_part_that_a_split_record_lacks_is_named(tmp_path):
     ],
 )
 def test_a_set_without_what_it_needs_is_refused_by_name(tmp_path, files, error, message):
+    """Refuses a set that lacks a file or a record, by name."""
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     with pytest.raises(error, match=message):
@@ -264,6 +275,7 @@ def test_a_set_without_what_it_needs_is_refused_by_name(tmp_path, files, error, 
 
 
 def test_a_file_that_is_mostly_no_images_is_refused_early(tmp_path, monkeypatch):
+    """Refuses a file of few images early."""
     monkeypatch.setattr(_record_index, "_FEW", 3)
     write_records(tmp_path, [payload(0, b"text")] * 9)
     with pytest.raises(ValueError, match=r"At least half of the records must be images\. Received: .*byte 0 \("):
@@ -295,6 +307,7 @@ def test_a_broken_image_is_replaced_and_named_by_its_byte(copy, caplog):
 
 
 def test_a_file_that_shrinks_under_the_reader_ends_in_words(copy):
+    """Raises in words when a file shrinks under the reader."""
     folder, _, offsets = copy
     dataset = keras_margin.data.open(folder).dataset(2, repeat=True)
     with open(folder / "train.rec", "rb+") as file:
@@ -304,6 +317,7 @@ def test_a_file_that_shrinks_under_the_reader_ends_in_words(copy):
 
 
 def test_a_subset_reads_its_own_records(copy):
+    """Reads the records of a subset."""
     folder, images, _ = copy
     subset = keras_margin.data.open(folder).subset([3, 0])
     assert encoded(subset) == [images[3], images[0]]
@@ -311,6 +325,7 @@ def test_a_subset_reads_its_own_records(copy):
 
 
 def test_headers_of_a_large_set_are_kept_until_a_file_changes(copy, monkeypatch, caplog):
+    """Caches the headers of a large set until a file changes."""
     folder, images, offsets = copy
     monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
     reads = []
@@ -359,6 +374,7 @@ def test_headers_of_a_read_only_folder_are_cached(copy, tmp_path, monkeypatch):
 
 
 def test_headers_that_can_be_kept_nowhere_are_read_each_time(copy, monkeypatch, caplog):
+    """Reads headers each time where they cannot be cached."""
     folder, images, _ = copy
     monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
 

@@ -66,6 +66,7 @@ def test_any_tfrecord_reader_finds_the_documented_order(out):
 
 
 def test_the_reader_gives_the_same_images_labels_and_names(out):
+    """Reads the same images, labels and names back."""
     reader = keras_margin.data.open(out, strict=True)
     order = np.random.default_rng(7).permutation(NUM_IMAGES)
     assert encoded(reader) == [jpeg(number) for number in order]
@@ -92,6 +93,7 @@ def test_the_index_has_the_files_counts_and_checksums(out):
 
 
 def test_the_seed_alone_decides_the_bytes(source, out, tmp_path):
+    """Writes the same bytes for the same seed."""
     keras_margin.data.prepare(keras_margin.data.open(source), tmp_path / "again", shards=3, seed=7)
     keras_margin.data.prepare(source, tmp_path / "other", shards=3, seed=8)
 
@@ -102,6 +104,7 @@ def test_the_seed_alone_decides_the_bytes(source, out, tmp_path):
 
 
 def test_images_in_memory_and_in_folders_are_prepared_too(tmp_path):
+    """Prepares images in memory and in folders too."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
     reader = keras_margin.data.ArrayReader(pixels, [0, 0, 0, 1, 1, 1], ["ann", "bob"])
     keras_margin.data.prepare(reader, tmp_path / "arrays", shards=2)
@@ -147,6 +150,7 @@ def test_a_killed_call_keeps_its_shards_and_its_result(source, out, tmp_path, mo
 
 
 def test_what_is_left_of_another_call_is_not_mixed_in(source, tmp_path):
+    """Removes what is left of another call."""
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "plan.json").write_text('{"shards": 3, "seed": 1}')
     with pytest.raises(ValueError, match=r"\.out\.partial was left by a call of prepare\(\) with other data"):
@@ -182,12 +186,14 @@ def test_an_unreadable_image_is_named_or_refused(source, tmp_path, caplog):
     ],
 )
 def test_arguments_out_of_range_are_refused(source, tmp_path, arguments, message):
+    """Refuses arguments out of range."""
     with pytest.raises(ValueError, match=message):
         keras_margin.data.prepare(source, tmp_path / "out", **{"shards": 1} | arguments)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_is_there_is_not_overwritten(source, out):
+    """Refuses to overwrite a folder."""
     with pytest.raises(ValueError, match="out is there already. Remove it"):
         keras_margin.data.prepare(source, out, shards=1)
 
@@ -210,6 +216,7 @@ def test_a_flipped_bit_is_found_and_its_image_replaced(out, caplog):
 
 
 def test_a_shard_cut_short_loses_what_was_cut_by_name(out, caplog):
+    """Loses by name what was cut off a shard."""
     whole = keras_margin.data.open(out)
     images = encoded(whole)
     path = out / "images-00001-of-00003.tfrecord"
@@ -255,6 +262,7 @@ INDICES = {
 
 @pytest.mark.parametrize("case", INDICES)
 def test_an_index_that_is_none_is_refused_by_name(out, case):
+    """Refuses a file that is not an index, by name."""
     change, message = INDICES[case]
     path = out / "index.json"
     if isinstance(change, bytes):
@@ -269,6 +277,7 @@ def test_an_index_that_is_none_is_refused_by_name(out, case):
 
 
 def test_a_missing_piece_is_named(out):
+    """Names a missing file of the set."""
     (out / "images-00002-of-00003.npy").rename(out / "kept")
     with pytest.raises(FileNotFoundError, match=r"images-00002-of-00003\.npy is missing, which index\.json lists"):
         keras_margin.data.open(out)
@@ -282,6 +291,7 @@ def test_a_missing_piece_is_named(out):
 
 
 def test_a_changed_table_is_refused_by_its_checksum(out):
+    """Refuses a changed table by its checksum."""
     path = out / "images-00000-of-00003.npy"
     data = bytearray(path.read_bytes())
     data[-20] ^= 1

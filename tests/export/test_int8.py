@@ -76,6 +76,7 @@ def squared_error(values, low, high):
 
 @pytest.mark.parametrize("shape", ["normal", "relu", "outlier"])
 def test_a_range_is_that_of_least_squared_error(shape):
+    """Ends a range at the least squared error."""
     generator = np.random.default_rng(0)
     values = generator.normal(0.5, 1.0, 5_000)
     values = np.maximum(values, 0) if shape == "relu" else values
@@ -183,6 +184,7 @@ def test_int8_refuses_seven_representative_images(write, network, images, tmp_pa
 
 
 def test_int8_of_prelu_warns_and_names_the_swap(converted, network, images, tmp_path, caplog):
+    """Warns of PReLU in int8, and names the swap."""
     for integer_only, said in ((False, "2 PReLUs compute in float32"), (True, "2 PReLUs in int8 are slow")):
         assert said in converted[integer_only][2]
         assert "export.with_activation(network, 'leaky_relu')" in converted[integer_only][2]
@@ -215,6 +217,7 @@ def test_with_activation_equals_a_network_built_with_it(tmp_path):
 
 
 def test_with_activation_refuses_what_it_cannot_do(network):
+    """Refuses an activation that cannot be swapped."""
     with pytest.raises(ValueError, match="activation must be one of 'relu', 'leaky_relu'. Received: .*'prelu'"):
         export.with_activation(network, "prelu")
     with pytest.raises(ValueError, match="bottleneck has no PReLU"):

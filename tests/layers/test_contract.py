@@ -25,6 +25,7 @@ PLAIN = {"normsoftmax": CASES["normsoftmax"], "softmax without bias": OPTIONS["s
 
 @pytest.mark.parametrize(("name", "options", "plain"), NEUTRAL)
 def test_a_neutral_margin_is_the_plain_softmax(name, options, plain):
+    """Equals the plain softmax with a neutral margin."""
     plain, head = make(PLAIN[plain]), make(name, **options)
     embeddings, prototypes, labels = batch(plain, seed=3)
     for each in (head, plain):
@@ -36,6 +37,7 @@ def test_a_neutral_margin_is_the_plain_softmax(name, options, plain):
 # CurricularFace's other logits depend on the own one.
 @pytest.mark.parametrize("name", [name for name in CASES if name != "curricularface"])
 def test_labels_change_their_own_logit_alone(name):
+    """Changes by a label the logit of its own class alone."""
     head = make(name)
     embeddings, _, labels = batch(seed=4)
     logits = ops.convert_to_numpy(head(embeddings, ops.array(labels, "int32")))
@@ -61,6 +63,7 @@ def test_half_precision_keeps_float32_weights_and_logits(dtype):
 
 
 def test_hits_are_nearest_prototypes_without_margin():
+    """Counts a sample as correct by the nearest prototype, without the margin."""
     head = make("arcface")
     head.prototypes.assign(np.array([1, 5, -1, 1, 1, 1, 1])[:, None] * np.eye(7, 5))
     embeddings = np.zeros((BATCH, 5), "float32")
@@ -71,6 +74,7 @@ def test_hits_are_nearest_prototypes_without_margin():
 
 
 def test_cosines_are_cosines_whatever_the_lengths():
+    """Returns cosines, whatever the lengths."""
     for name in ("cosface", "softmax"):
         head = make(name)
         embeddings, prototypes, _ = batch(head, seed=7)
@@ -99,6 +103,7 @@ def test_the_loss_on_cosines_is_near_the_others_even_at_the_ends(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_head_survives_its_config(name):
+    """Builds an equal head from its config."""
     head = make(name, auxiliary_loss=IAM(0.2))
     again = type(head).from_config(head.get_config())
     assert again.get_config() == head.get_config()
@@ -108,6 +113,7 @@ def test_a_head_survives_its_config(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_head_survives_a_keras_file_with_all_its_state(name, tmp_path):
+    """Restores a head with all its state from a .keras file."""
     head = make(name, auxiliary_loss=IAM(0.2))
     embeddings, prototypes, labels = batch(head, seed=9)
     head.prototypes.assign(prototypes)

@@ -47,6 +47,7 @@ def test_centers_of_a_stated_number_grow_with_the_head():
 
 @pytest.mark.parametrize("name", ["arcface", "subcenter_arcface"])
 def test_new_rows_are_the_mean_directions_of_their_samples(name):
+    """Sets new rows to the mean directions of their samples."""
     head = expandable(name)
     generator = np.random.default_rng(5)
     embeddings = generator.normal(size=(8, SIZE)) * np.array([[1], [100], [1], [1], [1], [1], [0], [1]])
@@ -66,6 +67,7 @@ def test_new_rows_are_the_mean_directions_of_their_samples(name):
 
 
 def test_an_expanded_head_goes_on_training():
+    """Trains on after the expansion."""
     bigger = expandable().expand(NEW)
     embeddings, _, _ = batch()
     loss = ops.convert_to_numpy(bigger.compute_loss(embeddings, np.array([0, 1, 6, 7, 8, 9]), training=True))
@@ -89,6 +91,7 @@ MISUSE = [
 
 @pytest.mark.parametrize(("call", "message"), MISUSE)
 def test_what_cannot_be_expanded_says_why(call, message):
+    """Says why a head cannot be expanded."""
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call(expandable())
 

@@ -82,6 +82,7 @@ BAD_LABELS = [
 
 @pytest.mark.parametrize(("labels", "error", "message"), BAD_LABELS)
 def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message):
+    """Refuses bad labels in every way of use."""
     embeddings, _, _ = batch()
     head = make("arcface")
     for call in (
@@ -94,6 +95,7 @@ def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message):
 
 
 def test_labels_of_shape_batch_by_one_are_the_same_labels():
+    """Accepts labels of shape (batch, 1) like labels of shape (batch,)."""
     embeddings, _, labels = batch()
     head = make("arcface")
     column = head.compute_loss(embeddings, labels[:, None])
@@ -103,6 +105,7 @@ def test_labels_of_shape_batch_by_one_are_the_same_labels():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_embedding_that_is_no_number_is_named(bad):
+    """Names an embedding that is NaN."""
     embeddings, _, labels = batch()
     embeddings[3, 1] = bad
     head = make("arcface")
@@ -186,6 +189,7 @@ def test_bad_labels_are_refused_in_a_tensorflow_graph():
 
 
 def test_cosines_of_another_head_are_refused():
+    """Refuses the cosines of another head."""
     with pytest.raises(ValueError, match=r"\(batch, 7\).*\(6, 9\)"):
         make("arcface").loss_from_cosines(np.zeros(6, "int32"), ops.zeros((6, 9)))
 
@@ -200,6 +204,7 @@ def test_cosines_of_unknown_origin_are_refused(name, needs):
 
 
 def test_logits_that_have_their_margin_do_not_get_it_twice():
+    """Refuses to add the margin twice to logits that have it."""
     head = make("arcface")
     embeddings, _, labels = batch()
     logits = head(embeddings, ops.array(labels, "int32"))
@@ -230,6 +235,7 @@ def two_inputs(head):
     ],
 )
 def test_a_loss_that_does_not_fit_the_logits_is_refused(loss, message, data):
+    """Refuses a loss that does not fit the logits."""
     images, labels = data
     head = km.ArcFaceHead(CLASSES)
     model = two_inputs(head)

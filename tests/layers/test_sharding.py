@@ -124,12 +124,14 @@ def split_over_two(monkeypatch):
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="of the other backends")
 def test_a_layout_that_the_backend_ignores_is_refused(split_over_two):
+    """Refuses a layout that the backend ignores."""
     with pytest.raises(NotImplementedError, match="shards on JAX alone"):
         km.ArcFaceHead(10).build((None, 4))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="ModelParallel shards on JAX alone")
 def test_streaming_over_split_prototypes_is_refused(split_over_two):
+    """Refuses streaming over split prototypes."""
     with pytest.raises(ValueError, match="it would gather what ModelParallel split"):
         km.ArcFaceHead(10, implementation="streaming").build((None, 4))
     assert km.ArcFaceHead(10**9).implementation_for(4096) == "fused"

@@ -133,6 +133,7 @@ def test_first_update_trains_at_step_one():
 
 
 def test_lambda_enters_the_loss():
+    """Uses lambda in the loss."""
     head = make("sphereface")
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -157,6 +158,8 @@ def model_of(name):
 
 
 def test_fit_draws_the_statistics_once_a_batch_in_every_way():
+    """Updates the statistics in fit once a batch, in every way of use."""
+
     def identity():
         return keras.layers.Activation("linear")
 
@@ -185,6 +188,8 @@ def test_fit_draws_the_statistics_once_a_batch_in_every_way():
 
 
 def test_state_survives_an_interruption_and_save_weights(tmp_path):
+    """Restores the state after an interruption and from save_weights."""
+
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -208,6 +213,7 @@ def test_state_survives_an_interruption_and_save_weights(tmp_path):
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("name", ["sphereface", "adaface"])
 def test_two_replicas_keep_the_state_of_one(name):
+    """Keeps the state of one device on two replicas."""
     import tensorflow as tf
 
     from keras_margin import training

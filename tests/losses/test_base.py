@@ -38,6 +38,7 @@ def arrays(variables):
 
 
 def test_a_sum_is_the_sum_of_its_parts():
+    """Adds up the parts of a sum."""
     parts = [RingLoss(0.1, radius=1.0), RingLoss(0.2, radius=2.0), RingLoss(0.3, radius=3.0)]
     whole = parts[0] + (parts[1] + parts[2])
     assert whole.parts == tuple(parts)
@@ -49,6 +50,7 @@ def test_a_sum_is_the_sum_of_its_parts():
 
 
 def test_a_sum_survives_its_config():
+    """Builds an equal sum from its config."""
     head = head_with(everything())
     again = type(head).from_config(head.get_config())
     assert [type(part) for part in again.auxiliary_loss.parts] == [type(part) for part in head.auxiliary_loss.parts]
@@ -57,6 +59,7 @@ def test_a_sum_survives_its_config():
 
 
 def test_get_takes_a_loss_a_name_a_config_or_none():
+    """Accepts a loss, a name, a config or None."""
     loss = IAM(0.3)
     assert losses.get(loss) is loss
     assert losses.get(None) is None
@@ -69,6 +72,7 @@ def test_get_takes_a_loss_a_name_a_config_or_none():
 
 
 def test_only_an_auxiliary_loss_can_be_added():
+    """Refuses to add anything but an auxiliary loss."""
     with pytest.raises(TypeError):
         IAM(0.1) + 1.0
 
@@ -96,6 +100,7 @@ def with_everything():
 
 @pytest.mark.parametrize("edge", EDGES)
 def test_values_and_gradients_are_finite_at_the_edges(edge, with_everything):
+    """Keeps values and gradients finite at the edges."""
     x, labels = EDGES[edge]
     # All prototypes in one place but one, which is zero.
     prototypes = np.ones((CLASSES, SIZE))
@@ -106,6 +111,7 @@ def test_values_and_gradients_are_finite_at_the_edges(edge, with_everything):
 
 
 def test_a_single_sample_of_two_classes_is_finite():
+    """Keeps a single sample of two classes finite."""
     head = head_with(everything(), num_classes=2)
     function = of_head(head, lambda x: head.compute_loss(x, ops.array([1])))
     value, gradients = value_and_gradients(function, X[:1], np.eye(2, SIZE))
@@ -193,6 +199,7 @@ def test_half_precision_leaves_the_losses_in_float32():
 
 @pytest.mark.tensorflow_only
 def test_two_replicas_keep_centers_and_radius_of_one_device():
+    """Keeps the centers and the radius of one device on two replicas."""
     import tensorflow as tf
 
     from keras_margin import training

@@ -58,6 +58,7 @@ def test_each_target_logit_is_its_papers_formula(name):
 
 @pytest.mark.parametrize("name", [name for name in FORMULAS if name != "arcface as printed"])
 def test_each_target_logit_falls_as_the_angle_grows(name):
+    """Falls with the angle in each target logit."""
     function, _ = FORMULAS[name]
     value = ops.convert_to_numpy(function(ops.array(np.linspace(0, math.pi, 400), "float32")))
     assert np.all(np.diff(value) < 2e-6)
@@ -65,6 +66,7 @@ def test_each_target_logit_falls_as_the_angle_grows(name):
 
 
 def test_the_printed_arcface_turns_back_up_beyond_pi():
+    """Rises again beyond pi in ArcFace as printed."""
     value = ops.convert_to_numpy(margins.combined(ops.array([math.pi - 0.5, math.pi]), m2=0.5, beyond_pi="none"))
     assert value[1] > value[0]
 
@@ -79,11 +81,13 @@ def test_lambda_follows_the_released_schedule():
 
 
 def test_annealing_weighs_cosine_and_margin():
+    """Weighs cosine and margin by lambda."""
     found = float(margins.annealed(ops.array(0.7), ops.array(-1.2), 5.0))
     assert found == pytest.approx((5 * 0.7 - 1.2) / 6, rel=1e-6)
 
 
 def test_an_unknown_continuation_is_refused_by_name():
+    """Names an unknown continuation."""
     with pytest.raises(ValueError, match="beyond_pi must be one of 'monotone', 'none', 'linear'.*'steep'"):
         margins.combined(ops.array(1.0), beyond_pi="steep")
 

@@ -22,6 +22,7 @@ def test_unit_normalize_divides_by_the_length():
 
 
 def test_unit_normalize_has_the_projected_gradient():
+    """Projects the gradient of unit_normalize."""
     x = np.array([[0.3, -1.2, 0.7], [2.0, 0.1, -0.4]])
     weight = np.array([[1.0, 2.0, -1.0], [0.5, -0.3, 0.8]])
     _, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[0] * ops.array(weight, "float32"), x)
@@ -34,6 +35,7 @@ def test_unit_normalize_has_the_projected_gradient():
 
 
 def test_a_zero_row_normalizes_to_zero_with_a_zero_gradient():
+    """Normalizes a zero row to zero, with a zero gradient."""
     value, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[0] * 7.0, np.zeros((2, 4)))
     assert np.all(value == 0) and np.all(gradient == 0)
     value, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[1] * 7.0, np.zeros((2, 4)))
@@ -84,6 +86,7 @@ def test_angle_between_is_finite_at_its_ends():
 
 
 def test_safe_arccos_is_arccos_with_its_slope_capped_at_the_ends():
+    """Caps the slope of arccos at the ends, and keeps its value."""
     cosines = np.concatenate([[-1.0, 1.0], np.linspace(-0.999, 0.999, 41)]).astype("float32")
     value, (slope,) = value_and_gradients(numerics.safe_arccos, cosines)
     c = cosines.astype("float64")
@@ -94,6 +97,7 @@ def test_safe_arccos_is_arccos_with_its_slope_capped_at_the_ends():
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, 1.57, 3.0, 3.3, 4.7, 6.2, 6.4, 9.0, 12.5])
 def test_monotone_cos_is_sphereface_s_psi_piece_by_piece(angle):
+    """Equals SphereFace's psi piece by piece."""
     k = math.floor(angle / math.pi)
     value, (slope,) = value_and_gradients(numerics.monotone_cos, np.array([angle]))
     assert value[0] == pytest.approx((-1) ** k * math.cos(angle) - 2 * k, abs=2e-6)
@@ -101,6 +105,7 @@ def test_monotone_cos_is_sphereface_s_psi_piece_by_piece(angle):
 
 
 def test_with_slope_keeps_the_value_and_takes_the_given_slope():
+    """Keeps the value of with_slope, and takes the given slope."""
     x = np.array([1.5, -2.0])
     value, (slope,) = value_and_gradients(lambda t: numerics.with_slope(t * t, t, ops.array([10.0, 20.0])), x)
     np.testing.assert_allclose(value, [2.25, 4.0])

@@ -90,6 +90,7 @@ def test_panels_keep_their_order_and_the_rest_is_empty():
 
 
 def test_without_prototypes_there_are_points_alone():
+    """Draws points alone without prototypes."""
     for shown in (PLANE, SPACE):
         (axes,) = plots.embedding_map({"a": shown._replace(prototypes=None)}).axes
         assert sum(len(points) for points, _ in clouds(axes)) == 3
@@ -98,6 +99,7 @@ def test_without_prototypes_there_are_points_alone():
 
 @pytest.mark.parametrize("num_classes", [2, 10, 11, 40])
 def test_every_class_has_its_own_color(num_classes):
+    """Gives every class its own color."""
     angles = np.linspace(0, 2 * np.pi, num_classes, endpoint=False)
     shown = Embedded(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.arange(num_classes))
     (axes,) = plots.embedding_map({"a": shown}).axes
@@ -106,12 +108,14 @@ def test_every_class_has_its_own_color(num_classes):
 
 
 def test_a_class_has_one_color_in_all_panels():
+    """Gives a class one color in all panels."""
     few = Embedded(PLANE.embeddings[:1], [2])
     first, second = plots.embedding_map({"a": PLANE, "b": few}).axes
     assert (clouds(first)[0][1][2] == clouds(second)[0][1][0]).all()
 
 
 def test_all_of_a_panel_is_inside_its_limits():
+    """Keeps all of a panel inside its limits."""
     for shown in (PLANE, SPACE):
         figure = plots.embedding_map({"a": shown})
         figure.draw_without_rendering()
@@ -144,5 +148,6 @@ def bad(**changes):
     ],
 )
 def test_bad_input_is_refused(rows, error, words):
+    """Refuses invalid input."""
     with pytest.raises(error, match=re.escape(words)):
         plots.embedding_map(rows)

@@ -23,6 +23,7 @@ def exact(case, angles, norm, gap):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_head_s_curve_is_its_formula(name):
+    """Equals the formula of every head."""
     head = make(name)
     curve = margin_curves.target_curve(head, ANGLES, norm=2.5, gap=0.7)
     case = name if name not in ("softmax", "l2softmax") else CASES_WITHOUT_BIAS[name]
@@ -56,6 +57,7 @@ def test_losses_are_those_printed_in_qamface_section_3_2():
 
 
 def test_qamface_s_curves_are_monotone_and_its_gradient_a_line():
+    """Draws monotone curves of QAMFace, whose gradient is a line."""
     curve = margin_curves.target_curve(km.QAMFaceHead(2))
     assert len(curve.angles) == 361 and curve.angles[0] == 0 and curve.angles[-1] == pytest.approx(math.pi)
     assert np.all(np.diff(curve.logit) < 0) and np.all(np.diff(curve.loss) > 0)
@@ -71,12 +73,14 @@ def test_the_monotone_arcface_does_not_turn_back_up():
 
 
 def test_a_straight_through_gradient_is_that_of_the_cosine():
+    """Draws the gradient of the cosine for straight_through."""
     curve = margin_curves.target_curve(km.ArcFaceHead(2, gradient="straight_through"), ANGLES)
     np.testing.assert_allclose(curve.gradient, -64 * np.sin(ANGLES), rtol=1e-5)
     np.testing.assert_allclose(curve.logit, margin_curves.target_curve(km.ArcFaceHead(2), ANGLES).logit)
 
 
 def test_a_curve_leaves_the_head_as_it_is_and_reads_its_state():
+    """Reads the state of a head, and leaves it as it is."""
     head = make("sphereface")
     before = head.get_weights()
     start = margin_curves.target_curve(head, ANGLES, norm=1.0)
@@ -99,5 +103,6 @@ def test_a_curve_leaves_the_head_as_it_is_and_reads_its_state():
     ],
 )
 def test_what_cannot_be_drawn_says_why(call, message):
+    """Says why a head cannot be drawn."""
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()

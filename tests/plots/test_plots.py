@@ -79,16 +79,19 @@ def test_score_histogram_shares_sum_to_a_hundred():
 
 
 def test_score_histogram_shows_a_threshold_outside_the_scores():
+    """Shows a threshold outside the scores."""
     (axes,) = plots.score_histogram(SCORES, IS_SAME, threshold=1.5).axes
     assert axes.get_xlim() == (0.0, 1.5)
 
 
 def test_score_histogram_draws_scores_that_are_all_equal():
+    """Draws scores that are all equal."""
     (axes,) = plots.score_histogram([0.5, 0.5], [True, False]).axes
     assert axes.get_xlim() == (0.0, 1.0)
 
 
 def test_cmc_curve_draws_per_cent_by_rank_from_one():
+    """Draws per cent by rank, from rank one."""
     (axes,) = DRAWINGS["cmc_curve"]().axes
     assert axes.lines[0].get_xdata().tolist() == [1, 2, 3]
     assert axes.lines[0].get_ydata().tolist() == [50, 75, 100]
@@ -97,12 +100,14 @@ def test_cmc_curve_draws_per_cent_by_rank_from_one():
 
 @pytest.mark.parametrize("length", [1, 20, 300])
 def test_cmc_ticks_are_whole_ranks_from_one_to_the_last(length):
+    """Labels whole ranks from one to the last."""
     (axes,) = plots.cmc_curve({"a": np.linspace(0.7, 1, length)}).axes
     ticks = axes.get_xticks().tolist()
     assert ticks[0] == 1 and ticks[-1] <= length and all(tick == int(tick) for tick in ticks)
 
 
 def test_target_logits_draws_logits_and_gradients_over_degrees():
+    """Draws logits and gradients over degrees."""
     figure = DRAWINGS["target_logits"]()
     left, right = figure.axes
     for axes, wanted in ((left, CURVE.logit), (right, CURVE.gradient)):
@@ -115,6 +120,7 @@ def test_target_logits_draws_logits_and_gradients_over_degrees():
 
 
 def test_loss_curves_draws_losses_from_zero_up():
+    """Draws losses from zero up."""
     (axes,) = DRAWINGS["loss_curves"]().axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), CURVE.loss)
     assert axes.get_ylim()[0] == 0
@@ -123,6 +129,7 @@ def test_loss_curves_draws_losses_from_zero_up():
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".SVG"])
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_figure_is_written_atomically(tmp_path, name, suffix):
+    """Writes a figure atomically."""
     path = tmp_path / f"figure{suffix}"
     path.write_bytes(b"an older figure")
     DRAWINGS[name](path)
@@ -132,6 +139,7 @@ def test_a_figure_is_written_atomically(tmp_path, name, suffix):
 
 
 def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
+    """Keeps the older file after a failed write."""
     from matplotlib.figure import Figure
 
     def full_disk(self, path, **options):
@@ -147,18 +155,21 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
+    """Raises for a missing folder."""
     with pytest.raises(FileNotFoundError):
         DRAWINGS["cmc_curve"](tmp_path / "missing" / "figure.png")
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_another_suffix_is_refused(tmp_path, name):
+    """Refuses another suffix."""
     with pytest.raises(ValueError, match=re.escape("one of .pdf, .png, .svg. Received: path='figure.jpeg'")):
         DRAWINGS[name]("figure.jpeg")
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, name):
+    """Says how to install matplotlib where it is missing."""
     for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=re.escape('pip install -e ".[plots]"')):
@@ -166,6 +177,7 @@ def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, name):
 
 
 def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
+    """Leaves the global state of matplotlib alone."""
     import matplotlib
 
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
@@ -195,6 +207,7 @@ def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
     ],
 )
 def test_bad_input_is_refused(call, error, words):
+    """Refuses invalid input."""
     with pytest.raises(error, match=re.escape(words)):
         call()
 
@@ -212,6 +225,7 @@ def bars(axes):
 
 
 def test_intervals_of_a_report_are_drawn_at_their_fars():
+    """Draws the intervals of a report at their FARs."""
     curves = {"ours": evaluation.roc(SCORES, IS_SAME)}
     reports = {"ours": report_of(SCORES, IS_SAME, 0.25, 0.4, 1.0)}
     (axes,) = plots.roc_curve(curves, reports=reports).axes
@@ -260,11 +274,13 @@ def test_angle_histogram_has_a_panel_for_each_set():
     ],
 )
 def test_angle_histogram_refuses(sets, words):
+    """Refuses invalid angles."""
     with pytest.raises(ValueError, match=re.escape(words)):
         plots.angle_histogram(sets)
 
 
 def test_intervals_of_two_curves_stand_beside_each_other():
+    """Draws the intervals of two curves next to each other."""
     roc = evaluation.roc(SCORES, IS_SAME)
     report = report_of(SCORES, IS_SAME, 0.25, 0.4, 1.0)
     (axes,) = plots.roc_curve({"a": roc, "b": roc}, reports={"a": report, "b": report}).axes
@@ -273,6 +289,7 @@ def test_intervals_of_two_curves_stand_beside_each_other():
 
 
 def test_losses_that_differ_by_decades_are_on_a_logarithmic_axis():
+    """Draws losses that differ by decades on a logarithmic axis."""
     steep = SimpleNamespace(angles=ANGLES, logit=ANGLES, gradient=ANGLES, loss=0.2 + np.where(ANGLES > 3, 40.0, 0))
     (axes,) = plots.loss_curves({"a": steep}).axes
     assert axes.get_yscale() == "log" and axes.get_ylim()[1] > 40 and axes.get_ylim()[0] == pytest.approx(0.2)
@@ -318,6 +335,7 @@ def test_training_curves_that_fall_far_are_logarithmic():
     ],
 )
 def test_training_curves_refuses(histories, options, words):
+    """Refuses invalid histories."""
     with pytest.raises(ValueError, match=re.escape(words)):
         plots.training_curves(histories, **options)
 
@@ -329,6 +347,7 @@ def test_worst_pairs_are_low_genuine_and_high_impostor():
 
 
 def test_error_gallery_shows_the_worst_of_each_kind_first():
+    """Shows the worst of each kind first."""
     panels = DRAWINGS["error_gallery"]().axes
     # Genuine scores 0.9, 0.7, 0.2 at 0, 1, 2; impostors 0.8, 0.3, 0.1, 0.0 at 3 to 6.
     assert [axes.get_title() for axes in panels] == ["0.200", "0.700", "0.800", "0.300"]
@@ -348,6 +367,7 @@ def test_error_gallery_shows_the_worst_of_each_kind_first():
     ],
 )
 def test_error_gallery_refuses(arguments, error, words):
+    """Refuses invalid pairs."""
     with pytest.raises(error, match=re.escape(words)):
         plots.error_gallery(*arguments)
 

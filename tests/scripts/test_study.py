@@ -48,6 +48,7 @@ def test_lambda_is_at_its_floor_of_five_half_way(name):
 
 
 def test_the_open_task_has_nobody_in_two_parts(task):
+    """Puts nobody into two parts of the open task."""
     assert [part.num_classes for part in (task.train, task.validation, task.test)] == [20, 8, 12]
     assert task.train.inputs.shape == (study_tasks.VARIANTS, 200, 320)
     rows = [
@@ -165,6 +166,7 @@ def test_tables_have_mean_and_sample_deviation():
 
 
 def test_an_order_holds_where_all_seeds_agree():
+    """Claims an order only where all seeds agree."""
     assert study_report.verdict([1.0, 2.0], [2.0, 2.5]) == "as there (+0.75)"
     assert study_report.verdict([2.0, 2.5], [1.0, 2.0]) == "**the other way** (-0.75)"
     assert study_report.verdict([1.0, 3.0], [2.0, 2.0]) == "seeds differ (+0.00)"
@@ -190,6 +192,7 @@ def test_the_page_is_what_the_committed_runs_give(tmp_path):
 
 
 def test_the_figure_is_drawn_where_methods_and_tasks_are_missing(tmp_path):
+    """Draws the figure where methods and tasks are missing."""
     runs = [run_of("arcface", number, 0, 5.0, 6.0) for number in range(CONFIGURATIONS)]
     runs += [run_of("cosface", number, 0, 5.0, 6.0, "glyphs") for number in range(CONFIGURATIONS)]
     figure = study_report.draw(study_report.summarize(runs, [0]), tmp_path / "figure.png")

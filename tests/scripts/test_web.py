@@ -127,6 +127,7 @@ def served(script, model):
 
 
 def test_node_s_tests_stand_on_the_library_s_numbers():
+    """Feeds Node's tests the library's numbers."""
     found, wanted = json.loads(GOLDEN.read_text()), golden()
     for kept, made in zip(found["transforms"], wanted["transforms"], strict=True):
         assert kept["points"] == made["points"] and tuple(kept["size"]) == tuple(made["size"])
@@ -198,6 +199,7 @@ def test_the_server_serves_the_page_and_the_model_alone(name, without_litert, tm
 
 
 def test_a_command_that_cannot_serve_says_why(tmp_path):
+    """Says why a command cannot serve."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "face.txt").write_text("")
     (tmp_path / "face.tflite").write_bytes(b"")
@@ -219,12 +221,14 @@ def test_a_command_that_cannot_serve_says_why(tmp_path):
 
 
 def test_without_litert_js_the_server_names_the_command(serve_web, monkeypatch, tmp_path):
+    """Names the command that installs LiteRT.js."""
     monkeypatch.setattr(serve_web, "RUNTIME", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="make web"):
         serve_web.make_server("face.tflite", 0)
 
 
 def test_the_pure_functions_pass_node_s_own_tests():
+    """Passes Node's own tests of the pure functions."""
     missing(("Node 20 or later", node()))
     files = sorted(str(file) for file in (PAGE / "test").glob("*.test.js"))
     run = subprocess.run([node(), "--test", *files], cwd=PAGE, capture_output=True, text=True, check=False)

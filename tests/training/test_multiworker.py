@@ -102,6 +102,7 @@ def test_two_workers_train_and_resume_as_one_process(processes, tmp_path):
     ],
 )
 def test_a_tf_config_that_makes_no_sense_is_refused(text, message, monkeypatch):
+    """Refuses a TF_CONFIG that contradicts itself."""
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)

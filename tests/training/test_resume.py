@@ -51,6 +51,7 @@ def uninterrupted(processes, tmp_path_factory):
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_in_the_same_bits(processes, uninterrupted, tmp_path):
+    """Ends in the same bits after it was killed at random moments."""
     (wanted, wanted_history), seconds = uninterrupted
     moments, result = random.Random(0), tmp_path / "result.npz"
     steps = []

@@ -57,6 +57,7 @@ def arcface_loss(embeddings, labels, prototypes, margin, scale):
 
 
 def test_margin_and_scale_rise_in_a_line_and_stay():
+    """Raises margin and scale in a line, and keeps them."""
     numbers = {"head_options": (("margin", 0.4), ("scale", 16.0)), "learning_rate": 1e-12}
     trained, watch = watched(margin_warmup_steps=4, scale_warmup_steps=5, scale_start=2.0, **numbers)
     prototypes = trained.model.head.prototypes.numpy()
@@ -82,6 +83,7 @@ def test_margin_and_scale_rise_in_a_line_and_stay():
     ],
 )
 def test_what_a_head_or_backbone_has_not_is_refused(changes, message):
+    """Refuses a setting that the head or backbone lacks."""
     with pytest.raises(ValueError, match=message):
         training.build_model(recipe_of(**changes), 4)
 
@@ -175,6 +177,7 @@ def test_the_running_mean_follows_its_formula(monkeypatch):
 
 
 def test_frozen_layers_keep_weights_and_statistics(tmp_path):
+    """Keeps the weights and statistics of frozen layers."""
     trained, watch = watched(freeze=("first", "no*"))
     moved = {
         weight.path: not np.array_equal(old, weight.numpy())

@@ -42,6 +42,7 @@ HIDDEN = ("tar_at_far_1e-06", "threshold_at_far_1e-06")
     ],
 )
 def test_a_bound_holds_or_does_not(text, holds):
+    """Holds or fails a bound by the value."""
     bound = Requirement.parse(text, ["lfw.v2", "lfw"])
     found, said = bound.judge(VALUES, HIDDEN)
     assert found is holds and ("NOT MET" in said) is not holds
@@ -56,6 +57,7 @@ def test_a_bound_holds_or_does_not(text, holds):
     ],
 )
 def test_what_is_no_bound_is_refused_before_anything_is_measured(text, words):
+    """Refuses an invalid bound before anything is measured."""
     with pytest.raises(ValueError, match=re.escape(words)):
         Requirement.parse(text, ["lfw"])
 
@@ -90,6 +92,7 @@ def whole():
 
 
 def test_a_report_reads_back_as_it_was_written(tmp_path):
+    """Reads back a report as it was written."""
     whole().write(tmp_path / "face.json")
     found = report.read(tmp_path / "face.json")
     assert found.as_dict() == whole().as_dict()
@@ -99,6 +102,7 @@ def test_a_report_reads_back_as_it_was_written(tmp_path):
 
 
 def test_another_json_is_no_report(tmp_path):
+    """Refuses another JSON file."""
     (tmp_path / "other.json").write_text('{"a": 1}')
     with pytest.raises(ValueError, match="no report of keras-margin evaluate"):
         report.read(tmp_path / "other.json")

@@ -74,6 +74,7 @@ class ByHand:
 
 
 def test_the_network_computes_what_its_formula_says():
+    """Computes the network's formula."""
     model = backbones.inception_resnet_v1(image_size=(75, 91), embedding_size=6, units=(1, 1, 1))
     with_random_weights(model)
     images = np.random.default_rng(2).integers(0, 256, (1, 75, 91, 3), dtype=np.uint8)
@@ -83,5 +84,6 @@ def test_the_network_computes_what_its_formula_says():
 
 
 def test_an_image_too_small_is_refused():
+    """Refuses an image that is too small."""
     with pytest.raises(ValueError, match=r"at least 75 x 75 pixels. Received: image_size=\(75, 74\)"):
         backbones.inception_resnet_v1(image_size=(75, 74))

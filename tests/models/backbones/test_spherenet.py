@@ -52,6 +52,7 @@ def test_the_wide_ones_have_these_millions():
 
 
 def test_the_network_computes_what_its_formula_says():
+    """Computes the network's formula."""
     model = with_random_weights(backbones.spherenet((1, 2), widths=(4, 6), image_size=(10, 12), embedding_size=5))
     w = float64_weights(model)
     images = np.random.default_rng(2).integers(0, 256, (3, 10, 12, 3), dtype=np.uint8)
@@ -71,6 +72,7 @@ def test_the_network_computes_what_its_formula_says():
 
 
 def test_kernels_start_as_the_released_code_s():
+    """Draws kernels as the released code does."""
     model = backbones.spherenet((1, 0), widths=(64, 128), image_size=(8, 8))
     halving = ops.convert_to_numpy(model.get_layer("conv2_1").kernel)
     # Caffe's xavier: uniform within sqrt(3 / fan_in).
@@ -82,5 +84,6 @@ def test_kernels_start_as_the_released_code_s():
 
 
 def test_a_stage_without_a_width_is_refused():
+    """Refuses a stage without a width."""
     with pytest.raises(ValueError, match=r"a width for each stage. Received: units=\(2, 2\)"):
         backbones.spherenet((2, 2), widths=(4,))

@@ -60,6 +60,7 @@ def batch_normalized(x, gamma, beta, upstream, epsilon):
 
 @pytest.mark.parametrize("shape", [(8, 5, 7, 6), (2, 1, 1, 6)])
 def test_batch_normalisation_is_its_formula(shape):
+    """Computes the formula of batch normalization."""
     generator = np.random.default_rng(3)
     x, upstream = generator.normal(0.7, 2.0, (2, *shape))
     gamma, beta = generator.normal(size=(2, shape[-1]))
@@ -115,6 +116,7 @@ def test_computing_activations_twice_changes_no_number():
 
 
 def test_a_network_without_units_has_nothing_to_compute_twice():
+    """Refuses recomputation for a network without units."""
     with pytest.raises(ValueError, match="lenet_plus_plus has no residual units"):
         backbones.rematerialized(backbones.lenet_plus_plus())
 
@@ -164,6 +166,7 @@ FAMILIES = {
     ],
 )
 def test_half_precision_trains_near_to_float32(family, policy):
+    """Trains in half precision near to float32."""
     network = FAMILIES[family]()
     side = network.input_shape[1]
     keras.config.set_dtype_policy(policy)
@@ -187,6 +190,7 @@ def test_half_precision_trains_near_to_float32(family, policy):
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("family", ["spherenet", "mobilefacenet_x2", "inception_resnet_v1"])
 def test_two_replicas_take_the_step_of_one(family):
+    """Takes the step of one device on two replicas."""
     import tensorflow as tf
 
     from keras_margin import training

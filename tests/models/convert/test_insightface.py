@@ -59,6 +59,7 @@ def test_state_dicts_count_to_the_released_networks(name, trainable):
 
 
 def test_names_are_those_of_insightface_s_code():
+    """Names weights as insightface's code does."""
     ir = _parts.ir_shapes((3, 4, 14, 3), 512)
     assert ir["layer3.13.conv2.weight"] == (256, 256, 3, 3) and "layer3.14.conv2.weight" not in ir
     assert ir["layer2.0.downsample.0.weight"] == (128, 64, 1, 1) and "layer2.1.downsample.0.weight" not in ir
@@ -85,6 +86,7 @@ def test_the_flattened_order_and_the_groups_are_turned_round():
 
 
 def test_a_mobilefacenet_is_read_and_written_back_equal(mobile, converted, tmp_path):
+    """Reads a MobileFaceNet, and writes it back equal."""
     assert (converted.name, converted.output_shape) == ("mobilefacenet_x2", (None, 16))
     assert converted.get_layer("normalize").scale * 127.5 == pytest.approx(1)
     convert.to_insightface(km.EmbeddingModel(converted, head=km.ArcFaceHead(3)), tmp_path / "back.pth")
@@ -163,6 +165,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_the_first_difference_is_named(case, mobile, tmp_path):
+    """Names the first difference."""
     change, message = BAD[case]
     _torch_file.save(change(mobile), tmp_path / "bad.pth")
     with pytest.raises(ValueError, match=f"bad.pth.*{message}"):
@@ -170,6 +173,7 @@ def test_the_first_difference_is_named(case, mobile, tmp_path):
 
 
 def test_another_architecture_is_named_by_its_first_difference(path):
+    """Names another architecture by its first difference."""
     with pytest.raises(ValueError, match="mobile.pth is not ir_resnet50: conv1.weight is missing"):
         convert.from_insightface(path, architecture="ir_resnet50")
     with pytest.raises(ValueError, match="architecture must be one of ir_resnet18, .*Received: 'r50'"):
@@ -177,6 +181,7 @@ def test_another_architecture_is_named_by_its_first_difference(path):
 
 
 def test_what_insightface_has_no_network_for_is_not_written(tmp_path):
+    """Refuses to write a network that insightface does not have."""
     narrow = {"widths": (8, 8, 8, 8), "embedding_size": 4}
     models = {
         "layer1.0.bn1.weight would be|conv1.weight would be": backbones.ir_resnet18(**narrow),
@@ -241,6 +246,7 @@ def exported(state, parts, folded, scaling=False):
 
 @pytest.mark.parametrize("folded", [False, True])
 def test_onnx_of_the_same_network_gives_the_same_embeddings(folded, mobile, converted, tmp_path):
+    """Computes the same embeddings from ONNX of the same network."""
     onnx = pytest.importorskip("onnx")
     parts = _parts.mobilefacenet((1, 4, 6, 2))
     onnx.save(exported(mobile, parts, folded, scaling=folded), tmp_path / "mobile.onnx")
@@ -284,6 +290,7 @@ def test_onnx_of_an_ir_resnet_is_recognized_by_its_units(tmp_path):
 
 
 def test_the_command_converts_there_and_back(path, mobile, tmp_path, capsys):
+    """Converts there and back by the command."""
     assert cli.main(["convert", str(path), str(tmp_path / "face.keras")]) == 0
     assert "mobilefacenet_x2" in capsys.readouterr().out
     assert cli.main(["convert", str(tmp_path / "face.keras"), str(tmp_path / "back.pth")]) == 0
@@ -301,12 +308,14 @@ def test_the_command_converts_there_and_back(path, mobile, tmp_path, capsys):
     ],
 )
 def test_the_command_says_what_is_wrong(arguments, message, tmp_path, monkeypatch, capsys):
+    """Says in the command what is wrong."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["convert", *arguments]) == 1
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_the_command_goes_straight_to_tflite(tmp_path, capsys):
+    """Converts straight to TFLite by the command."""
     backbones.ir_resnet((1,), widths=(4,), image_size=(16, 16), embedding_size=8).save(tmp_path / "small.keras")
     assert cli.main(["convert", str(tmp_path / "small.keras"), str(tmp_path / "face.tflite")]) == 0
     assert "cosine mean 1.000000" in " ".join(capsys.readouterr().out.split())
@@ -314,6 +323,7 @@ def test_the_command_goes_straight_to_tflite(tmp_path, capsys):
 
 
 def test_the_command_backbones_counts_without_drawing_weights(capsys):
+    """Counts parameters without drawing weights in `backbones`."""
     assert cli.main(["backbones", "mobilefacenet", "ir_small"]) == 0
     out = capsys.readouterr().out
     assert "1.00" in out and "221" in out
