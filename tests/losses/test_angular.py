@@ -7,7 +7,6 @@ from auxiliary import (
     LABELS,
     angles,
     assert_exact_in_a_head,
-    assert_survives_its_config,
     batch,
     head_with,
     inputs_of,
@@ -150,12 +149,6 @@ def test_misuse_is_an_error_with_the_value_received(call, message):
     """Raises for misuse with the value received."""
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()
-
-
-@pytest.mark.parametrize("loss", [IntraLoss(0.5), InterLoss(0.3), AngularTripletLoss(0.2, "hard", 2.0)])
-def test_a_config_builds_an_equal_loss(loss):
-    """Builds an equal loss from its config."""
-    assert_survives_its_config(loss)
 
 
 def test_a_loss_of_embeddings_refuses_bare_cosines():

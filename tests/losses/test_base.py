@@ -9,6 +9,7 @@ import pytest
 from auxiliary import CLASSES, LABELS, SCALE, SIZE, backbone, batch, clusters, compiled, head_with, inputs_of
 from gradients import of_head, relative_error, value_and_gradients
 from keras import ops
+from layer_contract import check_config
 
 import keras_margin as km
 from keras_margin import losses
@@ -18,6 +19,8 @@ from keras_margin.losses import (
     AngularTripletLoss,
     CenterLoss,
     ContrastiveLoss,
+    InterLoss,
+    IntraLoss,
     RingLoss,
 )
 
@@ -47,6 +50,26 @@ def test_a_sum_is_the_sum_of_its_parts():
     norm = np.linalg.norm(X.astype("float64"), axis=1)
     wanted = sum(weight * (norm - radius) ** 2 / 2 for weight, radius in ((0.1, 1.0), (0.2, 2.0), (0.3, 3.0)))
     assert relative_error(value, wanted) < 1e-6
+
+
+# Every argument of each loss other than its default.
+WITH_OPTIONS = {
+    "iam": IAM(0.2, reduction="sum", name="mine"),
+    "intra": IntraLoss(0.5),
+    "inter": InterLoss(0.3),
+    "angular_triplet": AngularTripletLoss(0.2, "hard", 2.0),
+    "contrastive": ContrastiveLoss(5.0, False, 2.0),
+    "center": CenterLoss(0.1, 0.2, 3, "ones"),
+    "ring": RingLoss(0.3, 4.0, name="mine"),
+    "sum of them": IAM(0.2) + RingLoss(0.3),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", [*LOSSES, "sum of them"])
+def test_a_config_builds_an_equal_loss(name):
+    """Holds every argument in a config of JSON, which builds an equal loss."""
+    check_config(WITH_OPTIONS[name])
 
 
 def test_a_sum_survives_its_config():

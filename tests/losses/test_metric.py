@@ -6,7 +6,6 @@ from auxiliary import (
     LABELS,
     SIZE,
     assert_exact_in_a_head,
-    assert_survives_its_config,
     batch,
     head_with,
     inputs_of,
@@ -202,11 +201,3 @@ def test_a_loss_with_weights_belongs_to_one_head():
     head_with(loss)
     with pytest.raises(ValueError, match="RingLoss has weights and belongs to another head"):
         head_with(loss)
-
-
-@pytest.mark.parametrize(
-    "loss", [CenterLoss(0.1, 0.2, 3, "ones"), RingLoss(0.3), RingLoss(0.3, 4.0), ContrastiveLoss(5.0, False, 2.0)]
-)
-def test_a_config_builds_an_equal_loss(loss):
-    """Builds an equal loss from its config."""
-    assert_survives_its_config(loss)
