@@ -51,6 +51,7 @@ def saved(tmp_path_factory):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_files_are_read_in_a_fresh_process(order, saved):
+    """Reads files in a fresh process."""
     folder, wanted = saved
     found = subprocess.run(
         [sys.executable, "-c", ORDERS[order] + READ, folder], capture_output=True, text=True, check=False
@@ -62,6 +63,7 @@ def test_files_are_read_in_a_fresh_process(order, saved):
 
 
 def test_classes_are_registered_under_the_packages_name():
+    """Registers classes under the package's name."""
     for known in (km.ArcFaceHead, km.EmbeddingModel, km.margins.ArcFace, km.losses.IAM, km.optimizers.SGDWithL2):
         name = keras.saving.get_registered_name(known)
         assert name == f"keras_margin>{known.__name__}"
@@ -70,5 +72,6 @@ def test_classes_are_registered_under_the_packages_name():
 
 @pytest.mark.once
 def test_importing_keras_margin_imports_no_keras():
+    """Imports no Keras with keras_margin."""
     code = "import sys, keras_margin; assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

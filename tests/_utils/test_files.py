@@ -19,13 +19,15 @@ def tree(root):
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path):
+    """Creates the file when the block ends, and not before."""
     with files.atomic_write(tmp_path / "a.txt") as temporary:
         temporary.write_text("new")
         assert not (tmp_path / "a.txt").exists()
     assert tree(tmp_path) == {"a.txt": "new"}
 
 
-def test_a_folder_appears_when_the_block_ends_and_missing_parents_are_made(tmp_path):
+def test_a_folder_appears_at_the_end_with_its_missing_parents(tmp_path):
+    """Creates the folder when the block ends, and its missing parents with it."""
     with files.atomic_write(tmp_path / "runs" / "b" / "run") as temporary:
         temporary.mkdir()
         (temporary / "x").write_text("1")
@@ -33,6 +35,7 @@ def test_a_folder_appears_when_the_block_ends_and_missing_parents_are_made(tmp_p
 
 
 def test_an_older_file_or_folder_is_replaced_as_a_whole(tmp_path):
+    """Replaces an older file or folder as a whole."""
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "run" / "deep").mkdir(parents=True)
     (tmp_path / "run" / "deep" / "old").write_text("old")
@@ -47,6 +50,7 @@ def test_an_older_file_or_folder_is_replaced_as_a_whole(tmp_path):
 @pytest.mark.parametrize("error", [ValueError("bad"), OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("name", ["a.txt", "run", "new/deep/run"])
 def test_if_the_block_raises_everything_is_as_it_was(tmp_path, error, name):
+    """Changes nothing if the block raises."""
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "x").write_text("old")
@@ -60,6 +64,7 @@ def test_if_the_block_raises_everything_is_as_it_was(tmp_path, error, name):
 
 @pytest.mark.parametrize("name", ["a.txt", "run"])
 def test_a_block_that_writes_nothing_loses_nothing(tmp_path, name):
+    """Keeps the older file if the block writes nothing."""
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "x").write_text("old")
@@ -70,6 +75,7 @@ def test_a_block_that_writes_nothing_loses_nothing(tmp_path, name):
 
 
 def test_what_others_put_into_a_new_parent_meanwhile_stays(tmp_path):
+    """Keeps what others wrote into a new parent folder meanwhile."""
     with pytest.raises(ValueError), files.atomic_write(tmp_path / "runs" / "run"):
         (tmp_path / "runs" / "theirs").write_text("theirs")
         raise ValueError
@@ -77,6 +83,7 @@ def test_what_others_put_into_a_new_parent_meanwhile_stays(tmp_path):
 
 
 def test_a_name_relative_to_the_working_folder_is_fine(tmp_path, monkeypatch):
+    """Accepts a name relative to the working folder."""
     monkeypatch.chdir(tmp_path)
     with files.atomic_write("a.txt") as temporary:
         temporary.write_text("new")
@@ -84,6 +91,7 @@ def test_a_name_relative_to_the_working_folder_is_fine(tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    """Names a place that cannot be written."""
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"file/run cannot be written: .*\.$"), files.atomic_write(tmp_path / "file/run"):
         pytest.fail("the block must not run")
@@ -92,6 +100,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_named(tmp_path):
+    """Names a folder without permission."""
     (tmp_path / "locked").mkdir(mode=0o500)
     path = tmp_path / "locked" / "run"
     with pytest.raises(PermissionError, match="run cannot be written: Permission denied"), files.atomic_write(path):
@@ -99,6 +108,8 @@ def test_a_folder_without_permission_is_named(tmp_path):
 
 
 def test_a_refused_permission_is_told_by_the_given_path(tmp_path, monkeypatch):
+    """Names the path that was given where permission is refused."""
+
     def refuse(**_):
         raise PermissionError(13, "Permission denied")
 
@@ -126,6 +137,7 @@ os.write(2, b"after\\n")
 
 @pytest.mark.parametrize(("last", "said"), [("", "after\n"), ("raise ValueError", "from C++\nfrom Python\nafter\n")])
 def test_chatter_is_shown_only_with_an_error(last, said):
+    """Shows native output only together with an error."""
     code = CHATTER.format(last=last or "pass")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stderr == said

@@ -40,6 +40,7 @@ def content():
 
 
 def test_the_metadata_are_found_among_other_metadata(content, tmp_path):
+    """Finds the metadata among those of other programs."""
     path = tmp_path / "顔 x.tflite"
     path.write_bytes(content)
     assert metadata.read_metadata(path) == METADATA
@@ -49,7 +50,8 @@ def test_the_metadata_are_found_among_other_metadata(content, tmp_path):
     assert metadata.read_metadata(path) is None  # The JSON beside it may be another file's.
 
 
-def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tmp_path):
+def test_a_damaged_file_is_an_error_or_another_text(content, tmp_path):
+    """Reads a damaged file as an error or as another text, and as nothing else."""
     path = tmp_path / "face.tflite"
     for length in range(8, len(content)):
         path.write_bytes(content[:length])
@@ -78,12 +80,14 @@ def test_a_damaged_file_is_an_error_or_another_text_and_nothing_else(content, tm
     ],
 )
 def test_invalid_metadata_are_refused(text, message, tmp_path):
+    """Refuses metadata that are invalid."""
     (tmp_path / "face.tflite").write_bytes(model_with([(metadata.METADATA_NAME, text)]))
     with pytest.raises(ValueError, match=message):
         metadata.read_metadata(tmp_path / "face.tflite")
 
 
 def test_folders_and_other_files_have_it_as_json(tmp_path):
+    """Reads the metadata of folders and other files from JSON."""
     (tmp_path / "saved").mkdir()
     assert metadata.read_metadata(tmp_path / "saved") is None
     (tmp_path / "saved" / "contract.json").write_text(json.dumps(METADATA))

@@ -18,6 +18,7 @@ def clock(monkeypatch):
 
 
 def test_without_bars_a_line_is_logged_every_five_seconds(clock, caplog):
+    """Logs a line every five seconds without bars."""
     caplog.set_level(logging.INFO, "keras_margin.progress")
     counter = progress.Progress("Checked", "images", 4000)
     for seconds, count in ((104.9, 1000), (105.5, 2000), (107, 2500), (111, 3000)):
@@ -30,7 +31,8 @@ def test_without_bars_a_line_is_logged_every_five_seconds(clock, caplog):
     ]
 
 
-def test_a_bar_appears_after_two_seconds_and_goes_with_the_last_count(clock):
+def test_a_bar_appears_after_two_seconds(clock):
+    """Shows a bar after two seconds, and removes it with the last count."""
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100)
     with progress.bars(console):
@@ -47,7 +49,8 @@ def test_a_bar_appears_after_two_seconds_and_goes_with_the_last_count(clock):
     assert "Checked" not in written.getvalue()
 
 
-def test_where_there_is_no_terminal_a_line_is_written_every_five_seconds(clock):
+def test_without_a_terminal_a_line_comes_every_five_seconds(clock):
+    """Writes a line every five seconds where there is no terminal."""
     written = io.StringIO()
     with progress.bars(Console(file=written, force_terminal=False, width=20)):
         counter = progress.Progress("Checked", "[images]", 4000)
@@ -102,6 +105,7 @@ def test_a_stage_without_bars_is_logged(caplog):
 
 
 def test_an_error_takes_the_bars_away(clock):
+    """Removes the bars after an error."""
     console = Console(file=io.StringIO(), force_terminal=True)
     with pytest.raises(KeyError), progress.bars(console):
         counter = progress.Progress("Checked", "images", 10)

@@ -54,6 +54,7 @@ def files(tmp_path_factory):
 
 
 def test_embeddings_of_anybody_are_measured_and_written(files, capsys, tmp_path):
+    """Measures embeddings from any source, and writes the report."""
     out = tmp_path / "rows.json"
     status, shown, _ = run(
         capsys, files / "rows.npy", f"mine={files / 'labels.npy'}", f"--out={out}", "--far=0.1", "--resamples=20"
@@ -78,6 +79,7 @@ def test_embeddings_of_anybody_are_measured_and_written(files, capsys, tmp_path)
     ],
 )
 def test_bounds_become_exit_codes(files, capsys, tmp_path, bounds, status, words):
+    """Ends with the exit code of a bound that fails."""
     given = [f"--require={bound}" for bound in bounds]
     arguments = (files / "rows.npy", f"mine={files / 'labels.npy'}", f"--out={tmp_path / 'x.json'}", "--resamples=0")
     found, shown, errors = run(capsys, *arguments, *given)
@@ -85,6 +87,7 @@ def test_bounds_become_exit_codes(files, capsys, tmp_path, bounds, status, words
 
 
 def test_a_model_is_checked_embedded_and_measured(files, capsys, tmp_path):
+    """Checks a model, embeds with it and measures."""
     status, shown, said = run(
         capsys, files / "face.keras", files / "set.bin", f"--embeddings={tmp_path}", "--far=0.1", "--resamples=20"
     )
@@ -100,7 +103,8 @@ def test_a_model_is_checked_embedded_and_measured(files, capsys, tmp_path):
     assert json.loads((tmp_path / "again.json").read_text())["sets"]["set"]["values"] == found["sets"]["set"]["values"]
 
 
-def test_swapped_channels_and_shared_images_are_warned_of_or_refused(files, capsys, tmp_path):
+def test_swapped_channels_and_shared_images_are_noticed(files, capsys, tmp_path):
+    """Refuses swapped channels with --strict, and warns of images that two sets share."""
     arguments = (files / "face.keras", files / "set.bin", files / "swapped.bin", "--resamples=0")
     status, _, said = run(capsys, *arguments, f"--out={tmp_path / 'x.json'}", "--strict")
     assert status == 1 and not (tmp_path / "x.json").exists()
@@ -111,6 +115,7 @@ def test_swapped_channels_and_shared_images_are_warned_of_or_refused(files, caps
 
 
 def test_what_cannot_work_is_refused_before_the_work(files, capsys, tmp_path):
+    """Refuses impossible arguments before the work."""
     for arguments, words in [
         ((files / "face.keras", tmp_path / "gone.bin"), "No such file or directory: "),
         ((tmp_path / "gone.keras", files / "set.bin"), "No such file or directory: "),

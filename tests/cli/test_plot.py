@@ -74,6 +74,7 @@ REPORTS = ("a.evaluation.json", "b.evaluation.json")
     ],
 )
 def test_every_kind_is_drawn_out_of_files(folder, capsys, tmp_path, kind, inputs, options):
+    """Draws every kind of picture from files."""
     out = tmp_path / "picture.svg"
     status, shown, said = run(
         capsys, kind, *(folder / each for each in inputs), f"--out={out}", *(each.format(folder) for each in options)
@@ -83,6 +84,7 @@ def test_every_kind_is_drawn_out_of_files(folder, capsys, tmp_path, kind, inputs
 
 
 def test_heads_are_drawn_by_name(capsys, tmp_path):
+    """Draws heads by name."""
     assert run(capsys, "losses", "qamface", f"--out={tmp_path / 'x.png'}")[0] == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
@@ -102,7 +104,8 @@ def test_the_figures_of_verification_are_drawn_with_the_losses(folder, capsys, t
     ]
 
 
-def test_curves_have_the_shortest_names_that_tell_them_apart_and_their_intervals(folder, monkeypatch, capsys):
+def test_curves_have_the_shortest_distinct_names(folder, monkeypatch, capsys):
+    """Names curves by the shortest names that tell them apart, with their intervals."""
     drawn = {}
     monkeypatch.setattr(
         "keras_margin.plots.roc_curve", lambda curves, path, reports: drawn.update(curves=curves, reports=reports)
@@ -134,6 +137,7 @@ def test_curves_have_the_shortest_names_that_tell_them_apart_and_their_intervals
     ],
 )
 def test_what_cannot_be_drawn_is_refused(folder, capsys, tmp_path, arguments, words):
+    """Refuses what cannot be drawn."""
     kind, *rest = arguments
     given = [each if each.startswith("--") else folder / each for each in rest]
     status, _, said = run(capsys, kind, *given, f"--out={tmp_path / 'x.png'}")
@@ -141,5 +145,6 @@ def test_what_cannot_be_drawn_is_refused(folder, capsys, tmp_path, arguments, wo
 
 
 def test_a_head_that_is_not_there_is_named(capsys, tmp_path):
+    """Names a head that does not exist."""
     status, _, said = run(capsys, "logits", "arcfac", f"--out={tmp_path / 'x.png'}")
     assert status == 1 and "Heads are drawn by their names: arcface" in said

@@ -25,6 +25,7 @@ def reader_of(images, labels=None):
 
 
 def test_a_sound_set_has_no_faults():
+    """Finds no faults in a sound set."""
     found = audit(reader_of([skin(seed) for seed in range(40)]))
     assert found.faults == () and (found.num_images, found.num_classes) == (40, 20)
     assert found.images_per_identity == (2, 2.0, 2) and found.sizes == {(16, 16): 40}
@@ -33,6 +34,7 @@ def test_a_sound_set_has_no_faults():
 
 
 def test_identical_images_are_found_within_and_across_identities():
+    """Finds identical images within and across identities."""
     images = [skin(seed) for seed in [0, 1, 2, 2, 3, 0, 4, 5, 0, 6]]  # Labels 0 0 1 1 2 2 3 3 4 4.
     found = audit(reader_of(images))
     assert found.within_identities == (("image 2", "image 3"),)
@@ -40,7 +42,8 @@ def test_identical_images_are_found_within_and_across_identities():
     assert found.faults == ("across_identities",)
 
 
-def test_the_same_pixels_in_another_format_and_with_other_metadata_are_identical(tmp_path):
+def test_equal_pixels_in_another_format_are_identical(tmp_path):
+    """Calls images identical whose pixels are, in another format and with other metadata too."""
     pixels = tf.io.decode_jpeg(jpeg(3), dct_method="INTEGER_ACCURATE")
     for name, content in {
         "a/1.jpg": jpeg(3),
@@ -58,6 +61,7 @@ def test_the_same_pixels_in_another_format_and_with_other_metadata_are_identical
 
 
 def test_the_same_bytes_in_another_shape_are_not_identical(tmp_path):
+    """Distinguishes images of the same bytes in another shape."""
     flat = np.full((2, 8, 3), 9, np.uint8)
     for name, image in {"a/1.png": flat, "b/1.png": flat.reshape(8, 2, 3), "b/2.png": flat.reshape(4, 4, 3)}.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -68,6 +72,7 @@ def test_the_same_bytes_in_another_shape_are_not_identical(tmp_path):
 
 
 def test_unreadable_images_are_named_with_the_reason(tmp_path):
+    """Names unreadable images with the reason."""
     broken = bytearray(jpeg(2))
     broken[len(broken) // 3 : -2] = bytes(len(broken) - len(broken) // 3 - 2)  # Whole at both ends.
     offsets = write_records(tmp_path, [payload(n % 2, jpeg(n)) for n in range(4)] + [payload(0, bytes(broken))])
@@ -86,7 +91,8 @@ def test_unreadable_images_are_named_with_the_reason(tmp_path):
 @pytest.mark.parametrize(
     ("swapped", "grey", "verdict"), [(0, 10, False), (14, 10, False), (16, 10, True), (0, 40, False)]
 )
-def test_channels_look_swapped_where_most_images_in_color_are_bluer_than_red(swapped, grey, verdict):
+def test_bluer_than_red_images_look_swapped(swapped, grey, verdict):
+    """Reports channels as swapped where most colour images are bluer than red."""
     images = [skin(seed)[..., ::-1] if seed < swapped else skin(seed) for seed in range(40 - grey)]
     found = audit(reader_of(images + [skin(seed, grey=True) for seed in range(100, 100 + grey)]))
     assert (found.bluer, found.grey, found.swapped_channels) == (swapped, grey, verdict)
@@ -94,10 +100,12 @@ def test_channels_look_swapped_where_most_images_in_color_are_bluer_than_red(swa
 
 
 def test_a_few_images_do_not_decide_on_the_channels():
+    """Draws no conclusion about the channels from a few images."""
     assert not audit(reader_of([skin(seed)[..., ::-1] for seed in range(10)])).swapped_channels
 
 
-def test_overlap_with_evaluation_sets_is_found_by_pixels_and_by_name():
+def test_overlap_is_found_by_pixels_and_by_name():
+    """Finds the overlap with evaluation sets by pixels and by name."""
     ours = reader_of([skin(seed) for seed in range(8)])
     images = np.stack([skin(90), skin(5), skin(91), skin(2), skin(5)])
     theirs = ArrayReader(images, np.array([0, 0, 1, 1, 1]), ["person 3", "somebody"])
@@ -115,11 +123,13 @@ def test_overlap_with_evaluation_sets_is_found_by_pixels_and_by_name():
     [np.zeros((2, 4, 4, 3), np.float32), np.zeros((4, 4, 3), np.uint8), np.zeros((2, 4, 4, 4), np.uint8), "lfw.bin"],
 )
 def test_what_cannot_be_compared_with_is_refused(other):
+    """Refuses an evaluation set that cannot be compared."""
     with pytest.raises(TypeError, match="audit compares with readers and uint8 images.*Received: it, a"):
         audit(reader_of([skin(0), skin(1), skin(2), skin(3)]), {"it": other})
 
 
 def test_the_json_holds_everything(tmp_path):
+    """Writes all of the report as JSON."""
     found = audit(reader_of([skin(0), skin(1), skin(2), skin(0)]), {"it": np.stack([skin(2)])})
     found.to_json(tmp_path / "a.json")
     read = json.loads((tmp_path / "a.json").read_text())

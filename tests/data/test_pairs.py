@@ -9,7 +9,8 @@ from keras_margin.data import ArrayReader, load_bin, pairs
 LABELS = np.repeat(np.arange(20), 5)
 
 
-def test_folds_are_runs_of_equal_length_with_as_many_pairs_of_each_kind_and_share_no_person():
+def test_folds_are_equal_balanced_and_disjoint():
+    """Draws folds as runs of equal length, with as many pairs of each kind, that share no person."""
     drawn, is_same = pairs.make_protocol(LABELS, num_genuine=100, num_impostor=50, folds=5, seed=3)
     assert drawn.shape == (150, 2) and is_same.sum() == 100
     np.testing.assert_array_equal(LABELS[drawn[:, 0]] == LABELS[drawn[:, 1]], is_same)
@@ -21,6 +22,7 @@ def test_folds_are_runs_of_equal_length_with_as_many_pairs_of_each_kind_and_shar
 
 
 def test_the_seed_alone_decides_the_pairs():
+    """Draws the pairs by the seed alone."""
     first, again, other = (pairs.make_protocol(LABELS, 20, 20, 2, seed)[0].tolist() for seed in (1, 1, 2))
     assert first == again != other
 
@@ -48,13 +50,15 @@ def test_the_seed_alone_decides_the_pairs():
         ({"folds": 20}, "at most 200 genuine and 0 impostor pairs.*Received: no number of pairs"),
     ],
 )
-def test_a_protocol_that_cannot_be_drawn_is_refused_with_what_there_is(arguments, message):
+def test_an_impossible_protocol_is_refused(arguments, message):
+    """Refuses a protocol that cannot be drawn, and says what there is."""
     with pytest.raises(ValueError, match=message):
         pairs.make_protocol(LABELS, **arguments)
 
 
 @pytest.mark.tensorflow_only
 def test_the_file_holds_the_images_of_the_pairs(tmp_path):
+    """Writes the images of the pairs into the file."""
     images = np.random.default_rng(0).integers(0, 256, (100, 4, 5, 3), np.uint8)
     reader = ArrayReader(images, LABELS, [str(label) for label in range(20)])
     drawn, is_same = pairs.write_protocol(tmp_path / "our.bin", reader, 20, 10, folds=2)
@@ -65,6 +69,7 @@ def test_the_file_holds_the_images_of_the_pairs(tmp_path):
 
 @pytest.mark.tensorflow_only
 def test_an_image_that_cannot_be_read_stops_the_drawing(tmp_path):
+    """Stops at an image that cannot be read."""
     from records import jpeg
 
     for label in range(4):

@@ -59,6 +59,7 @@ def folder(tmp_path_factory):
     [("model.keras", "keras", False), ("embedder.tflite", "tflite", True), ("savedmodel", "savedmodel", True)],
 )
 def test_every_format_gives_the_networks_unit_rows(folder, name, kind, takes_pixels):
+    """Returns the network's unit rows from every format."""
     embedder = embedders.load_embedder(folder / name)
     assert (embedder.kind, embedder.takes_pixels, embedder.channels) == (kind, takes_pixels, "RGB")
     assert (embedder.image_size, embedder.embedding_size) == ((SIDE, SIDE), SIZE)
@@ -68,10 +69,12 @@ def test_every_format_gives_the_networks_unit_rows(folder, name, kind, takes_pix
 
 
 def test_a_runs_folder_is_opened_by_its_model(folder):
+    """Opens the model of a run's folder."""
     assert embedders.load_embedder(folder).path.endswith("model.keras")
 
 
 def test_lengths_are_the_networks_own_or_refused(folder):
+    """Returns the network's own lengths, or refuses to."""
     np.testing.assert_allclose(
         embedders.load_embedder(folder / "model.keras").embed(PIXELS, lengths=True), by_hand(PIXELS), rtol=1e-4
     )
@@ -82,6 +85,7 @@ def test_lengths_are_the_networks_own_or_refused(folder):
 
 @pytest.mark.parametrize("name", ["bare.keras", "foreign"])
 def test_a_network_that_takes_floats_is_fed_what_is_declared(folder, name):
+    """Feeds a network of floats the declared values."""
     mean, std = (120.0, 110.0, 100.0), (60.0, 50.0, 40.0)
     embedder = embedders.load_embedder(folder / name, normalization=(mean, std))
     np.testing.assert_allclose(embedder.embed(PIXELS), unit(by_hand(PIXELS, mean, std)), atol=1e-5)
@@ -90,6 +94,7 @@ def test_a_network_that_takes_floats_is_fed_what_is_declared(folder, name):
 
 
 def test_metadata_are_compared_with_the_file(folder, tmp_path):
+    """Compares the metadata with the file."""
     path = tmp_path / "savedmodel"
     shutil.copytree(folder / "savedmodel", path)
     metadata = json.loads((path / "contract.json").read_text())
@@ -109,6 +114,7 @@ def test_metadata_are_compared_with_the_file(folder, tmp_path):
 
 
 def test_channels_are_turned_once_whoever_turns_them(folder, tmp_path):
+    """Swaps the channels once, whoever swaps them."""
     content = (folder / "embedder.tflite").read_bytes()
     assert content.count(b'"channels": "RGB"') == 1
     (tmp_path / "bgr.tflite").write_bytes(content.replace(b'"channels": "RGB"', b'"channels": "BGR"'))
@@ -119,6 +125,7 @@ def test_channels_are_turned_once_whoever_turns_them(folder, tmp_path):
 
 
 def test_a_row_of_zeros_stays_zero_and_nan_is_an_error(folder):
+    """Keeps a row of zeros, and raises for NaN."""
     embedder = embedders.load_embedder(folder / "bare.keras")
     assert not embedder.embed(np.zeros((1, SIDE, SIDE, 3), np.uint8)).any()
     broken = embedder.varied(network=lambda images, normalization: np.full((len(images), SIZE), np.nan))
@@ -136,6 +143,7 @@ def test_a_row_of_zeros_stays_zero_and_nan_is_an_error(folder):
     ],
 )
 def test_other_images_are_refused(folder, images, error, words):
+    """Refuses images of another shape or type."""
     with pytest.raises(error, match=re.escape(words)):
         embedders.load_embedder(folder / "bare.keras").embed(images)
 
@@ -166,6 +174,7 @@ def test_a_tflite_file_needs_neither_tensorflow_nor_keras(folder):
 
 
 def test_files_that_are_no_embedders_are_named(folder, tmp_path):
+    """Names files that are not embedders."""
     (tmp_path / "notes.txt").write_text("no model at all")
     (tmp_path / "torn.keras").write_bytes((folder / "bare.keras").read_bytes()[:500])
     (tmp_path / "empty").mkdir()

@@ -45,7 +45,8 @@ def images():
 
 
 @pytest.mark.parametrize("name", ["face.tflite", "face", "face.onnx"])
-def test_a_disk_that_takes_no_more_is_an_oserror_and_leaves_what_was_there(name, network, images, tmp_path):
+def test_a_full_disk_is_an_oserror_and_keeps_old_files(name, network, images, tmp_path):
+    """Raises OSError on a full disk, and leaves what was there."""
     write = {"face.tflite": export.to_tflite, "face": export.to_savedmodel, "face.onnx": export.to_onnx}[name]
     (tmp_path / "face.onnx").write_text("older")
     (tmp_path / "face.tflite").write_text("older")
@@ -55,7 +56,8 @@ def test_a_disk_that_takes_no_more_is_an_oserror_and_leaves_what_was_there(name,
     assert {(tmp_path / file).read_text() for file in left_in(tmp_path)} == {"older"}
 
 
-def test_a_disk_that_fills_up_at_the_last_write_leaves_no_part_of_a_file(network, images, tmp_path, monkeypatch):
+def test_a_disk_full_at_the_last_write_leaves_no_part(network, images, tmp_path, monkeypatch):
+    """Leaves no part of a file where the disk fills up at the last write."""
     (tmp_path / "my face ü.tflite").write_text("older")
     with contextlib.ExitStack() as full:
         put_in = _metadata.embed_metadata

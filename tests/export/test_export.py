@@ -98,6 +98,7 @@ CASES = [
 
 @pytest.mark.parametrize(("name", "way", "policy"), CASES)
 def test_a_file_gives_the_model_s_embeddings_at_unit_length(name, way, policy, images, tmp_path):
+    """Writes a file with the model's embeddings at unit length."""
     twin = network()
     wanted = twin.predict(images.astype("float32"), verbose=0)
     before = keras.config.dtype_policy()
@@ -118,6 +119,7 @@ def test_a_file_gives_the_model_s_embeddings_at_unit_length(name, way, policy, i
 
 
 def test_a_model_that_was_saved_and_read_back_is_exported_alike(images, tmp_path):
+    """Exports a model that was saved and read back like the original."""
     model = way_3(km.models.backbones.ir_resnet((1,), widths=(4,), image_size=(SIDE, SIDE), embedding_size=SIZE))
     for weight in model.embedder.non_trainable_weights:
         if "moving" in weight.path:
@@ -137,6 +139,7 @@ def exported(images, tmp_path_factory):
 
 
 def test_the_signature_is_image_to_embedding(exported):
+    """Has the signature image to embedding."""
     from ai_edge_litert.interpreter import Interpreter
 
     folder, _ = exported
@@ -155,6 +158,7 @@ def test_the_signature_is_image_to_embedding(exported):
 
 @pytest.mark.parametrize(("quantize", "least"), [("float16", 1 - 1e-4), ("dynamic", 0.995), ("int8", 0.98)])
 def test_a_smaller_file_keeps_to_its_limit(quantize, least, exported, images, tmp_path):
+    """Keeps a smaller file within its limit."""
     whole = exported[1]["face.tflite"]
     report = export.to_tflite(network(), tmp_path / "face.tflite", quantize=quantize, representative=images)
     drift = cosines(run_tflite(tmp_path / "face.tflite", images), network().predict(images, verbose=0))
@@ -180,6 +184,7 @@ def prelu_types(path):
 
 
 def test_pairs_hold_a_file_to_the_model_s_accuracy():
+    """Holds a file to the model's accuracy on pairs."""
     generator = np.random.default_rng(0)
     faces = generator.integers(0, 256, (12, SIDE, SIDE, 3))
     images = np.clip(faces.repeat(4, axis=0) + generator.normal(0, 20, (48, SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
@@ -249,7 +254,8 @@ def test_nine_impostor_pairs_give_no_threshold():
     assert accuracy.threshold is None and "on 9 impostor pairs lets fewer than 10" in accuracy.no_threshold
 
 
-def test_a_precision_that_is_too_far_is_left_out_of_the_table_s_files(images, tmp_path):
+def test_a_precision_that_is_too_far_has_no_file(images, tmp_path):
+    """Leaves a precision that differs too much out of the files of the table."""
     given = {"representative": images, "quantize": (None, "dynamic")}
     options = export.Options(limits=export.Limits(worst=1 - 1e-7))
     reports = export.to_precisions(network(), tmp_path, options=options, strict=False, **given)
@@ -260,7 +266,8 @@ def test_a_precision_that_is_too_far_is_left_out_of_the_table_s_files(images, tm
     assert lines[3].startswith("| refused, not written | dynamic |")
 
 
-def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_metadata(images, tmp_path):
+def test_an_onnx_file_has_the_models_embeddings(images, tmp_path):
+    """Writes an ONNX file with the model's embeddings and the metadata."""
     onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     path = tmp_path / "顔 x.onnx"
     report = export.to_onnx(network(), path, samples=images)
@@ -273,6 +280,7 @@ def test_an_onnx_file_gives_the_model_s_embeddings_and_carries_the_metadata(imag
 
 
 def test_heads_on_different_embeddings_are_refused():
+    """Refuses heads on different embeddings."""
     images = keras.Input((SIDE, SIDE, 3))
     one, other = keras.layers.Dense(4)(network()(images)), keras.layers.Dense(4)(network()(images))
     model = keras.Model(images, [km.ArcFaceHead(5)(one), km.ArcFaceHead(5)(other)], name="two")
@@ -284,6 +292,7 @@ def test_heads_on_different_embeddings_are_refused():
 
 
 def test_the_report_says_what_was_compared_and_how_near_it_came(images, tmp_path):
+    """Reports what was compared, and the difference."""
     report = export.to_tflite(network(), tmp_path / "face.tflite", samples=np.tile(images, (10, 1, 1, 1)))
     assert report.path == str(tmp_path / "face.tflite")
     assert report.bytes == (tmp_path / "face.tflite").stat().st_size
@@ -296,6 +305,7 @@ def test_the_report_says_what_was_compared_and_how_near_it_came(images, tmp_path
 
 
 def test_without_samples_the_comparison_is_on_noise_and_says_so(tmp_path, caplog):
+    """Compares on noise without samples, and says so."""
     with caplog.at_level(logging.WARNING, logger="keras_margin.export"):
         report = export.to_savedmodel(network(), tmp_path / "face")
     assert (report.num_images, report.synthetic) == (16, True)
@@ -308,6 +318,7 @@ def test_without_samples_the_comparison_is_on_noise_and_says_so(tmp_path, caplog
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_the_metadata_say_what_the_file_takes_and_gives(name, exported):
+    """Describes in the metadata what the file takes and gives."""
     folder, reports = exported
     report = reports[name]
     found = km.runtime.read_metadata(folder / name)
@@ -329,7 +340,8 @@ def test_the_metadata_say_what_the_file_takes_and_gives(name, exported):
     }
 
 
-def test_the_metadata_inside_a_tflite_file_are_the_json_beside_it(exported):
+def test_metadata_in_a_tflite_file_equal_the_json(exported):
+    """Writes the metadata into a TFLite file as into the JSON file next to it."""
     folder, _ = exported
     beside = json.loads((folder / "face.tflite.json").read_text())
     assert km.runtime.read_metadata(folder / "face.tflite") == beside
@@ -340,7 +352,8 @@ def test_the_metadata_inside_a_tflite_file_are_the_json_beside_it(exported):
 
 
 @pytest.mark.parametrize("name", EXPORTS)
-def test_a_file_that_is_not_near_enough_is_not_left_and_an_older_one_stays(name, exported, images, tmp_path):
+def test_an_inexact_file_goes_and_an_older_one_stays(name, exported, images, tmp_path):
+    """Leaves no file that is not near enough, and keeps an older one."""
     write, run = EXPORTS[name]
     shutil.copytree(exported[0], tmp_path, dirs_exist_ok=True)
     before = {path: (tmp_path / path).read_bytes() for path in left_in(tmp_path)}
@@ -354,6 +367,7 @@ def test_a_file_that_is_not_near_enough_is_not_left_and_an_older_one_stays(name,
 
 @pytest.mark.parametrize("name", EXPORTS)
 def test_a_file_of_another_network_is_found_out(name, images, tmp_path, monkeypatch):
+    """Detects a file of another network."""
     right = export._graph.write_savedmodel
     other = network(seed=2)
     monkeypatch.setattr(export._graph, "write_savedmodel", lambda _, *arguments: right(other, *arguments))
@@ -363,6 +377,7 @@ def test_a_file_of_another_network_is_found_out(name, images, tmp_path, monkeypa
 
 
 def test_a_network_that_puts_out_nan_is_not_written(images, tmp_path):
+    """Refuses to write a network that puts out NaN."""
     model = made()
     model.layers[-2].kernel.assign(model.layers[-2].kernel * np.nan)
     with pytest.raises(export.ParityError, match="worst cosine -1.000000, limit -0.999"):
@@ -372,6 +387,7 @@ def test_a_network_that_puts_out_nan_is_not_written(images, tmp_path):
 
 
 def test_something_else_at_the_path_is_left_alone(images, tmp_path):
+    """Leaves something else at the path alone."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine.txt").write_text("mine")
     for write in (export.to_savedmodel, export.to_tflite):
@@ -399,6 +415,7 @@ OTHER_IMAGES = [
 
 @pytest.mark.parametrize(("change", "message"), OTHER_IMAGES)
 def test_images_of_another_shape_or_type_are_refused(change, message, images, tmp_path):
+    """Refuses images of another shape or type."""
     bad = change(images)
     for write in (export.to_savedmodel, export.to_tflite):
         with pytest.raises(ValueError, match=f"samples must be .*{message}|{message}"):
@@ -409,6 +426,7 @@ def test_images_of_another_shape_or_type_are_refused(change, message, images, tm
 
 
 def test_options_that_do_not_go_together_are_refused(images, tmp_path):
+    """Refuses options that contradict one another."""
     path = tmp_path / "face.tflite"
     with pytest.raises(ValueError, match="one of None, 'float16', 'dynamic', 'int8'. Received: quantize='int4'"):
         export.to_tflite(network(), path, quantize="int4")
@@ -456,6 +474,7 @@ def inner_head():
     ],
 )
 def test_what_is_no_embedder_is_refused(model, error, message, tmp_path):
+    """Refuses an object that is not an embedder."""
     for write in (export.to_savedmodel, export.to_tflite):
         with pytest.raises(error, match=message):
             write(model(), tmp_path / "face")
@@ -463,6 +482,7 @@ def test_what_is_no_embedder_is_refused(model, error, message, tmp_path):
 
 
 def test_without_litert_the_error_names_the_extra(images, tmp_path, monkeypatch):
+    """Names the extra where LiteRT is missing."""
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(ImportError, match=r'pip install -e ".\[litert\]"'):
         export.to_tflite(network(), tmp_path / "face.tflite", samples=images)
@@ -485,7 +505,8 @@ def saved(tmp_path_factory, images):
 
 
 @pytest.mark.slow
-def test_the_tflite_script_writes_the_file_or_says_in_one_line_why_not(saved, images, tmp_path):
+def test_the_tflite_script_writes_a_file_or_says_why_not(saved, images, tmp_path):
+    """Writes the TFLite file, or says in one line why not."""
     model, out = f"--model={saved / 'model.keras'}", tmp_path / "face.tflite"
     faces = f"--representative={saved / 'faces'}"
     found, stderr = run_main(
@@ -516,7 +537,8 @@ def test_the_tflite_script_writes_the_file_or_says_in_one_line_why_not(saved, im
 
 
 @pytest.mark.slow
-def test_the_savedmodel_script_writes_the_folder_or_says_in_one_line_why_not(saved, images, tmp_path):
+def test_the_savedmodel_script_writes_or_says_why_not(saved, images, tmp_path):
+    """Writes the SavedModel folder, or says in one line why not."""
     model = f"--model={saved / 'model.keras'}"
     found, stderr = run_main(
         "export/to_savedmodel.py",

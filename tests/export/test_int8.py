@@ -76,6 +76,7 @@ def squared_error(values, low, high):
 
 @pytest.mark.parametrize("shape", ["normal", "relu", "outlier"])
 def test_a_range_is_that_of_least_squared_error(shape):
+    """Ends a range at the least squared error."""
     generator = np.random.default_rng(0)
     values = generator.normal(0.5, 1.0, 5_000)
     values = np.maximum(values, 0) if shape == "relu" else values
@@ -94,7 +95,8 @@ def test_a_range_is_that_of_least_squared_error(shape):
     assert squared_error(values, low, high) <= squared_error(values, lowest, highest)
 
 
-def test_of_a_laplace_distribution_the_range_ends_where_calculus_says():
+def test_a_laplace_distributions_range_is_calculus_s():
+    """Ends the range of a Laplace distribution where calculus says."""
     edges = np.linspace(-30, 30, _int8._BINS + 1)
     below = np.where(edges < 0, np.exp(edges) / 2, 1 - np.exp(-edges) / 2)
     low, high = _int8._least_error(np.diff(below), -30.0, 30.0)
@@ -102,12 +104,14 @@ def test_of_a_laplace_distribution_the_range_ends_where_calculus_says():
     assert high == pytest.approx(9.89, abs=30 / _int8._ENDS) and low == -high
 
 
-def test_a_range_of_nothing_but_one_value_has_zero_and_that_value():
+def test_a_range_of_one_value_has_zero_and_that_value():
+    """Includes zero and the value in a range of a single value."""
     assert _int8._least_error(np.array([4.0]), 2.0, 2.0) == (0.0, 2.0)
     assert _int8._least_error(np.array([4.0]), -3.0, -3.0) == (-3.0, 0.0)
 
 
-def test_pixels_have_their_whole_range_whatever_faces_set_the_others(converted, images, network):
+def test_pixels_have_their_whole_range(converted, images, network):
+    """Gives the input the whole range of pixels, also where the calibration faces are dark."""
     path, report, _ = converted[False]
     name, dtype, scale, zero = next(each for each in operators(path) if each[0] == "QUANTIZE")
     assert (dtype, zero) == (np.int8, -1) and scale == pytest.approx(2 * (127.5 / 128) / 255, rel=0.01)
@@ -115,7 +119,8 @@ def test_pixels_have_their_whole_range_whatever_faces_set_the_others(converted, 
     assert report.mean_cosine == pytest.approx(cosines(run_tflite(path, images), network.predict(images)).mean())
 
 
-def test_prelu_and_what_lies_between_prelus_compute_in_floats_unless_integers_are_asked_for(converted):
+def test_prelus_compute_in_floats_unless_asked(converted):
+    """Computes PReLUs and what lies between them in floats, unless integers are asked for."""
     types = {
         integer_only: {name: dtype for name, dtype, *_ in operators(path)}
         for integer_only, (path, *_) in converted.items()
@@ -179,6 +184,7 @@ def test_int8_refuses_seven_representative_images(write, network, images, tmp_pa
 
 
 def test_int8_of_prelu_warns_and_names_the_swap(converted, network, images, tmp_path, caplog):
+    """Warns of PReLU in int8, and names the swap."""
     for integer_only, said in ((False, "2 PReLUs compute in float32"), (True, "2 PReLUs in int8 are slow")):
         assert said in converted[integer_only][2]
         assert "export.with_activation(network, 'leaky_relu')" in converted[integer_only][2]
@@ -187,7 +193,8 @@ def test_int8_of_prelu_warns_and_names_the_swap(converted, network, images, tmp_
     assert not caplog.records
 
 
-def test_with_activation_keeps_the_other_weights_and_leaves_the_network_as_it_was(network, images):
+def test_with_activation_keeps_the_other_weights(network, images):
+    """Keeps the other weights in with_activation, and leaves the network as it was."""
     leaky = export.with_activation(network, "leaky_relu")
     # All slopes are 0.25, as they start: then it is the same function.
     assert np.asarray(leaky(images)) == pytest.approx(np.asarray(network(images)), abs=1e-5)
@@ -199,7 +206,8 @@ def test_with_activation_keeps_the_other_weights_and_leaves_the_network_as_it_wa
     assert all(np.array_equal(weight, was) for weight, was in zip(network.get_weights(), before, strict=True))
 
 
-def test_with_activation_gives_the_weights_of_a_backbone_built_with_it(tmp_path):
+def test_with_activation_equals_a_network_built_with_it(tmp_path):
+    """Gives the weights of a backbone that was built with the activation."""
     sizes = {"image_size": (32, 32), "embedding_size": 8, "blocks": (1, 1, 1, 1)}
     given = export.with_activation(backbones.build("mobilefacenet", **sizes), "relu")
     built = backbones.build("mobilefacenet", activation="relu", **sizes)
@@ -209,13 +217,15 @@ def test_with_activation_gives_the_weights_of_a_backbone_built_with_it(tmp_path)
 
 
 def test_with_activation_refuses_what_it_cannot_do(network):
+    """Refuses an activation that cannot be swapped."""
     with pytest.raises(ValueError, match="activation must be one of 'relu', 'leaky_relu'. Received: .*'prelu'"):
         export.with_activation(network, "prelu")
     with pytest.raises(ValueError, match="bottleneck has no PReLU"):
         export.with_activation(export.with_activation(network, "relu"), "relu")
 
 
-def test_dynamic_rounds_weights_but_not_those_of_depthwise_convolutions(tmp_path, images):
+def test_dynamic_rounds_no_depthwise_weights(tmp_path, images):
+    """Rounds the weights of dynamic, but not those of depthwise convolutions."""
     from ai_edge_litert.interpreter import Interpreter
 
     keras.utils.set_random_seed(1)

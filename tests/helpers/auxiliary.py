@@ -75,12 +75,6 @@ def assert_exact_in_a_head(loss, formula, from_cosines=False):
             assert relative_error(found, want) < 1e-5
 
 
-def assert_survives_its_config(loss):
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
-    assert type(again) is type(loss)
-    assert again.get_config() == loss.get_config()
-
-
 def compiled(function, *arrays):
     """Arrays that `function` returns out of a compiled program, where nothing can be raised; eagerly on PyTorch."""
     if keras.backend.backend() == "torch":

@@ -35,6 +35,7 @@ def found_by(implementation, name):
 
 @pytest.mark.parametrize("name", BY_HAND)
 def test_every_implementation_agrees_with_the_reference(name):
+    """Agrees with the reference in every implementation."""
     wanted = found_by("reference", name)
     for implementation in ("fused", "streaming"):
         found = found_by(implementation, name)
@@ -43,6 +44,7 @@ def test_every_implementation_agrees_with_the_reference(name):
 
 
 def test_implementation_is_chosen_by_memory(monkeypatch):
+    """Chooses the implementation by memory."""
     gigabyte = 2**30
     monkeypatch.setattr(memory, "device_memory", lambda: 8 * gigabyte)
     head = km.ArcFaceHead(500_000)
@@ -54,6 +56,7 @@ def test_implementation_is_chosen_by_memory(monkeypatch):
 
 
 def test_unknown_implementation_is_refused():
+    """Refuses an unknown implementation."""
     with pytest.raises(ValueError, match="'auto', 'reference', 'fused', 'streaming'.*'quick'"):
         km.ArcFaceHead(10, implementation="quick")
 
@@ -77,6 +80,7 @@ def assert_same(found, wanted):
 @pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_implementations_train_equally():
+    """Trains equally with each implementation."""
     from keras_margin import training
 
     wanted = trained("reference", jit_compile=False)
@@ -114,6 +118,7 @@ PEAKS = [
 @pytest.mark.once
 @pytest.mark.parametrize(("implementation", "batch_size", "classes", "size", "measured"), PEAKS)
 def test_memory_estimate_is_near_the_measured_peak(implementation, batch_size, classes, size, measured):
+    """Estimates the memory near the measured peak."""
     estimate = km.layers.memory_of(km.ArcFaceHead(classes), batch_size, size, implementation=implementation)
     assert estimate.working / MIB == pytest.approx(measured, rel=0.15)
     assert estimate.prototypes == estimate.optimizer == 4 * classes * size
@@ -125,12 +130,14 @@ def test_memory_estimate_is_near_the_measured_peak(implementation, batch_size, c
     ("rate", "classes", "measured"), [(0.1, 360_232, 354), (0.3, 200_000, 520), (0.1, 100_000, 113)]
 )
 def test_sampled_memory_estimate_is_near_the_measured_peak(rate, classes, measured):
+    """Estimates the memory of sampling near the measured peak."""
     estimate = km.layers.memory_of(km.ArcFaceHead(classes, sample_rate=rate), 256, 512)
     assert estimate.working / MIB == pytest.approx(measured, rel=0.15)
     assert estimate.classes_used == pytest.approx(rate * classes, abs=1)
 
 
 def test_a_head_without_a_size_needs_one_to_estimate():
+    """Requires a size to estimate a head that has none."""
     with pytest.raises(ValueError, match="memory.. needs embedding_size"):
         km.layers.memory_of(km.ArcFaceHead(10), 8)
     with pytest.raises(ValueError, match="reference, fused, streaming.*'quick'"):

@@ -65,7 +65,8 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ARGUMENTS)
-def test_a_wrong_argument_is_an_error_that_says_what_came_and_how_to_fix_it(call, error, message):
+def test_a_wrong_argument_is_refused_with_a_fix(call, error, message):
+    """Refuses a wrong argument, with what was received and how to fix it."""
     with pytest.raises(error, match=f"(?s){message}"):
         call()
 
@@ -81,6 +82,7 @@ BAD_LABELS = [
 
 @pytest.mark.parametrize(("labels", "error", "message"), BAD_LABELS)
 def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message):
+    """Refuses bad labels in every way of use."""
     embeddings, _, _ = batch()
     head = make("arcface")
     for call in (
@@ -93,6 +95,7 @@ def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message):
 
 
 def test_labels_of_shape_batch_by_one_are_the_same_labels():
+    """Accepts labels of shape (batch, 1) like labels of shape (batch,)."""
     embeddings, _, labels = batch()
     head = make("arcface")
     column = head.compute_loss(embeddings, labels[:, None])
@@ -102,6 +105,7 @@ def test_labels_of_shape_batch_by_one_are_the_same_labels():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_embedding_that_is_no_number_is_named(bad):
+    """Names an embedding that is NaN."""
     embeddings, _, labels = batch()
     embeddings[3, 1] = bad
     head = make("arcface")
@@ -112,7 +116,8 @@ def test_an_embedding_that_is_no_number_is_named(bad):
         head.loss(labels, head(embeddings))
 
 
-def test_where_nothing_can_be_raised_a_bad_sample_has_infinite_loss_and_no_gradient_in_every_way():
+def test_a_bad_sample_has_infinite_loss_and_no_gradient():
+    """Gives a bad sample infinite loss and no gradient in every way of use, where nothing can be raised."""
     head = make("magface")
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -166,7 +171,8 @@ def compiled_value_and_gradient(function, embeddings, labels):
 
 
 @pytest.mark.tensorflow_only
-def test_bad_labels_and_logits_for_cosines_are_refused_in_a_tensorflow_graph():
+def test_bad_labels_are_refused_in_a_tensorflow_graph():
+    """Refuses bad labels, and logits in place of cosines, in a TensorFlow graph."""
     import tensorflow as tf
 
     embeddings, _, labels = batch()
@@ -183,12 +189,14 @@ def test_bad_labels_and_logits_for_cosines_are_refused_in_a_tensorflow_graph():
 
 
 def test_cosines_of_another_head_are_refused():
+    """Refuses the cosines of another head."""
     with pytest.raises(ValueError, match=r"\(batch, 7\).*\(6, 9\)"):
         make("arcface").loss_from_cosines(np.zeros(6, "int32"), ops.zeros((6, 9)))
 
 
 @pytest.mark.parametrize(("name", "needs"), [("sphereface", "norm"), ("adaface", "norm"), ("softmax", "norm")])
-def test_what_needs_the_embeddings_refuses_cosines_of_unknown_origin(name, needs):
+def test_cosines_of_unknown_origin_are_refused(name, needs):
+    """Refuses cosines of unknown origin where the loss needs the embeddings."""
     head = make(name)
     cosines = ops.array(ops.convert_to_numpy(head(batch()[0])))
     with pytest.raises(ValueError, match=f"{needs}, which cosines do not carry"):
@@ -196,6 +204,7 @@ def test_what_needs_the_embeddings_refuses_cosines_of_unknown_origin(name, needs
 
 
 def test_logits_that_have_their_margin_do_not_get_it_twice():
+    """Refuses to add the margin twice to logits that have it."""
     head = make("arcface")
     embeddings, _, labels = batch()
     logits = head(embeddings, ops.array(labels, "int32"))
@@ -226,6 +235,7 @@ def two_inputs(head):
     ],
 )
 def test_a_loss_that_does_not_fit_the_logits_is_refused(loss, message, data):
+    """Refuses a loss that does not fit the logits."""
     images, labels = data
     head = km.ArcFaceHead(CLASSES)
     model = two_inputs(head)
@@ -234,7 +244,8 @@ def test_a_loss_that_does_not_fit_the_logits_is_refused(loss, message, data):
         model.fit([images, labels], labels, verbose=0)
 
 
-def test_a_cross_entropy_on_logits_fits_beside_other_outputs_losses(data):
+def test_a_cross_entropy_on_logits_fits_other_outputs(data):
+    """Accepts a cross-entropy on logits next to the losses of other outputs."""
     images, labels = data
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     for loss in (cross_entropy, [cross_entropy], lambda y, p: cross_entropy(y, p)):
@@ -244,7 +255,8 @@ def test_a_cross_entropy_on_logits_fits_beside_other_outputs_losses(data):
 
 
 @pytest.mark.parametrize("labels", [np.arange(12), [-1] * 12, np.arange(12)[:, None]])
-def test_labels_beyond_the_head_s_classes_are_named_before_training(labels, data):
+def test_labels_beyond_the_classes_are_named_first(labels, data):
+    """Names labels beyond the head's classes before training."""
     model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]), km.ArcFaceHead(CLASSES))
     model.compile("sgd", jit_compile=JIT)
     with pytest.raises(ValueError, match=r"(?s)has 7 classes.*\[0, 6\].*labels from .*num_classes="):
@@ -254,7 +266,8 @@ def test_labels_beyond_the_head_s_classes_are_named_before_training(labels, data
 
 
 @pytest.mark.tensorflow_only
-def test_labels_beyond_the_head_s_classes_in_a_data_set_are_named_by_the_batch(data):
+def test_labels_beyond_the_classes_are_named_by_batch(data):
+    """Names the batch of a data set whose labels are beyond the head's classes."""
     import tensorflow as tf
 
     model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]), km.ArcFaceHead(CLASSES))
@@ -263,7 +276,8 @@ def test_labels_beyond_the_head_s_classes_in_a_data_set_are_named_by_the_batch(d
         model.fit(tf.data.Dataset.from_tensors((data[0], np.arange(12))), shuffle=False, verbose=0)
 
 
-def test_a_regulariser_that_reads_embeddings_refuses_cosines_of_unknown_origin():
+def test_auxiliary_losses_refuse_cosines_of_unknown_origin():
+    """Refuses cosines of unknown origin where an auxiliary loss reads embeddings."""
     head = make("arcface", auxiliary_loss=km.losses.RingLoss() + IAM(0.1))
     cosines = ops.array(ops.convert_to_numpy(head(batch()[0])))
     with pytest.raises(ValueError, match="the embeddings, which cosines do not carry"):

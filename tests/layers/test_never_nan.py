@@ -41,6 +41,7 @@ def training_loss(head, labels=LABELS):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_head_is_finite_in_every_way(name):
+    """Keeps every head finite in every way of use."""
     head = make(name)
     for function in loss_implementations(head, LABELS).values():
         by_embeddings, _ = assert_finite(head, function)
@@ -50,6 +51,7 @@ def test_every_head_is_finite_in_every_way(name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_head_with_every_regulariser_is_finite_in_training(name):
+    """Keeps every head finite in training with every auxiliary loss."""
     head = make(name, auxiliary_loss=everything(name))
     assert_finite(head, training_loss(head))
     if name in ("arcface", "adaface", "curricularface", "softmax"):
@@ -59,12 +61,14 @@ def test_every_head_with_every_regulariser_is_finite_in_training(name):
 
 @pytest.mark.parametrize("name", ["adaface", "curricularface"])
 def test_a_batch_of_one_is_finite_for_what_looks_at_the_batch(name):
+    """Keeps a batch of one finite for heads that use batch statistics."""
     head = make(name, auxiliary_loss=everything(name))
     assert_finite(head, training_loss(head, LABELS[:1]), EMBEDDINGS[:1], jit=True)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("softmax", "l2softmax", "lsoftmax")])
 def test_every_head_that_has_a_scale_is_finite_at_any(name):
+    """Keeps every head with a scale finite at any scale."""
     for scale in (1.0, 256.0):
         head = make(name, scale=scale)
         assert_finite(head, loss_implementations(head, LABELS)["compute_loss"])
@@ -72,6 +76,7 @@ def test_every_head_that_has_a_scale_is_finite_at_any(name):
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_every_head_is_finite_on_half_precision_embeddings(policy):
+    """Keeps every head finite on half-precision embeddings."""
     largest = 60_000.0 if policy == "mixed_float16" else 1e18
     embeddings = ops.cast(np.clip(EMBEDDINGS, -largest, largest), policy.removeprefix("mixed_"))
     for name in CASES:
@@ -83,6 +88,7 @@ def test_every_head_is_finite_on_half_precision_embeddings(policy):
 
 @pytest.mark.tensorflow_only
 def test_every_head_is_finite_under_xla():
+    """Keeps every head finite under XLA."""
     import tensorflow as tf
 
     heads = {name: make(name) for name in CASES}
@@ -105,6 +111,7 @@ def test_every_head_is_finite_under_xla():
 
 
 def test_qamface_reaches_its_largest_logit_of_237():
+    """Reaches QAMFace's largest logit of 237."""
     head = make("qamface")
     head.prototypes.assign(PROTOTYPES)
     logits = ops.convert_to_numpy(head(EMBEDDINGS, ops.array(LABELS, "int32")))

@@ -52,7 +52,8 @@ AFTER = {
 
 
 @pytest.mark.parametrize("name", AFTER)
-def test_state_moves_with_training_batches_alone_and_once_each_in_every_way_of_use(name):
+def test_state_moves_once_for_each_training_batch(name):
+    """Moves the state with training batches alone, once each, in every way of use."""
     head = make(name)
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -68,7 +69,8 @@ def test_state_moves_with_training_batches_alone_and_once_each_in_every_way_of_u
 
 
 @pytest.mark.parametrize(("name", "state"), [("adaface", ("norm_mean", "norm_std")), ("curricularface", ("t",))])
-def test_a_training_batch_meets_the_statistics_it_has_just_moved_and_gives_them_no_gradient(name, state):
+def test_a_batch_sees_its_own_statistics_without_gradient(name, state):
+    """Uses the statistics that a training batch has just moved, without a gradient through them."""
     head = make(name, momentum=0.5)
     embeddings, prototypes, labels = batch(head)
     label_tensor = ops.array(labels, "int32")
@@ -131,6 +133,7 @@ def test_first_update_trains_at_step_one():
 
 
 def test_lambda_enters_the_loss():
+    """Uses lambda in the loss."""
     head = make("sphereface")
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -155,6 +158,8 @@ def model_of(name):
 
 
 def test_fit_draws_the_statistics_once_a_batch_in_every_way():
+    """Updates the statistics in fit once a batch, in every way of use."""
+
     def identity():
         return keras.layers.Activation("linear")
 
@@ -183,6 +188,8 @@ def test_fit_draws_the_statistics_once_a_batch_in_every_way():
 
 
 def test_state_survives_an_interruption_and_save_weights(tmp_path):
+    """Restores the state after an interruption and from save_weights."""
+
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -206,6 +213,7 @@ def test_state_survives_an_interruption_and_save_weights(tmp_path):
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("name", ["sphereface", "adaface"])
 def test_two_replicas_keep_the_state_of_one(name):
+    """Keeps the state of one device on two replicas."""
     import tensorflow as tf
 
     from keras_margin import training

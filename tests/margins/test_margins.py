@@ -274,6 +274,7 @@ def test_margin_with_a_tuple_survives_its_config():
 
 
 def test_margin_without_size_cannot_be_scaled():
+    """Refuses to scale a margin without a size."""
     with pytest.raises(ValueError, match="SphereFace has no margin that could be scaled"):
         margins.SphereFace().scaled(0.5)
 
@@ -293,6 +294,7 @@ ANGLES = {
 @pytest.mark.once
 @pytest.mark.parametrize("name", ANGLES)
 def test_target_angle_is_what_the_cosine_is_taken_of(name):
+    """Takes the cosine of the target angle."""
     theta = np.linspace(0, 3, 4)
     np.testing.assert_allclose(margins.get(name).target_angle(theta), ANGLES[name](theta))
 
@@ -307,6 +309,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("target_logit", "error", "message"), MISTAKES)
 def test_target_logit_of_another_shape_or_dtype_is_refused(target_logit, error, message):
+    """Refuses a target logit of another shape or dtype."""
+
     class Wrong(margins.Margin):
         pass
 
@@ -319,6 +323,8 @@ def test_target_logit_of_another_shape_or_dtype_is_refused(target_logit, error, 
     ("after", "message"), [((1, 2), "structured like"), (Count((1, 2)), "structured like"), (None, "structured like")]
 )
 def test_state_that_changes_its_structure_is_refused(after, message):
+    """Refuses a state that changes its structure."""
+
     class Wrong(Counting):
         def update_state(self, state, sample):
             return after
@@ -328,6 +334,8 @@ def test_state_that_changes_its_structure_is_refused(after, message):
 
 
 def test_state_that_changes_a_shape_is_refused():
+    """Refuses a state that changes a shape."""
+
     class Wrong(Counting):
         def update_state(self, state, sample):
             return Count(state.seen + ops.ones((3,), "int32"))
@@ -337,12 +345,14 @@ def test_state_that_changes_a_shape_is_refused():
 
 
 def test_margin_without_a_target_logit_says_so():
+    """Requires a target logit of a margin."""
     with pytest.raises(NotImplementedError, match="Margin must define target_logit"):
         margin_softmax(*batch(), margins.Margin())
 
 
 @pytest.mark.once
 def test_get_takes_a_margin_a_name_or_a_config():
+    """Accepts a margin, a name or a config."""
     assert margins.get(margins.ArcFace(0.2)) == margins.ArcFace(0.2)
     assert margins.get("cosface") == margins.CosFace()
     assert margins.get(margins.serialize(margins.MagFace(lambda_g=1.0))) == margins.MagFace(lambda_g=1.0)

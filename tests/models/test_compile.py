@@ -96,6 +96,7 @@ def test_accuracy_is_weighted_only_where_asked_for(data):
 
 @pytest.mark.parametrize("given", [0.25, [0.25], {"output": 0.25}])
 def test_loss_weights_multiply_the_loss(given, data):
+    """Multiplies the loss by loss_weights."""
     images, labels = data
     whole, weighted = embedding_model(), embedding_model(loss_weights=given)
     wanted = whole.evaluate(images, labels, verbose=0, return_dict=True)
@@ -114,6 +115,7 @@ def test_loss_weights_multiply_the_loss(given, data):
     ],
 )
 def test_compile_refuses_what_is_for_several_outputs(given, message):
+    """Refuses arguments for several outputs."""
     with pytest.raises(ValueError, match=message):
         km.EmbeddingModel(backbone(), head()).compile("sgd", **given)
 
@@ -169,6 +171,7 @@ WEIGHED = {
 
 @pytest.mark.parametrize("case", WEIGHED)
 def test_the_three_ways_train_equally_with_sample_weights(case, data):
+    """Trains equally in the three ways with sample weights."""
     images, labels = data
     name, options = WEIGHED[case]
     weights = np.linspace(0.0, 3.0, 24).astype("float32")

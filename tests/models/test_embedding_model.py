@@ -38,6 +38,7 @@ def embedding_model(head="arcface", optimizer=None, **options):
 # A head with state and one whose other logits are not cosines; ArcFace is in the tests below.
 @pytest.mark.parametrize("head", ["sphereface", "qamface"])
 def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
+    """Trains, saves and resumes an embedding model."""
     images, labels = data
     model = embedding_model(head, auxiliary_loss=IAM(0.1))
     history = model.fit(images, labels, epochs=8, batch_size=16, verbose=0).history
@@ -67,6 +68,7 @@ def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
 
 @pytest.mark.parametrize("head", ["arcface", "sphereface"])
 def test_a_plain_keras_model_trains_with_the_heads_loss(head, data, tmp_path):
+    """Trains a plain Keras model with the head's loss."""
     images, labels = data
     model = keras.Sequential([backbone()])
     layer = km.layers.HEADS[head](CLASSES, auxiliary_loss=IAM(0.1))
@@ -128,6 +130,7 @@ def test_the_three_ways_take_the_same_steps(data):
 
 
 def test_a_plain_model_with_another_loss_is_refused(data):
+    """Refuses a plain model with another loss."""
     images, labels = data
     model = keras.Sequential([backbone(), km.ArcFaceHead(CLASSES)])
     model.compile("sgd", loss="sparse_categorical_crossentropy", jit_compile=JIT)
@@ -136,16 +139,19 @@ def test_a_plain_model_with_another_loss_is_refused(data):
 
 
 def test_a_loss_given_to_the_embedding_model_is_refused():
+    """Refuses a loss that is given to the embedding model."""
     with pytest.raises(ValueError, match="compile without loss="):
         km.EmbeddingModel(backbone(), km.ArcFaceHead(CLASSES)).compile("sgd", loss="mse")
 
 
 def test_training_without_labels_is_refused(data):
+    """Refuses to train without labels."""
     with pytest.raises(ValueError, match="no labels"):
         embedding_model().fit(data[0], verbose=0)
 
 
 def test_a_wrong_backbone_or_head_is_refused():
+    """Refuses a wrong backbone or head."""
     with pytest.raises(TypeError, match="Keras model as backbone.*Received: 'ir_resnet50'"):
         km.EmbeddingModel("ir_resnet50", km.ArcFaceHead(CLASSES))
     with pytest.raises(TypeError, match="MarginHead"):
@@ -153,6 +159,7 @@ def test_a_wrong_backbone_or_head_is_refused():
 
 
 def test_sample_weights_weigh_the_loss(data):
+    """Weighs the loss by sample weights."""
     images, labels = data
     model = embedding_model()
     weights = np.where(labels == 0, 1.0, 0.0).astype("float32")
@@ -191,6 +198,7 @@ def test_a_bad_label_of_weight_0_is_left_out(way, data):
 
 
 def test_further_metrics_see_labels_and_cosines(data):
+    """Passes labels and cosines to further metrics."""
     images, labels = data
     model = km.EmbeddingModel(backbone(), km.ArcFaceHead(CLASSES))
     top = keras.metrics.SparseTopKCategoricalAccuracy(k=CLASSES, name="top_all")
@@ -201,6 +209,7 @@ def test_further_metrics_see_labels_and_cosines(data):
 
 
 def test_gradient_accumulation_moves_lambda_once_an_update(data):
+    """Moves lambda once an update under gradient accumulation."""
     images, labels = data
     model = embedding_model("sphereface", keras.optimizers.SGD(0.01, gradient_accumulation_steps=3))
     model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
@@ -210,6 +219,7 @@ def test_gradient_accumulation_moves_lambda_once_an_update(data):
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_with_a_float32_head(policy, data):
+    """Trains with a float32 head in mixed precision."""
     images, labels = data
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -224,6 +234,7 @@ def test_mixed_precision_trains_with_a_float32_head(policy, data):
 
 
 def test_weights_survive_save_weights(data, tmp_path):
+    """Restores weights from save_weights."""
     images, labels = data
     model, other = embedding_model(), embedding_model()
     model.fit(images, labels, verbose=0)
@@ -236,6 +247,7 @@ def test_weights_survive_save_weights(data, tmp_path):
 
 @pytest.mark.tensorflow_only
 def test_a_keras_applications_network_fits():
+    """Fits a network of keras.applications."""
     network = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, include_top=False, weights=None)
     model = km.EmbeddingModel(network, km.ArcFaceHead(CLASSES), tail="gdc", embedding_size=16)
     model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)  # One step: tracing it takes longer.
@@ -250,6 +262,7 @@ def test_a_keras_applications_network_fits():
 
 @pytest.mark.parametrize("tail", km.models.backbones.TAILS)
 def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
+    """Adds a tail to a feature map, and saves it."""
     inputs = keras.Input((8, 8, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2)(inputs))
     model = km.EmbeddingModel(maps, tail=tail, embedding_size=6, head=km.ArcFaceHead(3))
@@ -269,6 +282,7 @@ def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
 
 
 def test_a_size_without_a_tail_and_an_unknown_tail_are_refused():
+    """Refuses a size without a tail, and an unknown tail."""
     inputs = keras.Input((8, 8, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
     with pytest.raises(ValueError, match="without a tail the backbone has its own. Received: embedding_size=6"):

@@ -50,6 +50,7 @@ def as_it_is():
 @pytest.mark.parametrize("make", [way_1, with_base, as_it_is])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_two_replicas_train_as_one_device(make, weighted):
+    """Trains on two replicas as on one device."""
     from keras_margin import training
 
     weights = np.linspace(0, 2, 16).astype("float32") if weighted else None

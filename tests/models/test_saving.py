@@ -52,6 +52,7 @@ def test_a_subclassed_backbone_trains_and_is_saved(tmp_path):
 
 
 def test_a_subclassed_backbone_is_built_by_a_symbol():
+    """Builds a subclassed backbone by a symbolic call."""
     model = km.EmbeddingModel(Subclassed(), km.ArcFaceHead(CLASSES))
     assert model(keras.Input((5,))).shape == (None, 4)
     assert model.head.prototypes.shape == (CLASSES, 4)

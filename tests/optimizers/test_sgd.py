@@ -33,6 +33,7 @@ def rate_by_step():
 
 @pytest.mark.parametrize(("momentum", "l2"), [(0.9, 0.1), (0.9, 0.0), (0.0, 0.1)])
 def test_the_weights_follow_the_stated_formula(momentum, l2):
+    """Updates the weights by the stated formula."""
     generator = np.random.default_rng(0)
     start, gradients = generator.normal(size=(3, 2)), generator.normal(size=(6, 3, 2))
     kernel = weight("kernel", start)
@@ -103,6 +104,7 @@ def test_a_settable_rate_follows_its_schedule_until_it_is_set(make):
 
 
 def test_a_rate_that_was_set_moves_the_weights():
+    """Moves the weights at a rate that was set."""
     optimizer = SGDWithL2(optimizers.schedules.SettableSchedule(rate_by_step()), momentum=0.0)
     kernel = weight("kernel", [1.0])
     optimizer.learning_rate = 0.25
@@ -111,14 +113,18 @@ def test_a_rate_that_was_set_moves_the_weights():
 
 
 def test_a_plain_schedule_stays_unsettable_as_in_keras():
+    """Refuses to set the rate of a plain schedule, as Keras does."""
     with pytest.raises(TypeError, match="not settable"):
         SGDWithL2(rate_by_step()).learning_rate = 0.1
 
 
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, False), (0.9, True), (0.0, False)])
-def test_rows_follow_the_formula_alone_however_often_they_are_named(momentum, nesterov):
-    """v = momentum v - rate (g + l2 w); w = w + v, or w + momentum v - rate (g + l2 w): of the named rows, summed."""
+def test_rows_follow_the_formula_however_often_named(momentum, nesterov):
+    """Updates the named rows alone, by the formula, however often they are named.
+
+    v = momentum v - rate (g + l2 w); w = w + v, or w + momentum v - rate (g + l2 w): of the named rows, summed.
+    """
     import tensorflow as tf
 
     generator = np.random.default_rng(1)
@@ -158,6 +164,7 @@ def test_decay_goes_through_the_momentum_unlike_keras_s_own():
     ],
 )
 def test_excluded_weights_do_not_decay(exclude, decaying):
+    """Excludes weights from the decay."""
     names = ["kernel", "alpha", "prototypes", "beta", "bias", "embeddings", "gamma"]
     weights = [weight(name, [2.0]) for name in names]
     options = {} if exclude is None else {"exclude": exclude}
@@ -181,6 +188,7 @@ def least_squares(x, y, kernel, bias, rates):
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_model_trains_by_it_on_one_device_and_on_two(replicas):
+    """Trains a model on one device and on two."""
     from keras_margin import training
 
     strategy = training.make_strategy(replicas)
@@ -199,6 +207,7 @@ def test_a_model_trains_by_it_on_one_device_and_on_two(replicas):
 
 @pytest.mark.parametrize("rate", [0.05, rate_by_step()])
 def test_its_config_builds_it_again(rate):
+    """Builds an equal optimizer from its config."""
     optimizer = SGDWithL2(rate, momentum=0.8, l2=3e-4, exclude=("gamma",), nesterov=True)
     config = keras.saving.serialize_keras_object(optimizer)
     again = keras.saving.deserialize_keras_object(config)
@@ -208,6 +217,7 @@ def test_its_config_builds_it_again(rate):
 
 
 def test_other_decay_than_l2_is_refused():
+    """Refuses another decay than L2."""
     with pytest.raises(ValueError, match="pass l2=, not weight_decay="):
         SGDWithL2(0.1, weight_decay=5e-4)
     with pytest.raises(ValueError, match="l2 >= 0. Received: l2=-0.1"):

@@ -23,6 +23,7 @@ def exact(case, angles, norm, gap):
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_head_s_curve_is_its_formula(name):
+    """Equals the formula of every head."""
     head = make(name)
     curve = margin_curves.target_curve(head, ANGLES, norm=2.5, gap=0.7)
     case = name if name not in ("softmax", "l2softmax") else CASES_WITHOUT_BIAS[name]
@@ -44,7 +45,8 @@ for _name in ("softmax", "l2softmax"):
     CASES_WITHOUT_BIAS[_name] = type(_case)(_case.head, _case.options, without_bias(_case.logits))
 
 
-def test_arcface_and_qamface_have_the_losses_printed_in_qamface_s_section_3_2():
+def test_losses_are_those_printed_in_qamface_section_3_2():
+    """Computes the losses of ArcFace and QAMFace that QAMFace's section 3.2 prints."""
     angles = np.array([math.pi / 3, math.pi / 6])
     arcface = margin_curves.target_curve(km.ArcFaceHead(2), angles).loss
     qamface = margin_curves.target_curve(km.QAMFaceHead(2), angles).loss
@@ -55,6 +57,7 @@ def test_arcface_and_qamface_have_the_losses_printed_in_qamface_s_section_3_2():
 
 
 def test_qamface_s_curves_are_monotone_and_its_gradient_a_line():
+    """Draws monotone curves of QAMFace, whose gradient is a line."""
     curve = margin_curves.target_curve(km.QAMFaceHead(2))
     assert len(curve.angles) == 361 and curve.angles[0] == 0 and curve.angles[-1] == pytest.approx(math.pi)
     assert np.all(np.diff(curve.logit) < 0) and np.all(np.diff(curve.loss) > 0)
@@ -62,19 +65,22 @@ def test_qamface_s_curves_are_monotone_and_its_gradient_a_line():
     np.testing.assert_allclose(curve.gradient, -12 * (2 * np.pi - inside - 0.5), rtol=1e-5)
 
 
-def test_the_printed_arcface_turns_back_up_and_the_monotone_one_does_not():
+def test_the_monotone_arcface_does_not_turn_back_up():
+    """Falls at every angle with beyond_pi="monotone", as the printed ArcFace does not."""
     falls = {option: margin_curves.target_curve(km.ArcFaceHead(2, beyond_pi=option)) for option in ("none", "monotone")}
     assert np.max(np.diff(falls["none"].logit)) > 0.1 and np.max(falls["none"].gradient) > 1
     assert np.max(np.diff(falls["monotone"].logit)) < 1e-4
 
 
 def test_a_straight_through_gradient_is_that_of_the_cosine():
+    """Draws the gradient of the cosine for straight_through."""
     curve = margin_curves.target_curve(km.ArcFaceHead(2, gradient="straight_through"), ANGLES)
     np.testing.assert_allclose(curve.gradient, -64 * np.sin(ANGLES), rtol=1e-5)
     np.testing.assert_allclose(curve.logit, margin_curves.target_curve(km.ArcFaceHead(2), ANGLES).logit)
 
 
 def test_a_curve_leaves_the_head_as_it_is_and_reads_its_state():
+    """Reads the state of a head, and leaves it as it is."""
     head = make("sphereface")
     before = head.get_weights()
     start = margin_curves.target_curve(head, ANGLES, norm=1.0)
@@ -97,5 +103,6 @@ def test_a_curve_leaves_the_head_as_it_is_and_reads_its_state():
     ],
 )
 def test_what_cannot_be_drawn_says_why(call, message):
+    """Says why a head cannot be drawn."""
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()

@@ -33,7 +33,8 @@ def legend_names(legend):
     return [text.get_text() for text in legend.get_texts()]
 
 
-def test_roc_curve_draws_the_staircase_from_the_first_far_that_the_impostors_show():
+def test_roc_curve_is_a_staircase_from_the_first_far():
+    """Draws the staircase from the first FAR that the impostors show."""
     (axes,) = DRAWINGS["roc_curve"]().axes
     (line,) = axes.lines
     # Thresholds 0.9, 0.8, 0.7, 0.3, 0.2 ...: one genuine at FAR 0 (nothing in sight between 0 and 1/4), two at 1/4.
@@ -45,7 +46,8 @@ def test_roc_curve_draws_the_staircase_from_the_first_far_that_the_impostors_sho
     assert axes.get_xlabel() and axes.get_ylabel()
 
 
-def test_roc_curve_of_many_scores_keeps_its_values_at_fewer_points():
+def test_roc_curve_of_many_scores_keeps_its_values():
+    """Keeps the values of many scores at fewer points."""
     rng = np.random.default_rng(0)
     is_same = np.arange(40_000) % 2 == 0
     scores = rng.normal(is_same.astype(float))
@@ -58,13 +60,15 @@ def test_roc_curve_of_many_scores_keeps_its_values_at_fewer_points():
         assert tar[index] == pytest.approx(100 * np.mean(scores[is_same] > refused))
 
 
-def test_curves_differ_by_more_than_color_once_the_palette_is_spent():
+def test_curves_beyond_the_palette_differ_by_more():
+    """Distinguishes curves by more than color once the palette is spent."""
     (axes,) = plots.cmc_curve({str(number): [0.5, 1.0] for number in range(9)}).axes
     styles = {(line.get_color(), line.get_linestyle()) for line in axes.lines}
     assert len(axes.lines) == 9 and len(styles) == 9
 
 
-def test_score_histogram_shares_sum_to_a_hundred_per_kind_and_the_threshold_tells_its_errors():
+def test_score_histogram_shares_sum_to_a_hundred():
+    """Sums the shares of each kind to a hundred; the threshold has its errors."""
     figure = DRAWINGS["score_histogram"]()
     (axes,) = figure.axes
     for patch in axes.patches:
@@ -75,16 +79,19 @@ def test_score_histogram_shares_sum_to_a_hundred_per_kind_and_the_threshold_tell
 
 
 def test_score_histogram_shows_a_threshold_outside_the_scores():
+    """Shows a threshold outside the scores."""
     (axes,) = plots.score_histogram(SCORES, IS_SAME, threshold=1.5).axes
     assert axes.get_xlim() == (0.0, 1.5)
 
 
 def test_score_histogram_draws_scores_that_are_all_equal():
+    """Draws scores that are all equal."""
     (axes,) = plots.score_histogram([0.5, 0.5], [True, False]).axes
     assert axes.get_xlim() == (0.0, 1.0)
 
 
 def test_cmc_curve_draws_per_cent_by_rank_from_one():
+    """Draws per cent by rank, from rank one."""
     (axes,) = DRAWINGS["cmc_curve"]().axes
     assert axes.lines[0].get_xdata().tolist() == [1, 2, 3]
     assert axes.lines[0].get_ydata().tolist() == [50, 75, 100]
@@ -93,12 +100,14 @@ def test_cmc_curve_draws_per_cent_by_rank_from_one():
 
 @pytest.mark.parametrize("length", [1, 20, 300])
 def test_cmc_ticks_are_whole_ranks_from_one_to_the_last(length):
+    """Labels whole ranks from one to the last."""
     (axes,) = plots.cmc_curve({"a": np.linspace(0.7, 1, length)}).axes
     ticks = axes.get_xticks().tolist()
     assert ticks[0] == 1 and ticks[-1] <= length and all(tick == int(tick) for tick in ticks)
 
 
 def test_target_logits_draws_logits_and_gradients_over_degrees():
+    """Draws logits and gradients over degrees."""
     figure = DRAWINGS["target_logits"]()
     left, right = figure.axes
     for axes, wanted in ((left, CURVE.logit), (right, CURVE.gradient)):
@@ -111,6 +120,7 @@ def test_target_logits_draws_logits_and_gradients_over_degrees():
 
 
 def test_loss_curves_draws_losses_from_zero_up():
+    """Draws losses from zero up."""
     (axes,) = DRAWINGS["loss_curves"]().axes
     np.testing.assert_allclose(axes.lines[0].get_ydata(), CURVE.loss)
     assert axes.get_ylim()[0] == 0
@@ -119,6 +129,7 @@ def test_loss_curves_draws_losses_from_zero_up():
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".SVG"])
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_figure_is_written_atomically(tmp_path, name, suffix):
+    """Writes a figure atomically."""
     path = tmp_path / f"figure{suffix}"
     path.write_bytes(b"an older figure")
     DRAWINGS[name](path)
@@ -128,6 +139,7 @@ def test_a_figure_is_written_atomically(tmp_path, name, suffix):
 
 
 def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
+    """Keeps the older file after a failed write."""
     from matplotlib.figure import Figure
 
     def full_disk(self, path, **options):
@@ -143,18 +155,21 @@ def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
+    """Raises for a missing folder."""
     with pytest.raises(FileNotFoundError):
         DRAWINGS["cmc_curve"](tmp_path / "missing" / "figure.png")
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_another_suffix_is_refused(tmp_path, name):
+    """Refuses another suffix."""
     with pytest.raises(ValueError, match=re.escape("one of .pdf, .png, .svg. Received: path='figure.jpeg'")):
         DRAWINGS[name]("figure.jpeg")
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, name):
+    """Says how to install matplotlib where it is missing."""
     for module in [module for module in sys.modules if module.split(".")[0] == "matplotlib"]:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match=re.escape('pip install -e ".[plots]"')):
@@ -162,6 +177,7 @@ def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch, name):
 
 
 def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
+    """Leaves the global state of matplotlib alone."""
     import matplotlib
 
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)
@@ -191,6 +207,7 @@ def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
     ],
 )
 def test_bad_input_is_refused(call, error, words):
+    """Refuses invalid input."""
     with pytest.raises(error, match=re.escape(words)):
         call()
 
@@ -208,6 +225,7 @@ def bars(axes):
 
 
 def test_intervals_of_a_report_are_drawn_at_their_fars():
+    """Draws the intervals of a report at their FARs."""
     curves = {"ours": evaluation.roc(SCORES, IS_SAME)}
     reports = {"ours": report_of(SCORES, IS_SAME, 0.25, 0.4, 1.0)}
     (axes,) = plots.roc_curve(curves, reports=reports).axes
@@ -220,7 +238,8 @@ def test_intervals_of_a_report_are_drawn_at_their_fars():
         plots.roc_curve(curves, reports={"other": reports["ours"]})
 
 
-def test_det_curve_is_one_minus_tar_on_logarithms_and_ends_at_half_an_error():
+def test_det_curve_is_one_minus_tar_on_logarithms():
+    """Draws 1 - TAR on logarithmic axes, and ends at half an error."""
     (axes,) = DRAWINGS["det_curve"]().axes
     (line,) = axes.lines
     assert line.get_xdata().tolist() == [0.25, 0.5]
@@ -228,7 +247,8 @@ def test_det_curve_is_one_minus_tar_on_logarithms_and_ends_at_half_an_error():
     assert axes.get_xscale() == axes.get_yscale() == "log"
 
 
-def test_angle_histogram_has_a_panel_a_set_and_shares_of_a_hundred():
+def test_angle_histogram_has_a_panel_for_each_set():
+    """Draws a panel for each set, with shares of a hundred."""
     generator = np.random.default_rng(0)
     sets = {name: {"impostor": generator.normal(90, 5, 300), "genuine": generator.normal(40, 9, 50)} for name in "abcd"}
     figure = plots.angle_histogram(sets)
@@ -254,11 +274,13 @@ def test_angle_histogram_has_a_panel_a_set_and_shares_of_a_hundred():
     ],
 )
 def test_angle_histogram_refuses(sets, words):
+    """Refuses invalid angles."""
     with pytest.raises(ValueError, match=re.escape(words)):
         plots.angle_histogram(sets)
 
 
 def test_intervals_of_two_curves_stand_beside_each_other():
+    """Draws the intervals of two curves next to each other."""
     roc = evaluation.roc(SCORES, IS_SAME)
     report = report_of(SCORES, IS_SAME, 0.25, 0.4, 1.0)
     (axes,) = plots.roc_curve({"a": roc, "b": roc}, reports={"a": report, "b": report}).axes
@@ -267,12 +289,14 @@ def test_intervals_of_two_curves_stand_beside_each_other():
 
 
 def test_losses_that_differ_by_decades_are_on_a_logarithmic_axis():
+    """Draws losses that differ by decades on a logarithmic axis."""
     steep = SimpleNamespace(angles=ANGLES, logit=ANGLES, gradient=ANGLES, loss=0.2 + np.where(ANGLES > 3, 40.0, 0))
     (axes,) = plots.loss_curves({"a": steep}).axes
     assert axes.get_yscale() == "log" and axes.get_ylim()[1] > 40 and axes.get_ylim()[0] == pytest.approx(0.2)
 
 
-def test_training_curves_have_a_panel_a_value_and_shares_in_per_cent():
+def test_training_curves_have_a_panel_for_each_value():
+    """Draws a panel for each value, and shares in per cent."""
     figure = DRAWINGS["training_curves"]()
     loss, accuracy = (axes for axes in figure.axes if axes.get_visible())
     assert [line.get_xdata().tolist() for line in loss.lines] == [[10, 20, 30, 40], [10, 20]]
@@ -282,7 +306,8 @@ def test_training_curves_have_a_panel_a_value_and_shares_in_per_cent():
     assert legend_names(figure.legends[0]) == ["a", "b"]
 
 
-def test_the_figures_of_verification_are_shares_with_their_set_s_name():
+def test_verification_figures_are_shares_named_by_set():
+    """Shows the figures of verification as shares, with their set's name."""
     row = {"step": 1, "lfw_accuracy": 0.75, "lfw_eer": 0.25, "lfw_tar_at_far_1e-03": 0.5, "images_per_second": 3.0}
     found = {axes.get_ylabel(): axes.lines[0].get_ydata().tolist() for axes in plots.training_curves({"a": [row]}).axes}
     assert found == {
@@ -293,7 +318,8 @@ def test_the_figures_of_verification_are_shares_with_their_set_s_name():
     }
 
 
-def test_training_curves_of_what_falls_far_are_logarithmic_and_of_values_chosen():
+def test_training_curves_that_fall_far_are_logarithmic():
+    """Draws a chosen value that falls by powers of ten on a logarithmic axis."""
     rows = [{"epoch": at, "loss": 1.0, "learning_rate": 0.1**at} for at in range(4)]
     (axes,) = plots.training_curves({"a": rows}, values="learning_rate").axes
     assert axes.get_yscale() == "log" and axes.get_ylabel() == "Learning rate"
@@ -309,16 +335,19 @@ def test_training_curves_of_what_falls_far_are_logarithmic_and_of_values_chosen(
     ],
 )
 def test_training_curves_refuses(histories, options, words):
+    """Refuses invalid histories."""
     with pytest.raises(ValueError, match=re.escape(words)):
         plots.training_curves(histories, **options)
 
 
-def test_worst_pairs_are_the_lowest_genuine_and_the_highest_impostor():
+def test_worst_pairs_are_low_genuine_and_high_impostor():
+    """Shows the lowest genuine and the highest impostor pairs."""
     assert plots.worst_pairs(SCORES, IS_SAME, 2).tolist() == [2, 1, 3, 4]
     assert plots.worst_pairs(SCORES, IS_SAME, 9).tolist() == [2, 1, 0, 3, 4, 5, 6]
 
 
 def test_error_gallery_shows_the_worst_of_each_kind_first():
+    """Shows the worst of each kind first."""
     panels = DRAWINGS["error_gallery"]().axes
     # Genuine scores 0.9, 0.7, 0.2 at 0, 1, 2; impostors 0.8, 0.3, 0.1, 0.0 at 3 to 6.
     assert [axes.get_title() for axes in panels] == ["0.200", "0.700", "0.800", "0.300"]
@@ -338,11 +367,13 @@ def test_error_gallery_shows_the_worst_of_each_kind_first():
     ],
 )
 def test_error_gallery_refuses(arguments, error, words):
+    """Refuses invalid pairs."""
     with pytest.raises(error, match=re.escape(words)):
         plots.error_gallery(*arguments)
 
 
-def test_a_kind_of_angle_has_one_color_in_all_panels_and_shares_it_with_none():
+def test_a_kind_of_angle_has_one_color_of_its_own():
+    """Gives a kind of angle one color in all panels, which no other kind has."""
     sets = {"training": {"own": [20.0, 25.0]}, "test": {"impostor": [80.0, 91.0], "genuine": [30.0, 42.0]}}
     figure = plots.angle_histogram(sets)
     handles = figure.legends[0].legend_handles

@@ -71,6 +71,7 @@ PUBLISHED |= {f"{name}_casia_r50": (CASIA, "ir_resnet50", head, {"scale": 64.0})
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_published_recipe_has_the_paper_s_numbers(name):
+    """Holds the paper's numbers in a published recipe."""
     schedule, backbone, head, numbers = PUBLISHED[name]
     recipe = recipes.get(name)
     assert recipe.name == name
@@ -88,6 +89,7 @@ def test_a_published_recipe_has_the_paper_s_numbers(name):
 
 @pytest.mark.parametrize("name", ADDED)
 def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
+    """Adds the losses of table 2 to the head at weight one."""
     recipe = recipes.get(f"{name}_casia_r50")
     terms = [losses.LOSSES[loss](**dict(options)) for loss, options in recipe.head.auxiliary_losses]
     assert [type(term).__name__ for term in terms] == ADDED[name][1]
@@ -97,7 +99,8 @@ def test_table_2_adds_its_losses_to_the_head_at_weight_one(name):
     assert (recipe.data.images_per_identity is not None) == bool(triplets)
 
 
-def test_every_recipe_is_the_demo_or_published_and_says_what_it_reached():
+def test_every_recipe_is_the_demo_or_published():
+    """Requires that a recipe is the demo or published, and says what it reached."""
     assert set(recipes.RECIPES) == {"orl_demo", "arcface_small", *PUBLISHED}
     for name, recipe in recipes.RECIPES.items():
         assert recipe.name == name
@@ -111,7 +114,8 @@ def rates(recipe, steps):
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_the_rate_is_divided_by_ten_after_as_many_updates_as_the_paper_says(name):
+def test_the_rate_is_divided_when_the_paper_says(name):
+    """Divides the rate by ten after as many updates as the paper says."""
     recipe = recipes.get(name)
     turns = recipe.schedule.decay_steps
     steps = [0, *(step for turn in turns for step in (turn - 1, turn, turn + 1)), recipe.run.steps - 1]
@@ -120,6 +124,7 @@ def test_the_rate_is_divided_by_ten_after_as_many_updates_as_the_paper_says(name
 
 
 def test_the_casia_rates_spelt_out():
+    """Decays the rates of CASIA at the updates that are written out."""
     steps = [0, 19_999, 20_000, 20_001, 27_999, 28_000, 31_999]
     wanted = [0.1, 0.1, 0.01, 0.01, 0.01, 0.001, 0.001]
     assert rates(recipes.get("arcface_casia_r50"), steps) == pytest.approx(wanted, rel=1e-6)
@@ -129,7 +134,8 @@ def recipe_of(**changes):
     return recipes.Recipe("r", "").replace(**{"learning_rate": 0.2, "steps": 110, **changes})
 
 
-def test_a_warm_up_rises_in_a_line_and_a_cosine_takes_it_down_to_zero():
+def test_a_warm_up_is_linear_and_a_cosine_ends_at_zero():
+    """Raises the rate in a line, and takes it down to zero by a cosine."""
     recipe = recipe_of(warmup_steps=10)
     wanted = [0.2 * step / 10 for step in range(10)]
     wanted += [0.2 * 0.5 * (1 + math.cos(math.pi * (step - 10) / 100)) for step in range(10, 111)]
@@ -139,11 +145,13 @@ def test_a_warm_up_rises_in_a_line_and_a_cosine_takes_it_down_to_zero():
 
 
 def test_without_a_warm_up_the_cosine_starts_at_the_top():
+    """Starts the cosine at the top without a warm-up."""
     wanted = [0.2 * 0.5 * (1 + math.cos(math.pi * step / 110)) for step in (0, 1, 55, 109, 110)]
     assert rates(recipe_of(), [0, 1, 55, 109, 110]) == pytest.approx(wanted, rel=1e-5, abs=1e-7)
 
 
 def test_another_number_of_steps_keeps_the_shares_of_the_run():
+    """Keeps the shares of the run for another number of steps."""
     shorter = recipes.get("arcface_casia_r50").with_steps(320)
     assert (shorter.run.steps, shorter.schedule.decay_steps) == (320, (200, 280))
     assert rates(shorter, [199, 200, 279, 280]) == pytest.approx([0.1, 0.01, 0.01, 0.001], rel=1e-6)
@@ -165,6 +173,7 @@ def test_a_shorter_run_turns_after_its_warm_up():
 @pytest.mark.parametrize("name", recipes.RECIPES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_run_of_a_few_steps_still_has_a_rate_for_each(name, steps):
+    """Gives a run of a few steps a rate for each."""
     recipe = recipes.get(name).with_steps(steps)
     assert all(0 <= rate <= recipe.schedule.learning_rate * (1 + 1e-6) for rate in rates(recipe, range(steps)))
     assert max(rates(recipe, range(steps))) > 0
@@ -182,12 +191,14 @@ def test_a_warm_up_goes_before_every_decay():
 
 
 def test_a_schedule_is_read_back_from_its_config():
+    """Reads a schedule back from its config."""
     schedule = recipe_of(warmup_steps=10, decay="polynomial").learning_rate_schedule()
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
     assert [float(again(step)) for step in (3, 10, 60)] == [float(schedule(step)) for step in (3, 10, 60)]
 
 
 def test_settings_change_any_key_at_once():
+    """Changes any keys at once."""
     recipe = recipes.with_settings(
         recipes.get("arcface_casia_r50"),
         ["head.margin=0.4", "steps=1_000", "decay=cosine", "decay_steps=", "image_size=112,96", "freeze=stem*,stage1*"]
@@ -222,7 +233,8 @@ def test_a_setting_names_a_key_by_its_part_or_alone():
     assert (found.schedule.learning_rate, found.head.name, found.data.augmentation.shift) == (0.3, "cosface", 0.1)
 
 
-def test_another_head_drops_the_old_one_s_numbers_and_steps_stretch_the_schedule():
+def test_another_head_drops_the_old_heads_numbers():
+    """Drops the numbers of the old head for another one; other steps stretch the schedule."""
     demo = recipes.get("orl_demo")
     assert recipes.with_settings(demo, ["head=cosface"]).head.options == ()
     assert recipes.with_settings(demo, ["head=arcface"]).head.options == demo.head.options
@@ -244,12 +256,14 @@ def test_another_head_drops_the_old_one_s_numbers_and_steps_stretch_the_schedule
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(setting, message):
+    """Refuses an invalid setting."""
     with pytest.raises(ValueError, match=message):
         recipes.with_settings(recipes.get("orl_demo"), [setting])
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_a_recipe_goes_through_json_and_back(name, tmp_path):
+    """Writes a recipe to JSON and reads it back."""
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps({"recipe": recipes.to_json(recipes.get(name))}))
     assert recipes.get(str(path)) == recipes.get(name)
@@ -282,11 +296,13 @@ def test_a_recipe_of_a_run_of_version_0_1_is_read():
     ],
 )
 def test_a_replacement_that_does_not_fit_is_refused(changes, error, message):
+    """Refuses a replacement that does not fit."""
     with pytest.raises(error, match=message):
         recipes.get("orl_demo").replace(**changes)
 
 
 def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path):
+    """Names a file that is not a recipe."""
     for text in ("", "{}", '{"recipe": {"name": "a"}}', '{"recipe": {"name": "a", "source": "", "foo": 1}}', "[]"):
         (tmp_path / "recipe.json").write_text(text)
         with pytest.raises(ValueError, match="recipe.json is not a recipe.json of a run"):
@@ -296,12 +312,14 @@ def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path):
 
 
 def test_an_unknown_name_lists_the_names():
+    """Lists the names for an unknown one."""
     with pytest.raises(ValueError, match="Unknown recipe 'nobody'. Known recipes: arcface_casia_r50, .*orl_demo") as e:
         recipes.get("nobody")
     assert all(name in str(e.value) for name in recipes.RECIPES)
 
 
 def test_a_recipe_is_a_frozen_value():
+    """Freezes a recipe."""
     recipe = recipes.get("orl_demo")
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.run.steps = 1
@@ -337,10 +355,12 @@ def test_a_recipe_is_a_frozen_value():
     ],
 )
 def test_numbers_out_of_range_are_refused(changes, message):
+    """Refuses numbers out of range."""
     with pytest.raises(ValueError, match=message):
         recipe_of(**changes)
 
 
 def test_no_steps_are_refused():
+    """Refuses a run without steps."""
     with pytest.raises(ValueError, match="steps >= 1. Received: steps=0"):
         recipe_of().with_steps(0)

@@ -40,6 +40,7 @@ def by_formula(gallery, probes, k):
 
 @pytest.mark.parametrize("k", [1, 3, 40, 99])
 def test_search_finds_the_people_that_the_formula_finds(gallery, k):
+    """Finds the people that the formula finds."""
     probes = rows_of(70, seed=99) * np.linspace(0.1, 9, 70)[:, None]
     for found, wanted in zip(gallery.search(probes, k=k), by_formula(gallery, probes, k), strict=True):
         assert [match.name for match in found] == [name for name, _ in wanted]
@@ -47,6 +48,7 @@ def test_search_finds_the_people_that_the_formula_finds(gallery, k):
 
 
 def test_a_threshold_leaves_out_whoever_is_less_alike(gallery):
+    """Leaves out people below the threshold."""
     (everybody,) = gallery.search(rows_of(1, seed=99), k=40)
     threshold = everybody[4].score
     assert gallery.search(rows_of(1, seed=99), k=40, threshold=threshold) == [everybody[:5]]
@@ -56,6 +58,7 @@ def test_a_threshold_leaves_out_whoever_is_less_alike(gallery):
 
 
 def test_people_are_enrolled_one_by_one_or_many_at_once(gallery):
+    """Enrolls people one by one or many at once."""
     many = Gallery(SIZE)
     names = [name for name in gallery.names for _ in gallery.embeddings_of(name)]
     many.enroll(names, np.concatenate([gallery.embeddings_of(name) for name in gallery.names]))
@@ -66,6 +69,7 @@ def test_people_are_enrolled_one_by_one_or_many_at_once(gallery):
 
 
 def test_a_removed_person_is_in_no_memory_and_no_file(gallery, tmp_path):
+    """Removes a person from memory and from the file."""
     path = tmp_path / "people.npz"
     gallery.save(path)
     gone, kept = gallery.embeddings_of("人 7"), gallery.embeddings_of("人 8")
@@ -90,6 +94,7 @@ def test_a_removed_person_is_in_no_memory_and_no_file(gallery, tmp_path):
 
 
 def test_growing_leaves_no_older_copy_of_the_rows():
+    """Leaves no older copy of the rows when it grows."""
     gallery = Gallery(SIZE)
     gallery.enroll("a", rows_of(3))
     older = gallery._rows
@@ -98,6 +103,7 @@ def test_growing_leaves_no_older_copy_of_the_rows():
 
 
 def test_a_saved_gallery_comes_back_alike_and_holds_no_pickle(gallery, tmp_path):
+    """Reads a saved gallery back equal, from a file without a pickle."""
     path = tmp_path / "gallery of 人"
     gallery.save(path)
     again = Gallery.load(path)
@@ -115,6 +121,7 @@ def rewritten(path, out, **changes):
 
 
 def test_what_is_no_gallery_is_refused_by_name(gallery, tmp_path):
+    """Names a file that is not a gallery."""
     good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
     gallery.save(good)
     with pytest.raises(FileNotFoundError, match="no gallery at .*nothing"):
@@ -166,12 +173,14 @@ def test_what_is_no_gallery_is_refused_by_name(gallery, tmp_path):
     ],
 )
 def test_what_cannot_be_kept_is_refused_and_nothing_is_added(gallery, call, error, message):
+    """Refuses invalid people, and adds nothing."""
     with pytest.raises(error, match=message):
         call(gallery)
     assert len(gallery) == 100 and len(gallery.names) == 40
 
 
 def test_an_empty_gallery_knows_nobody(tmp_path):
+    """Finds nobody in an empty gallery."""
     gallery = Gallery(SIZE)
     assert gallery.search(rows_of(2)) == [[], []]
     gallery.enroll("a", rows_of(1))
@@ -182,6 +191,7 @@ def test_an_empty_gallery_knows_nobody(tmp_path):
 
 
 def test_threads_enroll_search_and_remove_at_the_same_time():
+    """Enrolls, searches and removes in several threads at once."""
     gallery, wrong = Gallery(SIZE), []
 
     def work(seed):

@@ -44,7 +44,8 @@ def int8(folder):
     return convert(folder, "int8", [3, HEIGHT, WIDTH, 3], "float32", project, **options)
 
 
-def test_embeddings_of_our_own_export_are_the_formulas_at_every_batch_size(free_batch):
+def test_embeddings_are_the_formulas_at_any_batch_size(free_batch):
+    """Embeds with our own export as the formulas do, at every batch size."""
     embedder, images = Embedder(free_batch), images_of(70)
     for count in (1, 2, 32, 33, 70, 3):
         embeddings = embedder.embed(images[:count])
@@ -53,11 +54,13 @@ def test_embeddings_of_our_own_export_are_the_formulas_at_every_batch_size(free_
 
 
 def test_one_image_embeds_like_a_batch_of_one(free_batch):
+    """Embeds one image like a batch of one."""
     embedder, images = Embedder(free_batch), images_of(1)
     np.testing.assert_array_equal(embedder.embed(images[0]), embedder.embed(images))
 
 
-def test_a_list_of_images_and_a_strided_view_embed_like_the_array(free_batch):
+def test_lists_and_strided_views_embed_like_the_array(free_batch):
+    """Embeds a list of images and a strided view like the array."""
     embedder, images = Embedder(free_batch), images_of(4)
     np.testing.assert_array_equal(embedder.embed(list(images)), embedder.embed(images))
     bgr = np.ascontiguousarray(images[..., ::-1])
@@ -65,18 +68,21 @@ def test_a_list_of_images_and_a_strided_view_embed_like_the_array(free_batch):
 
 
 def test_a_fixed_batch_is_padded_and_the_padding_leaves_no_trace(fixed_batch):
+    """Pads a fixed batch, and the padding leaves no trace."""
     embedder, images = Embedder(fixed_batch, normalization=NORMALIZATION), images_of(7)
     for count in (1, 2, 3, 4, 7):
         np.testing.assert_allclose(embedder.embed(images[:count]), expected(images[:count]), atol=1e-6)
 
 
 def test_normalization_may_differ_by_channel(fixed_batch):
+    """Accepts another normalization for each channel."""
     mean, std = (120.0, 110.0, 100.0), (60.0, 70.0, 80.0)
     embeddings = Embedder(fixed_batch, normalization=(mean, std)).embed(images_of(2))
     np.testing.assert_allclose(embeddings, expected(images_of(2), np.array(mean), np.array(std)), atol=1e-6)
 
 
-def test_a_bgr_network_is_fed_bgr_from_rgb_images_and_an_rgb_normalization(fixed_batch, free_batch, folder):
+def test_a_bgr_network_is_fed_bgr_from_rgb_images(fixed_batch, free_batch, folder):
+    """Feeds a BGR network BGR from RGB images and an RGB normalization."""
     mean, std = (120.0, 110.0, 100.0), (60.0, 70.0, 80.0)
     embedder, images = Embedder(fixed_batch, normalization=(mean, std), channels="BGR"), images_of(2)
     # Of blue, green, red: what the kernel of this network takes for its first, second and third channel.
@@ -95,14 +101,16 @@ def _of_channels_first(image, kernel):
     return project(tf.transpose(image, [0, 2, 3, 1]), kernel)
 
 
-def test_an_int8_network_is_quantised_and_dequantised_by_its_own_scales(int8):
+def test_an_int8_network_has_its_own_scales(int8):
+    """Quantizes and dequantizes for an int8 network by its own scales."""
     embedder, images = Embedder(int8, normalization=NORMALIZATION), images_of(7)
     assert embedder.input_details["dtype"] == np.int8
     # 8-bit input, weights and output; one scale a tensor. A wrong zero point or a missing normalisation gives < 0.9.
     assert np.sum(embedder.embed(images) * expected(images), axis=1).min() > 0.995
 
 
-def test_a_quantised_uint8_network_of_normalised_values_needs_and_obeys_normalization(folder):
+def test_a_uint8_network_of_values_needs_normalization(folder):
+    """Requires and obeys normalization for a quantized uint8 network of normalized values."""
     options = full_integer(np.uint8, *NORMALIZATION)
     path = convert(folder, "uint8_values", [3, HEIGHT, WIDTH, 3], "float32", project, **options)
     with pytest.raises(ValueError, match=r"uint8 standing for -0.99.* to 1, .*normalization=\(127\.5, 128\.0\)"):
@@ -112,7 +120,9 @@ def test_a_quantised_uint8_network_of_normalised_values_needs_and_obeys_normaliz
     assert np.sum(embeddings * expected(images), axis=1).min() > 0.995
 
 
-def test_a_quantised_network_whose_range_is_0_to_255_takes_pixels(folder):
+def test_a_range_of_0_to_255_takes_pixels(folder):
+    """Feeds pixels to a quantized network whose range is 0 to 255."""
+
     def normalise_inside(image, kernel):
         return project((image - 127.5) / 128.0, kernel)
 
@@ -124,7 +134,8 @@ def test_a_quantised_network_whose_range_is_0_to_255_takes_pixels(folder):
         Embedder(path, normalization=NORMALIZATION)
 
 
-def test_our_own_export_in_full_int8_still_takes_uint8_pixels_at_any_batch_size(folder):
+def test_full_int8_takes_uint8_pixels_at_any_batch_size(folder):
+    """Feeds uint8 pixels to our own export in full int8, at any batch size."""
     options = full_integer(np.uint8, 0.0, 1.0)
     options["representative_dataset"] = lambda: ([images_of(1, seed)] for seed in range(20))
     path = convert(folder, "own_int8", [None, HEIGHT, WIDTH, 3], "uint8", own_export, **options)
@@ -134,6 +145,8 @@ def test_our_own_export_in_full_int8_still_takes_uint8_pixels_at_any_batch_size(
 
 
 def test_a_channels_first_network_is_fed_transposed(folder):
+    """Transposes images for a channels-first network."""
+
     def channels_first(image, kernel):
         import tensorflow as tf
 
@@ -146,6 +159,8 @@ def test_a_channels_first_network_is_fed_transposed(folder):
 
 
 def test_of_several_outputs_the_one_named_embedding_is_taken(folder):
+    """Takes the output named embedding among several."""
+
     def two_outputs(image, kernel):
         return {"a_quality": image[:, 0, 0, :1], "embedding": project(image, kernel)["embedding"]}
 
@@ -162,6 +177,7 @@ def test_of_several_outputs_the_one_named_embedding_is_taken(folder):
 
 
 def test_a_zero_embedding_stays_zero_and_is_never_nan(fixed_batch):
+    """Keeps a zero embedding, and never returns NaN."""
     grey = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)  # (128 - 128) / 1 = 0 everywhere
     embedder, image = Embedder(fixed_batch, normalization=(128.0, 1.0)), images_of(1)[0]
     np.testing.assert_array_equal(embedder.embed(grey), np.zeros((1, SIZE)))
@@ -169,7 +185,9 @@ def test_a_zero_embedding_stays_zero_and_is_never_nan(fixed_batch):
     assert embedder.verify(grey, grey) == 0.0
 
 
-def test_a_network_that_answers_nan_is_an_error_that_counts_the_images(folder):
+def test_a_network_that_answers_nan_counts_its_images(folder):
+    """Raises for a network that answers NaN, and counts the images."""
+
     def root(image, kernel):
         import tensorflow as tf
 
@@ -183,6 +201,7 @@ def test_a_network_that_answers_nan_is_an_error_that_counts_the_images(folder):
 
 
 def test_verify_is_the_cosine_of_the_two_embeddings(free_batch):
+    """Returns the cosine of two embeddings in verify."""
     embedder, (a, b) = Embedder(free_batch), images_of(2)
     cosine = expected(a[None])[0] @ expected(b[None])[0]
     assert embedder.verify(a, b) == pytest.approx(cosine, abs=1e-6)
@@ -190,7 +209,8 @@ def test_verify_is_the_cosine_of_the_two_embeddings(free_batch):
     assert embedder.verify(a, a) <= 1.0
 
 
-def test_identify_finds_the_most_alike_row_of_a_gallery_of_any_lengths(free_batch):
+def test_identify_finds_the_most_similar_row(free_batch):
+    """Finds the most similar row of a gallery, whatever the lengths."""
     embedder, known = Embedder(free_batch), images_of(90, seed=2)
     order = np.random.default_rng(3).permutation(90)[:80]
     # A few grey levels of noise keep a probe nearest to its own entry; the rows' lengths must not matter.
@@ -254,6 +274,7 @@ def test_a_run_or_a_keras_file_names_what_to_pass(tmp_path, free_batch):
 
 
 def test_the_properties_describe_the_network(free_batch):
+    """Describes the network by the properties."""
     embedder = Embedder(free_batch, num_threads=1)
     assert (embedder.image_size, embedder.embedding_size) == ((HEIGHT, WIDTH), SIZE)
     assert embedder.input_details["shape_signature"].tolist() == [-1, HEIGHT, WIDTH, 3]
@@ -275,6 +296,7 @@ class SlowInterpreter:
 
 
 def test_threads_share_one_embedder_and_each_gets_its_own_answer(free_batch):
+    """Returns each thread its own answer from a shared embedder."""
     embedder, wrong, done = Embedder(free_batch), [], []
     embedder._interpreter = SlowInterpreter(embedder._interpreter)
 
@@ -307,11 +329,13 @@ def test_threads_share_one_embedder_and_each_gets_its_own_answer(free_batch):
     ],
 )
 def test_images_of_the_wrong_type_or_shape_are_refused(free_batch, images, error, message):
+    """Refuses images of the wrong type or shape."""
     with pytest.raises(error, match=message):
         Embedder(free_batch).embed(images)
 
 
 def test_verify_and_identify_refuse_what_they_cannot_compare(free_batch):
+    """Refuses embeddings that cannot be compared."""
     embedder, images = Embedder(free_batch), images_of(2)
     with pytest.raises(ValueError, match=r"of shape \(8, 6, 3\). Received: shape \(2, 8, 6, 3\)"):
         embedder.verify(images, images[0])
@@ -325,7 +349,8 @@ def test_verify_and_identify_refuse_what_they_cannot_compare(free_batch):
         embedder.identify(images, np.array([[1.0] * 5, [np.nan] * 5]))
 
 
-def test_normalization_is_required_where_wanted_and_refused_where_not(free_batch, fixed_batch):
+def test_normalization_is_required_or_refused(free_batch, fixed_batch):
+    """Requires normalization where it is needed, and refuses it where it is not."""
     with pytest.raises(
         ValueError, match=r"takes float32.*normalization=\(127\.5, 128\.0\), or normalization=\(0\.0, 1\.0\)"
     ):
@@ -347,11 +372,13 @@ def test_normalization_is_required_where_wanted_and_refused_where_not(free_batch
     ],
 )
 def test_an_impossible_normalization_is_refused(fixed_batch, normalization, error):
+    """Refuses an impossible normalization."""
     with pytest.raises(error, match="normalization must be"):
         Embedder(fixed_batch, normalization=normalization)
 
 
 def test_num_threads_must_be_a_positive_integer(free_batch):
+    """Requires a positive integer as num_threads."""
     with pytest.raises(ValueError, match="num_threads >= 1. Received: num_threads=0"):
         Embedder(free_batch, num_threads=0)
     with pytest.raises(TypeError, match="num_threads as an integer"):
@@ -359,6 +386,7 @@ def test_num_threads_must_be_a_positive_integer(free_batch):
 
 
 def test_a_file_that_is_no_model_is_refused_by_name(tmp_path, free_batch):
+    """Names a file that is not a model."""
     with pytest.raises(FileNotFoundError, match=r"no such file: .*missing\.tflite"):
         Embedder(tmp_path / "missing.tflite")
     with pytest.raises(ValueError, match="a folder"):
@@ -372,6 +400,7 @@ def test_a_file_that_is_no_model_is_refused_by_name(tmp_path, free_batch):
 
 
 def test_a_truncated_model_is_refused_wherever_it_ends(tmp_path, free_batch):
+    """Refuses a truncated model, wherever it ends."""
     whole, path = free_batch.read_bytes(), tmp_path / "cut.tflite"
     for length in range(8, len(whole), len(whole) // 60):
         path.write_bytes(whole[:length])
@@ -380,6 +409,7 @@ def test_a_truncated_model_is_refused_wherever_it_ends(tmp_path, free_batch):
 
 
 def test_a_model_may_have_a_name_in_any_script(tmp_path, free_batch):
+    """Accepts a model's name in any script."""
     path = tmp_path / "顔 лицо é.tflite"
     path.write_bytes(free_batch.read_bytes())
     np.testing.assert_allclose(Embedder(path).embed(images_of(2)), expected(images_of(2)), atol=1e-6)
@@ -396,6 +426,8 @@ def test_a_model_may_have_a_name_in_any_script(tmp_path, free_batch):
     ],
 )
 def test_a_network_that_is_no_face_embedder_is_refused(folder, name, shape, dtype, message):
+    """Refuses a network that is not a face embedder."""
+
     def mean(image, kernel):
         import tensorflow as tf
 
@@ -407,6 +439,7 @@ def test_a_network_that_is_no_face_embedder_is_refused(folder, name, shape, dtyp
 
 
 def test_without_litert_the_error_names_the_extra(monkeypatch, free_batch):
+    """Names the extra where LiteRT is missing."""
     real_import = builtins.__import__
 
     def no_litert(name, *args, **kwargs):

@@ -61,7 +61,8 @@ def pair(tmp_path):
     return tmp_path / "colour.png", tmp_path / "grey.pgm", color, grey
 
 
-def test_the_script_prints_the_similarity_of_two_files_without_tensorflow(free_batch, pair):
+def test_a_similarity_is_printed_without_tensorflow(free_batch, pair):
+    """Prints the similarity of two files without TensorFlow."""
     color_file, grey_file, color, grey = pair
     cosine = float(expected(color[None])[0] @ expected(grey[None])[0])
     code, out, err = embed_pair("--model", free_batch, color_file, grey_file)
@@ -105,7 +106,8 @@ def test_the_script_says_that_it_scales_a_picture(free_batch, tmp_path):
     assert "Pictures are scaled as a whole to 8 x 6" in err
 
 
-def test_the_script_resizes_a_photograph_and_feeds_a_foreign_network(fixed_batch, tmp_path):
+def test_a_photograph_is_resized_for_a_foreign_network(fixed_batch, tmp_path):
+    """Resizes a photograph and feeds a foreign network."""
     plain = np.empty((40, 30, 3), np.uint8)
     plain[:] = (200, 100, 50)
     Image.fromarray(plain).save(tmp_path / "large.png")
@@ -116,7 +118,8 @@ def test_the_script_resizes_a_photograph_and_feeds_a_foreign_network(fixed_batch
     assert float(out.split()[1]) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_the_script_answers_misuse_in_one_line_with_its_exit_code(free_batch, fixed_batch, pair, tmp_path):
+def test_misuse_is_one_line_with_an_exit_code(free_batch, fixed_batch, pair, tmp_path):
+    """Answers misuse in one line, with its exit code."""
     image, *_ = pair
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a photograph")
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")

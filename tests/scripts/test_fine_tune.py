@@ -16,6 +16,7 @@ def with_one_unit(**options):
 
 
 def test_every_start_gets_its_row_and_what_cannot_be_is_said(tmp_path, monkeypatch):
+    """Prints a row for every start, and says what is impossible."""
     monkeypatch.setitem(backbones.BACKBONES, "ir_small", with_one_unit)
     backbones.build("ir_small", image_size=(28, 24), stem_strides=1).save(tmp_path / "face.keras")
     runs, _ = run_main(

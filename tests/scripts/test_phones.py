@@ -59,6 +59,7 @@ def ppm(path, picture):
 
 @pytest.mark.tensorflow_only
 def test_the_c_program_gives_the_runtime_s_cosine(program, model, tmp_path):
+    """Computes the runtime's cosine in the C program."""
     from keras_margin.runtime import Embedder
 
     one, other = smooth_picture(5, 96, 112), smooth_picture(6, 96, 112)
@@ -71,6 +72,7 @@ def test_the_c_program_gives_the_runtime_s_cosine(program, model, tmp_path):
 
 @pytest.mark.tensorflow_only
 def test_the_c_program_refuses_what_it_cannot_use(program, model, tmp_path):
+    """Refuses invalid input in the C program."""
     good = ppm(tmp_path / "good.ppm", smooth_picture(5, 96, 112))
     wide = ppm(tmp_path / "wide.ppm", smooth_picture(5, 112, 112))
     png = tmp_path / "picture.ppm"
@@ -113,6 +115,7 @@ fun main(arguments: Array<String>) {
 
 
 def test_the_kotlin_alignment_has_the_library_s_pixels(tmp_path):
+    """Computes the library's pixels in the Kotlin alignment."""
     if not (shutil.which("kotlinc") and shutil.which("java")):
         pytest.skip("needs kotlinc and java (Debian's kotlin)")
     blocks = re.findall(r"```kotlin\n(.*?)```", PAGE.read_text(), re.DOTALL)

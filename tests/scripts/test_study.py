@@ -27,7 +27,8 @@ def task():
     return study_tasks.orl_open()
 
 
-def test_every_method_has_as_many_configurations_and_each_builds_its_head():
+def test_every_method_has_as_many_configurations():
+    """Gives every method as many configurations, and each builds its head."""
     assert set(km.layers.HEADS) == {method.head for method in METHODS.values()}
     used = {method.auxiliary_loss for method in METHODS.values()} - {None}
     assert used == set(km.losses.LOSSES)
@@ -47,6 +48,7 @@ def test_lambda_is_at_its_floor_of_five_half_way(name):
 
 
 def test_the_open_task_has_nobody_in_two_parts(task):
+    """Puts nobody into two parts of the open task."""
     assert [part.num_classes for part in (task.train, task.validation, task.test)] == [20, 8, 12]
     assert task.train.inputs.shape == (study_tasks.VARIANTS, 200, 320)
     rows = [
@@ -55,7 +57,8 @@ def test_the_open_task_has_nobody_in_two_parts(task):
     assert [len(part) for part in rows] == [200, 80, 120] and len(set.union(*rows)) == 400
 
 
-def test_the_closed_task_has_everybody_in_each_part_and_no_photograph_in_two():
+def test_the_closed_task_splits_photographs_not_people():
+    """Puts everybody into each part of the closed task, and no photograph into two."""
     closed = study_tasks.orl_closed()
     parts = (closed.train, closed.validation, closed.test)
     assert [np.bincount(part.labels).tolist() for part in parts] == [[count] * 40 for count in (3, 3, 4)]
@@ -88,7 +91,8 @@ def test_a_task_that_was_asked_for_must_be_there(names, required, monkeypatch):
         study.loaded(names, required)
 
 
-def test_batches_take_each_image_once_an_epoch_and_four_of_a_class_together():
+def test_batches_take_four_images_of_a_class():
+    """Takes each image once an epoch, and four of a class together."""
     labels = np.repeat(np.arange(16), 8)
     order = study.batches(labels, 4, batch=64, seed=0)
     assert order.shape == (4, 64)
@@ -99,21 +103,24 @@ def test_batches_take_each_image_once_an_epoch_and_four_of_a_class_together():
     assert (study.batches(labels, 4, 64, 0) == order).all() and (study.batches(labels, 4, 64, 1) != order).any()
 
 
-def test_a_runner_gives_the_same_for_the_same_seed_whatever_it_ran_before(task):
+def test_a_runner_depends_on_the_seed_alone(task):
+    """Computes the same for the same seed, whatever a runner ran before."""
     runner = study.Runner(task, "arcface", 0, steps=12)
     first, other, again = runner(0), runner(1), runner(0)
     assert first["loss"] == again["loss"] and first["test"] == again["test"]
     assert other["loss"] != first["loss"] and set(first["test"]) == set(study_report.MEASURES)
 
 
-def test_rank_one_and_the_perfect_score_of_an_embedder_that_knows_the_class(task):
+def test_a_perfect_embedder_has_rank_one_and_score_one(task):
+    """Gives an embedder that knows the class rank one and the perfect score."""
     known = task.test.labels
     perfect = task.measure(lambda inputs: np.eye(12, dtype=np.float32)[known], task.test)
     assert perfect == {"eer": 0.0, "accuracy": 100.0, "tar": 100.0, "rank1": 100.0}
     assert task.measure(lambda inputs: np.full((len(inputs), 4), np.nan), task.test) is None
 
 
-def test_runs_are_kept_a_line_each_and_a_line_cut_off_is_made_again(tmp_path):
+def test_runs_are_lines_and_a_cut_line_is_run_again(tmp_path):
+    """Keeps a line for each run, and repeats the run of a line that was cut off."""
     path = tmp_path / "runs.jsonl"
     runs = study.Runs(path)
     runs.add(run_of("arcface", 0, 0, 5.0, 6.0))
@@ -126,7 +133,8 @@ def test_runs_are_kept_a_line_each_and_a_line_cut_off_is_made_again(tmp_path):
     assert again.find("orl_open", "arcface", 2, 0, 1) is None
 
 
-def test_the_study_runs_each_configuration_once_and_the_best_on_validation_with_all_seeds(task, tmp_path, monkeypatch):
+def test_the_study_runs_all_and_the_best_with_all_seeds(task, tmp_path, monkeypatch):
+    """Runs each configuration once, and the best on validation with all seeds."""
     made = []
 
     class Fake:
@@ -145,7 +153,8 @@ def test_the_study_runs_each_configuration_once_and_the_best_on_validation_with_
     assert made == [("cosface", *which) for which in expected]
 
 
-def test_tables_have_the_mean_and_the_samples_deviation_of_the_chosen_configuration():
+def test_tables_have_mean_and_sample_deviation():
+    """Shows the mean and the sample deviation of the chosen configuration."""
     runs = [run_of("arcface", number, 0, validation, 50.0) for number, validation in enumerate([5.0, 3.0, 4.0])]
     runs[1]["test"]["eer"] = 1.0
     runs += [run_of("arcface", 1, seed, 9.0, eer) for seed, eer in ((1, 2.0), (2, 6.0))]
@@ -157,6 +166,7 @@ def test_tables_have_the_mean_and_the_samples_deviation_of_the_chosen_configurat
 
 
 def test_an_order_holds_where_all_seeds_agree():
+    """Claims an order only where all seeds agree."""
     assert study_report.verdict([1.0, 2.0], [2.0, 2.5]) == "as there (+0.75)"
     assert study_report.verdict([2.0, 2.5], [1.0, 2.0]) == "**the other way** (-0.75)"
     assert study_report.verdict([1.0, 3.0], [2.0, 2.0]) == "seeds differ (+0.00)"
@@ -182,6 +192,7 @@ def test_the_page_is_what_the_committed_runs_give(tmp_path):
 
 
 def test_the_figure_is_drawn_where_methods_and_tasks_are_missing(tmp_path):
+    """Draws the figure where methods and tasks are missing."""
     runs = [run_of("arcface", number, 0, 5.0, 6.0) for number in range(CONFIGURATIONS)]
     runs += [run_of("cosface", number, 0, 5.0, 6.0, "glyphs") for number in range(CONFIGURATIONS)]
     figure = study_report.draw(study_report.summarize(runs, [0]), tmp_path / "figure.png")

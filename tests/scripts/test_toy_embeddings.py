@@ -50,7 +50,8 @@ def task(toy):
     return toy.prepare(3, nothing(toy))
 
 
-def test_what_the_losses_share_is_the_lower_network_s_view_of_disjoint_digits(toy, task):
+def test_the_losses_share_a_view_of_disjoint_digits(toy, task):
+    """Gives all losses the lower network's view of disjoint digits."""
     assert [len(part) for part in (*task.train, *task.test)] == [60, 60, 40, 40]
     assert task.train[0].shape[1:] == (3, 3, 64)
     for labels, count in ((task.train[1], 6), (task.test[1], 4)):
@@ -62,6 +63,7 @@ def test_what_the_losses_share_is_the_lower_network_s_view_of_disjoint_digits(to
 
 @pytest.mark.parametrize(("name", "dimension"), [("softmax", 3), ("arcface+iam", 2)])
 def test_a_result_is_what_its_embeddings_say(toy, task, name, dimension):
+    """Computes a result from its embeddings."""
     parsed(toy)
     result = toy.run(name, dimension, task, nothing(toy))
     x, prototypes = np.float64(result.shown.embeddings), np.float64(result.shown.prototypes)
@@ -82,7 +84,8 @@ def test_a_result_is_what_its_embeddings_say(toy, task, name, dimension):
     assert (result.dimension, result.loss, result.seed) == (dimension, name, 3)
 
 
-def test_every_loss_starts_from_the_shared_weights_and_trains_the_upper_layers_alone(toy, task, monkeypatch):
+def test_every_loss_trains_the_upper_layers_alone(toy, task, monkeypatch):
+    """Starts every loss from the shared weights, and trains the upper layers alone."""
     parsed(toy)
     seen = []
     monkeypatch.setattr(toy, "fit", lambda network, *rest: seen.append(network) or toy.EmbeddingModel(network, rest[0]))
@@ -96,6 +99,7 @@ def test_every_loss_starts_from_the_shared_weights_and_trains_the_upper_layers_a
 
 
 def test_lambda_is_at_its_floor_from_half_of_the_updates_on(toy):
+    """Keeps lambda at its floor from half of the updates on."""
     for updates in (40, 500):
         margin = toy.LOSSES["sphereface_m4"][1](None, updates).margin
         at = [max(margin.lambda_min, margin.base / (1 + margin.gamma * step)) for step in range(updates)]
@@ -103,6 +107,7 @@ def test_lambda_is_at_its_floor_from_half_of_the_updates_on(toy):
 
 
 def test_every_name_makes_the_head_it_says(toy):
+    """Makes the head of every name."""
     heads = {name: make(None, 10) for name, (_, make) in toy.LOSSES.items()}
     assert [heads[f"sphereface_m{m}"].margin.margin for m in (1, 2, 3, 4)] == [1, 2, 3, 4]
     kinds = {name: type(head).__name__ for name, head in heads.items()}
@@ -117,6 +122,7 @@ def test_every_name_makes_the_head_it_says(toy):
 
 
 def test_a_run_writes_its_figure_its_report_and_its_table(toy, tmp_path, capsys):
+    """Writes the figure, the report and the table of a run."""
     out = tmp_path / "runs" / "toy"
     toy.main(parsed(toy, "--losses=softmax,cosface+iam", "--dimensions=3", "--seeds=5", f"--out={out}"))
     assert sorted(path.name for path in out.iterdir()) == ["embeddings_3d.png", "report.json"]
@@ -143,6 +149,7 @@ def test_a_run_writes_its_figure_its_report_and_its_table(toy, tmp_path, capsys)
 
 
 def test_the_whole_network_may_be_trained(toy, monkeypatch):
+    """Trains the whole network on request."""
     parsed(toy, "--whole_network")
     seen = []
     monkeypatch.setattr(toy, "fit", lambda network, *rest: seen.append(network) or toy.EmbeddingModel(network, rest[0]))
@@ -154,6 +161,7 @@ def test_the_whole_network_may_be_trained(toy, monkeypatch):
 
 
 def test_what_cannot_be_run_is_refused_in_one_line(toy, tmp_path):
+    """Refuses invalid arguments in one line."""
     (tmp_path / "file").write_text("mine")
     cases = {
         "All options are flags, such as --epochs=2. Received: epochs=2.": ["epochs=2"],
@@ -172,7 +180,8 @@ def test_what_cannot_be_run_is_refused_in_one_line(toy, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_table_fits_a_terminal_and_gives_means_and_sample_deviations(toy):
+def test_the_table_fits_a_terminal(toy):
+    """Fits the table into a terminal, with means and sample deviations."""
     parsed(toy)
     shown = toy.plots.Embedded(np.ones((10, 2)), np.arange(10))
     results = [

@@ -127,6 +127,7 @@ def served(script, model):
 
 
 def test_node_s_tests_stand_on_the_library_s_numbers():
+    """Feeds Node's tests the library's numbers."""
     found, wanted = json.loads(GOLDEN.read_text()), golden()
     for kept, made in zip(found["transforms"], wanted["transforms"], strict=True):
         assert kept["points"] == made["points"] and tuple(kept["size"]) == tuple(made["size"])
@@ -135,7 +136,8 @@ def test_node_s_tests_stand_on_the_library_s_numbers():
     assert found["crops"] == json.loads(json.dumps(wanted["crops"])) and found["pictures"] == wanted["pictures"]
 
 
-def test_the_page_s_policy_admits_its_own_import_map_and_no_other_script():
+def test_the_policy_admits_the_import_map_alone():
+    """Admits the page's own import map, and no other script."""
     page = (PAGE / "index.html").read_text()
     inline = re.findall(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", page, re.DOTALL)
     assert len(inline) == 1, "an inline script next to the import map would be refused by the policy"
@@ -150,7 +152,8 @@ def test_the_page_s_policy_admits_its_own_import_map_and_no_other_script():
         assert not addresses, f"{file.name} names {addresses}"
 
 
-def test_the_lock_file_has_what_package_json_asks_for_and_no_addresses():
+def test_the_lock_file_matches_package_json():
+    """Locks what package.json asks for, without addresses."""
     package, lock = (json.loads((PAGE / name).read_text()) for name in ("package.json", "package-lock.json"))
     root = lock["packages"][""]
     for kind in ("dependencies", "devDependencies"):
@@ -167,7 +170,8 @@ def without_litert(serve_web, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["face.tflite", "my face.tflite", "顔 é.tflite"])
-def test_the_server_gives_out_the_page_and_the_model_and_nothing_else(name, without_litert, tmp_path):
+def test_the_server_serves_the_page_and_the_model_alone(name, without_litert, tmp_path):
+    """Serves the page and the model, and nothing else."""
     model = tmp_path / name
     model.write_bytes(b"model")
     (tmp_path / f"{name}.json").write_text("{}")
@@ -195,6 +199,7 @@ def test_the_server_gives_out_the_page_and_the_model_and_nothing_else(name, with
 
 
 def test_a_command_that_cannot_serve_says_why(tmp_path):
+    """Says why a command cannot serve."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "face.txt").write_text("")
     (tmp_path / "face.tflite").write_bytes(b"")
@@ -216,12 +221,14 @@ def test_a_command_that_cannot_serve_says_why(tmp_path):
 
 
 def test_without_litert_js_the_server_names_the_command(serve_web, monkeypatch, tmp_path):
+    """Names the command that installs LiteRT.js."""
     monkeypatch.setattr(serve_web, "RUNTIME", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="make web"):
         serve_web.make_server("face.tflite", 0)
 
 
 def test_the_pure_functions_pass_node_s_own_tests():
+    """Passes Node's own tests of the pure functions."""
     missing(("Node 20 or later", node()))
     files = sorted(str(file) for file in (PAGE / "test").glob("*.test.js"))
     run = subprocess.run([node(), "--test", *files], cwd=PAGE, capture_output=True, text=True, check=False)
@@ -305,7 +312,8 @@ def expectations(folder):
 
 
 @pytest.mark.tensorflow_only
-def test_the_page_works_in_chromium_and_gives_the_runtime_s_numbers(serve_web, tmp_path):
+def test_chromium_gives_the_runtimes_numbers(serve_web, tmp_path):
+    """Computes the runtime's numbers on the page in Chromium."""
     installed = (PAGE / "node_modules" / "playwright-core").is_dir() and serve_web.RUNTIME.is_dir()
     missing(
         ("Node 20 or later", node()),

@@ -114,6 +114,7 @@ def test_reduce_lr_on_plateau_divides_the_rate():
 
 
 def test_progbar_logger_counts_each_epoch(capsys):
+    """Counts each epoch in ProgbarLogger."""
     fit(keras.callbacks.ProgbarLogger())
     shown = capsys.readouterr().out
     assert "Epoch 4/4" in shown and "3/3" in shown and "loss:" in shown
@@ -121,6 +122,7 @@ def test_progbar_logger_counts_each_epoch(capsys):
 
 
 def test_csv_logger_writes_a_row_an_epoch(tmp_path):
+    """Writes a row an epoch in CSVLogger."""
     trained = fit(keras.callbacks.CSVLogger(str(tmp_path / "log.csv")))
     rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
     assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
@@ -128,6 +130,7 @@ def test_csv_logger_writes_a_row_an_epoch(tmp_path):
 
 
 def test_model_checkpoint_saves_the_model_of_the_best_epoch(tmp_path):
+    """Saves the model of the best epoch in ModelCheckpoint."""
     best = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), monitor="loss", save_best_only=True)
     trained = fit(best)
     assert best.best == min(logs["loss"] for _, logs in trained.history)
@@ -135,6 +138,7 @@ def test_model_checkpoint_saves_the_model_of_the_best_epoch(tmp_path):
 
 
 def test_history_has_the_numbers_of_the_result():
+    """Records the numbers of the result in History."""
     history = keras.callbacks.History()
     trained = fit(history, keras.callbacks.TerminateOnNaN())
     assert history.history["loss"] == [logs["loss"] for _, logs in trained.history]
@@ -211,8 +215,11 @@ def pair_set(name="colours"):
 NAMES = {"colours_accuracy", "colours_eer", "colours_tar_at_far_1e-01"}
 
 
-def test_verification_puts_its_figures_into_the_logs_of_model_fit(tmp_path, capsys):
-    """ModelCheckpoint and CSVLogger find them, and Keras's progress bar shows them."""
+def test_verification_logs_its_figures_in_model_fit(tmp_path, capsys):
+    """Puts the figures of Verification into the logs of Model.fit.
+
+    ModelCheckpoint and CSVLogger find them, and Keras's progress bar shows them.
+    """
     images, labels = training_runs.reader_of().arrays()
     model, verification = embedding_model(), callbacks.Verification(pair_set())
     best = keras.callbacks.ModelCheckpoint(
@@ -258,6 +265,7 @@ def test_the_figures_are_those_of_the_pairs():
 
 
 def test_verification_figures_are_in_the_logs_of_training_fit(tmp_path):
+    """Puts the figures of Verification into the logs of training.fit."""
     verification, lines = callbacks.Verification(pair_set(), report=lambda *given: lines.append(given)), []
     log = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
     fit(verification, log)
@@ -267,11 +275,13 @@ def test_verification_figures_are_in_the_logs_of_training_fit(tmp_path):
 
 
 def test_a_verification_line_names_every_figure():
+    """Names every figure in a line of Verification."""
     values = {"a_b_accuracy": 0.98765, "a_b_eer": 0.0123, "a_b_tar_at_far_1e-03": 0.95}
     assert callbacks.as_text(values) == "a_b: accuracy 0.9877, EER 1.23%, TAR 0.950 at FAR 1e-03"
 
 
 def test_verification_needs_an_embedder():
+    """Requires an embedder for Verification."""
     images, labels = training_runs.reader_of().arrays()
     network = training_runs.small((training_runs.SIDE, training_runs.SIDE), dropout=0.0)
     model = keras.Sequential([network, keras.layers.Dense(6)])
@@ -288,6 +298,7 @@ def test_verification_needs_an_embedder():
     ids=lambda c: type(c),
 )
 def test_what_reads_the_run_refuses_model_fit_in_a_sentence(callback):
+    """Refuses callbacks under Model.fit that read the run."""
     images, labels = training_runs.reader_of().arrays()
     name = type(callback).__name__
     with pytest.raises(ValueError, match=f"{name} works in keras_margin.training.fit .*Received: {name} in the callb"):

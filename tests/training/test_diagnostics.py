@@ -33,6 +33,7 @@ def treated(reader=None, **changes):
 
 
 def test_a_sound_run_is_left_in_peace():
+    """Reports nothing about a sound run."""
     diagnostics = treated()
     assert diagnostics.sentences == []
     # The first batch, and every tenth.
@@ -40,6 +41,7 @@ def test_a_sound_run_is_left_in_peace():
 
 
 def test_shuffled_labels_are_named(caplog):
+    """Names shuffled labels."""
     reader = training_runs.reader_of(1200, classes=60)
     images, labels = reader.arrays()
     labels = np.random.default_rng(0).permutation(labels)
@@ -60,6 +62,7 @@ def test_a_stalled_sphereface_is_named():
 
 
 def test_a_margin_too_large_from_scratch_is_named():
+    """Names a margin that is too large from scratch."""
     reader = training_runs.reader_of(1200, classes=60)
     diagnostics = treated(reader, head_options=(("margin", 2.8), ("scale", 64.0)), learning_rate=0.5)
     (sentence,) = [
@@ -72,12 +75,14 @@ def test_a_margin_too_large_from_scratch_is_named():
 
 
 def test_an_exploding_length_is_named():
+    """Names an exploding length."""
     diagnostics = treated(head_options=(("scale", 16.0),), learning_rate=200.0, weight_decay=0.0)
     assert diagnostics.sentences[0].startswith("The embeddings' length explodes: from")
     assert not any("The margin, " in sentence for sentence in diagnostics.sentences)
 
 
 def test_the_first_tensor_that_is_no_number_is_named(caplog):
+    """Names the first tensor that is NaN or infinite."""
     diagnostics = callbacks.TrainingDiagnostics()
     recipe = training_runs.recipe_of(head="arcface", learning_rate=1e30, steps=30, decay_steps=())
     with pytest.raises(ValueError, match="finite embeddings"):
@@ -87,6 +92,7 @@ def test_the_first_tensor_that_is_no_number_is_named(caplog):
 
 
 def test_the_tensor_named_is_the_first():
+    """Names the first of several such tensors."""
     network = training_runs.small((8, 8))
     images = np.ones((2, 8, 8, 3), "float32")
     assert _batch_statistics.first_not_finite(network, images) is None
@@ -104,6 +110,7 @@ def test_the_tensor_named_is_the_first():
 
 
 def test_classes_without_an_image_are_counted():
+    """Counts classes without an image."""
     reader = training_runs.reader_of()
     gap = ArrayReader(*reader.arrays(), reader.label_names)
     gap.label_names = (*gap.label_names, "nobody")  # A reader of ours refuses such labels; another's may not.

@@ -94,6 +94,7 @@ def finished(tmp_path_factory):
 
 
 def test_the_folder_holds_the_model_the_files_and_the_report(finished):
+    """Writes the model, the files and the report into the folder."""
     result, report = finished
     assert {path.name for path in result.folder.iterdir()} == {
         "model.keras",
@@ -163,6 +164,7 @@ def test_the_split_is_written_by_name(finished):
 
 
 def test_the_verification_table_of_the_report_has_eer(finished):
+    """Reports the EER in the table of verification."""
     result, report = finished
     assert set(report["verification"][0]) >= {"step", "held_out_accuracy", "held_out_eer"}
     text = (result.folder / "report.md").read_text()
@@ -171,6 +173,7 @@ def test_the_verification_table_of_the_report_has_eer(finished):
 
 
 def test_the_console_has_every_stage_and_verification(tmp_path):
+    """Prints every stage and the verification on the console."""
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     config = experiment.RunConfig(verify=("held_out",), verify_every=6)
     experiment.run(recipe_of(), reader_of(), tmp_path / "run", console=console, config=config)
@@ -206,7 +209,8 @@ def eer_by_hand(embeddings, labels):
     raise AssertionError("no crossing")
 
 
-def test_the_figures_of_unseen_people_are_those_of_the_saved_model(finished):
+def test_figures_of_unseen_people_are_the_saved_models(finished):
+    """Reports the figures of the saved model on unseen people."""
     result, report = finished
     reader = reader_of()
     test, _ = unseen_people(reader, seed=4)
@@ -224,6 +228,7 @@ def test_the_figures_of_unseen_people_are_those_of_the_saved_model(finished):
 
 
 def test_the_figures_of_known_people_have_a_rank(finished):
+    """Reports the rank-1 rate of each embedder on known people."""
     result, _ = finished
     known = [measure for measure in result.measures if measure.protocol == "known people"]
     assert [measure.embedder for measure in known] == ["raw pixels", "untrained network", "trained network"]
@@ -250,6 +255,7 @@ def test_the_exported_model_never_met_the_test_people(finished, tmp_path, monkey
 
 
 def test_the_device_s_file_is_the_model(finished):
+    """Embeds with the device's file as with the model."""
     result, _ = finished
     images, _ = reader_of().arrays()
     wanted = keras.saving.load_model(result.folder / "model.keras").predict(images, verbose=0).astype("float64")
@@ -268,7 +274,8 @@ def again(finished, tmp_path):
     return old
 
 
-def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again):
+def test_an_older_run_is_replaced(again):
+    """Replaces an older run, and restores the dtype policy after training in half precision."""
     policy = keras.config.dtype_policy()
     result = run(again, recipe_of(precision="mixed_bfloat16"), seed=5)
     assert keras.config.dtype_policy() == policy
@@ -293,6 +300,8 @@ def test_an_older_run_is_replaced_and_half_precision_is_for_training_alone(again
     ],
 )
 def test_a_failure_in_the_middle_leaves_everything_as_it_was(module, name, error, out, again, monkeypatch):
+    """Leaves everything as it was after a failure in the middle."""
+
     def fail(*_, **__):
         raise error
 
@@ -311,6 +320,8 @@ def test_a_failure_in_the_middle_leaves_everything_as_it_was(module, name, error
 
 
 def test_a_label_out_of_range_stops_the_run(tmp_path):
+    """Stops at a label out of range."""
+
     class Wrong(ArrayReader):
         def subset(self, indices):
             part = super().subset(indices)
@@ -337,6 +348,7 @@ def folder_of(root, bad=None):
 
 
 def test_an_image_broken_inside_stops_a_strict_run_by_name(tmp_path):
+    """Stops a strict run at an image broken inside, by name."""
     root = folder_of(tmp_path / "faces")
     content = (root / "p1" / "2.jpg").read_bytes()
     tables = content.index(b"\xff\xc4") + 4
@@ -349,7 +361,8 @@ def test_an_image_broken_inside_stops_a_strict_run_by_name(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
-def test_an_export_that_failed_is_done_by_the_same_call_without_training_again(tmp_path, monkeypatch):
+def test_a_failed_export_is_redone_without_training(tmp_path, monkeypatch):
+    """Repeats an export that failed by the same call, without training again."""
     with monkeypatch.context() as patch:
         patch.setattr(export, "to_savedmodel", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -364,6 +377,7 @@ def test_an_export_that_failed_is_done_by_the_same_call_without_training_again(t
 
 
 def test_the_training_data_are_not_verified_on(tmp_path):
+    """Refuses to verify on the training data."""
     root = folder_of(tmp_path / "faces")
     config = experiment.RunConfig(verify=(str(root),))
     with pytest.raises(ValueError, match="other people than the training data.*--verify=held_out"):
@@ -371,6 +385,7 @@ def test_the_training_data_are_not_verified_on(tmp_path):
 
 
 def test_two_sets_of_one_name_are_refused(tmp_path):
+    """Refuses two sets of one name."""
     for parent in ("a", "b"):
         folder_of(tmp_path / parent / "faces")
     config = experiment.RunConfig(verify=tuple(str(tmp_path / parent / "faces") for parent in ("a", "b")))
@@ -379,6 +394,7 @@ def test_two_sets_of_one_name_are_refused(tmp_path):
 
 
 def test_somebody_else_s_folder_in_the_way_is_left_alone(tmp_path):
+    """Leaves another program's folder in its place."""
     (tmp_path / "run.partial").mkdir()
     with pytest.raises(ValueError, match="run.partial is in the way, and is not an unfinished run: nothing"):
         run(tmp_path / "run")
@@ -388,6 +404,7 @@ def test_somebody_else_s_folder_in_the_way_is_left_alone(tmp_path):
 
 
 def test_what_a_run_must_not_overwrite_is_left_alone(tmp_path):
+    """Leaves what a run must not overwrite."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "mine.txt").write_text("mine")
@@ -402,12 +419,14 @@ def test_what_a_run_must_not_overwrite_is_left_alone(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_refused(tmp_path):
+    """Refuses a folder without permission."""
     (tmp_path / "locked").mkdir(mode=0o500)
     with pytest.raises(PermissionError, match="locked/run cannot be written: Permission denied"):
         run(tmp_path / "locked" / "run")
 
 
 def test_a_nearly_full_disk_is_refused_before_the_training(tmp_path, monkeypatch):
+    """Refuses a nearly full disk before the training."""
     usage = shutil.disk_usage(tmp_path)._replace(free=3 * 2**20)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(OSError, match="has 3 MiB free; a run needs 256 MiB"):
@@ -428,6 +447,7 @@ def test_a_nearly_full_disk_is_refused_before_the_training(tmp_path, monkeypatch
     ],
 )
 def test_people_that_cannot_be_split_are_refused(counts, options, message, tmp_path):
+    """Refuses people that cannot be split."""
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "run", reader=reader_of(counts), **options)
     assert list(tmp_path.iterdir()) == []
@@ -436,8 +456,11 @@ def test_people_that_cannot_be_split_are_refused(counts, options, message, tmp_p
 # --- Measures -------------------------------------------------------------------------------------------------------
 
 
-def test_ten_folds_are_measured_over_as_many_pairs_of_either_kind(monkeypatch):
-    """One person with 40 pictures and one with a single one: 780 genuine pairs, 40 impostor pairs."""
+def test_ten_folds_have_as_many_pairs_of_either_kind(monkeypatch):
+    """Measures ten folds over as many pairs of either kind.
+
+    One person with 40 pictures and one with a single one: 780 genuine pairs, 40 impostor pairs.
+    """
     labels = np.array([0] * 40 + [1])
     asked = []
     make_pairs = evaluation.make_pairs
@@ -450,13 +473,15 @@ def test_ten_folds_are_measured_over_as_many_pairs_of_either_kind(monkeypatch):
 
 
 def test_a_large_test_set_is_sampled_within_the_pairs_there_are():
+    """Samples a large test set within its pairs."""
     labels = np.repeat([0, 1], [3000, 1])
     pairs, is_same = _measures._some_pairs(labels, seed=0)
     assert is_same.sum() == 100_000 and (~is_same).sum() == 3000
     np.testing.assert_array_equal(labels[pairs[:, 0]] == labels[pairs[:, 1]], is_same)
 
 
-def test_a_blank_image_has_a_direction_at_right_angles_to_the_others():
+def test_a_blank_image_is_orthogonal_to_the_others():
+    """Gives a blank image a direction at right angles to the others."""
     images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
     images[1] = 200
     rows = _measures._raw_pixels(images).astype("float64")
@@ -466,6 +491,7 @@ def test_a_blank_image_has_a_direction_at_right_angles_to_the_others():
 
 
 def test_an_embedder_embeds_every_image_whatever_the_batch():
+    """Embeds every image, whatever the batch."""
     network = dense((SIDE, SIDE))
     images, _ = reader_of().arrays()
     wanted = (images.reshape(len(images), -1) / 128.0 - 1) @ np.float64(network.layers[-1].kernel)
@@ -497,7 +523,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.mark.slow
-def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
+def test_the_script_runs_from_images_to_a_report(tmp_path):
+    """Runs the script quietly from a folder of images to a report."""
     root = folder_of(tmp_path / "faces", bad=b"404 Not Found\n")
     out = tmp_path / "runs" / "run"
     flags = [f"--data_dir={root}", "--recipe=orl_demo", "--steps=2", "--batch_size=8", f"--out={out}", "--replicas=2"]
@@ -536,6 +563,7 @@ def test_the_script_runs_quietly_from_a_folder_of_images_to_a_report(tmp_path):
 
 @pytest.mark.slow
 def test_the_script_says_in_one_line_what_it_cannot_do(tmp_path):
+    """Says in one line what the script cannot do."""
     faces, holed = folder_of(tmp_path / "faces"), folder_of(tmp_path / "holed", bad=b"")
     (tmp_path / "empty").mkdir()
     for number in range(2):

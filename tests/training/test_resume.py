@@ -52,6 +52,7 @@ def uninterrupted(processes, tmp_path_factory):
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_in_the_same_bits(processes, uninterrupted, tmp_path):
+    """Ends in the same bits after it was killed at random moments."""
     (wanted, wanted_history), seconds = uninterrupted
     moments, result = random.Random(0), tmp_path / "result.npz"
     steps = []
@@ -115,8 +116,11 @@ def fit(folder=None, stop_at=None, callbacks=(), **changes):
         )
 
 
-def test_asked_to_end_it_saves_and_goes_on_with_every_part_of_its_state(tmp_path):
-    """AdamW's two moments, means of the weights, AdaFace's running statistics, a mean since the last report."""
+def test_asked_to_end_it_saves_and_resumes_all_state(tmp_path):
+    """Saves on request to end, and resumes with every part of the state.
+
+    AdamW's two moments, means of the weights, AdaFace's running statistics, a mean since the last report.
+    """
     changes = {"optimizer": "adamw", "ema": 0.9, "head": "adaface", "head_options": ()}
     wanted = fit(**changes)
     with pytest.raises(KeyboardInterrupt):
@@ -132,7 +136,8 @@ def test_asked_to_end_it_saves_and_goes_on_with_every_part_of_its_state(tmp_path
     assert fit(tmp_path, **changes).history == wanted.history
 
 
-def test_checkpoints_of_another_run_are_refused_with_the_first_difference(tmp_path):
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    """Refuses the checkpoints of another run, with the first difference."""
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, stop_at=7)
     with pytest.raises(ValueError, match=r"another run: recipe.schedule.learning_rate was 0.05 there and is 0.06 here"):
@@ -143,8 +148,11 @@ def test_checkpoints_of_another_run_are_refused_with_the_first_difference(tmp_pa
         assert any(name.endswith("norm/moving_mean") for name in file.files)
 
 
-def test_logs_and_verification_after_a_stop_are_those_of_a_run_without(tmp_path):
-    """Rows behind the checkpoint are cut off; each step is there once, with the same numbers."""
+def test_logs_after_a_stop_are_those_without_one(tmp_path):
+    """Writes the logs and the verification of a run without a stop.
+
+    Rows behind the checkpoint are cut off; each step is there once, with the same numbers.
+    """
     images, labels = training_runs.reader_of().arrays()
     pairs = np.array([(first, second) for first in range(20) for second in range(first)])
     is_same = labels[pairs[:, 0]] == labels[pairs[:, 1]]

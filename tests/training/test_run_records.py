@@ -45,6 +45,7 @@ def measured(trained, pixels, protocol="unseen people"):
 
 
 def test_a_network_no_better_than_pixels_is_called_so():
+    """Says that a network is no better than pixels."""
     assert _measures.verdict(measured(0.2, 0.3)) == ""
     sentence = _measures.verdict(measured(0.3, 0.3) + measured(0.1, 0.3, "known people"))
     assert sentence.startswith("The trained network is not better than raw pixels on unseen people (EER 30.0% against")

@@ -57,6 +57,7 @@ def arcface_loss(embeddings, labels, prototypes, margin, scale):
 
 
 def test_margin_and_scale_rise_in_a_line_and_stay():
+    """Raises margin and scale in a line, and keeps them."""
     numbers = {"head_options": (("margin", 0.4), ("scale", 16.0)), "learning_rate": 1e-12}
     trained, watch = watched(margin_warmup_steps=4, scale_warmup_steps=5, scale_start=2.0, **numbers)
     prototypes = trained.model.head.prototypes.numpy()
@@ -82,6 +83,7 @@ def test_margin_and_scale_rise_in_a_line_and_stay():
     ],
 )
 def test_what_a_head_or_backbone_has_not_is_refused(changes, message):
+    """Refuses a setting that the head or backbone lacks."""
     with pytest.raises(ValueError, match=message):
         training.build_model(recipe_of(**changes), 4)
 
@@ -121,8 +123,10 @@ def test_the_ramp_reaches_every_head_with_a_margin(name):
     np.testing.assert_allclose(loss(tf.constant(9.0)), head.compute_loss(embeddings, np.arange(5)), rtol=1e-5)
 
 
-def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are_not():
-    """w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head.
+def test_the_backbones_gradient_is_clipped_as_one_vector():
+    """Clips the backbone's gradient as one vector, and leaves the prototypes' as it is.
+
+    w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head.
 
     Of the whole batch: two replicas as one device.
     """
@@ -145,8 +149,11 @@ def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are
             np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-7)
 
 
-def test_the_running_mean_follows_its_formula_and_is_what_comes_out(monkeypatch):
-    """mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included."""
+def test_the_running_mean_follows_its_formula(monkeypatch):
+    """Returns the running mean of the weights, by its formula.
+
+    mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included.
+    """
     from keras_margin.training import _step
 
     traces = []
@@ -170,6 +177,7 @@ def test_the_running_mean_follows_its_formula_and_is_what_comes_out(monkeypatch)
 
 
 def test_frozen_layers_keep_weights_and_statistics(tmp_path):
+    """Keeps the weights and statistics of frozen layers."""
     trained, watch = watched(freeze=("first", "no*"))
     moved = {
         weight.path: not np.array_equal(old, weight.numpy())
@@ -194,8 +202,11 @@ def test_frozen_layers_keep_weights_and_statistics(tmp_path):
     ("exclude", "decaying"),
     [(("alpha", "beta", "bias", "gamma"), {"kernel"}), (("bias",), {"kernel", "alpha", "beta", "gamma"})],
 )
-def test_a_recipe_s_decay_is_added_to_the_gradient_of_the_weights_it_names(exclude, decaying):
-    """Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too."""
+def test_a_recipes_decay_is_added_to_the_gradient(exclude, decaying):
+    """Adds a recipe's decay to the gradient of the weights that it names.
+
+    Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too.
+    """
     network = training.build_model(recipe_of(weight_decay=0.2, learning_rate=0.5, decay_exclude=exclude), 4)
     for weight in network.trainable_variables:
         weight.assign(weight + 1.0)

@@ -92,6 +92,7 @@ def trained():
 
 
 def test_two_replicas_take_the_steps_of_one_device(trained):
+    """Takes the steps of one device on two replicas."""
     before, one, two = trained
     assert [step for step, _ in two.history] == list(range(1, 11))
     for name in ("loss", "accuracy"):
@@ -112,6 +113,7 @@ def test_two_replicas_take_the_steps_of_one_device(trained):
 
 
 def test_lambda_advances_once_a_step_on_two_replicas(trained):
+    """Moves lambda once a step on two replicas."""
     for each in trained[1:]:
         # max(5, 1000 (1 + 0.12 step)^-1) after ten steps.
         assert each.model.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 10), rel=1e-6)
@@ -119,6 +121,7 @@ def test_lambda_advances_once_a_step_on_two_replicas(trained):
 
 
 def test_every_replica_holds_the_same_moving_statistics(trained):
+    """Keeps the same moving statistics on every replica."""
     _, _, two = trained
     statistics = [weight for weight in two.model.non_trainable_variables if "moving" in weight.path]
     # Seven batch norms, in the stem, the unit (three), its shortcut, the tail and the embedding: a mean and a variance.
@@ -129,6 +132,7 @@ def test_every_replica_holds_the_same_moving_statistics(trained):
 
 
 def test_predictions_inside_outside_and_read_back_agree(trained, tmp_path):
+    """Predicts the same inside, outside and after reading back."""
     _, one, two = trained
     images, _ = reader_of(20).arrays()
     outside = two.model.predict(images, batch_size=8, verbose=0)
@@ -159,7 +163,8 @@ def foreign(strategy):
     return [np.array(weight) for weight in whole.weights], np.array(network(x.astype("float32"), training=False))
 
 
-def test_a_foreign_network_with_plain_batch_norm_is_synchronized_too(monkeypatch):
+def test_plain_batch_norm_is_synchronized_too(monkeypatch):
+    """Synchronizes a foreign network with plain batch normalization too."""
     alone, embeddings = foreign(training.make_strategy(1))
     together, same_embeddings = foreign(training.make_strategy(2))
     for found, wanted in zip(together, alone, strict=True):
@@ -177,6 +182,7 @@ def test_a_foreign_network_with_plain_batch_norm_is_synchronized_too(monkeypatch
 
 @pytest.mark.parametrize(("steps", "reports", "noted"), [(7, 3, [2, 4, 7]), (6, 4, [1, 3, 4, 6]), (2, 20, [1, 2])])
 def test_all_steps_are_run_and_noted_as_evenly_as_can_be(steps, reports, noted):
+    """Runs all steps, and reports them as evenly as possible."""
     trained = training.fit(recipe_of(steps=steps), reader_of(), reports=reports)
     assert int(trained.model.optimizer.iterations) == steps
     assert [step for step, _ in trained.history] == noted
@@ -195,7 +201,8 @@ def test_a_seed_decides_the_whole_run_however_often_it_reports():
         np.testing.assert_array_equal(found, wanted)
 
 
-def test_batches_hold_every_image_once_an_epoch_each_with_its_label():
+def test_batches_hold_every_image_once_an_epoch():
+    """Yields every image once an epoch, each with its label."""
     labels = np.arange(24) % 4
     images = np.broadcast_to(np.arange(24, dtype="uint8")[:, None, None, None], (24, SIDE, SIDE, 3))
     reader = ArrayReader(images, labels, list("abcd"))
@@ -209,6 +216,8 @@ def test_batches_hold_every_image_once_an_epoch_each_with_its_label():
 
 
 def test_a_seed_decides_order_and_augmentation_of_the_batches():
+    """Orders and augments the batches by the seed."""
+
     def taken(seed):
         batches = training.batches(recipe_of(), reader_of(), seed).take(4).as_numpy_iterator()
         return np.concatenate([images for images, _ in batches])
@@ -218,6 +227,7 @@ def test_a_seed_decides_order_and_augmentation_of_the_batches():
 
 
 def test_sgd_is_the_papers():
+    """Trains by the papers' SGD."""
     small = {"backbone": "dense", "image_size": (SIDE, SIDE)}
     recipe = recipes.get("arcface_casia_r50").replace(**small)
     optimizer = training.build_model(recipe, 5).optimizer
@@ -225,7 +235,8 @@ def test_sgd_is_the_papers():
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
 
 
-def test_adamw_decays_kernels_and_leaves_prototypes_scales_and_slopes():
+def test_adamw_decays_kernels_alone():
+    """Decays kernels with AdamW, and leaves prototypes, scales and slopes."""
     recipe = recipe_of(backbone="tiny", optimizer="adamw", weight_decay=0.1, learning_rate=0.5)
     network = training.build_model(recipe, CLASSES)
     before = weights_of(network)
@@ -239,6 +250,7 @@ def test_adamw_decays_kernels_and_leaves_prototypes_scales_and_slopes():
 
 
 def test_iam_joins_the_head_where_the_recipe_asks_for_it():
+    """Adds IAM to the head where the recipe has it."""
     assert training.build_model(recipe_of(iam_beta=0.1), 4).head.auxiliary_loss.beta == 0.1
     assert training.build_model(recipe_of(), 4).head.auxiliary_loss is None
 
@@ -247,6 +259,7 @@ def test_iam_joins_the_head_where_the_recipe_asks_for_it():
 
 
 def test_the_progress_bar_runs_to_its_total():
+    """Fills the progress bar to its total."""
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     bar = training.ProgressBar(7, 16, "learning", console)
     training.fit(recipe_of(steps=7), reader_of(), callbacks=[bar])
@@ -256,6 +269,7 @@ def test_the_progress_bar_runs_to_its_total():
 
 
 def test_without_a_terminal_the_progress_is_written_line_by_line(monkeypatch):
+    """Writes the progress line by line without a terminal."""
     monkeypatch.setattr(training.ProgressBar, "SECONDS", 0.0)
     monkeypatch.setattr(training.ProgressBar, "LINE_SECONDS", 0.0)
     console = Console(file=io.StringIO(), width=40, force_terminal=False)
@@ -271,6 +285,7 @@ def test_without_a_terminal_the_progress_is_written_line_by_line(monkeypatch):
 
 
 def test_strategies_that_cannot_be_are_refused(monkeypatch):
+    """Refuses impossible strategies."""
     with pytest.raises(ValueError, match="at least one replica. Received: replicas=0"):
         training.make_strategy(0)
     with pytest.raises(ValueError, match="(?s)already running.*not split into 3 logical devices.*before anything comp"):
@@ -283,16 +298,19 @@ def test_strategies_that_cannot_be_are_refused(monkeypatch):
 
 
 def test_a_batch_that_does_not_split_is_refused():
+    """Refuses a batch that does not split among the replicas."""
     with pytest.raises(ValueError, match="batch_size=15 does not split evenly over 2 replicas"):
         training.fit(recipe_of(batch_size=15), reader_of(), strategy=training.make_strategy(2))
 
 
 def test_images_of_another_size_than_the_recipe_s_are_refused():
+    """Refuses images of another size than the recipe's."""
     with pytest.raises(ValueError, match=r"'test' takes images of \(8, 8\).*the data have \(16, 16\).*image_size="):
         training.fit(recipe_of(image_size=(8, 8)), reader_of())
 
 
 def test_fewer_images_than_a_batch_are_refused():
+    """Refuses fewer images than a batch."""
     with pytest.raises(ValueError, match="One batch takes 64 images, the training data have 48. Pass a smaller"):
         training.fit(recipe_of(batch_size=64), reader_of())
 
@@ -306,11 +324,13 @@ def test_fewer_images_than_a_batch_are_refused():
     ],
 )
 def test_unknown_names_list_the_names(changes, message):
+    """Lists the names for an unknown one."""
     with pytest.raises(ValueError, match=message):
         training.build_model(recipe_of(**changes), 4)
 
 
 def test_a_label_out_of_range_is_one_plain_sentence():
+    """Explains a label out of range in one sentence."""
     # On one device: an error in one replica aborts TensorFlow's collectives for the rest of the process.
     sentence = r"ArcFaceHead has 6 classes: labels must be in \[0, 5\]. Received: 6 at sample \d+ ?\. Classes are .*"
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
@@ -321,11 +341,14 @@ def test_a_label_out_of_range_is_one_plain_sentence():
 
 
 def test_a_network_that_puts_out_nan_is_one_plain_sentence():
+    """Explains a network that puts out NaN in one sentence."""
     with pytest.raises(ValueError, match="^ArcFaceHead needs finite embeddings. The network put out NaN"):
         training.fit(recipe_of(learning_rate=float("nan"), optimizer="adamw"), reader_of())
 
 
 def test_an_error_inside_the_data_is_one_plain_sentence():
+    """Explains an error inside the data in one sentence."""
+
     class Broken(ArrayReader):
         def _loader(self):
             def fail(numbers):
@@ -342,7 +365,8 @@ def test_an_error_inside_the_data_is_one_plain_sentence():
         training.fit(recipe_of(), Broken(images, labels, list("abcdef")))
 
 
-def test_an_error_of_tensorflow_s_own_passes_and_has_a_plain_line():
+def test_an_error_of_tensorflow_has_a_plain_line():
+    """Passes an error of TensorFlow's own on, with a plain line."""
     error = tf.errors.ResourceExhaustedError(
         None,
         None,

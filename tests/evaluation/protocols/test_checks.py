@@ -64,11 +64,13 @@ def sees(channel):
     ],
 )
 def test_the_order_of_channels_is_measured(faces, channel, level, words):
+    """Measures the order of the channels."""
     found = checks.check_channels(embedder(sees(channel)), faces)
     assert (found.check, found.level) == ("channels", level) and words in found.text
 
 
 def test_a_model_declared_bgr_is_fed_bgr_and_found_right():
+    """Feeds BGR to a model that declares it, and finds it right."""
     assert checks.check_channels(embedder(sees(2), channels="BGR"), Faces(0)).level == "ok"
 
 
@@ -79,6 +81,7 @@ def saturating(images, normalization):
 
 
 def test_another_normalization_that_separates_better_is_named():
+    """Names another normalization that separates better."""
     told = embedder(saturating, takes_pixels=False, normalization=(127.5, 128.0))
     assert checks.check_normalization(told, Faces(0)).level == "ok"
     found = checks.check_normalization(told.varied(normalization=None), Faces(0))
@@ -89,7 +92,9 @@ def test_another_normalization_that_separates_better_is_named():
     )
 
 
-def test_a_network_that_dies_under_another_normalization_is_no_argument_for_it():
+def test_a_dead_network_does_not_speak_for_a_normalization():
+    """Draws no conclusion from a network that dies under another normalization."""
+
     def network(images, normalization):
         return sees(0)(images, None) if normalization is None else np.zeros((len(images), 4))
 
@@ -109,6 +114,7 @@ def smooth(count, seed):
 
 
 def test_images_of_two_sets_are_matched_by_pixels_and_by_looks():
+    """Matches images of two sets by pixels and by thumbnails."""
     one, other = smooth(30, 0), smooth(40, 1)
     assert (
         checks.check_overlap(checks.image_fingerprints([one]), checks.image_fingerprints([other]), ("a", "b")).level
@@ -123,6 +129,7 @@ def test_images_of_two_sets_are_matched_by_pixels_and_by_looks():
 
 
 def test_thumbnails_are_means_of_equal_parts_of_any_size():
+    """Averages equal parts of images of any size into thumbnails."""
     image = np.random.default_rng(0).integers(0, 256, (1, 24, 40, 3), dtype=np.uint8)
     grey = image[0].astype(np.float64) @ [0.299, 0.587, 0.114]
     # Each of 16 parts is 1.5 x 2.5 pixels: on a grid of half pixels, 3 x 5.
@@ -145,5 +152,6 @@ def test_thumbnails_are_means_of_equal_parts_of_any_size():
     ],
 )
 def test_people_who_were_trained_on_are_found_by_name(people, level, words):
+    """Finds by name the people of the training set."""
     found = checks.check_people(people, ("Cat", "Dan"), ("lfw", "casia"))
     assert found.level == level and words in found.text

@@ -40,6 +40,7 @@ def levels(protocol, batch_size=3):
 
 
 def test_a_bin_is_ten_folds_of_consecutive_pairs(tmp_path):
+    """Reads a .bin as ten folds of consecutive pairs."""
     images = np.repeat(np.arange(40, dtype=np.uint8), 4 * 4 * 3).reshape(40, 4, 4, 3)
     is_same = np.arange(20) % 2 == 0
     data.write_bin(tmp_path / "lfw.bin", images, is_same)
@@ -81,6 +82,7 @@ def test_default_fars_leave_no_note(tmp_path):
 
 
 def test_images_of_another_size_are_refused_cut_or_stretched(tmp_path):
+    """Refuses, cuts or stretches images of another size."""
     images = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
     data.write_bin(tmp_path / "a.bin", images, [True])
     with pytest.raises(ValueError, match=re.escape("8 x 8 pixels, the model takes 8 x 6")):
@@ -113,6 +115,7 @@ def lfw_folder(root, folds=2, size=2):
 
 
 def test_lfws_own_list_gives_its_folds_and_its_people(tmp_path):
+    """Reads LFW's own list with its folds and its people."""
     protocol = protocols.load_protocol(lfw_folder(tmp_path / "lfw"))
     # Only images that a pair names are embedded: of c and d the second alone.
     assert levels(protocol) == [1, 2, 3, 4, 6, 8, 21, 22, 23, 24, 26, 28]
@@ -126,7 +129,8 @@ def test_lfws_own_list_gives_its_folds_and_its_people(tmp_path):
     assert not any("draw pairs" in note for note in measured.notes)
 
 
-def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
+def test_a_csv_of_pairs_takes_folders_for_people(tmp_path):
+    """Takes folders for people in a CSV of pairs, where they agree."""
     for name, value in (("a/1", 1), ("a/2", 2), ("b/1", 3), ("b/2", 4)):
         picture(tmp_path / f"{name}.png", value)
     lines = ["fold,same,first,second", "0,1,a/1.png,a/2.png", "0,0,a/1.png,b/1.png", "1,1,b/1.png,b/2.png"]
@@ -142,7 +146,8 @@ def test_a_csv_of_pairs_takes_folders_for_people_where_they_agree(tmp_path):
     assert protocols.load_protocol(tmp_path).people is None
 
 
-def test_what_keras_margin_pairs_draws_is_read_by_the_file_and_by_its_folder(tmp_path):
+def test_drawn_pairs_are_read_by_file_and_by_folder(tmp_path):
+    """Reads what `keras-margin pairs` draws, by the file and by its folder."""
     for person in "abcdef":
         for image in range(4):
             picture(tmp_path / "set" / person / f"{image}.png", 10 * "abcdef".index(person) + image)
@@ -189,6 +194,7 @@ def test_a_folder_with_a_list_can_be_measured_as_identities(tmp_path):
     ],
 )
 def test_lists_of_pairs_of_another_form_are_named(tmp_path, name, text, words):
+    """Names lists of pairs of another form."""
     root = lfw_folder(tmp_path / "lfw", folds=1)
     (root / "pairs.txt").unlink()
     (root / name).write_text(text)
@@ -197,6 +203,7 @@ def test_lists_of_pairs_of_another_form_are_named(tmp_path, name, text, words):
 
 
 def test_an_image_that_a_list_names_and_nobody_can_read_is_named(tmp_path):
+    """Names an image of a list that is missing or unreadable."""
     root = lfw_folder(tmp_path / "lfw", folds=1)
     (root / "P0_b" / "P0_b_0002.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"must be readable. Received: .*P0_b_0002.png"):
@@ -207,6 +214,7 @@ def test_an_image_that_a_list_names_and_nobody_can_read_is_named(tmp_path):
 
 
 def test_ytf_averages_frames_and_keeps_the_files_folds(tmp_path):
+    """Averages the frames of YTF, and keeps the folds of its file."""
     lines, frames = ["split number, pair number, first name, second name, is same"], []
     for fold in range(2):
         a, b = f"A{fold}", f"B{fold}"
@@ -228,6 +236,7 @@ def test_ytf_averages_frames_and_keeps_the_files_folds(tmp_path):
 
 
 def test_ijb_from_its_folder_one_to_one_and_one_to_many(tmp_path):
+    """Measures IJB from its folder, one to one and one to many."""
     meta = tmp_path / "meta"
     meta.mkdir()
     points = "38.2946 51.6963 73.5318 51.5014 56.0252 71.7366 41.5493 92.3655 70.7299 92.2041"
@@ -276,7 +285,8 @@ def test_ijb_from_its_folder_one_to_one_and_one_to_many(tmp_path):
         protocols.load_protocol(tmp_path)
 
 
-def test_a_labelled_set_is_everybody_against_everybody_and_ranked(tmp_path):
+def test_a_labelled_set_is_all_against_all_and_ranked(tmp_path):
+    """Compares everybody with everybody in a labelled set, and ranks."""
     who = np.repeat([f"p{index:02}" for index in range(24)], 3)
     np.save(tmp_path / "labels.npy", who)
     protocol = protocols.load_protocol(tmp_path / "labels.npy")
@@ -297,12 +307,14 @@ def test_a_labelled_set_is_everybody_against_everybody_and_ranked(tmp_path):
 
 
 def test_few_people_give_no_folds_and_say_so():
+    """Reports that few people give no folds."""
     protocol = protocols.labelled.LabelledProtocol(np.repeat(np.arange(4), 3), None, "few")
     measured = protocol.measure(people(4, 3), QUICK)
     assert "accuracy" not in measured.values and any("No ten-fold accuracy" in note for note in measured.notes)
 
 
 def test_a_folder_of_identities_is_read_at_its_own_size(tmp_path):
+    """Reads a folder of identities at its own size."""
     for person in range(3):
         for image in range(2):
             picture(tmp_path / "set" / f"p{person}" / f"{image}.png", 40 * person + image, (6, 4))
@@ -317,6 +329,7 @@ def test_a_folder_of_identities_is_read_at_its_own_size(tmp_path):
 
 
 def test_embeddings_of_mirror_images_are_added_as_published(tmp_path):
+    """Adds the embeddings of mirror images as published."""
     images = np.random.default_rng(0).integers(0, 256, (4, 2, 2, 3), dtype=np.uint8)
     data.write_bin(tmp_path / "a.bin", images, [True, False])
 
@@ -336,6 +349,7 @@ def test_embeddings_of_mirror_images_are_added_as_published(tmp_path):
 
 
 def test_what_is_no_set_is_named(tmp_path):
+    """Names a file that is not a set."""
     np.save(tmp_path / "embeddings.npy", np.zeros((3, 2), np.float32))
     with pytest.raises(ValueError, match="holds labels, one an embedding"):
         protocols.load_protocol(tmp_path / "embeddings.npy")
@@ -348,6 +362,7 @@ def test_what_is_no_set_is_named(tmp_path):
 
 
 def test_a_bootstrap_that_would_take_long_waits_to_be_asked_for():
+    """Requires a request for a bootstrap that would take long."""
     settings = base.Settings()
     assert settings.bootstrap(6000).resamples == 1000 and settings.bootstrap(5_000_000).resamples == 200
     assert settings.bootstrap(15_658_489) is None

@@ -42,6 +42,7 @@ HIDDEN = ("tar_at_far_1e-06", "threshold_at_far_1e-06")
     ],
 )
 def test_a_bound_holds_or_does_not(text, holds):
+    """Holds or fails a bound by the value."""
     bound = Requirement.parse(text, ["lfw.v2", "lfw"])
     found, said = bound.judge(VALUES, HIDDEN)
     assert found is holds and ("NOT MET" in said) is not holds
@@ -56,11 +57,13 @@ def test_a_bound_holds_or_does_not(text, holds):
     ],
 )
 def test_what_is_no_bound_is_refused_before_anything_is_measured(text, words):
+    """Refuses an invalid bound before anything is measured."""
     with pytest.raises(ValueError, match=re.escape(words)):
         Requirement.parse(text, ["lfw"])
 
 
-def test_a_bound_on_what_is_not_there_or_not_measurable_is_an_error_not_a_pass():
+def test_a_bound_on_a_missing_value_is_an_error():
+    """Raises for a bound on a value that is missing or cannot be measured, instead of passing it."""
     with pytest.raises(ValueError, match="no value 'acuracy'. Did you mean accuracy"):
         Requirement.parse("lfw.acuracy>=0.1", ["lfw"]).judge(VALUES, HIDDEN)
     with pytest.raises(
@@ -69,7 +72,8 @@ def test_a_bound_on_what_is_not_there_or_not_measurable_is_an_error_not_a_pass()
         Requirement.parse("lfw.tar_at_far_1e-6>=0.1", ["lfw"]).judge(VALUES, HIDDEN)
 
 
-def test_values_are_shown_with_their_spread_and_unmeasurable_ones_never():
+def test_values_have_their_spread_and_nan_is_not_shown():
+    """Shows values with their spread, and never those that cannot be measured."""
     cells = report.shown(VALUES, HIDDEN)
     assert cells["accuracy"] == "98.75% ± 0.40%" and cells["accuracy, grid"] == "98.00% ± 0.50%"
     assert cells["TAR@FAR=1e-2"] == "97.00% [95.00%, 99.00%]" and cells["threshold, FAR=1e-2"] == "0.3123"
@@ -88,6 +92,7 @@ def whole():
 
 
 def test_a_report_reads_back_as_it_was_written(tmp_path):
+    """Reads back a report as it was written."""
     whole().write(tmp_path / "face.json")
     found = report.read(tmp_path / "face.json")
     assert found.as_dict() == whole().as_dict()
@@ -97,6 +102,7 @@ def test_a_report_reads_back_as_it_was_written(tmp_path):
 
 
 def test_another_json_is_no_report(tmp_path):
+    """Refuses another JSON file."""
     (tmp_path / "other.json").write_text('{"a": 1}')
     with pytest.raises(ValueError, match="no report of keras-margin evaluate"):
         report.read(tmp_path / "other.json")

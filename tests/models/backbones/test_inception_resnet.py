@@ -19,8 +19,11 @@ def test_parameters_are_the_known_ones(network):
 
 
 @pytest.mark.once
-def test_maps_are_those_of_the_paper_s_figure_on_facenet_s_160_pixels(network):
-    """The comments of facenet's code say 149, 147, 73, 71, 35 for 299 pixels; 160 give these."""
+def test_maps_have_the_sizes_of_the_papers_figure(network):
+    """Computes the maps of the paper's figure on facenet's 160 pixels.
+
+    The comments of facenet's code say 149, 147, 73, 71, 35 for 299 pixels; 160 give these.
+    """
     names = ["stem_conv1", "stem_conv2", "stem_conv3", "stem_pool", "stem_conv4", "stem_conv5", "stem_conv6"]
     names += ["block_a5_relu", "reduction_a_concat", "block_b10_relu", "reduction_b_concat", "block_c5_relu"]
     found = [network.get_layer(name).output.shape[1:] for name in [*names, "block_c_last_add"]]
@@ -71,6 +74,7 @@ class ByHand:
 
 
 def test_the_network_computes_what_its_formula_says():
+    """Computes the network's formula."""
     model = backbones.inception_resnet_v1(image_size=(75, 91), embedding_size=6, units=(1, 1, 1))
     with_random_weights(model)
     images = np.random.default_rng(2).integers(0, 256, (1, 75, 91, 3), dtype=np.uint8)
@@ -80,5 +84,6 @@ def test_the_network_computes_what_its_formula_says():
 
 
 def test_an_image_too_small_is_refused():
+    """Refuses an image that is too small."""
     with pytest.raises(ValueError, match=r"at least 75 x 75 pixels. Received: image_size=\(75, 74\)"):
         backbones.inception_resnet_v1(image_size=(75, 74))

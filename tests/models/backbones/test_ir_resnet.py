@@ -48,7 +48,8 @@ def trainable(model):
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
-def test_the_released_networks_have_the_known_numbers_of_parameters(released, name):
+def test_released_networks_have_the_known_parameters(released, name):
+    """Counts the known numbers of parameters in the released networks."""
     wanted = parameters(UNITS[name], (64, 128, 256, 512))
     assert trainable(released[name]) == wanted
     assert wanted / 1e6 == pytest.approx(MILLIONS[name], abs=0.05)
@@ -57,6 +58,7 @@ def test_the_released_networks_have_the_known_numbers_of_parameters(released, na
 
 @pytest.mark.once
 def test_the_small_network_has_a_quarter_of_the_width():
+    """Builds the small network with a quarter of the width."""
     model = backbones.ir_small()
     # 112 pixels, halved by the stem and by each of the four stages: 56, 28, 14, 7, 4.
     assert trainable(model) == parameters((1, 1, 1, 1), (16, 32, 64, 128), embedding_size=128, last_side=4)
@@ -76,6 +78,7 @@ def test_the_units_of_the_deepest_are_counted_on_a_narrow_one(name, millions):
 @pytest.mark.once
 @pytest.mark.parametrize(("name", "published"), [("ir_resnet18", 2.62), ("ir_resnet34", 4.48), ("ir_resnet50", 6.33)])
 def test_multiply_adds_are_the_published_ones(released, name, published):
+    """Counts the published multiply-adds."""
     wanted, side, before = 112 * 112 * 27 * 64, 112, 64
     for count, width in zip(UNITS[name], (64, 128, 256, 512), strict=True):
         wanted += side**2 * 9 * before * width + (side // 2) ** 2 * (9 * width * width + before * width)
@@ -90,6 +93,7 @@ def test_multiply_adds_are_the_published_ones(released, name, published):
 @pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
 def test_each_stage_halves_the_image_and_doubles_the_channels(released, name):
+    """Halves the image and doubles the channels in each stage."""
     model = released[name]
     ends = [model.get_layer(f"stage{stage}_unit{count}_add") for stage, count in enumerate(UNITS[name], 1)]
     wanted = [(None, 56, 56, 64), (None, 28, 28, 128), (None, 14, 14, 256), (None, 7, 7, 512)]
@@ -162,6 +166,7 @@ def images():
 
 @pytest.mark.parametrize(("squeeze_excite", "stem_strides"), [(False, 1), (True, 2)])
 def test_the_network_computes_what_its_formula_says(images, squeeze_excite, stem_strides):
+    """Computes the network's formula."""
     model = backbones.ir_resnet(
         (2, 1),
         widths=(4, 32),
@@ -186,8 +191,11 @@ def test_a_stride_of_two_pads_both_sides_alike():
 
 
 @pytest.mark.parametrize(("channels", "strides"), [(8, (1, 1)), (15, (1, 1)), (16, (2, 2)), (64, (2, 2))])
-def test_a_strided_shortcut_looks_at_every_other_pixel_and_of_few_channels_beforehand(channels, strides):
-    """oneDNN 3.12 corrupts memory in the gradient of a strided 1x1 convolution of fewer than 16 channels."""
+def test_a_strided_shortcut_takes_every_other_pixel(channels, strides):
+    """Takes every other pixel in a strided shortcut, beforehand where there are few channels.
+
+    oneDNN 3.12 corrupts memory in the gradient of a strided 1x1 convolution of fewer than 16 channels.
+    """
     inputs = keras.Input((5, 4, channels))
     model = keras.Model(inputs, _layers.conv(2, 1, "shortcut", strides=2)(inputs))
     assert model.get_layer("shortcut").strides == strides
@@ -199,6 +207,7 @@ def test_a_strided_shortcut_looks_at_every_other_pixel_and_of_few_channels_befor
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
 def test_pixels_of_any_type_are_normalised_inside(dtype):
+    """Normalizes pixels of any type inside the network."""
     model = backbones.ir_resnet((1,), widths=(4,), image_size=(8, 8), embedding_size=2)
     inside = keras.Model(model.input, model.get_layer("normalize").output)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype(dtype)
@@ -211,6 +220,7 @@ def test_pixels_of_any_type_are_normalised_inside(dtype):
 
 @pytest.mark.once
 def test_the_last_scale_is_fixed_and_slopes_start_at_a_quarter(released):
+    """Fixes the last scale, and starts slopes at a quarter."""
     for model in released.values():
         names = {weight.path for weight in model.weights}
         assert "embedding/gamma" not in names and "embedding/beta" in names
@@ -223,6 +233,7 @@ def test_the_last_scale_is_fixed_and_slopes_start_at_a_quarter(released):
 
 
 def test_kernels_start_as_the_released_code_s():
+    """Draws kernels as the released code does."""
     # Normal with variance 2 / fan_out, fan_out = 3 * 3 * 512.
     model = backbones.ir_resnet((1,), widths=(512,), image_size=(8, 8), embedding_size=2)
     kernel = ops.convert_to_numpy(model.get_layer("stage1_unit1_conv1").kernel)
@@ -232,6 +243,7 @@ def test_kernels_start_as_the_released_code_s():
 
 
 def test_batch_norm_has_the_released_momentum_and_epsilon():
+    """Sets the released momentum and epsilon of batch normalization."""
     layer = _layers.batch_norm("bn")
     x = np.random.default_rng(0).normal(size=(64, 3)) * 1e-2
     found = ops.convert_to_numpy(layer(ops.array(x, "float32"), training=True))
@@ -241,6 +253,7 @@ def test_batch_norm_has_the_released_momentum_and_epsilon():
 
 
 def test_a_saved_network_is_read_back_equal_and_names_no_backend(images, tmp_path):
+    """Reads a saved network back equal, without a backend's name in the file."""
     options = {"widths": (4,), "embedding_size": 6, "squeeze_excite": True}
     model = with_random_weights(backbones.ir_resnet((1,), image_size=(12, 10), **options))
     model.save(tmp_path / "model.keras")
@@ -255,6 +268,7 @@ def test_a_saved_network_is_read_back_equal_and_names_no_backend(images, tmp_pat
 
 
 def test_dropout_acts_in_training_alone(images):
+    """Drops out in training alone."""
     model = backbones.ir_resnet((1,), widths=(4,), image_size=(12, 10), embedding_size=6, dropout=0.5)
     first, second = (ops.convert_to_numpy(model(images, training=False)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
@@ -263,6 +277,7 @@ def test_dropout_acts_in_training_alone(images):
 
 
 def test_an_unknown_name_lists_the_names():
+    """Lists the names for an unknown one."""
     with pytest.raises(
         ValueError,
         match=r"Unknown backbone 'resnet50'. Did you mean 'ir_resnet50'\? Known backbones: inception.*, ir_resnet200",
@@ -271,5 +286,6 @@ def test_an_unknown_name_lists_the_names():
 
 
 def test_a_stage_without_a_width_is_refused():
+    """Refuses a stage without a width."""
     with pytest.raises(ValueError, match=r"a width for each stage. Received: units=\(2, 2\), widths=\(4,\)"):
         backbones.ir_resnet((2, 2), widths=(4,))

@@ -20,6 +20,7 @@ def network():
 
 
 def test_the_layers_are_those_of_the_table_and_one_that_is_drawn(network):
+    """Builds the layers of the table and one that is drawn."""
     shapes = {layer.name: tuple(layer.output.shape[1:]) for layer in network.layers}
     assert shapes == {
         "image": (28, 28, 1),
@@ -65,6 +66,7 @@ def by_hand(model, images):
 
 @pytest.mark.parametrize("image_size", [(28, 28), (30, 55)])
 def test_the_network_computes_what_its_formula_says(image_size):
+    """Computes the network's formula."""
     model = backbones.mnist_net(image_size=image_size, embedding_size=5)
     generator = np.random.default_rng(1)
     for weight in model.weights:
@@ -78,6 +80,7 @@ def test_the_network_computes_what_its_formula_says(image_size):
 
 
 def test_kernels_start_as_he_says_and_biases_at_zero(network):
+    """Draws kernels by He's formula, and starts biases at zero."""
     # Variance 2 / fan_in, fan_in = 3 * 3 * 128; 147,456 draws.
     assert ops.convert_to_numpy(network.get_layer("conv6").kernel).std() == pytest.approx(
         math.sqrt(2 / (9 * 128)), rel=0.01
@@ -86,6 +89,7 @@ def test_kernels_start_as_he_says_and_biases_at_zero(network):
 
 
 def test_a_saved_network_is_read_back_equal(network, tmp_path):
+    """Reads a saved network back equal."""
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), dtype=np.uint8)
     network.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
@@ -93,12 +97,16 @@ def test_a_saved_network_is_read_back_equal(network, tmp_path):
 
 
 def test_an_image_too_small_for_the_pools_is_refused():
+    """Refuses an image that is too small for the pools."""
     with pytest.raises(ValueError, match=r"at least 27 x 27 pixels.*Received: image_size=\(28, 26\)"):
         backbones.mnist_net(image_size=(28, 26))
 
 
-def test_lenet_plus_plus_has_the_layers_of_the_centre_loss_s_table_1():
-    """Two 5 x 5 convolutions of 32, 64 and 128 channels, each with a PReLU, and a pool of 2 x 2 behind each pair."""
+def test_lenet_plus_plus_has_the_layers_of_table_1():
+    """Builds LeNet++ by table 1 of the centre loss's paper.
+
+    Two 5 x 5 convolutions of 32, 64 and 128 channels, each with a PReLU, and a pool of 2 x 2 behind each pair.
+    """
     model = backbones.build("lenet_plus_plus")
     sides = [model.get_layer(f"pool{number}").output.shape[1:] for number in (1, 2, 3)]
     assert sides == [(14, 14, 32), (7, 7, 64), (3, 3, 128)]
@@ -110,6 +118,7 @@ def test_lenet_plus_plus_has_the_layers_of_the_centre_loss_s_table_1():
 
 
 def test_lenet_plus_plus_computes_what_its_formula_says():
+    """Computes the formula of LeNet++."""
     model = with_random_weights(backbones.lenet_plus_plus(image_size=(9, 12), embedding_size=3))
     w = float64_weights(model)
     images = np.random.default_rng(3).integers(0, 256, (2, 9, 12, 1), dtype=np.uint8)

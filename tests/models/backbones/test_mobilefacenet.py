@@ -109,6 +109,7 @@ class ByHand:
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_the_network_computes_what_its_formula_says(width):
+    """Computes the network's formula."""
     options = {"blocks": (1, 1, 1, 1), "width": width, "image_size": (32, 48), "embedding_size": 6}
     model = with_random_weights(backbones.mobilefacenet(**options))
     images = np.random.default_rng(2).integers(0, 256, (2, 32, 48, 3), dtype=np.uint8)
@@ -118,6 +119,7 @@ def test_the_network_computes_what_its_formula_says(width):
 
 
 def test_a_grouped_convolution_learns_and_is_read_back(tmp_path):
+    """Trains a grouped convolution, and reads it back."""
     inputs = keras.Input((4, 5, 6))
     model = keras.Model(inputs, _layers.GroupedConv2D(3, 3, name="grouped")(inputs))
     x = np.random.default_rng(0).normal(size=(2, 4, 5, 6)).astype("float32")
@@ -134,6 +136,7 @@ def test_a_grouped_convolution_learns_and_is_read_back(tmp_path):
     ("kind", "of_minus_one"), [("prelu", -0.25), ("relu", 0.0), ("relu6", 0.0), ("leaky_relu", -0.25)]
 )
 def test_activations_are_chosen_by_name(kind, of_minus_one):
+    """Chooses activations by name."""
     model = backbones.mobilefacenet(blocks=(1, 1, 1, 1), image_size=(16, 16), activation=kind)
     layer = model.get_layer(f"stage1_unit1_expand_{kind}")
     x = np.zeros((1, 8, 8, 128), "float32")
@@ -150,5 +153,6 @@ def test_activations_are_chosen_by_name(kind, of_minus_one):
     ],
 )
 def test_what_is_no_mobilefacenet_is_refused(options, message):
+    """Refuses tables that are not a MobileFaceNet."""
     with pytest.raises(ValueError, match=message):
         backbones.mobilefacenet(**options)

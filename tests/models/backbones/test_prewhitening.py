@@ -33,6 +33,7 @@ def test_the_backbone_sees_what_the_formula_says(tmp_path):
 
 
 def test_a_network_without_its_normalisation_is_refused():
+    """Refuses a network without its normalization."""
     inputs = keras.Input((4, 4, 3))
     with pytest.raises(ValueError, match="its layer 'normalize'. Received: bare, with"):
         prewhitened(keras.Model(inputs, keras.layers.Flatten(name="flat")(inputs), name="bare"))

@@ -31,7 +31,8 @@ def parameters(units, widths, places):
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
-def test_the_names_count_the_convolutions_and_parameters_are_the_table_s(name):
+def test_names_count_convolutions_as_the_table_does(name):
+    """Counts the convolutions in the names, and the parameters of the table."""
     widths = WIDTHS if name in ("spherenet4", "spherenet10") else (8, 16, 32, 64)  # The wide ones take long to draw.
     model = backbones.build(name, widths=widths)
     convolutions = [layer for layer in model.layers if layer.name.startswith("conv") and "pad" not in layer.name]
@@ -51,6 +52,7 @@ def test_the_wide_ones_have_these_millions():
 
 
 def test_the_network_computes_what_its_formula_says():
+    """Computes the network's formula."""
     model = with_random_weights(backbones.spherenet((1, 2), widths=(4, 6), image_size=(10, 12), embedding_size=5))
     w = float64_weights(model)
     images = np.random.default_rng(2).integers(0, 256, (3, 10, 12, 3), dtype=np.uint8)
@@ -70,6 +72,7 @@ def test_the_network_computes_what_its_formula_says():
 
 
 def test_kernels_start_as_the_released_code_s():
+    """Draws kernels as the released code does."""
     model = backbones.spherenet((1, 0), widths=(64, 128), image_size=(8, 8))
     halving = ops.convert_to_numpy(model.get_layer("conv2_1").kernel)
     # Caffe's xavier: uniform within sqrt(3 / fan_in).
@@ -81,5 +84,6 @@ def test_kernels_start_as_the_released_code_s():
 
 
 def test_a_stage_without_a_width_is_refused():
+    """Refuses a stage without a width."""
     with pytest.raises(ValueError, match=r"a width for each stage. Received: units=\(2, 2\)"):
         backbones.spherenet((2, 2), widths=(4,))

@@ -25,6 +25,7 @@ def by_hand(tail, x, w):
 
 @pytest.mark.parametrize("tail", backbones.TAILS)
 def test_a_tail_computes_what_its_formula_says(tail):
+    """Computes the formula of each tail."""
     model = with_random_weights(backbones.with_tail(feature_map(), tail, embedding_size=7))
     w = float64_weights(model)
     images = np.random.default_rng(0).normal(size=(3, 4, 6, 3))
@@ -37,11 +38,13 @@ def test_a_tail_computes_what_its_formula_says(tail):
 
 
 def test_dropout_is_an_option_of_the_tail_that_has_it():
+    """Accepts dropout for the tail that has it alone."""
     model = backbones.with_tail(feature_map(), "bn-dropout-fc-bn", 7, dropout=0.1)
     assert model.get_layer("tail_dropout").rate == 0.1
 
 
 def test_what_a_tail_does_not_fit_is_refused():
+    """Refuses a feature map that a tail does not fit."""
     with pytest.raises(ValueError, match="tail must be one of 'bn-dropout-fc-bn', 'gdc', 'gap'. Received: tail='E'"):
         backbones.with_tail(feature_map(), "E")
     with pytest.raises(ValueError, match=r"one feature map .*Received: lenet_plus_plus with output shape \(None, 2\)"):

@@ -93,6 +93,7 @@ def cosines(a, b):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_converts_to_float32_and_int8(name, tmp_path):
+    """Converts every family to float32 and int8."""
     model = with_random_weights(NETWORKS[name]())
     images = np.random.default_rng(0).uniform(0, 255, (8, *model.input_shape[1:])).astype("float32")
     wanted = inferred(model, images)

@@ -60,6 +60,7 @@ def batch_normalized(x, gamma, beta, upstream, epsilon):
 
 @pytest.mark.parametrize("shape", [(8, 5, 7, 6), (2, 1, 1, 6)])
 def test_batch_normalisation_is_its_formula(shape):
+    """Computes the formula of batch normalization."""
     generator = np.random.default_rng(3)
     x, upstream = generator.normal(0.7, 2.0, (2, *shape))
     gamma, beta = generator.normal(size=(2, shape[-1]))
@@ -83,7 +84,8 @@ def test_batch_normalisation_is_its_formula(shape):
 
 
 @pytest.mark.tensorflow_only
-def test_batch_normalisation_takes_the_fused_kernel_where_it_trains_alone():
+def test_batch_normalization_takes_the_fused_kernel():
+    """Takes the fused kernel of batch normalization where a replica trains alone."""
     import tensorflow as tf
 
     layer = _layers.batch_norm("bn")
@@ -114,11 +116,13 @@ def test_computing_activations_twice_changes_no_number():
 
 
 def test_a_network_without_units_has_nothing_to_compute_twice():
+    """Refuses recomputation for a network without units."""
     with pytest.raises(ValueError, match="lenet_plus_plus has no residual units"):
         backbones.rematerialized(backbones.lenet_plus_plus())
 
 
-def test_frozen_batch_normalisation_keeps_statistics_scale_and_bias():
+def test_frozen_batch_normalization_keeps_its_numbers():
+    """Keeps statistics, scale and bias of frozen batch normalization."""
     network = small()
     backbones.set_batch_norm(network, "frozen")
     before = numbers(network)
@@ -162,6 +166,7 @@ FAMILIES = {
     ],
 )
 def test_half_precision_trains_near_to_float32(family, policy):
+    """Trains in half precision near to float32."""
     network = FAMILIES[family]()
     side = network.input_shape[1]
     keras.config.set_dtype_policy(policy)
@@ -185,6 +190,7 @@ def test_half_precision_trains_near_to_float32(family, policy):
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("family", ["spherenet", "mobilefacenet_x2", "inception_resnet_v1"])
 def test_two_replicas_take_the_step_of_one(family):
+    """Takes the step of one device on two replicas."""
     import tensorflow as tf
 
     from keras_margin import training

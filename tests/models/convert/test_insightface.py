@@ -51,13 +51,15 @@ def converted(path):
         ("mobilefacenet_x2", 2_059_520),
     ],
 )
-def test_shapes_of_the_state_dicts_count_to_the_released_networks(name, trainable):
+def test_state_dicts_count_to_the_released_networks(name, trainable):
+    """Counts the shapes of the state dicts to the released networks."""
     shapes = insightface._known(name).shapes(512)
     learned = {key: shape for key, shape in shapes.items() if "running" not in key}
     assert _parts.count(learned) == trainable
 
 
 def test_names_are_those_of_insightface_s_code():
+    """Names weights as insightface's code does."""
     ir = _parts.ir_shapes((3, 4, 14, 3), 512)
     assert ir["layer3.13.conv2.weight"] == (256, 256, 3, 3) and "layer3.14.conv2.weight" not in ir
     assert ir["layer2.0.downsample.0.weight"] == (128, 64, 1, 1) and "layer2.1.downsample.0.weight" not in ir
@@ -84,6 +86,7 @@ def test_the_flattened_order_and_the_groups_are_turned_round():
 
 
 def test_a_mobilefacenet_is_read_and_written_back_equal(mobile, converted, tmp_path):
+    """Reads a MobileFaceNet, and writes it back equal."""
     assert (converted.name, converted.output_shape) == ("mobilefacenet_x2", (None, 16))
     assert converted.get_layer("normalize").scale * 127.5 == pytest.approx(1)
     convert.to_insightface(km.EmbeddingModel(converted, head=km.ArcFaceHead(3)), tmp_path / "back.pth")
@@ -95,7 +98,8 @@ def test_a_mobilefacenet_is_read_and_written_back_equal(mobile, converted, tmp_p
         np.testing.assert_array_equal(back[name], array, err_msg=name)
 
 
-def test_an_ir_resnet_is_read_and_written_back_and_its_last_scale_is_folded(tmp_path, caplog):
+def test_an_ir_resnet_is_read_and_written_back(tmp_path, caplog):
+    """Reads an IR-ResNet and writes it back, with its last scale folded."""
     shapes = _parts.ir_shapes((2, 2, 2, 2), 8)
     state = drawn(shapes)
     scale = state["features.weight"]
@@ -115,7 +119,8 @@ def test_an_ir_resnet_is_read_and_written_back_and_its_last_scale_is_folded(tmp_
             np.testing.assert_array_equal(back[name], state[name], err_msg=name)
 
 
-def test_another_scale_of_pixels_is_made_up_for_in_the_first_kernel(path, mobile, tmp_path):
+def test_another_pixel_scale_goes_into_the_first_kernel(path, mobile, tmp_path):
+    """Folds another scale of pixels into the first kernel."""
     model = convert.from_insightface(path, input_scale=128.0)
     convert.to_insightface(model, tmp_path / "back.pth")
     back = _torch_file.load(tmp_path / "back.pth")
@@ -160,6 +165,7 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_the_first_difference_is_named(case, mobile, tmp_path):
+    """Names the first difference."""
     change, message = BAD[case]
     _torch_file.save(change(mobile), tmp_path / "bad.pth")
     with pytest.raises(ValueError, match=f"bad.pth.*{message}"):
@@ -167,6 +173,7 @@ def test_the_first_difference_is_named(case, mobile, tmp_path):
 
 
 def test_another_architecture_is_named_by_its_first_difference(path):
+    """Names another architecture by its first difference."""
     with pytest.raises(ValueError, match="mobile.pth is not ir_resnet50: conv1.weight is missing"):
         convert.from_insightface(path, architecture="ir_resnet50")
     with pytest.raises(ValueError, match="architecture must be one of ir_resnet18, .*Received: 'r50'"):
@@ -174,6 +181,7 @@ def test_another_architecture_is_named_by_its_first_difference(path):
 
 
 def test_what_insightface_has_no_network_for_is_not_written(tmp_path):
+    """Refuses to write a network that insightface does not have."""
     narrow = {"widths": (8, 8, 8, 8), "embedding_size": 4}
     models = {
         "layer1.0.bn1.weight would be|conv1.weight would be": backbones.ir_resnet18(**narrow),
@@ -238,6 +246,7 @@ def exported(state, parts, folded, scaling=False):
 
 @pytest.mark.parametrize("folded", [False, True])
 def test_onnx_of_the_same_network_gives_the_same_embeddings(folded, mobile, converted, tmp_path):
+    """Computes the same embeddings from ONNX of the same network."""
     onnx = pytest.importorskip("onnx")
     parts = _parts.mobilefacenet((1, 4, 6, 2))
     onnx.save(exported(mobile, parts, folded, scaling=folded), tmp_path / "mobile.onnx")
@@ -253,7 +262,8 @@ def test_onnx_of_the_same_network_gives_the_same_embeddings(folded, mobile, conv
     np.testing.assert_allclose(ops.convert_to_numpy(mine(x)), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
-def test_onnx_of_an_ir_resnet_is_recognized_by_its_units_and_others_by_their_first_difference(tmp_path):
+def test_onnx_of_an_ir_resnet_is_recognized_by_its_units(tmp_path):
+    """Recognizes the ONNX file of an IR-ResNet by its units, and others by their first difference."""
     onnx = pytest.importorskip("onnx")
     state = drawn(_parts.ir_shapes((2, 2, 2, 2), 8))
     state["features.weight"][:] = 1
@@ -280,6 +290,7 @@ def test_onnx_of_an_ir_resnet_is_recognized_by_its_units_and_others_by_their_fir
 
 
 def test_the_command_converts_there_and_back(path, mobile, tmp_path, capsys):
+    """Converts there and back by the command."""
     assert cli.main(["convert", str(path), str(tmp_path / "face.keras")]) == 0
     assert "mobilefacenet_x2" in capsys.readouterr().out
     assert cli.main(["convert", str(tmp_path / "face.keras"), str(tmp_path / "back.pth")]) == 0
@@ -297,12 +308,14 @@ def test_the_command_converts_there_and_back(path, mobile, tmp_path, capsys):
     ],
 )
 def test_the_command_says_what_is_wrong(arguments, message, tmp_path, monkeypatch, capsys):
+    """Says in the command what is wrong."""
     monkeypatch.chdir(tmp_path)
     assert cli.main(["convert", *arguments]) == 1
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_the_command_goes_straight_to_tflite(tmp_path, capsys):
+    """Converts straight to TFLite by the command."""
     backbones.ir_resnet((1,), widths=(4,), image_size=(16, 16), embedding_size=8).save(tmp_path / "small.keras")
     assert cli.main(["convert", str(tmp_path / "small.keras"), str(tmp_path / "face.tflite")]) == 0
     assert "cosine mean 1.000000" in " ".join(capsys.readouterr().out.split())
@@ -310,6 +323,7 @@ def test_the_command_goes_straight_to_tflite(tmp_path, capsys):
 
 
 def test_the_command_backbones_counts_without_drawing_weights(capsys):
+    """Counts parameters without drawing weights in `backbones`."""
     assert cli.main(["backbones", "mobilefacenet", "ir_small"]) == 0
     out = capsys.readouterr().out
     assert "1.00" in out and "221" in out

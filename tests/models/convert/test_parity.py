@@ -53,6 +53,7 @@ def compared(name, folder, images):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_computes_what_pytorch_s_does(name, tmp_path):
+    """Computes in every layer what PyTorch's does."""
     images = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
     cosine, worst, _ = compared(name, tmp_path, images)
     assert cosine > 0.999999
@@ -60,6 +61,7 @@ def test_every_layer_computes_what_pytorch_s_does(name, tmp_path):
 
 
 def test_pytorch_loads_what_we_write(tmp_path):
+    """Writes what PyTorch loads."""
     import torch
     import torch_networks
 
@@ -75,7 +77,8 @@ def test_pytorch_loads_what_we_write(tmp_path):
     again.load_state_dict(ours)
 
 
-def test_a_checkpoint_of_half_precision_and_of_several_devices_is_read(tmp_path):
+def test_half_precision_and_several_devices_are_read(tmp_path):
+    """Reads a checkpoint of half precision and of several devices."""
     import torch
     import torch_networks
 

@@ -15,6 +15,7 @@ FIXTURES = pathlib.Path(__file__).parents[2] / "data" / "fixtures" / "torch"
 
 @pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
 def test_tensors_of_every_kind_are_read_in_both_formats(name):
+    """Reads tensors of every kind in both formats."""
     value = _torch_file.load(FIXTURES / name)
     assert value["epoch"] == 3
     numbers = np.arange(24, dtype="float32").reshape(2, 3, 4)
@@ -36,6 +37,7 @@ def test_tensors_of_every_kind_are_read_in_both_formats(name):
 
 
 def test_modules_metadata_and_parameters_are_passed_over():
+    """Skips the metadata of modules, and parameters' wrappers."""
     assert {name: array.shape for name, array in _torch_file.load(FIXTURES / "module.pth").items()} == {
         "weight": (2, 2),
         "bias": (2,),
@@ -43,7 +45,8 @@ def test_modules_metadata_and_parameters_are_passed_over():
     assert _torch_file.load(FIXTURES / "parameter.pth")["weight"].shape == (2, 3, 4)
 
 
-def test_what_is_written_is_read_back_and_equal_weights_make_equal_files(tmp_path):
+def test_equal_weights_make_equal_files(tmp_path):
+    """Reads back what was written, and writes equal files for equal weights."""
     state = {"a.weight": np.arange(6, dtype="float32").reshape(2, 3).T, "a.count": np.array(5, "int64")}
     for name in ("one", "two"):
         _torch_file.save(state, tmp_path / name)
@@ -132,6 +135,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_hostile_or_damaged_file_comes_to_a_defined_end(case, tmp_path):
+    """Reads a hostile or damaged file, or refuses it."""
     make, message = CASES[case]
     mark = tmp_path / "mark"
     (tmp_path / "bad.pth").write_bytes(make(mark))
@@ -144,12 +148,14 @@ def test_a_hostile_or_damaged_file_comes_to_a_defined_end(case, tmp_path):
 
 
 def test_a_program_is_refused():
+    """Refuses a program."""
     with pytest.raises(ValueError, match="it is a TorchScript program, not a state dict"):
         _torch_file.load(FIXTURES / "script.pt")
 
 
 @pytest.mark.parametrize("name", ["zip.pth", "stream.pth"])
-def test_a_file_cut_off_anywhere_or_with_any_byte_changed_gives_an_error_or_a_value(name, tmp_path):
+def test_a_damaged_file_gives_an_error_or_a_value(name, tmp_path):
+    """Reads a file that is cut off anywhere, or has any byte changed, as an error or a value."""
     data = (FIXTURES / name).read_bytes()
     path = tmp_path / "bad.pth"
     ends = {}
