@@ -4,5 +4,6 @@ Nothing in a file is run: PyTorch is not needed, and its pickles are read by a m
 """
 
 from keras_margin.convert.insightface import ARCHITECTURES, from_insightface, to_insightface
+from keras_margin.convert.onnx import compare_with_onnx, from_onnx
 
-__all__ = ["ARCHITECTURES", "from_insightface", "to_insightface"]
+__all__ = ["ARCHITECTURES", "compare_with_onnx", "from_insightface", "from_onnx", "to_insightface"]
