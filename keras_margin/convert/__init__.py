@@ -1,9 +1,19 @@
-"""The weights that people already have: insightface's PyTorch and ONNX files to Keras, and back.
+"""The weights that people already have: ONNX files and PyTorch's state dicts to Keras, insightface's back again.
 
 Nothing in a file is run: PyTorch is not needed, and its pickles are read by a machine that can call nothing.
 """
 
 from keras_margin.convert.insightface import ARCHITECTURES, from_insightface, to_insightface
 from keras_margin.convert.onnx import compare_with_onnx, from_onnx
+from keras_margin.convert.state_dicts import NETWORKS, UnknownNetworkError, from_state_dict
 
-__all__ = ["ARCHITECTURES", "compare_with_onnx", "from_insightface", "from_onnx", "to_insightface"]
+__all__ = [
+    "ARCHITECTURES",
+    "NETWORKS",
+    "UnknownNetworkError",
+    "compare_with_onnx",
+    "from_insightface",
+    "from_onnx",
+    "from_state_dict",
+    "to_insightface",
+]

@@ -23,7 +23,7 @@ class Builder:
 
     def name(self, wanted):
         """Returns a free layer name like `wanted`, which may hold anything."""
-        plain = re.sub(r"[^A-Za-z0-9_.]+", "_", wanted).strip("_.") or "layer"
+        plain = re.sub(r"[^A-Za-z0-9_]+", "_", wanted).strip("_") or "layer"
         name, number = plain, 2
         while name in self._names:
             name, number = f"{plain}_{number}", number + 1
