@@ -1,12 +1,13 @@
-"""Other people's weights to Keras and TFLite: ONNX embedders, PyTorch state dicts; insightface's back to PyTorch.
+"""Other people's weights to Keras and TFLite: ONNX, float TFLite, PyTorch state dicts; insightface's and back.
 
 keras-margin convert MobileFaceNet.onnx face.tflite --normalization=imagenet --samples=faces --pairs=lfw.bin
 keras-margin convert MobileFaceNet.onnx face.tflite --normalization=imagenet --quantize=int8 --representative=faces
 keras-margin convert backbone.pth face.keras
 keras-margin convert face.keras backbone.pth
 
-An ONNX file on floats has to be told its --normalization, unless it is one of insightface's networks. A state dict is
-recognized by its tensors' names, and brings its network's published normalization along. docs/convert.md lists both.
+An ONNX or TFLite file on floats has to be told its --normalization, unless it is one of insightface's networks. A
+state dict is recognized by its tensors' names, and brings its network's published normalization along. docs/convert.md
+lists the operators and the networks.
 """
 
 import functools
@@ -19,7 +20,7 @@ from keras_margin import progress
 from keras_margin.cli import _flags, _sets, _stages
 
 STATE_DICTS = (".pth", ".pt", ".ckpt", ".tar")
-SOURCES = (*STATE_DICTS, ".onnx", ".keras")
+SOURCES = (*STATE_DICTS, ".onnx", ".tflite", ".keras")
 TARGETS = (".keras", ".tflite", ".pth", ".pt")
 QUANTIZE = ("none", "float16", "dynamic", "int8")
 # Images on which a network is compared with its ONNX file.
@@ -28,7 +29,7 @@ _MOST_COMPARED = 64
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("source", help="*.onnx, a state dict (*.pth, *.pt, *.ckpt) or *.keras; nothing in it is run")
+    parser.add_argument("source", help="*.onnx, *.tflite, a state dict (*.pth, *.pt, *.ckpt) or *.keras")
     parser.add_argument("target", help="file to write: *.keras, *.tflite or *.pth, by its ending")
     parser.add_argument(
         "--architecture",
@@ -131,6 +132,16 @@ def _read_state_dict(source, arguments):
     return convert.from_insightface(source, network, told[1] if told else arguments.input_scale), None
 
 
+def _read_tflite(source, arguments):
+    from keras_margin import convert
+
+    _there(source)
+    if arguments.architecture or arguments.input_scale:
+        raise ValueError("--architecture and --input_scale are of state dicts and insightface's ONNX files.")
+    told = {"normalization": arguments.normalization, "channels": arguments.channels or "RGB"}
+    return convert.from_tflite(source, **told), None
+
+
 def _there(source):
     if not source.exists():
         raise FileNotFoundError(f"{source} does not exist.")
@@ -186,5 +197,10 @@ def _say(text):
     Console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-_READERS = {**dict.fromkeys(STATE_DICTS, _read_state_dict), ".onnx": _read_onnx, ".keras": _read_keras}
+_READERS = {
+    **dict.fromkeys(STATE_DICTS, _read_state_dict),
+    ".onnx": _read_onnx,
+    ".tflite": _read_tflite,
+    ".keras": _read_keras,
+}
 _WRITERS = {".keras": _write_keras, ".tflite": _write_tflite, ".pth": _write_state_dict, ".pt": _write_state_dict}

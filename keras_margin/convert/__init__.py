@@ -6,6 +6,7 @@ Nothing in a file is run: PyTorch is not needed, and its pickles are read by a m
 from keras_margin.convert.insightface import ARCHITECTURES, from_insightface, to_insightface
 from keras_margin.convert.onnx import compare_with_onnx, from_onnx
 from keras_margin.convert.state_dicts import NETWORKS, UnknownNetworkError, from_state_dict
+from keras_margin.convert.tflite import from_tflite
 
 __all__ = [
     "ARCHITECTURES",
@@ -15,5 +16,6 @@ __all__ = [
     "from_insightface",
     "from_onnx",
     "from_state_dict",
+    "from_tflite",
     "to_insightface",
 ]

@@ -38,8 +38,8 @@ def embeddings(graph, images, given, channels):
     return np.concatenate(rows)
 
 
-def compared(path, wanted, found):
-    """Returns the cosines of rows, float64.
+def compared(path, wanted, found, runtime="ONNX Runtime"):
+    """Returns the cosines of rows, float64; `runtime` is what ran the file.
 
     Raises:
         ValueError: Where one is below LEAST_COSINE, or the rows differ in shape.
@@ -51,7 +51,7 @@ def compared(path, wanted, found):
     worst = int(np.argmin(cosines))
     if not cosines[worst] >= LEAST_COSINE:
         raise ValueError(
-            f"The network converted from {path} is not the file's: cosine {cosines[worst]:.6f} to ONNX Runtime for "
+            f"The network converted from {path} is not the file's: cosine {cosines[worst]:.6f} to {runtime} for "
             f"image {worst}; at least {LEAST_COSINE} is needed."
         )
     return cosines

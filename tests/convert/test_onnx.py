@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from onnx_files import SIDE, Graph, averages, write
 
-from keras_margin import convert
-from keras_margin.convert import onnx as onnx_module
+from keras_margin import cli, convert, metadata
+from keras_margin.convert import _onnx_operators
 
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -94,6 +94,19 @@ def branches(g):
     pooled = g.add("MaxPool", g.add("Relu", x), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
     g.conv(6, x, before=4, strides=[2, 2])
     g.add("Concat", pooled, g.last, axis=1)
+
+
+def prelu_of_tensorflow(g):
+    """relu(x) + c (x - |x|): PReLU as TensorFlow 1's networks have it."""
+    x = g.conv(6)
+    below = g.add("Mul", g.add("Sub", x, g.add("Abs", x)), g.drawn(1, 6, 1, 1))
+    g.add("Add", g.add("Relu", x), below)
+
+
+def prelu_of_keras(g):
+    """relu(x) - c relu(-x): PReLU as Keras computes it."""
+    x = g.conv(6)
+    g.add("Add", g.add("Mul", g.drawn(6, 1, 1), g.add("Relu", g.add("Neg", x))), g.add("Relu", x))
 
 
 def gemm(**attributes):
@@ -187,6 +200,8 @@ CASES = {
     "Reshape by the images' number": flattened(),
     "Identity, Dropout, Cast": lambda g: g.add("Cast", g.add("Dropout", g.add("Identity", g.conv(6))), to=1),
     "functional.normalize": normalized_as_in_pytorch,
+    "PReLU of TensorFlow": prelu_of_tensorflow,
+    "PReLU of Keras": prelu_of_keras,
 }
 
 
@@ -266,6 +281,27 @@ def test_the_normalization_is_never_guessed(uint8, given, words, tmp_path):
         convert.from_onnx(write(tmp_path / "net.onnx", uint8=uint8), given)
 
 
+@pytest.mark.parametrize("write_prelu", [prelu_of_tensorflow, prelu_of_keras])
+def test_prelu_in_several_nodes_is_one_layer(write_prelu, tmp_path):
+    """What int8 and the eye want is one PReLU, not five operations."""
+    graph = Graph()
+    write_prelu(graph)
+    graph.add("Flatten", graph.last)
+    model = convert.from_onnx(graph.save(tmp_path / "net.onnx"), "raw")
+    kinds = [type(layer).__name__ for layer in model.layers]
+    assert kinds == ["InputLayer", "Rescaling", "Conv2D", "PReLU", "Permute", "Reshape"]
+
+
+def test_the_model_is_saved_and_loaded_equal(tmp_path):
+    """A .keras file of a converted network, constants inside, gives the same embeddings."""
+    graph = Graph()
+    graph.add("Flatten", graph.add("Add", squeeze_excite(graph) or graph.last, graph.drawn(1, 8, SIDE, SIDE)))
+    model = convert.from_onnx(graph.save(tmp_path / "net.onnx"), "imagenet")
+    model.save(tmp_path / "net.keras")
+    again = keras.saving.load_model(tmp_path / "net.keras")
+    np.testing.assert_allclose(again.predict(PIXELS, verbose=0), model.predict(PIXELS, verbose=0), rtol=1e-6)
+
+
 def test_an_unknown_operator_is_named_with_its_node(tmp_path):
     """Every one of them, before anything is built."""
     graph = Graph()
@@ -305,9 +341,56 @@ def test_a_network_that_differs_from_the_file_is_an_error(tmp_path, monkeypatch)
     graph = Graph()
     graph.add("Flatten", graph.add("Relu", graph.conv(4)))
     path = graph.save(tmp_path / "net.onnx")
-    monkeypatch.setitem(onnx_module._onnx_operators.OPERATORS, "Relu", onnx_module._onnx_operators.OPERATORS["Abs"])
+    monkeypatch.setitem(_onnx_operators.OPERATORS, "Relu", _onnx_operators.OPERATORS["Abs"])
     with pytest.raises(ValueError, match="is not the file's: cosine .* at least 0.99999 is needed"):
         convert.from_onnx(path, (127.5, 128.0))
+
+
+def small_tflite(path):
+    """A float TFLite file of a small Keras network with a PReLU; the network."""
+    import tensorflow as tf
+
+    images = x = keras.Input((SIDE, SIDE, 3), batch_size=1)
+    x = keras.layers.Conv2D(4, 3, strides=2, padding="same")(x)
+    x = keras.layers.PReLU(keras.initializers.RandomUniform(0, 1, seed=1), shared_axes=[1, 2])(x)
+    network = keras.Model(images, keras.layers.Dense(5)(keras.layers.Flatten()(x)))
+    network.export(path.parent / "savedmodel", verbose=False)
+    path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(path.parent / "savedmodel")).convert())
+    return network
+
+
+def test_a_float_tflite_file_becomes_a_keras_model(tmp_path):
+    """By way of ONNX, its normalization in front."""
+    network = small_tflite(tmp_path / "net.tflite")
+    model = convert.from_tflite(tmp_path / "net.tflite", (127.5, 128.0))
+    wanted = network.predict((PIXELS - np.float32(127.5)) / np.float32(128), batch_size=1, verbose=0)
+    np.testing.assert_allclose(model.predict(PIXELS, verbose=0), wanted, rtol=1e-4, atol=1e-5)
+    assert "PReLU" in [type(layer).__name__ for layer in model.layers]
+    with pytest.raises(ValueError, match="net.tflite takes float32, so .* must be told"):
+        convert.from_tflite(tmp_path / "net.tflite")
+
+
+def test_the_command_converts_onnx(tmp_path, capsys, monkeypatch):
+    """To .keras and to int8 .tflite, compared with ONNX Runtime on samples; the metadata say where it comes from."""
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    graph = Graph(batch=1)
+    graph.add("Flatten", graph.add("Relu", graph.conv(8, strides=[2, 2])))
+    graph.save("net.onnx")
+    for person in range(8):
+        (tmp_path / "faces" / str(person)).mkdir(parents=True)
+        noise = np.random.default_rng(person).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "faces" / str(person) / "0.png")
+    flags = ["--normalization=imagenet", "--samples=faces"]
+    assert cli.main(["convert", "net.onnx", "net.keras", *flags]) == 0
+    assert "Against ONNX Runtime on 8 images: cosine mean 1.0000" in capsys.readouterr().out
+    assert cli.main(["convert", "net.onnx", "net.tflite", "--quantize=int8", "--representative=faces", *flags]) == 0
+    assert "int8 weights and activations" in capsys.readouterr().out
+    origin = metadata.read("net.tflite")["about"]["converted"]
+    assert origin["from"] == "net.onnx" and origin["normalization"]["std"] == [58.395, 57.12, 57.375]
+    assert cli.main(["convert", "net.onnx", "net.tflite"]) == 1
+    assert "--normalization=127.5/128.0" in capsys.readouterr().err
 
 
 def test_a_damaged_file_is_named(tmp_path):
