@@ -26,7 +26,7 @@ class _Machine(_torch_file.Machine):
     """The machine of `_torch_file`, for which a name that is not admitted is an object without a meaning."""
 
     def _look_up(self, name):
-        self._stack.append(pickles.Named(name, self._admitted.get(name, _made) if name in self._admitted else _made))
+        self._stack.append(pickles.Named(name, self._admitted.get(name, _made)))
 
     def _reduce(self, argument):
         if isinstance(self._stack[-2], pickles.Named):
