@@ -23,6 +23,7 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 
 # Inside a package a file may use these, `base` and the `_private` ones of the same package.
 SHARED = {
+    "_utils": {"messages"},
     "alignment": {"transform", "detector", "images"},
     "data": {"bin", "pair_lists", "reader"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
@@ -52,7 +53,10 @@ PORTABLE = {
 }
 WITHOUT_KERAS = {"_lazy", "_utils", "alignment", "evaluation", "runtime"}
 # The files that the runtime stands on.
-UNDER_THE_RUNTIME = ("__init__", "_lazy", "_registration", "_utils/files", "_utils/messages", "_utils/metadata")
+UNDER_THE_RUNTIME = (
+    *("__init__", "_lazy", "_registration"),
+    *("_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
+)
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}
 
 

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import math
 
+from keras_margin._utils.normalization import NORMALIZATIONS
+
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
@@ -119,7 +121,9 @@ def checked_cosine(threshold):
 
 
 def normalization(text):
-    """Reads (mean, std) of a network that takes floats: "127.5/128", "127.5,128" or "120,110,100/60,50,40"."""
+    """Reads (mean, std) of a network that takes floats: "127.5/128", "127.5,128", "120,110,100/60,50,40" or a name."""
+    if text in NORMALIZATIONS:
+        return NORMALIZATIONS[text]
     parts = text.split("/") if "/" in text else text.split(",")
     try:
         mean, std = ([float(number) for number in part.split(",")] for part in parts)
@@ -128,5 +132,6 @@ def normalization(text):
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(
-        f"must be MEAN/STD in grey levels, each a number or three (R,G,B), std > 0, such as 127.5/128, received {text}"
+        f"must be MEAN/STD in grey levels, each a number or three (R,G,B), std > 0, such as 127.5/128, "
+        f"or one of {', '.join(NORMALIZATIONS)}, received {text}"
     )
