@@ -65,6 +65,10 @@ def run(arguments):
             model, compare = _READERS[source.suffix.lower()](source, arguments)
         embedder = getattr(model, "embedder", model)
         _say(f"{source}: {embedder.name}, {backbones.parameters(embedder)[1]:,} numbers")
+        if arguments.samples and compare is None and target.suffix.lower() != ".tflite":
+            raise ValueError(
+                f"--samples compares the .tflite of insightface's networks. Received: {source} to {target}."
+            )
         samples = _sets.faces(arguments.samples, embedder, arguments.most)
         if samples is not None and compare is not None:
             cosines = compare(embedder, images=samples.images[:_MOST_COMPARED])
