@@ -39,6 +39,9 @@ class WatchedRun:
         self.seen = totals
         return loss, accuracy
 
+    def end_epoch(self) -> None:
+        """Does nothing: a run's totals go on."""
+
     def statistics(self) -> _batch_statistics.BatchStatistics:
         """Returns the statistics of the newest batch."""
         _, labels, embeddings = self._run.last_batch()
@@ -76,7 +79,7 @@ class WatchedModel:
         self.steps = self.epoch * (params.get("epochs") or 1)
         self._embed = None
         # Batches of this epoch, and the sums of their losses and accuracies.
-        self._seen = (0, 0.0, 0.0)
+        self.seen = [0, 0.0, 0.0]
 
     @property
     def head(self) -> Any:
@@ -87,9 +90,13 @@ class WatchedModel:
         """Returns the mean loss and accuracy of the batches since the last look, in this epoch."""
         # Keras's logs are the means since the epoch began.
         loss, accuracy = float(logs["loss"]), float(logs["accuracy"])
-        count, before, right = self._seen if batch + 1 > self._seen[0] else (0, 0.0, 0.0)
-        self._seen = batch + 1, loss * (batch + 1), accuracy * (batch + 1)
-        return (self._seen[1] - before) / (batch + 1 - count), (self._seen[2] - right) / (batch + 1 - count)
+        count, before, right = self.seen
+        self.seen = [batch + 1, loss * (batch + 1), accuracy * (batch + 1)]
+        return (self.seen[1] - before) / (batch + 1 - count), (self.seen[2] - right) / (batch + 1 - count)
+
+    def end_epoch(self) -> None:
+        """Forgets the sums of the epoch."""
+        self.seen = [0, 0.0, 0.0]
 
     def statistics(self) -> _batch_statistics.BatchStatistics:
         """Returns the statistics of the first images, as they are embedded outside of training."""

@@ -140,6 +140,7 @@ class TrainingDiagnostics(RunCallback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Counts the epoch's updates."""
         self._counter.after_epoch()
+        self._watched.end_epoch()
 
     def on_failure(self, error: BaseException) -> None:
         """Where the head refused what the network put out: which tensor was first."""

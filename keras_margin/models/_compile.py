@@ -71,15 +71,3 @@ def one_loss_weight(loss_weights: Any) -> float:
     if isinstance(loss_weights, bool) or not isinstance(loss_weights, (int, float)):
         raise ValueError(f"EmbeddingModel has one loss: loss_weights is one number. Received: loss_weights={given!r}.")
     return float(loss_weights)
-
-
-def hint_for_dicts(x: Any) -> str:
-    """Returns how a data set of dicts becomes one of pairs, behind a space; "" where `x` is no dict."""
-    if not isinstance(x, dict) or len(x) < 2:
-        return ""
-    keys = ", ".join(map(repr, x))
-    first, second = list(x)[:2]
-    return (
-        f" Keras takes a dict, here of the keys {keys}, for inputs: make pairs of it, as by "
-        f"dataset.map(lambda row: (row[{first!r}], row[{second!r}]))."
-    )

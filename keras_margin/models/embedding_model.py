@@ -10,7 +10,7 @@ from keras_margin._typing import Shape, Tensor
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.losses._inputs import without_unweighted
 from keras_margin.models import backbones
-from keras_margin.models._compile import hint_for_dicts, one_loss_weight, split_metrics
+from keras_margin.models._compile import one_loss_weight, split_metrics
 from keras_margin.models._embedding_metrics import EmbeddingMetrics
 from keras_margin.models._loss_schedule import LossSchedule
 from keras_margin.models._pixel_range import check_pixel_range
@@ -189,7 +189,7 @@ class EmbeddingModel(keras.Model):
     ) -> Tensor:
         """Computes the head's loss over the batch, and adds what the backbone's layers add; a scalar."""
         if y is None:
-            raise ValueError(f"EmbeddingModel trains on (images, labels). Received no labels.{hint_for_dicts(x)}")
+            raise ValueError("EmbeddingModel trains on (images, labels). Received no labels.")
         margin, scale = self.loss_schedule.margin_and_scale()
         per_sample, correct = self.head.loss_and_correct(y_pred, y, training=training, margin=margin, scale=scale)
         self.accuracy_tracker.update_state(correct)

@@ -88,6 +88,8 @@ def test_monitors_need_no_mode(tmp_path):
 
 @pytest.mark.tensorflow_only
 def test_tensorboard_draws_the_figures(tmp_path):
+    """Where TensorBoard is installed, which Keras's callback needs to write."""
+    pytest.importorskip("tensorboard")
     import tensorflow as tf
 
     fit(model_of(), own_set(), keras.callbacks.TensorBoard(tmp_path), epochs=1)

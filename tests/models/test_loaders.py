@@ -121,13 +121,3 @@ def test_a_loaders_labels_with_gaps_are_answered_by_relabel():
 
     with pytest.raises(Exception, match=r"labels must be in \[0, 2\].*keras_margin\.data\.relabel"):
         model_of().fit(Gaps(), verbose=0)
-
-
-@pytest.mark.tensorflow_only
-def test_a_dataset_of_dicts_is_told_how_to_make_pairs():
-    """Keras takes a dict for inputs without labels."""
-    import tensorflow as tf
-
-    rows = tf.data.Dataset.from_tensor_slices({"image": IMAGES, "label": LABELS}).batch(BATCH)
-    with pytest.raises(ValueError, match=r"keys 'image', 'label'.*row\['image'\], row\['label'\]"):
-        model_of().fit(rows, verbose=0)

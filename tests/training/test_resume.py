@@ -14,7 +14,10 @@ tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
 from keras_margin import callbacks, training  # noqa: E402
-from keras_margin.callbacks import _records  # noqa: E402
+from keras_margin.callbacks import (
+    RunCallback,
+    _records,
+)
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -98,9 +101,9 @@ def _same(result, wanted, wanted_history):
 def fit(folder=None, stop_at=None, callbacks=(), **changes):
     """A run in this process, which ends itself after `stop_at` updates, as an interrupted one does."""
 
-    class Stop(tf.keras.callbacks.Callback):
+    class Stop(RunCallback):
         def on_train_batch_end(self, batch, logs=None):
-            if self.params["run"].step == stop_at:
+            if self.run.step == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     recipe = training_runs.recipe_of(steps=12, decay_steps=(6,), **changes)
