@@ -14,10 +14,7 @@ tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
 from keras_margin import callbacks, training  # noqa: E402
-from keras_margin.callbacks import (
-    RunCallback,
-    _records,
-)
+from keras_margin.callbacks import RunCallback, _records  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
