@@ -49,6 +49,7 @@ def saved(tmp_path_factory):
     return folder, wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_files_are_read_in_a_fresh_process(order, saved):
     """Reads files in a fresh process."""
