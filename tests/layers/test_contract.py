@@ -140,7 +140,7 @@ def marked(check):
     return pytest.param(check, marks=marks)
 
 
-@pytest.mark.parametrize("check", map(marked, CHECKS))
+@pytest.mark.parametrize("check", [marked(check) for check in CHECKS])
 @pytest.mark.parametrize("name", km.layers.HEADS)
 def test_a_head_keeps_every_promise_of_a_keras_layer(name, check, tmp_path):
     """Keeps every promise of layer_contract, for every head."""
