@@ -27,11 +27,12 @@ SPREAD := -n $(JOBS) --dist=worksteal
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo web test test-tensorflow test-jax test-torch test-web lint format clean check-python check-node
+.PHONY: help demo web check test test-tensorflow test-jax test-torch test-web lint format clean check-python check-node
 
 help:
 	@echo 'make demo        train on the ORL faces with two replicas, measure, export  (ARGS="--steps=50" passes flags)'
 	@echo 'make web         two faces compared in the browser, on localhost:8000  (MODEL=face.tflite ARGS="--port=9000")'
+	@echo 'make check       lint, types and the fast tests on TensorFlow: for the inner loop'
 	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
 	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
@@ -46,6 +47,10 @@ demo: $(DEMO_READY)
 web: $(DEMO_READY) $(WEB_READY)
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 \
 	  .venv/bin/python export/serve_web.py $(if $(MODEL),'--model=$(MODEL)') $(ARGS)
+
+# The tests without the marker slow; what a change needs besides is in the files next to it.
+check: lint
+	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q $(SPREAD) -m 'not slow'
 
 test: lint test-tensorflow test-jax
 

@@ -167,6 +167,7 @@ def _wrong_binaries(targets, root):
             yield f"{source} {'needs a' if is_script else 'does not run as a script, and has a'} py_binary in BUILD."
 
 
+@pytest.mark.slow
 def test_every_file_has_a_target_and_every_import_a_dep():
     """Every Python file is in one target, and each target's deps are what its files import, without a cycle."""
     found = problems()

@@ -71,6 +71,7 @@ def run_page(path):
             assert printed.getvalue().split() == behind.text.split(), f"{path.name}, line {behind.line}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs(page, tmp_path, monkeypatch):
     """Each Python block of a page runs, and prints what the page shows."""
@@ -145,6 +146,7 @@ def _examples():
                 yield test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.name)
 def test_a_docstring_s_example_runs(example, tmp_path, monkeypatch):
     """An example of a public docstring runs, and gives what it shows."""

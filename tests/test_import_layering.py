@@ -144,6 +144,7 @@ def _third_party(sources, deferred):
                 yield f"{source}:{imported.line}", imported.name.split(".")[0]
 
 
+@pytest.mark.slow
 def test_modules_import_from_lower_levels_alone():
     """No import goes to a higher level, to another package on the same level, or through the top level."""
     found = layering_violations()

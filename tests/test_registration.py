@@ -23,6 +23,7 @@ folder = sys.argv[1]
 images, labels = numpy.load(f"{folder}/images.npy"), numpy.load(f"{folder}/labels.npy")
 for name in ("embedding", "cosines"):
     model = keras.models.load_model(f"{folder}/{name}.keras")
+    model.run_eagerly = keras.config.backend() == "tensorflow"  # Tracing takes longer than one batch.
     numpy.save(f"{folder}/{name}.npy", [model.evaluate(images, labels, verbose=0)[0]])
 assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("keras_margin")]
 """
@@ -49,6 +50,7 @@ def saved(tmp_path_factory):
     return folder, wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_files_are_read_in_a_fresh_process(order, saved):
     """Reads files in a fresh process."""

@@ -75,6 +75,7 @@ def dropped(source):
     return sentences
 
 
+@pytest.mark.slow
 def test_no_identifier_has_a_dropped_word():
     """Names in the package, the tests, the examples and the benchmarks, and those of their files."""
     wrong = []

@@ -134,6 +134,7 @@ def test_mtcnn_finds_five_points_in_the_templates_order(detector, photograph):
     assert (points != np.rint(points)).any()  # fractions survive
 
 
+@pytest.mark.slow
 def test_aligning_a_photograph_puts_its_points_on_the_template(detector, photograph):
     """Moves the points of a photograph onto the template."""
     face = align(photograph, detector=detector)
@@ -144,6 +145,7 @@ def test_aligning_a_photograph_puts_its_points_on_the_template(detector, photogr
     np.testing.assert_array_equal(align(photograph), face)  # the default detector
 
 
+@pytest.mark.slow
 def test_a_tilted_photograph_is_turned_upright(detector, photograph):
     """Turns a tilted photograph upright."""
     cosine, sine = math.cos(0.35), math.sin(0.35)
@@ -152,6 +154,7 @@ def test_a_tilted_photograph_is_turned_upright(detector, photograph):
     np.testing.assert_allclose(points[0], LANDMARKS_112, atol=6)
 
 
+@pytest.mark.slow
 def test_of_two_people_the_nearer_is_aligned(detector, photograph):
     """Aligns the nearer of two people."""
     far = photograph[::2, ::2]
@@ -169,6 +172,7 @@ def coarse():
     return MTCNNDetector(min_face_size=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (10, 10), (12, 12), (13, 500), (36, 60), (200, 300)])
 def test_mtcnn_finds_nothing_in_an_empty_image_of_any_size(detector, coarse, shape):
     """Finds nothing in an empty image of any size."""
@@ -186,6 +190,7 @@ def test_the_pyramid_has_each_level_of_twelve_pixels(height, width, min_face_siz
     np.testing.assert_allclose(_mtcnn.pyramid_scales(height, width, min_face_size), wanted, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("min_face_size", [12, 30, 40, 60, 100, 150])
 def test_a_larger_face_than_the_smallest_is_found(photograph, min_face_size):
     """Her face is some 170 x 220 pixels. mtcnn's own pyramid raised from 30 on, and found nothing at 60 and 100."""
@@ -201,6 +206,7 @@ def test_no_face_fits_an_image_smaller_than_the_smallest(photograph):
     assert align(photograph, detector=MTCNNDetector(513)) is None
 
 
+@pytest.mark.slow
 def test_the_default_pyramid_finds_what_mtcnn_finds(detector, photograph):
     """At 20 pixels the package's own levels are right: the same numbers to the bit."""
     mtcnn = pytest.importorskip("mtcnn")
@@ -222,6 +228,7 @@ def test_the_detector_travels_between_processes_by_its_settings(detector):
     assert detector.__reduce__() == (MTCNNDetector, (20, 0.8))
 
 
+@pytest.mark.slow
 def test_threads_share_one_detector(detector, photograph):
     """Detects the same from several threads that share a detector."""
     alone, answers = detector(photograph)[1], []

@@ -43,6 +43,7 @@ def test_prepare_writes_shards_that_open_reads(people, tmp_path, capsys):
     assert status == 1 and "is there already" in err
 
 
+@pytest.mark.slow
 def test_pairs_as_a_bin_and_as_a_list_are_the_same_pairs(people, tmp_path, capsys):
     """Draws the same pairs as a .bin and as a list."""
     flags = ["--genuine=12", "--impostor=6", "--folds=3", "--seed=1"]

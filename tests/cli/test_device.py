@@ -65,6 +65,7 @@ def without_tensorflow(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_file_says_where_it_comes_from_and_what_it_reaches(exported, run_folder):
     """Writes the origin and the accuracy of a file into its metadata."""
     said = km.runtime.read_metadata(exported)
@@ -95,6 +96,7 @@ def test_flip_sum_adds_the_mirror_image_before_the_unit_length(exported, run_fol
     np.testing.assert_allclose(km.runtime.Embedder(exported).embed(images), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_path):
     """Runs inspect, embed and verify without TensorFlow."""
     code, out, err = without_tensorflow("inspect", exported)
@@ -125,6 +127,7 @@ def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_p
     assert code == 3 and "different people" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -86,6 +86,7 @@ def test_bounds_become_exit_codes(files, capsys, tmp_path, bounds, status, words
     assert found == status and words in " ".join((shown + errors).split())
 
 
+@pytest.mark.slow
 def test_a_model_is_checked_embedded_and_measured(files, capsys, tmp_path):
     """Checks a model, embeds with it and measures."""
     status, shown, said = run(
@@ -103,6 +104,7 @@ def test_a_model_is_checked_embedded_and_measured(files, capsys, tmp_path):
     assert json.loads((tmp_path / "again.json").read_text())["sets"]["set"]["values"] == found["sets"]["set"]["values"]
 
 
+@pytest.mark.slow
 def test_swapped_channels_and_shared_images_are_noticed(files, capsys, tmp_path):
     """Refuses swapped channels with --strict, and warns of images that two sets share."""
     arguments = (files / "face.keras", files / "set.bin", files / "swapped.bin", "--resamples=0")
@@ -114,6 +116,7 @@ def test_swapped_channels_and_shared_images_are_noticed(files, capsys, tmp_path)
     assert status == 0 and "set, overlap, warning" in said and "are in again too" in said
 
 
+@pytest.mark.slow
 def test_what_cannot_work_is_refused_before_the_work(files, capsys, tmp_path):
     """Refuses impossible arguments before the work."""
     for arguments, words in [
@@ -163,11 +166,12 @@ def test_the_report_as_json_is_the_file(files, capsys, tmp_path):
     assert "Written:" in said
 
 
+@pytest.mark.slow
 def test_noise_on_unbalanced_pairs_fails_a_requirement(capsys, tmp_path):
-    """Random embeddings of 450 genuine and 4,500 impostor pairs do not reach an accuracy of 0.6, let alone 0.9."""
-    is_same = np.random.default_rng(0).permutation(np.arange(4950) < 450)
-    data.write_bin(tmp_path / "x.bin", np.zeros((9900, 1, 1, 3), np.uint8), is_same)
-    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(9900, 16)))
+    """Random embeddings of 90 genuine and 900 impostor pairs do not reach an accuracy of 0.6, let alone 0.9."""
+    is_same = np.random.default_rng(0).permutation(np.arange(990) < 90)
+    data.write_bin(tmp_path / "x.bin", np.zeros((1980, 1, 1, 3), np.uint8), is_same)
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(1980, 16)))
     arguments = (tmp_path / "x.npy", tmp_path / "x.bin", "--resamples=0", "--require=x.accuracy>=0.6")
     status, shown, _ = run(capsys, *arguments)
     assert status == 3 and "x.accuracy>=0.6: NOT MET" in shown and "(TAR + 1 - FAR) / 2" in shown
@@ -188,6 +192,7 @@ def listed(files):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "protocol", "images"),
     [
@@ -213,6 +218,7 @@ def test_a_protocol_that_does_not_exist_is_refused(files, capsys):
         assert status == 1 and f"Received: --protocol={given}" in said
 
 
+@pytest.mark.slow
 def test_a_tflite_file_is_evaluated_without_tensorflow(tmp_path):
     """Where only LiteRT and Pillow are installed, a `.bin` of JPEGs gives the same numbers."""
     pytest.importorskip("ai_edge_litert")

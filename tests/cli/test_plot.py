@@ -60,6 +60,7 @@ def folder(tmp_path_factory):
 REPORTS = ("a.evaluation.json", "b.evaluation.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "inputs", "options"),
     [

@@ -240,6 +240,7 @@ def test_the_default_is_the_papers_flip_and_nothing_else():
     assert {name for name in EVERYTHING if getattr(Augmentation(), name)} == {"flip"}
 
 
+@pytest.mark.slow
 def test_a_seed_decides_all_changes_in_a_graph_too():
     """Makes the same changes for the same seed, all of them together, inside a graph too."""
     augmentation, images = Augmentation(**EVERYTHING), noise(6)

@@ -174,6 +174,7 @@ def bomb(kind, height, width):
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "height", "width"),
     [("JPEG", 65_500, 65_500), ("JPEG", 20_000, 20_000), ("PNG", 20_000, 20_000), ("BMP", 20_000, -20_000)],
@@ -194,6 +195,7 @@ def test_a_bomb_is_left_unread_and_takes_no_memory(tmp_path, kind, height, width
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
 
 
+@pytest.mark.slow
 def test_a_bomb_that_holds_what_it_announces_is_left_unread(tmp_path):
     """Leaves an image unread that really holds as many pixels as it announces."""
     packer, rows = zlib.compressobj(9), bytes(9000 + 1)

@@ -81,6 +81,7 @@ def test_images_in_one_array_are_read(path):
         np.testing.assert_array_equal(load_bin(path)[0], PIXELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", ">i8", "int64", "float32", "float64"])
 def test_bools_that_are_numbers_are_read(path, dtype, protocol):

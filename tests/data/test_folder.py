@@ -103,6 +103,7 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ENCODINGS)
 def test_pixels_are_those_written_or_decoded_by_pillow(tmp_path, case):
     """Reads the pixels that were written, or those that Pillow decodes."""
@@ -139,6 +140,7 @@ BAD_FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_an_unreadable_file_is_left_out_by_name_or_refused(folder, caplog, case):
     """Leaves an unreadable file out by name, or refuses it."""
@@ -283,6 +285,7 @@ def test_a_disk_that_goes_away_stops_even_an_endless_set(folder):
         list(dataset.take(100))
 
 
+@pytest.mark.slow
 def test_images_beyond_one_load_come_once_in_order(tmp_path):
     """Yields each image once and in order where they do not fit into one load."""
     # A chunk is 32 images: three full ones and a rest, one broken image in the first and one alone in the last.

@@ -69,6 +69,7 @@ def test_a_part_of_a_set_is_refused_with_the_whole(tmp_path, name, hint):
         keras_margin.data.open(tmp_path / name)
 
 
+@pytest.mark.slow
 def test_every_format_gives_the_same_images_labels_and_names(tmp_path):
     """Reads the same images, labels and names from every format."""
     images = [jpeg(number) for number in range(6)]
@@ -133,6 +134,7 @@ def test_the_documented_generator_gives_the_order_of_an_epoch():
         assert numbers(dataset) == np.random.default_rng((3, epoch)).permutation(NUM_IMAGES).tolist()
 
 
+@pytest.mark.slow
 def test_the_seed_alone_decides_the_orders():
     """Orders images by the seed alone."""
 
@@ -145,6 +147,7 @@ def test_the_seed_alone_decides_the_orders():
     assert two_epochs(seed=2) != first
 
 
+@pytest.mark.slow
 def test_the_last_image_can_come_first():
     """Brings images from the far end to the front, as no small shuffle buffer can."""
     # A shuffle in a buffer of n images cannot bring an image forward by more than n places.

@@ -23,6 +23,7 @@ def batches(dataset):
     return [(images[:, 0, 0, 0].tolist(), labels.tolist()) for images, labels in dataset.as_numpy_iterator()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [{}, {"shuffle": True, "seed": 4}, {"shuffle": True, "images_per_identity": 2}])
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 9, 40])
 def test_a_start_step_continues_the_batches(order, start):
@@ -80,6 +81,7 @@ def test_epochs_take_identities_evenly():
     assert np.all(np.abs(times - 200) < 5 * 8.2)
 
 
+@pytest.mark.slow
 def test_every_choice_of_images_is_equally_likely():
     """Chooses an identity's images so that every choice is equally likely."""
     reader = numbered_reader(np.repeat([0, 1], 4))
@@ -141,6 +143,7 @@ def test_an_order_that_cannot_be_is_refused(arguments, message):
         numbered_reader().dataset(**{"batch_size": 8} | arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images_per_identity", [None, 2])
 def test_the_parts_of_a_batch_make_up_the_batch(images_per_identity):
     """Splits every batch into its parts, augmented as in the whole.
@@ -181,6 +184,7 @@ def noisy(tmp_path_factory):
     return keras_margin.data.open(root, image_size=(6, 8)), ArrayReader(images, np.arange(90) % 9, list("abcdefghi"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "changes"),
     [

@@ -81,6 +81,7 @@ def test_a_mirrored_image_is_turned_first(root):
         assert np.array_equal(image, expected) or np.array_equal(image, expected[:, ::-1])
 
 
+@pytest.mark.slow
 def test_records_and_shards_come_out_upright(tmp_path):
     """RecordIO and TFRecord sets turn their images."""
     write_records(tmp_path / "rec", [payload(number % 2, file, number) for number, file in enumerate(FILES)])

@@ -133,6 +133,7 @@ keras_margin.data.prepare(source, out, shards=3, seed=7)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_call_keeps_its_shards_and_its_result(source, out, tmp_path, monkeypatch):
     """Keeps what a killed call finished, with the same result."""
     child = subprocess.run([sys.executable, "-c", KILLED_IN_THE_SECOND_SHARD, source, tmp_path / "late"], check=False)
@@ -198,6 +199,7 @@ def test_a_folder_that_is_there_is_not_overwritten(source, out):
         keras_margin.data.prepare(source, out, shards=1)
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_found_and_its_image_replaced(out, caplog):
     """Finds a flipped bit by the checksum, and replaces its image."""
     reader = keras_margin.data.open(out)

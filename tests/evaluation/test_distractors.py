@@ -176,17 +176,19 @@ def test_refined_lists_leave_rows_out():
     assert found.cmc[0] > evaluation.megaface(probe, labels, distractors, 5, 1e-3).cmc[0]
 
 
-def test_a_far_below_the_impostors_warns_at_the_callers_line():
+FARS_TOO_LOW = {
+    "megaface": lambda *sets: evaluation.megaface(*sets, 5, far=1e-6),
+    "trillion_pairs": lambda *sets: evaluation.trillion_pairs(*sets, fpir=0.1),
+    "cross_tar_at_far": lambda *sets: evaluation.cross_tar_at_far(*sets, np.full(900, 3), far=1e-6),
+}
+
+
+@pytest.mark.parametrize("name", FARS_TOO_LOW)
+def test_a_far_below_the_impostors_warns_at_the_callers_line(name):
     """Warns at the caller's line of a FAR below the impostors' resolution."""
-    probe, labels, distractors = close_sets(1.0, np.float32)
-    for function in (
-        lambda: evaluation.megaface(probe, labels, distractors, 5, far=1e-6),
-        lambda: evaluation.trillion_pairs(probe, labels, distractors, fpir=0.1),
-        lambda: evaluation.cross_tar_at_far(probe, labels, distractors, np.full(900, 3), far=1e-6),
-    ):
-        with pytest.warns(UserWarning, match="impostor pairs cannot show it") as record:
-            function()
-        assert [warning.filename for warning in record] == [__file__]
+    with pytest.warns(UserWarning, match="impostor pairs cannot show it") as record:
+        FARS_TOO_LOW[name](*close_sets(1.0, np.float32))
+    assert [warning.filename for warning in record] == [__file__]
 
 
 EYE = np.eye(3)

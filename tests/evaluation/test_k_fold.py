@@ -54,6 +54,7 @@ def k_fold_by_trial(scores, is_same, fold, search):
     return accuracies, thresholds
 
 
+@pytest.mark.slow
 @few
 @given(st.lists(scored_pairs(maximum=5), min_size=2, max_size=4), st.sampled_from(["exact", "grid"]))
 def test_each_fold_has_the_threshold_of_the_others(parts, search):

@@ -17,14 +17,17 @@ rng = np.random.default_rng(3)
 # Scores of pairs
 
 
+FEW_AND_NEARLY_ALL = {"few": [(0, 1), (7, 7), (29, 3)], "nearly all": list(itertools.permutations(range(30), 2))}
+
+
+@pytest.mark.parametrize("pairs", FEW_AND_NEARLY_ALL.values(), ids=FEW_AND_NEARLY_ALL)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32, np.uint8])
-def test_pair_scores_are_cosines_whatever_the_type(dtype):
+def test_pair_scores_are_cosines_whatever_the_type(dtype, pairs):
     """Computes cosines, whatever the type."""
     embeddings = rng.integers(1, 9, (30, 5)).astype(dtype)
-    for pairs in ([(0, 1), (7, 7), (29, 3)], list(itertools.permutations(range(30), 2))):  # few, and nearly all
-        a, b = embeddings.astype(np.float64)[np.array(pairs).T]
-        expected = np.sum(a * b, axis=1) / np.sqrt(np.sum(a * a, axis=1) * np.sum(b * b, axis=1))
-        np.testing.assert_allclose(evaluation.pair_scores(embeddings, pairs), expected, atol=5e-7)
+    a, b = embeddings.astype(np.float64)[np.array(pairs).T]
+    expected = np.sum(a * b, axis=1) / np.sqrt(np.sum(a * a, axis=1) * np.sum(b * b, axis=1))
+    np.testing.assert_allclose(evaluation.pair_scores(embeddings, pairs), expected, atol=5e-7)
 
 
 def test_pair_scores_stay_in_range_and_do_not_depend_on_length():

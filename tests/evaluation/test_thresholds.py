@@ -94,13 +94,13 @@ def test_a_far_of_whole_impostors_survives_rounding():
         assert threshold == 100 - count
 
 
-def test_tar_at_far_of_an_array_is_that_of_each():
-    """Computes the TAR of each FAR of an array."""
+@pytest.mark.parametrize("function", [evaluation.tar_at_far, evaluation.threshold_at_far])
+def test_tar_at_far_of_an_array_is_that_of_each(function):
+    """Computes the TAR, or the threshold, of each FAR of an array."""
     scores, is_same = rng.normal(size=200), np.arange(200) % 2 == 0
     fars = np.array([[0.02, 0.1], [0.5, 1.0]])
-    for function in (evaluation.tar_at_far, evaluation.threshold_at_far):
-        expected = [[function(scores, is_same, far) for far in row] for row in fars.tolist()]
-        assert function(scores, is_same, fars).tolist() == expected
+    expected = [[function(scores, is_same, far) for far in row] for row in fars.tolist()]
+    assert function(scores, is_same, fars).tolist() == expected
 
 
 @pytest.mark.parametrize("function", [evaluation.tar_at_far, evaluation.threshold_at_far])
@@ -165,11 +165,12 @@ def test_degenerate_scores_are_refused_by_every_metric(name, scores, is_same, er
         METRICS[name](scores, is_same)
 
 
-def test_truth_may_be_zeros_and_ones():
-    """Accepts zeros and ones as truth."""
+@pytest.mark.parametrize("kind", [int, np.float32, list])
+def test_truth_may_be_zeros_and_ones(kind):
+    """Accepts zeros and ones as truth, and a list."""
     scores, is_same = rng.normal(size=20), rng.random(20) < 0.5
-    for numbers in (is_same.astype(int), is_same.astype(np.float32), is_same.tolist()):
-        assert evaluation.auc(scores, numbers) == evaluation.auc(scores, is_same)
+    numbers = is_same.tolist() if kind is list else is_same.astype(kind)
+    assert evaluation.auc(scores, numbers) == evaluation.auc(scores, is_same)
 
 
 # scikit-learn's, where it has one

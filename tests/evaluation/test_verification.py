@@ -119,6 +119,7 @@ def shifted_normals(seed, shift, people):
     return scores, np.arange(len(scores)) < len(own), identities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "people"), [(6.0, None), (4.5, None), (3.0, None), (6.0, 20), (4.0, 20)])
 def test_intervals_cover_the_true_tar(shift, people):
     """Nominal 95 % intervals at FAR 0.02 cover the TAR of the distributions in at least 92 % of 200 data sets."""

@@ -50,6 +50,7 @@ def unknown_operator():
 # --- Converters -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loop_of_any_batch_names_layer_and_fixed_batch(images, tmp_path, capfd):
     """An LSTM with a free batch is a short error that names the layer and batch_size=1, chained to TFLite's own."""
     with pytest.raises(export.ConversionError, match="in layer 'memory' failed.*need a fixed batch: pass") as caught:
@@ -60,6 +61,7 @@ def test_a_loop_of_any_batch_names_layer_and_fixed_batch(images, tmp_path, capfd
     assert capfd.readouterr().err == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_loop_of_a_fixed_batch_is_exported(images, tmp_path):
     """The advice holds: with batch_size=1 the same LSTM is exported."""
     options = export.Options(batch_size=1)
@@ -87,6 +89,7 @@ def test_an_operator_that_is_missing_is_named(name, images, tmp_path, capfd):
     assert capfd.readouterr().err == "" and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_line_says_it_in_one_line(tmp_path, capsys):
     """`keras-margin export` of a network that TFLite cannot write prints one line and returns 1."""
     recurrent().save(tmp_path / "model.keras")

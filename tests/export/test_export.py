@@ -96,6 +96,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "way", "policy"), CASES)
 def test_a_file_gives_the_model_s_embeddings_at_unit_length(name, way, policy, images, tmp_path):
     """Writes a file with the model's embeddings at unit length."""
@@ -118,6 +119,7 @@ def test_a_file_gives_the_model_s_embeddings_at_unit_length(name, way, policy, i
     assert report.passed
 
 
+@pytest.mark.slow
 def test_a_model_that_was_saved_and_read_back_is_exported_alike(images, tmp_path):
     """Exports a model that was saved and read back like the original."""
     model = way_3(km.models.backbones.ir_resnet((1,), widths=(4,), image_size=(SIDE, SIDE), embedding_size=SIZE))
@@ -138,6 +140,7 @@ def exported(images, tmp_path_factory):
     return folder, {name: write(network(), folder / name, samples=images) for name, (write, _) in EXPORTS.items()}
 
 
+@pytest.mark.slow
 def test_the_signature_is_image_to_embedding(exported):
     """Has the signature image to embedding."""
     from ai_edge_litert.interpreter import Interpreter
@@ -156,6 +159,7 @@ def test_the_signature_is_image_to_embedding(exported):
     assert embedding["dtype"] == np.float32 and embedding["shape_signature"].tolist() == [-1, SIZE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("quantize", "least"), [("float16", 1 - 1e-4), ("dynamic", 0.995), ("int8", 0.98)])
 def test_a_smaller_file_keeps_to_its_limit(quantize, least, exported, images, tmp_path):
     """Keeps a smaller file within its limit."""
@@ -254,6 +258,7 @@ def test_nine_impostor_pairs_give_no_threshold():
     assert accuracy.threshold is None and "on 9 impostor pairs lets fewer than 10" in accuracy.no_threshold
 
 
+@pytest.mark.slow
 def test_a_precision_that_is_too_far_has_no_file(images, tmp_path):
     """Leaves a precision that differs too much out of the files of the table."""
     given = {"representative": images, "quantize": (None, "dynamic")}
@@ -291,6 +296,7 @@ def test_heads_on_different_embeddings_are_refused():
 # --- The report and the metadata ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_report_says_what_was_compared_and_how_near_it_came(images, tmp_path):
     """Reports what was compared, and the difference."""
     report = export.to_tflite(network(), tmp_path / "face.tflite", samples=np.tile(images, (10, 1, 1, 1)))
@@ -351,6 +357,7 @@ def test_metadata_in_a_tflite_file_equal_the_json(exported):
 # --- Nothing half-written -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTS)
 def test_an_inexact_file_goes_and_an_older_one_stays(name, exported, images, tmp_path):
     """Leaves no file that is not near enough, and keeps an older one."""
@@ -365,6 +372,7 @@ def test_an_inexact_file_goes_and_an_older_one_stays(name, exported, images, tmp
     assert cosines(run(tmp_path / name, images), network().predict(images, verbose=0)).min() > 1 - 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTS)
 def test_a_file_of_another_network_is_found_out(name, images, tmp_path, monkeypatch):
     """Detects a file of another network."""
@@ -481,6 +489,7 @@ def test_what_is_no_embedder_is_refused(model, error, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_litert_the_error_names_the_extra(images, tmp_path, monkeypatch):
     """Names the extra where LiteRT is missing."""
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)

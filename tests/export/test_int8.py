@@ -110,6 +110,7 @@ def test_a_range_of_one_value_has_zero_and_that_value():
     assert _int8._least_error(np.array([4.0]), -3.0, -3.0) == (-3.0, 0.0)
 
 
+@pytest.mark.slow
 def test_pixels_have_their_whole_range(converted, images, network):
     """Gives the input the whole range of pixels, also where the calibration faces are dark."""
     path, report, _ = converted[False]
@@ -183,6 +184,7 @@ def test_int8_refuses_seven_representative_images(write, network, images, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_int8_of_prelu_warns_and_names_the_swap(converted, network, images, tmp_path, caplog):
     """Warns of PReLU in int8, and names the swap."""
     for integer_only, said in ((False, "2 PReLUs compute in float32"), (True, "2 PReLUs in int8 are slow")):
@@ -206,6 +208,7 @@ def test_with_activation_keeps_the_other_weights(network, images):
     assert all(np.array_equal(weight, was) for weight, was in zip(network.get_weights(), before, strict=True))
 
 
+@pytest.mark.slow
 def test_with_activation_equals_a_network_built_with_it(tmp_path):
     """Gives the weights of a backbone that was built with the activation."""
     sizes = {"image_size": (32, 32), "embedding_size": 8, "blocks": (1, 1, 1, 1)}
@@ -224,6 +227,7 @@ def test_with_activation_refuses_what_it_cannot_do(network):
         export.with_activation(export.with_activation(network, "relu"), "relu")
 
 
+@pytest.mark.slow
 def test_dynamic_rounds_no_depthwise_weights(tmp_path, images):
     """Rounds the weights of dynamic, but not those of depthwise convolutions."""
     from ai_edge_litert.interpreter import Interpreter

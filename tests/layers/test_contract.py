@@ -61,16 +61,16 @@ def test_hits_are_nearest_prototypes_without_margin():
     np.testing.assert_array_equal(ops.convert_to_numpy(hits), [1, 0, 0, 1, 0, 0])
 
 
-def test_cosines_are_cosines_whatever_the_lengths():
+@pytest.mark.parametrize("name", ["cosface", "softmax"])
+def test_cosines_are_cosines_whatever_the_lengths(name):
     """Returns cosines, whatever the lengths."""
-    for name in ("cosface", "softmax"):
-        head = make(name)
-        embeddings, prototypes, _ = batch(head, seed=7)
-        head.prototypes.assign(prototypes)
-        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-        wanted = unit @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
-        np.testing.assert_allclose(ops.convert_to_numpy(head(100 * embeddings)), wanted, atol=1e-6)
-        assert ops.convert_to_numpy(head(prototypes)).max() <= 1.0
+    head = make(name)
+    embeddings, prototypes, _ = batch(head, seed=7)
+    head.prototypes.assign(prototypes)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    wanted = unit @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
+    np.testing.assert_allclose(ops.convert_to_numpy(head(100 * embeddings)), wanted, atol=1e-6)
+    assert ops.convert_to_numpy(head(prototypes)).max() <= 1.0
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -118,7 +118,29 @@ def layer_case(name, layer=None):
     return LayerCase(new, embeddings, labels, weights | FURTHER_WEIGHTS.get(name, {}), (BATCH, CLASSES), losses)
 
 
-@pytest.mark.parametrize("check", CHECKS)
+# The same on every backend: names, flags and configs; and of the precisions one is enough elsewhere.
+ONCE = {
+    "build_creates_the_weights",
+    "config_builds_an_equal_layer",
+    "freezing_leaves_nothing_trainable",
+    "computes in float32 under mixed_bfloat16",
+    "computes in float32 under float16",
+}
+
+
+SLOW = {
+    "a_file_restores_the_layer",
+    "computes in float32 under mixed_bfloat16",
+    "computes in float32 under float16",
+}
+
+
+def marked(check):
+    marks = [pytest.mark.once] * (check in ONCE) + [pytest.mark.slow] * (check in SLOW)
+    return pytest.param(check, marks=marks)
+
+
+@pytest.mark.parametrize("check", [marked(check) for check in CHECKS])
 @pytest.mark.parametrize("name", km.layers.HEADS)
 def test_a_head_keeps_every_promise_of_a_keras_layer(name, check, tmp_path):
     """Keeps every promise of layer_contract, for every head."""

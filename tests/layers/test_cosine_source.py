@@ -37,6 +37,7 @@ def test_training_bare_cosines_is_refused(kind, data):
         model.fit(images, labels, verbose=0)
 
 
+@pytest.mark.slow
 def test_bare_cosines_on_one_of_two_outputs_are_refused(data):
     """The other output's own loss does not excuse them."""
     images, labels = data
@@ -86,6 +87,7 @@ def test_exchanged_losses_are_those_of_the_heads(data):
         assert found == pytest.approx(ops.convert_to_numpy(head.compute_loss(embeddings, labels)).mean(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_loaded_losses_belong_to_their_own_heads(data, tmp_path):
     """Two sub-models with heads of one name are read back with a loss each, of the right margin."""
     images, labels = data
@@ -102,6 +104,7 @@ def test_loaded_losses_belong_to_their_own_heads(data, tmp_path):
     assert found[1] > found[0] + 5
 
 
+@pytest.mark.slow
 def test_clones_do_not_share_state(data):
     """A clone trained with the original's loss moves its own lambda, and not the original's."""
     images, labels = data
@@ -114,6 +117,7 @@ def test_clones_do_not_share_state(data):
     assert head.annealing_lambda == 1000.0
 
 
+@pytest.mark.slow
 def test_many_calls_of_a_head_keep_their_sources():
     """Ten crops through one head in one step: each output is the loss of its own cosines, values and gradients."""
     head = make("sphereface")
@@ -135,6 +139,7 @@ def test_many_calls_of_a_head_keep_their_sources():
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_persistent_tape_takes_the_gradient_of_the_loss(compiled):

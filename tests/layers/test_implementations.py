@@ -1,5 +1,7 @@
 """Every implementation gives a head's loss, gradient and correct samples; and how one is chosen."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -33,14 +35,17 @@ def found_by(implementation, name):
     return value, *gradients, ops.convert_to_numpy(head.loss_and_correct(embeddings, labels)[1])
 
 
+# Computed once for both implementations.
+reference_of = functools.cache(functools.partial(found_by, "reference"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BY_HAND)
-def test_every_implementation_agrees_with_the_reference(name):
+@pytest.mark.parametrize("implementation", ["fused", "streaming"])
+def test_every_implementation_agrees_with_the_reference(implementation, name):
     """Agrees with the reference in every implementation."""
-    wanted = found_by("reference", name)
-    for implementation in ("fused", "streaming"):
-        found = found_by(implementation, name)
-        for got, want in zip(found, wanted, strict=True):
-            assert relative_error(got, want) < 1e-5, implementation
+    for got, want in zip(found_by(implementation, name), reference_of(name), strict=True):
+        assert relative_error(got, want) < 1e-5
 
 
 def test_implementation_is_chosen_by_memory(monkeypatch):
@@ -77,17 +82,28 @@ def assert_same(found, wanted):
         assert relative_error(got, want) < 1e-5
 
 
+@pytest.fixture(scope="module")
+def trained_by_reference():
+    """The weights that the reference trains on one device."""
+    return trained("reference", jit_compile=False)
+
+
 @pytest.mark.slow
 @pytest.mark.tensorflow_only
-def test_implementations_train_equally():
-    """Trains equally with each implementation."""
+@pytest.mark.parametrize("implementation", ["fused", "streaming"])
+def test_implementations_train_equally_on_two_replicas(implementation, trained_by_reference):
+    """Trains on two replicas with each implementation as with the reference on one device."""
     from keras_margin import training
 
-    wanted = trained("reference", jit_compile=False)
-    for implementation in ("fused", "streaming"):
-        with training.make_strategy(2).scope():
-            assert_same(trained(implementation, jit_compile=False), wanted)
-    assert_same(trained("streaming", jit_compile=True), wanted)
+    with training.make_strategy(2).scope():
+        assert_same(trained(implementation, jit_compile=False), trained_by_reference)
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+def test_streaming_trains_equally_under_xla(trained_by_reference):
+    """Trains under XLA with the streaming implementation as with the reference without."""
+    assert_same(trained("streaming", jit_compile=True), trained_by_reference)
 
 
 MIB = 2**20

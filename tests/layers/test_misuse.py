@@ -80,18 +80,19 @@ BAD_LABELS = [
 ]
 
 
+WAYS_OF_USE = {
+    "compute_loss": lambda head, embeddings, labels: head.compute_loss(embeddings, labels),
+    "loss on cosines": lambda head, embeddings, labels: head.loss(labels, head(embeddings)),
+    "logits": lambda head, embeddings, labels: head.call(ops.array(embeddings), labels),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OF_USE)
 @pytest.mark.parametrize(("labels", "error", "message"), BAD_LABELS)
-def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message):
+def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message, way):
     """Refuses bad labels in every way of use."""
-    embeddings, _, _ = batch()
-    head = make("arcface")
-    for call in (
-        lambda: head.compute_loss(embeddings, labels),
-        lambda: head.loss(labels, head(embeddings)),
-        lambda: head.call(ops.array(embeddings), labels),
-    ):
-        with pytest.raises(error, match=f"(?s){message}"):
-            call()
+    with pytest.raises(error, match=f"(?s){message}"):
+        WAYS_OF_USE[way](make("arcface"), batch()[0], labels)
 
 
 def test_labels_of_shape_batch_by_one_are_the_same_labels():
@@ -116,6 +117,7 @@ def test_an_embedding_that_is_no_number_is_named(bad):
         head.loss(labels, head(embeddings))
 
 
+@pytest.mark.slow
 def test_a_bad_sample_has_infinite_loss_and_no_gradient():
     """Gives a bad sample infinite loss and no gradient in every way of use, where nothing can be raised."""
     head = make("magface")
@@ -170,6 +172,7 @@ def compiled_value_and_gradient(function, embeddings, labels):
     return value.numpy(), gradient.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_bad_labels_are_refused_in_a_tensorflow_graph():
     """Refuses bad labels, and logits in place of cosines, in a TensorFlow graph."""
@@ -244,14 +247,18 @@ def test_a_loss_that_does_not_fit_the_logits_is_refused(loss, message, data):
         model.fit([images, labels], labels, verbose=0)
 
 
-def test_a_cross_entropy_on_logits_fits_other_outputs(data):
-    """Accepts a cross-entropy on logits next to the losses of other outputs."""
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize(
+    "loss", [CROSS_ENTROPY, [CROSS_ENTROPY], lambda y, p: CROSS_ENTROPY(y, p)], ids=["alone", "list", "function"]
+)
+def test_a_cross_entropy_on_logits_fits_however_given(loss, data):
+    """Accepts a cross-entropy on logits, by itself, in a list and inside a function."""
     images, labels = data
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    for loss in (cross_entropy, [cross_entropy], lambda y, p: cross_entropy(y, p)):
-        model = two_inputs(km.ArcFaceHead(CLASSES))
-        model.compile("sgd", loss=loss, jit_compile=JIT)
-        assert np.isfinite(model.evaluate([images, labels], labels, verbose=0))
+    model = two_inputs(km.ArcFaceHead(CLASSES))
+    model.compile("sgd", loss=loss, jit_compile=JIT)
+    assert np.isfinite(model.evaluate([images, labels], labels, verbose=0))
 
 
 @pytest.mark.parametrize("labels", [np.arange(12), [-1] * 12, np.arange(12)[:, None]])
@@ -265,6 +272,7 @@ def test_labels_beyond_the_classes_are_named_first(labels, data):
         model.fit(data[0], data[1], validation_data=(data[0][:8], np.arange(8)), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_labels_beyond_the_classes_are_named_by_batch(data):
     """Names the batch of a data set whose labels are beyond the head's classes."""

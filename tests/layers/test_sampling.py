@@ -50,6 +50,7 @@ def arcface_loss(x, w, positions, margin=0.5, scale=64.0):
     return top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - logits[own]
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_a_batch_meets_its_own_classes_and_others_at_random():
     """Uses the classes of the batch and others at random."""
@@ -80,6 +81,7 @@ def test_the_classes_are_told_by_seed_and_step():
     assert draws[1, 0] == tuple(classes_used(sampled(sample_seed=1)))
 
 
+@pytest.mark.slow
 @on_tensorflow
 @pytest.mark.parametrize("implementation", ["reference", "fused", "streaming"])
 def test_the_loss_is_the_formula_over_the_classes_used(implementation):
@@ -109,6 +111,7 @@ def test_evaluation_meets_every_class_and_draws_none():
     assert int(head.sample_step) == 0
 
 
+@pytest.mark.slow
 @on_tensorflow
 @pytest.mark.parametrize("name", [name for name in km.layers.HEADS if name not in ("softmax", "l2softmax", "lsoftmax")])
 def test_every_head_samples_as_a_head_of_the_classes_used(name):
@@ -148,6 +151,7 @@ def model_of(head, optimizer=None):
     return model
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_fit_moves_the_rows_it_met_and_no_other():
     """Moves in fit the rows that were used, and no other."""
@@ -159,6 +163,7 @@ def test_fit_moves_the_rows_it_met_and_no_other():
         np.testing.assert_array_equal(np.flatnonzero(np.any(moved != 0, axis=1)), chosen)
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_training_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path):
     """Continues from a file as if training had not stopped."""
@@ -173,6 +178,7 @@ def test_training_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path):
     np.testing.assert_allclose([again.train_on_batch(EMBEDDINGS, LABELS) for _ in range(2)], losses_straight[2:])
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_two_replicas_add_up_the_rows_of_both():
     """Adds up the rows of both replicas."""

@@ -121,6 +121,7 @@ def with_everything():
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", EDGES)
 def test_values_and_gradients_are_finite_at_the_edges(edge, with_everything):
     """Keeps values and gradients finite at the edges."""
@@ -142,6 +143,7 @@ def test_a_single_sample_of_two_classes_is_finite():
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_a_bad_sample_spoils_no_other_where_nothing_raises():
     """Under XLA and JAX's jit a bad sample's loss is +inf; the others' are as without it."""
     if keras.backend.backend() == "torch":
@@ -168,6 +170,7 @@ def data():
     return clusters()
 
 
+@pytest.mark.slow
 def test_a_model_saves_and_resumes_the_losses_weights(data, tmp_path):
     """It trains, saves, and goes on with what its losses have learnt."""
     images, labels = data
@@ -198,6 +201,7 @@ def test_a_model_saves_and_resumes_the_losses_weights(data, tmp_path):
         np.testing.assert_array_equal(found, want)
 
 
+@pytest.mark.slow
 def test_half_precision_leaves_the_losses_in_float32():
     """With their weights."""
     half, labels, found = X.astype("float16"), LABELS.astype("int32"), []
@@ -220,6 +224,7 @@ def test_half_precision_leaves_the_losses_in_float32():
         np.testing.assert_array_equal(of_half, of_float)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_two_replicas_keep_centers_and_radius_of_one_device():
     """Keeps the centers and the radius of one device on two replicas."""

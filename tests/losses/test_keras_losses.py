@@ -63,6 +63,7 @@ def test_a_keras_loss_keeps_large_labels_and_weighs_samples():
     assert float(found) == pytest.approx(np.mean(weights * ops.convert_to_numpy(values)), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_keras_loss_is_scaled_for_the_replicas():
     """Scales a Keras loss for the replicas."""
@@ -85,6 +86,7 @@ def test_a_keras_loss_is_scaled_for_the_replicas():
     assert float(step()) == pytest.approx(float(loss(labels, logits)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_plain_model_trains_on_embeddings_alone(data, tmp_path):
     """Trains a plain model on embeddings alone."""
     images, labels = data
@@ -108,6 +110,7 @@ def two_inputs(layer):
     return model, network
 
 
+@pytest.mark.slow
 def test_a_loss_with_weights_trains_as_a_layer_with_labels(data, tmp_path):
     """Its weights learn in training batches alone, are saved, and go on learning."""
     images, labels = data
@@ -130,6 +133,7 @@ def test_a_loss_with_weights_trains_as_a_layer_with_labels(data, tmp_path):
     assert np.any(ops.convert_to_numpy(moved) != ops.convert_to_numpy(loss.parts[0].centers))
 
 
+@pytest.mark.slow
 def test_a_layers_loss_is_the_mean_over_the_batch(data):
     """A weighted loss called with labels adds 1/batch sum_i w_i L_i, w_i the sample weights it is given."""
     images, labels = data
@@ -192,6 +196,7 @@ def head_model(loss):
     return model
 
 
+@pytest.mark.slow
 def test_intra_trains_on_the_cosines_of_a_head(data):
     """Trains Intra on the cosines of a head."""
     images, labels = data
@@ -215,6 +220,7 @@ OF_OUTPUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reads", OF_OUTPUTS)
 def test_a_bad_sample_of_weight_0_is_left_out_under_xla(reads):
     """Where nothing raises: the loss and its gradient are those of the batch with a good label there."""

@@ -160,18 +160,18 @@ def test_contrastive_is_exact_far_from_the_origin():
     assert relative_error(gradient, differences(lambda x: contrastive(x, LABELS, 5.0), exact)[0]) < 1e-5
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1.0, 1e6])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_equal_embeddings_have_a_finite_contrastive_gradient(normalize):
+def test_equal_embeddings_have_a_finite_contrastive_gradient(normalize, size):
     """Their loss is that of distance 0: half the margin's square where the classes differ."""
     loss = ContrastiveLoss(1.0, normalize=normalize)
 
     def function(x):
         return loss.weighted(inputs_of(x, np.array([0, 0, 1])))
 
-    for size in (0.0, 1e-30, 1.0, 1e6):
-        value, (gradient,) = value_and_gradients(function, size * np.ones((3, SIZE)))
-        np.testing.assert_allclose(value, [0.25, 0.25, 0.5], atol=1e-3)
-        assert np.all(np.abs(gradient) <= 1.0)
+    value, (gradient,) = value_and_gradients(function, size * np.ones((3, SIZE)))
+    np.testing.assert_allclose(value, [0.25, 0.25, 0.5], atol=1e-3)
+    assert np.all(np.abs(gradient) <= 1.0)
 
 
 # --- All three -----------------------------------------------------------------------------------------------------

@@ -104,6 +104,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("implementation", ["auto", "reference", "fused", "streaming"])
 def test_own_margin_has_its_formula_in_margin_softmax(kind, implementation):
@@ -139,6 +140,7 @@ def test_own_margin_works_in_every_way_of_use(margin):
         np.testing.assert_allclose(other, found[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_own_margin_with_state_survives_a_file(tmp_path):
     """The state is a weight under its field's name, updated by training alone, and comes back from a file."""
     head = km.MarginHead(CLASSES, Counting(0.2), scale=16.0)

@@ -36,6 +36,7 @@ def embedding_model(head="arcface", optimizer=None, **options):
 
 
 # A head with state and one whose other logits are not cosines; ArcFace is in the tests below.
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["sphereface", "qamface"])
 def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
     """Trains, saves and resumes an embedding model."""
@@ -66,6 +67,7 @@ def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
     assert int(again.optimizer.iterations) == 27
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["arcface", "sphereface"])
 def test_a_plain_keras_model_trains_with_the_heads_loss(head, data, tmp_path):
     """Trains a plain Keras model with the head's loss."""
@@ -85,6 +87,7 @@ def test_a_plain_keras_model_trains_with_the_heads_loss(head, data, tmp_path):
         assert again.layers[-1].annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 27), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_logits_train_with_keras_cross_entropy(data, tmp_path):
     """Labels are a second input; any softmax cross-entropy on logits will do."""
     images, labels = data
@@ -103,6 +106,7 @@ def test_logits_train_with_keras_cross_entropy(data, tmp_path):
     assert again.evaluate([images, labels], labels, verbose=0) == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_the_three_ways_take_the_same_steps(data):
     """One update each from the same weights, by the same batch, leaves the same weights."""
     images, labels = data
@@ -158,6 +162,7 @@ def test_a_wrong_backbone_or_head_is_refused():
         km.EmbeddingModel(backbone(), keras.layers.Dense(3))
 
 
+@pytest.mark.slow
 def test_sample_weights_weigh_the_loss(data):
     """Weighs the loss by sample weights."""
     images, labels = data
@@ -169,6 +174,7 @@ def test_sample_weights_weigh_the_loss(data):
     assert weighted["loss"] == pytest.approx(of_class_0["loss"] * np.mean(labels == 0), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["embedding model", "head.loss"])
 def test_a_bad_label_of_weight_0_is_left_out(way, data):
     """Under XLA and JAX's jit, which cannot raise: loss and weights stay those of the batch without the sample."""
@@ -197,6 +203,7 @@ def test_a_bad_label_of_weight_0_is_left_out(way, data):
         np.testing.assert_allclose(bad, good, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_further_metrics_see_labels_and_cosines(data):
     """Passes labels and cosines to further metrics."""
     images, labels = data
@@ -208,6 +215,7 @@ def test_further_metrics_see_labels_and_cosines(data):
     assert set(history) == {"loss", "accuracy", "top_all"}
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_moves_lambda_once_an_update(data):
     """Moves lambda once an update under gradient accumulation."""
     images, labels = data
@@ -217,6 +225,7 @@ def test_gradient_accumulation_moves_lambda_once_an_update(data):
     assert model.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 4), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_with_a_float32_head(policy, data):
     """Trains with a float32 head in mixed precision."""
@@ -233,6 +242,7 @@ def test_mixed_precision_trains_with_a_float32_head(policy, data):
     assert model.predict(images, verbose=0).dtype == np.dtype("float16") or policy == "mixed_bfloat16"
 
 
+@pytest.mark.slow
 def test_weights_survive_save_weights(data, tmp_path):
     """Restores weights from save_weights."""
     images, labels = data
@@ -245,6 +255,7 @@ def test_weights_survive_save_weights(data, tmp_path):
     np.testing.assert_array_equal(ops.convert_to_numpy(other.head.prototypes), prototypes)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_keras_applications_network_fits():
     """Fits a network of keras.applications."""
@@ -260,6 +271,7 @@ def test_a_keras_applications_network_fits():
     assert model.embedder.get_layer("tail_gdc").kernel.shape[:2] == (2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tail", km.models.backbones.TAILS)
 def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
     """Adds a tail to a feature map, and saves it."""

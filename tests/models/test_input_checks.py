@@ -70,6 +70,7 @@ def rescaling_model():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["fit", "evaluate"])
 def test_pixels_divided_by_255_get_a_warning(call):
     """Where the network rescales bytes itself."""
@@ -80,6 +81,7 @@ def test_pixels_divided_by_255_get_a_warning(call):
         getattr(rescaling_model(), call)(images, np.arange(8) % CLASSES, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_pixels_as_bytes_get_no_warning(dtype):
     """Gives no warning of pixels as bytes."""

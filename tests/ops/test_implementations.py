@@ -62,6 +62,7 @@ def run(implementation, labels, scale, output="log_sum", negatives=None):
     return function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("num_classes", "scale"), [(2, 16.0), (9, 64.0), (40, 256.0), (9, 1.0), (9, None)])
 def test_log_sum_over_the_other_classes(implementation, num_classes, scale):
@@ -103,6 +104,7 @@ NEGATIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("name", NEGATIVES)
 @pytest.mark.parametrize("num_classes", [2, 9])
@@ -127,6 +129,7 @@ def test_negative_logits_of_a_margin(implementation, name, num_classes):
         assert relative_error(found, want) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_own_prototype_comes_with_its_gradient(implementation):
     """Returns the own prototype with its gradient."""
@@ -152,6 +155,7 @@ def test_best_other_class(implementation, scale):
     np.testing.assert_allclose(ops.convert_to_numpy(found), cosines.max(axis=1), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [64.0, 256.0, None])
 def test_finite_for_degenerate_vectors(implementation, scale):
@@ -164,6 +168,7 @@ def test_finite_for_degenerate_vectors(implementation, scale):
     assert np.all(gradients[0][2] == 0) and np.all(gradients[1][2] == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["fused", "streaming"])
 def test_compiled_program_equals_the_reference(implementation):
     """Equals the reference in a compiled program."""
@@ -215,6 +220,7 @@ def test_persistent_tape_and_a_second_call(implementation):
 LENGTHS = [1e-32, 1e-20, 1e-11, 1e-3, 1.0, 1e9, 1e19, 1e30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [8.0, 64.0, None])
 def test_prototypes_of_any_length_have_the_same_cosine(implementation, scale):
@@ -237,6 +243,7 @@ def test_prototypes_of_any_length_have_the_same_cosine(implementation, scale):
         assert relative_error(found * length, want) < 1e-4 or np.max(np.abs(want)) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [64.0, 100.0, 1e4, 1e18, None])
 def test_two_far_classes_are_finite_at_any_scale(implementation, scale):

@@ -41,6 +41,7 @@ def test_function_equals_the_head(name):
         np.testing.assert_allclose(ops.convert_to_numpy(of_head), ops.convert_to_numpy(of_function), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MARGINS)
 def test_compiled_function_equals_the_eager_one(name):
     """The whole function, gradient and state inside one XLA program."""

@@ -12,13 +12,13 @@ def as_array(tensor):
     return ops.convert_to_numpy(tensor).astype("float64")
 
 
-def test_unit_normalize_divides_by_the_length():
+@pytest.mark.parametrize("length", [1e-30, 1e-8, 1.0, 1e8, 1e30])
+def test_unit_normalize_divides_by_the_length(length):
     """Divides by the length over the whole range of float32."""
     direction = np.array([3.0, -4.0, 12.0]) / 13
-    for length in (1e-30, 1e-8, 1.0, 1e8, 1e30):
-        unit, norm = numerics.unit_normalize(ops.array(13 * length * direction[None], "float32"))
-        np.testing.assert_allclose(as_array(unit)[0], direction, rtol=3e-7)
-        np.testing.assert_allclose(as_array(norm)[0], 13 * length, rtol=3e-7)
+    unit, norm = numerics.unit_normalize(ops.array(13 * length * direction[None], "float32"))
+    np.testing.assert_allclose(as_array(unit)[0], direction, rtol=3e-7)
+    np.testing.assert_allclose(as_array(norm)[0], 13 * length, rtol=3e-7)
 
 
 def test_unit_normalize_has_the_projected_gradient():

@@ -21,6 +21,7 @@ def exact(case, angles, norm, gap):
     return target, np.logaddexp(0, log_negatives - target) + added
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_head_s_curve_is_its_formula(name):
     """Equals the formula of every head."""

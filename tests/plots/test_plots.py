@@ -126,6 +126,7 @@ def test_loss_curves_draws_losses_from_zero_up():
     assert axes.get_ylim()[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".SVG"])
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_a_figure_is_written_atomically(tmp_path, name, suffix):

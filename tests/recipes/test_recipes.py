@@ -170,6 +170,7 @@ def test_a_shorter_run_turns_after_its_warm_up():
     assert rates(recipe, [4, 5, 6, 8]) == pytest.approx([0.16, 0.2, 0.02, 0.002], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", recipes.RECIPES)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_run_of_a_few_steps_still_has_a_rate_for_each(name, steps):

@@ -61,6 +61,7 @@ def pair(tmp_path):
     return tmp_path / "colour.png", tmp_path / "grey.pgm", color, grey
 
 
+@pytest.mark.slow
 def test_a_similarity_is_printed_without_tensorflow(free_batch, pair):
     """Prints the similarity of two files without TensorFlow."""
     color_file, grey_file, color, grey = pair
@@ -118,6 +119,7 @@ def test_a_photograph_is_resized_for_a_foreign_network(fixed_batch, tmp_path):
     assert float(out.split()[1]) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_misuse_is_one_line_with_an_exit_code(free_batch, fixed_batch, pair, tmp_path):
     """Answers misuse in one line, with its exit code."""
     image, *_ = pair

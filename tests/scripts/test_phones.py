@@ -57,6 +57,7 @@ def ppm(path, picture):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_the_c_program_gives_the_runtime_s_cosine(program, model, tmp_path):
     """Computes the runtime's cosine in the C program."""
@@ -114,6 +115,7 @@ fun main(arguments: Array<String>) {
 """
 
 
+@pytest.mark.slow
 def test_the_kotlin_alignment_has_the_library_s_pixels(tmp_path):
     """Computes the library's pixels in the Kotlin alignment."""
     if not (shutil.which("kotlinc") and shutil.which("java")):

@@ -103,6 +103,7 @@ def test_batches_take_four_images_of_a_class():
     assert (study.batches(labels, 4, 64, 0) == order).all() and (study.batches(labels, 4, 64, 1) != order).any()
 
 
+@pytest.mark.slow
 def test_a_runner_depends_on_the_seed_alone(task):
     """Computes the same for the same seed, whatever a runner ran before."""
     runner = study.Runner(task, "arcface", 0, steps=12)

@@ -50,6 +50,7 @@ def task(toy):
     return toy.prepare(3, nothing(toy))
 
 
+@pytest.mark.slow
 def test_the_losses_share_a_view_of_disjoint_digits(toy, task):
     """Gives all losses the lower network's view of disjoint digits."""
     assert [len(part) for part in (*task.train, *task.test)] == [60, 60, 40, 40]
@@ -61,6 +62,7 @@ def test_the_losses_share_a_view_of_disjoint_digits(toy, task):
     assert sorted(task.shared) == [f"conv{number}" for number in range(1, 7)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dimension"), [("softmax", 3), ("arcface+iam", 2)])
 def test_a_result_is_what_its_embeddings_say(toy, task, name, dimension):
     """Computes a result from its embeddings."""
@@ -121,6 +123,7 @@ def test_every_name_makes_the_head_it_says(toy):
     assert [heads[name].margin.margin for name in ("cosface", "arcface", "qamface")] == [0.1] * 3
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_figure_its_report_and_its_table(toy, tmp_path, capsys):
     """Writes the figure, the report and the table of a run."""
     out = tmp_path / "runs" / "toy"

@@ -227,6 +227,7 @@ def test_without_litert_js_the_server_names_the_command(serve_web, monkeypatch, 
         serve_web.make_server("face.tflite", 0)
 
 
+@pytest.mark.slow
 def test_the_pure_functions_pass_node_s_own_tests():
     """Passes Node's own tests of the pure functions."""
     missing(("Node 20 or later", node()))

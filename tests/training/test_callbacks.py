@@ -67,6 +67,7 @@ def number_of(number, act):
 # --- Keras's callbacks in training.fit ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_callback_is_told_what_keras_tells_it():
     """Batches count within their epoch; the logs are Keras's, and at batches also the rate and lambda."""
     seen = Seen()
@@ -78,6 +79,7 @@ def test_a_callback_is_told_what_keras_tells_it():
     assert seen.params["epochs"] == REPORTS and seen.params["verbose"] == 1
 
 
+@pytest.mark.slow
 def test_uneven_epochs_have_their_own_steps():
     """Seven updates in four epochs: 1, 2, 2, 2."""
     seen = Seen()
@@ -85,6 +87,7 @@ def test_uneven_epochs_have_their_own_steps():
     assert [event[2] for event in seen.events if event[0] == "epoch"] == [1, 2, 2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 def test_learning_rate_scheduler_sets_the_rate_of_each_epoch(precision):
     """It takes the place of the recipe's cosine, also where the optimiser is wrapped for loss scaling."""
@@ -95,6 +98,7 @@ def test_learning_rate_scheduler_sets_the_rate_of_each_epoch(precision):
     assert float(trained.model.optimizer.learning_rate) == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_a_rate_that_was_set_is_the_one_that_trains():
     """At a rate of 0 from the second epoch on the weights stay where they were."""
     weights = []
@@ -105,6 +109,7 @@ def test_a_rate_that_was_set_is_the_one_that_trains():
     np.testing.assert_array_equal(weights[0], weights[3])
 
 
+@pytest.mark.slow
 def test_reduce_lr_on_plateau_divides_the_rate():
     """Without an improvement by a million each epoch after the first divides by ten."""
     seen = Seen()
@@ -113,6 +118,7 @@ def test_reduce_lr_on_plateau_divides_the_rate():
     assert seen.rates == pytest.approx(np.repeat([0.05, 0.05, 0.005, 0.0005], 3), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_progbar_logger_counts_each_epoch(capsys):
     """Counts each epoch in ProgbarLogger."""
     fit(keras.callbacks.ProgbarLogger())
@@ -121,6 +127,7 @@ def test_progbar_logger_counts_each_epoch(capsys):
     assert "4/3" not in shown and "12/3" not in shown
 
 
+@pytest.mark.slow
 def test_csv_logger_writes_a_row_an_epoch(tmp_path):
     """Writes a row an epoch in CSVLogger."""
     trained = fit(keras.callbacks.CSVLogger(str(tmp_path / "log.csv")))
@@ -129,6 +136,7 @@ def test_csv_logger_writes_a_row_an_epoch(tmp_path):
     assert [float(row["loss"]) for row in rows] == pytest.approx([logs["loss"] for _, logs in trained.history])
 
 
+@pytest.mark.slow
 def test_model_checkpoint_saves_the_model_of_the_best_epoch(tmp_path):
     """Saves the model of the best epoch in ModelCheckpoint."""
     best = keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), monitor="loss", save_best_only=True)
@@ -137,6 +145,7 @@ def test_model_checkpoint_saves_the_model_of_the_best_epoch(tmp_path):
     assert keras.saving.load_model(tmp_path / "best.keras").head.num_classes == training_runs.CLASSES
 
 
+@pytest.mark.slow
 def test_history_has_the_numbers_of_the_result():
     """Records the numbers of the result in History."""
     history = keras.callbacks.History()
@@ -144,6 +153,7 @@ def test_history_has_the_numbers_of_the_result():
     assert history.history["loss"] == [logs["loss"] for _, logs in trained.history]
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_the_run_with_a_checkpoint(tmp_path):
     """Never better by a million: it stops after the second epoch, six updates."""
     stop = keras.callbacks.EarlyStopping(monitor="loss", patience=1, min_delta=1e6)
@@ -152,6 +162,7 @@ def test_early_stopping_ends_the_run_with_a_checkpoint(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000006.npz"]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_by_a_callback_goes_on_to_the_same_bits(tmp_path):
     """Stopped inside an epoch, the part of it is reported, and the same call goes on as if nothing had been."""
     wanted = fit()
@@ -171,6 +182,7 @@ def test_a_run_stopped_by_a_callback_goes_on_to_the_same_bits(tmp_path):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
+@pytest.mark.slow
 def test_a_rate_that_was_set_outlives_a_stop(tmp_path):
     """Stopped in the middle of the second epoch, the third update of it still has the rate of its beginning."""
 
@@ -215,6 +227,7 @@ def pair_set(name="colours"):
 NAMES = {"colours_accuracy", "colours_eer", "colours_tar_at_far_1e-01"}
 
 
+@pytest.mark.slow
 def test_verification_logs_its_figures_in_model_fit(tmp_path, capsys):
     """Puts the figures of Verification into the logs of Model.fit.
 
@@ -235,6 +248,7 @@ def test_verification_logs_its_figures_in_model_fit(tmp_path, capsys):
     assert set(next(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))) >= NAMES
 
 
+@pytest.mark.slow
 def test_verification_counts_updates_under_model_fit():
     """Every four updates, also where an epoch has five of them and Keras makes two at a time."""
     images, labels = training_runs.reader_of().arrays()
@@ -264,6 +278,7 @@ def test_the_figures_are_those_of_the_pairs():
     assert set(few.figures(None)) == {"few_accuracy", "few_eer"}
 
 
+@pytest.mark.slow
 def test_verification_figures_are_in_the_logs_of_training_fit(tmp_path):
     """Puts the figures of Verification into the logs of training.fit."""
     verification, lines = callbacks.Verification(pair_set(), report=lambda *given: lines.append(given)), []
@@ -280,6 +295,7 @@ def test_a_verification_line_names_every_figure():
     assert callbacks.as_text(values) == "a_b: accuracy 0.9877, EER 1.23%, TAR 0.950 at FAR 1e-03"
 
 
+@pytest.mark.slow
 def test_verification_needs_an_embedder():
     """Requires an embedder for Verification."""
     images, labels = training_runs.reader_of().arrays()

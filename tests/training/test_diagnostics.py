@@ -32,6 +32,7 @@ def treated(reader=None, **changes):
     return diagnostics
 
 
+@pytest.mark.slow
 def test_a_sound_run_is_left_in_peace():
     """Reports nothing about a sound run."""
     diagnostics = treated()
@@ -40,6 +41,7 @@ def test_a_sound_run_is_left_in_peace():
     assert len(diagnostics.statistics) == 21 and diagnostics.statistics[-1].theta < diagnostics.statistics[0].theta
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_named(caplog):
     """Names shuffled labels."""
     reader = training_runs.reader_of(1200, classes=60)
@@ -52,6 +54,7 @@ def test_shuffled_labels_are_named(caplog):
     assert not any("margin" in sentence for sentence in diagnostics.sentences)
 
 
+@pytest.mark.slow
 def test_a_stalled_sphereface_is_named():
     """Lambda at its floor from the first update on, and the floor at 0: the raw margin of 4, at a high rate."""
     options = (("scale", 16.0), ("base", 0.0), ("lambda_min", 0.0))
@@ -61,6 +64,7 @@ def test_a_stalled_sphereface_is_named():
     assert not any("shuffled" in sentence for sentence in diagnostics.sentences)
 
 
+@pytest.mark.slow
 def test_a_margin_too_large_from_scratch_is_named():
     """Names a margin that is too large from scratch."""
     reader = training_runs.reader_of(1200, classes=60)
@@ -74,6 +78,7 @@ def test_a_margin_too_large_from_scratch_is_named():
     assert not any("shuffled" in sentence for sentence in diagnostics.sentences)
 
 
+@pytest.mark.slow
 def test_an_exploding_length_is_named():
     """Names an exploding length."""
     diagnostics = treated(head_options=(("scale", 16.0),), learning_rate=200.0, weight_decay=0.0)
@@ -81,6 +86,7 @@ def test_an_exploding_length_is_named():
     assert not any("The margin, " in sentence for sentence in diagnostics.sentences)
 
 
+@pytest.mark.slow
 def test_the_first_tensor_that_is_no_number_is_named(caplog):
     """Names the first tensor that is NaN or infinite."""
     diagnostics = callbacks.TrainingDiagnostics()

@@ -93,6 +93,7 @@ def finished(tmp_path_factory):
 # --- What a run writes and measures ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_folder_holds_the_model_the_files_and_the_report(finished):
     """Writes the model, the files and the report into the folder."""
     result, report = finished
@@ -172,6 +173,7 @@ def test_the_verification_table_of_the_report_has_eer(finished):
     assert f"| best | {best['step']} | {best['held_out_accuracy']:.4f} | {best['held_out_eer']:.4f} |" in text
 
 
+@pytest.mark.slow
 def test_the_console_has_every_stage_and_verification(tmp_path):
     """Prints every stage and the verification on the console."""
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
@@ -274,6 +276,7 @@ def again(finished, tmp_path):
     return old
 
 
+@pytest.mark.slow
 def test_an_older_run_is_replaced(again):
     """Replaces an older run, and restores the dtype policy after training in half precision."""
     policy = keras.config.dtype_policy()
@@ -290,6 +293,7 @@ def test_an_older_run_is_replaced(again):
 # --- Nothing half-written -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "error", "out"),
     [
@@ -319,6 +323,7 @@ def test_a_failure_in_the_middle_leaves_everything_as_it_was(module, name, error
     assert keras.config.dtype_policy() == policy
 
 
+@pytest.mark.slow
 def test_a_label_out_of_range_stops_the_run(tmp_path):
     """Stops at a label out of range."""
 
@@ -347,6 +352,7 @@ def folder_of(root, bad=None):
     return root
 
 
+@pytest.mark.slow
 def test_an_image_broken_inside_stops_a_strict_run_by_name(tmp_path):
     """Stops a strict run at an image broken inside, by name."""
     root = folder_of(tmp_path / "faces")
@@ -361,6 +367,7 @@ def test_an_image_broken_inside_stops_a_strict_run_by_name(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["faces"]
 
 
+@pytest.mark.slow
 def test_a_failed_export_is_redone_without_training(tmp_path, monkeypatch):
     """Repeats an export that failed by the same call, without training again."""
     with monkeypatch.context() as patch:

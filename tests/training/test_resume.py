@@ -116,6 +116,7 @@ def fit(folder=None, stop_at=None, callbacks=(), **changes):
         )
 
 
+@pytest.mark.slow
 def test_asked_to_end_it_saves_and_resumes_all_state(tmp_path):
     """Saves on request to end, and resumes with every part of the state.
 
@@ -136,6 +137,7 @@ def test_asked_to_end_it_saves_and_resumes_all_state(tmp_path):
     assert fit(tmp_path, **changes).history == wanted.history
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_run_are_refused(tmp_path):
     """Refuses the checkpoints of another run, with the first difference."""
     with pytest.raises(KeyboardInterrupt):
@@ -148,6 +150,7 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
         assert any(name.endswith("norm/moving_mean") for name in file.files)
 
 
+@pytest.mark.slow
 def test_logs_after_a_stop_are_those_without_one(tmp_path):
     """Writes the logs and the verification of a run without a stop.
 

@@ -56,6 +56,7 @@ def arcface_loss(embeddings, labels, prototypes, margin, scale):
     return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[rows, labels])
 
 
+@pytest.mark.slow
 def test_margin_and_scale_rise_in_a_line_and_stay():
     """Raises margin and scale in a line, and keeps them."""
     numbers = {"head_options": (("margin", 0.4), ("scale", 16.0)), "learning_rate": 1e-12}
@@ -102,6 +103,7 @@ HALF = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HALF)
 def test_the_ramp_reaches_every_head_with_a_margin(name):
     """At half of the warm-up a head computes the loss of one that was made with half of its margin."""
@@ -123,6 +125,7 @@ def test_the_ramp_reaches_every_head_with_a_margin(name):
     np.testing.assert_allclose(loss(tf.constant(9.0)), head.compute_loss(embeddings, np.arange(5)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_backbones_gradient_is_clipped_as_one_vector():
     """Clips the backbone's gradient as one vector, and leaves the prototypes' as it is.
 
@@ -149,6 +152,7 @@ def test_the_backbones_gradient_is_clipped_as_one_vector():
             np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-7)
 
 
+@pytest.mark.slow
 def test_the_running_mean_follows_its_formula(monkeypatch):
     """Returns the running mean of the weights, by its formula.
 
@@ -176,6 +180,7 @@ def test_the_running_mean_follows_its_formula(monkeypatch):
         np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5, err_msg=found.path)
 
 
+@pytest.mark.slow
 def test_frozen_layers_keep_weights_and_statistics(tmp_path):
     """Keeps the weights and statistics of frozen layers."""
     trained, watch = watched(freeze=("first", "no*"))
@@ -224,6 +229,7 @@ def test_a_recipes_decay_is_added_to_the_gradient(exclude, decaying):
         np.testing.assert_allclose(weight.numpy(), wanted, rtol=1e-6, err_msg=weight.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_learns_and_leaves_the_head_in_float32(precision):
     """float16 with loss scaling, bfloat16 without: 40 updates halve the loss, and nothing is NaN."""
@@ -237,6 +243,7 @@ def test_half_precision_learns_and_leaves_the_head_in_float32(precision):
     assert hasattr(trained.model.optimizer, "dynamic_scale") == (precision == "mixed_float16")
 
 
+@pytest.mark.slow
 def test_batches_that_are_short_count_by_their_samples():
     """Two replicas, batches of 8, of 7, and of 1, which leaves a replica none: loss, accuracy, weights, lambda."""
     found = []

@@ -91,6 +91,7 @@ def trained():
     return before, one, two
 
 
+@pytest.mark.slow
 def test_two_replicas_take_the_steps_of_one_device(trained):
     """Takes the steps of one device on two replicas."""
     before, one, two = trained
@@ -131,6 +132,7 @@ def test_every_replica_holds_the_same_moving_statistics(trained):
         np.testing.assert_allclose(first, second, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_predictions_inside_outside_and_read_back_agree(trained, tmp_path):
     """Predicts the same inside, outside and after reading back."""
     _, one, two = trained
@@ -163,6 +165,7 @@ def foreign(strategy):
     return [np.array(weight) for weight in whole.weights], np.array(network(x.astype("float32"), training=False))
 
 
+@pytest.mark.slow
 def test_plain_batch_norm_is_synchronized_too(monkeypatch):
     """Synchronizes a foreign network with plain batch normalization too."""
     alone, embeddings = foreign(training.make_strategy(1))
@@ -180,6 +183,7 @@ def test_plain_batch_norm_is_synchronized_too(monkeypatch):
 # --- Steps, seeds, optimisers ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "reports", "noted"), [(7, 3, [2, 4, 7]), (6, 4, [1, 3, 4, 6]), (2, 20, [1, 2])])
 def test_all_steps_are_run_and_noted_as_evenly_as_can_be(steps, reports, noted):
     """Runs all steps, and reports them as evenly as possible."""
@@ -189,6 +193,7 @@ def test_all_steps_are_run_and_noted_as_evenly_as_can_be(steps, reports, noted):
     assert trained.seconds > 0
 
 
+@pytest.mark.slow
 def test_a_seed_decides_the_whole_run_however_often_it_reports():
     """Weights, dropout, order and augmentation; and from report to report the data go on, they do not start again."""
     recipe = recipe_of(backbone_options=(("dropout", 0.5),), steps=6)
@@ -215,6 +220,7 @@ def test_batches_hold_every_image_once_an_epoch():
     assert sorted(values[:24]) == sorted(values[24:]) == list(range(24))
 
 
+@pytest.mark.slow
 def test_a_seed_decides_order_and_augmentation_of_the_batches():
     """Orders and augments the batches by the seed."""
 
@@ -258,6 +264,7 @@ def test_iam_joins_the_head_where_the_recipe_asks_for_it():
 # --- Progress -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_progress_bar_runs_to_its_total():
     """Fills the progress bar to its total."""
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
@@ -268,6 +275,7 @@ def test_the_progress_bar_runs_to_its_total():
     assert bar.done == 7
 
 
+@pytest.mark.slow
 def test_without_a_terminal_the_progress_is_written_line_by_line(monkeypatch):
     """Writes the progress line by line without a terminal."""
     monkeypatch.setattr(training.ProgressBar, "SECONDS", 0.0)
@@ -329,6 +337,7 @@ def test_unknown_names_list_the_names(changes, message):
         training.build_model(recipe_of(**changes), 4)
 
 
+@pytest.mark.slow
 def test_a_label_out_of_range_is_one_plain_sentence():
     """Explains a label out of range in one sentence."""
     # On one device: an error in one replica aborts TensorFlow's collectives for the rest of the process.
@@ -340,6 +349,7 @@ def test_a_label_out_of_range_is_one_plain_sentence():
     assert console.file.getvalue().rstrip().endswith("\x1b[?25h")
 
 
+@pytest.mark.slow
 def test_a_network_that_puts_out_nan_is_one_plain_sentence():
     """Explains a network that puts out NaN in one sentence."""
     with pytest.raises(ValueError, match="^ArcFaceHead needs finite embeddings. The network put out NaN"):

@@ -23,6 +23,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_split_is_measured_on_the_people_it_holds_out(folder):
     """Their names and their pixels, and nobody else's."""
     protocol = protocols.load_protocol(folder / "split.json", image_size=(8, 8))

@@ -313,6 +313,7 @@ def test_few_people_give_no_folds_and_say_so():
     assert "accuracy" not in measured.values and any("No ten-fold accuracy" in note for note in measured.notes)
 
 
+@pytest.mark.slow
 def test_a_folder_of_identities_is_read_at_its_own_size(tmp_path):
     """Reads a folder of identities at its own size."""
     for person in range(3):

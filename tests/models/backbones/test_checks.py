@@ -43,6 +43,7 @@ def test_a_softmax_top_is_not_an_embedder(kind):
         backbones.check_embedder(CLASSIFIERS[kind]())
 
 
+@pytest.mark.slow
 def test_a_feature_map_names_the_tail():
     """A network of keras.applications without its top is refused by naming tail=, and accepted with one."""
     maps = keras.applications.MobileNetV2(input_shape=(32, 32, 3), include_top=False, weights=None, alpha=0.35)

@@ -28,6 +28,7 @@ def channels_first():
     keras.config.set_image_data_format(before)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", NETWORKS)
 def test_channels_first_builds_the_same_network(name):

@@ -12,6 +12,7 @@ def network():
     return backbones.build("inception_resnet_v1", embedding_size=128)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_parameters_are_the_known_ones(network):
     """facenet's 128-D network as its Keras port counts it: 22,779,312 trainable of 22,808,144."""
@@ -73,6 +74,7 @@ class ByHand:
         return normed(x @ self.w["tail_fc/kernel"], self.w, "embedding", 1e-3)
 
 
+@pytest.mark.slow
 def test_the_network_computes_what_its_formula_says():
     """Computes the network's formula."""
     model = backbones.inception_resnet_v1(image_size=(75, 91), embedding_size=6, units=(1, 1, 1))

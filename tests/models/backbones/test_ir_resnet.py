@@ -25,8 +25,9 @@ MILLIONS = {"ir_resnet18": 24.0, "ir_resnet34": 34.1, "ir_resnet50": 43.6, "ir_r
 
 @pytest.fixture(scope="module")
 def released():
-    """The networks of the papers, each built once."""
-    return {name: backbones.build(name) for name in UNITS}
+    """The networks of the papers, each built once; shapes are all that is looked at: no weight is drawn."""
+    with keras.StatelessScope(initialize_variables=False):
+        return {name: backbones.build(name) for name in UNITS}
 
 
 def parameters(units, widths, embedding_size=512, last_side=7):
@@ -46,6 +47,7 @@ def trainable(model):
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
 def test_released_networks_have_the_known_parameters(released, name):
@@ -64,6 +66,7 @@ def test_the_small_network_has_a_quarter_of_the_width():
     assert trainable(model) == parameters((1, 1, 1, 1), (16, 32, 64, 128), embedding_size=128, last_side=4)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize(("name", "millions"), [("ir_resnet18", 24.0), ("ir_resnet200", 118.8)])
 def test_the_units_of_the_deepest_are_counted_on_a_narrow_one(name, millions):
@@ -164,6 +167,7 @@ def images():
     return np.random.default_rng(2).integers(0, 256, (3, 12, 10, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("squeeze_excite", "stem_strides"), [(False, 1), (True, 2)])
 def test_the_network_computes_what_its_formula_says(images, squeeze_excite, stem_strides):
     """Computes the network's formula."""
@@ -205,6 +209,7 @@ def test_a_strided_shortcut_takes_every_other_pixel(channels, strides):
     np.testing.assert_allclose(found, x[:, ::2, ::2] @ kernel, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float64"])
 def test_pixels_of_any_type_are_normalised_inside(dtype):
     """Normalizes pixels of any type inside the network."""

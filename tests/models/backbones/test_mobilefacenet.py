@@ -15,6 +15,7 @@ def network():
     return backbones.build("mobilefacenet")
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_parameters_and_multiply_adds_are_the_paper_s(network):
     """MobileFaceNets, section 3.2 and table 1: 0.99 million parameters, 221 million multiply-adds."""
@@ -49,6 +50,7 @@ def test_the_layers_are_those_of_table_1(network):
     assert expanded == [2 * 64, 2 * 64, 4 * 64, 2 * 128, 4 * 128, 2 * 128]
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_insightface_s_wider_ones_have_their_parameters():
     """mbf, about 2 million and 0.45 GFLOPs in insightface's tables, and mbf_large."""
@@ -107,6 +109,7 @@ class ByHand:
         return normed(x @ w["tail_fc/kernel"], w, "embedding", 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 2])
 def test_the_network_computes_what_its_formula_says(width):
     """Computes the network's formula."""
@@ -132,6 +135,7 @@ def test_a_grouped_convolution_learns_and_is_read_back(tmp_path):
     np.testing.assert_allclose(inferred(again, x), inferred(model, x), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "of_minus_one"), [("prelu", -0.25), ("relu", 0.0), ("relu6", 0.0), ("leaky_relu", -0.25)]
 )

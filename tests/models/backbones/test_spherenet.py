@@ -29,6 +29,7 @@ def parameters(units, widths, places):
     return total + (places * before + 1) * 512
 
 
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("name", UNITS)
 def test_names_count_convolutions_as_the_table_does(name):

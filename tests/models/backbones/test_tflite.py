@@ -91,6 +91,7 @@ def cosines(a, b):
     return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_family_converts_to_float32_and_int8(name, tmp_path):
     """Converts every family to float32 and int8."""

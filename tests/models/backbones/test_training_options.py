@@ -101,6 +101,7 @@ def test_batch_normalization_takes_the_fused_kernel():
     assert "FusedBatchNormV3" not in operators(training=True)
 
 
+@pytest.mark.slow
 def test_computing_activations_twice_changes_no_number():
     """Losses, weights and moving statistics: a plain checkpoint would move the statistics twice a step."""
     plain, again = small(), small()
@@ -121,6 +122,7 @@ def test_a_network_without_units_has_nothing_to_compute_twice():
         backbones.rematerialized(backbones.lenet_plus_plus())
 
 
+@pytest.mark.slow
 def test_frozen_batch_normalization_keeps_its_numbers():
     """Keeps statistics, scale and bias of frozen batch normalization."""
     network = small()
@@ -187,6 +189,7 @@ def test_half_precision_trains_near_to_float32(family, policy):
     assert all(np.isfinite(values).all() for values in numbers(half).values())
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("family", ["spherenet", "mobilefacenet_x2", "inception_resnet_v1"])
 def test_two_replicas_take_the_step_of_one(family):
@@ -201,7 +204,7 @@ def test_two_replicas_take_the_step_of_one(family):
     keras.utils.set_random_seed(1)
     alone = FAMILIES[family]()
     weights, side = alone.get_weights(), alone.input_shape[1]
-    _, wanted = trained(alone, 1, side)
+    _, wanted = trained(alone, 1, side, eagerly=True)
     with training.make_strategy(2).scope():
         network = FAMILIES[family]()
         network.set_weights(weights)

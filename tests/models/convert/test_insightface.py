@@ -85,6 +85,7 @@ def test_the_flattened_order_and_the_groups_are_turned_round():
     np.testing.assert_array_equal(_parts._write_grouped(ours), theirs)
 
 
+@pytest.mark.slow
 def test_a_mobilefacenet_is_read_and_written_back_equal(mobile, converted, tmp_path):
     """Reads a MobileFaceNet, and writes it back equal."""
     assert (converted.name, converted.output_shape) == ("mobilefacenet_x2", (None, 16))
@@ -98,6 +99,7 @@ def test_a_mobilefacenet_is_read_and_written_back_equal(mobile, converted, tmp_p
         np.testing.assert_array_equal(back[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_ir_resnet_is_read_and_written_back(tmp_path, caplog):
     """Reads an IR-ResNet and writes it back, with its last scale folded."""
     shapes = _parts.ir_shapes((2, 2, 2, 2), 8)
@@ -119,6 +121,7 @@ def test_an_ir_resnet_is_read_and_written_back(tmp_path, caplog):
             np.testing.assert_array_equal(back[name], state[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_another_pixel_scale_goes_into_the_first_kernel(path, mobile, tmp_path):
     """Folds another scale of pixels into the first kernel."""
     model = convert.from_insightface(path, input_scale=128.0)
@@ -180,6 +183,7 @@ def test_another_architecture_is_named_by_its_first_difference(path):
         convert.from_insightface(path, architecture="r50")
 
 
+@pytest.mark.slow
 def test_what_insightface_has_no_network_for_is_not_written(tmp_path):
     """Refuses to write a network that insightface does not have."""
     narrow = {"widths": (8, 8, 8, 8), "embedding_size": 4}
@@ -244,6 +248,7 @@ def exported(state, parts, folded, scaling=False):
     return onnx.helper.make_model(graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folded", [False, True])
 def test_onnx_of_the_same_network_gives_the_same_embeddings(folded, mobile, converted, tmp_path):
     """Computes the same embeddings from ONNX of the same network."""
@@ -262,6 +267,7 @@ def test_onnx_of_the_same_network_gives_the_same_embeddings(folded, mobile, conv
     np.testing.assert_allclose(ops.convert_to_numpy(mine(x)), wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 def test_onnx_of_an_ir_resnet_is_recognized_by_its_units(tmp_path):
     """Recognizes the ONNX file of an IR-ResNet by its units, and others by their first difference."""
     onnx = pytest.importorskip("onnx")
@@ -289,6 +295,7 @@ def test_onnx_of_an_ir_resnet_is_recognized_by_its_units(tmp_path):
 # --- The command ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_converts_there_and_back(path, mobile, tmp_path, capsys):
     """Converts there and back by the command."""
     assert cli.main(["convert", str(path), str(tmp_path / "face.keras")]) == 0
@@ -314,6 +321,7 @@ def test_the_command_says_what_is_wrong(arguments, message, tmp_path, monkeypatc
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_the_command_goes_straight_to_tflite(tmp_path, capsys):
     """Converts straight to TFLite by the command."""
     backbones.ir_resnet((1,), widths=(4,), image_size=(16, 16), embedding_size=8).save(tmp_path / "small.keras")
