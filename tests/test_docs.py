@@ -20,9 +20,11 @@ import keras_margin
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("how-it-works", "margins", "custom-loops", "training")
 PACKAGES = (
-    *("margins", "margins.formulas", "ops", "layers", "losses", "models", "optimizers", "optimizers.schedules"),
-    "recipes",
+    *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),
+    *("optimizers.schedules", "recipes"),
 )
+if keras.backend.backend() == "tensorflow":  # Their examples read sets by TensorFlow, or are the same everywhere.
+    PACKAGES += ("data", "evaluation", "plots")
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
 

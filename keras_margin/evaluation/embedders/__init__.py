@@ -40,8 +40,12 @@ def load_embedder(path, *, normalization=None, channels=None):
         ImportError: LiteRT (TFLite) or TensorFlow (the others) is not installed.
 
     Example:
-        >>> embedder = keras_margin.load_embedder("runs/latest")
-        >>> embedder.embed(images).shape  # (n, embedder.embedding_size), unit rows
+        >>> import keras
+        >>> keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save("tiny.keras")
+        >>> embedder = load_embedder("tiny.keras")
+        >>> rows = embedder.embed(np.full((2, 8, 8, 3), 200, np.uint8))
+        >>> rows.shape, np.linalg.norm(rows, axis=1).round(6).tolist()
+        ((2, 3), [1.0, 1.0])
     """
     name = os.fsdecode(path)
     if not os.path.exists(name):

@@ -23,6 +23,13 @@ class FileEmbedder:
         channels: "RGB" or "BGR", what the network is fed. Images are given in RGB all the same.
         normalization: (mean, std) applied to pixels first, or None for none.
         metadata: What the export wrote into the file, as `keras_margin.runtime.read_metadata` gives it; or None.
+
+    Example:
+        >>> import keras
+        >>> keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save("tiny.keras")
+        >>> embedder = load_embedder("tiny.keras")
+        >>> isinstance(embedder, FileEmbedder), embedder.kind, embedder.image_size, embedder.embedding_size
+        (True, 'keras', (8, 8), 3)
     """
 
     path: str

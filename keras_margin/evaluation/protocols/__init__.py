@@ -99,8 +99,11 @@ def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
             unknown, or that does not take such files.
 
     Example:
-        >>> protocol = keras_margin.evaluation.protocols.load_protocol("lfw.bin", image_size=embedder.image_size)
-        >>> protocol.measure(keras_margin.evaluation.protocols.embed(embedder, protocol)).values["accuracy"]
+        >>> images, is_same = np.zeros((8, 16, 16, 3), np.uint8), [True, False, True, False]
+        >>> keras_margin.data.write_bin("tiny.bin", images, is_same)
+        >>> protocol = keras_margin.evaluation.protocols.load_protocol("tiny.bin", image_size=(16, 16))
+        >>> protocol.num_images
+        8
     """
     if fit not in FITS:
         raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
