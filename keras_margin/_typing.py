@@ -28,3 +28,22 @@ ArrayLike: TypeAlias = np.ndarray | Sequence[Any] | HasArray
 PathLike: TypeAlias = str | os.PathLike[str]
 # Height and width of images, in pixels.
 Size: TypeAlias = tuple[int, int]
+
+
+class Embedder(Protocol):
+    """What photographs are prepared for: `runtime.Embedder` and `evaluation.FileEmbedder` have it."""
+
+    @property
+    def path(self) -> Any:
+        """The file or folder."""
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of the images that it takes, in pixels."""
+
+    @property
+    def metadata(self) -> Any:
+        """What the export wrote into the file, a dict; None of a file without."""
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Returns an embedding a row, of uint8 RGB images (n, height, width, 3)."""

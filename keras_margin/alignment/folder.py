@@ -5,11 +5,15 @@ import dataclasses
 import json
 import logging
 import os
+from collections.abc import Mapping
+from typing import Literal
 
+from keras_margin._typing import PathLike, Size
 from keras_margin._utils import files
 from keras_margin._utils.progress import Progress
 from keras_margin.alignment import _journal, _sheet, _workers
 from keras_margin.alignment._policies import check_policy
+from keras_margin.alignment.detector import Detector
 from keras_margin.alignment.images import EXTENSIONS
 from keras_margin.alignment.transform import landmark_template
 
@@ -45,7 +49,15 @@ class AlignmentReport:
     other_files: dict = dataclasses.field(default_factory=dict)
 
 
-def align_folder(source, out, size=112, policy="largest", detector=None, workers=1, image_format="jpg"):
+def align_folder(
+    source: PathLike,
+    out: PathLike,
+    size: int | Size = 112,
+    policy: Literal["largest", "centre", "all", "skip"] = "largest",
+    detector: Detector | None = None,
+    workers: int = 1,
+    image_format: Literal["jpg", "png"] = "jpg",
+) -> AlignmentReport:
     """Crops the faces of all images below a folder, into the same folders below another.
 
     `source/ann/7.png` becomes `out/ann/7.jpg`. Where two images of a folder differ in their extension alone, all of
@@ -129,7 +141,7 @@ def align_folder(source, out, size=112, policy="largest", detector=None, workers
     return report
 
 
-def counted(extensions):
+def counted(extensions: Mapping[str, int]) -> str:
     """Numbers of files by their extensions, in words: "2 .cr2, 1 without an extension"."""
     return ", ".join(f"{count:,} {extension or 'without an extension'}" for extension, count in extensions.items())
 

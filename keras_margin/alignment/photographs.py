@@ -2,12 +2,15 @@
 
 import functools
 import logging
+from typing import Literal
 
 import numpy as np
 
+from keras_margin._typing import Embedder
 from keras_margin._utils.messages import install_hint
 from keras_margin.alignment import detector as faces
 from keras_margin.alignment import images, transform
+from keras_margin.alignment.detector import Detector
 
 FITS = (None, "crop", "resize")
 
@@ -20,7 +23,14 @@ _TEMPLATE_TOLERANCE = 0.01
 _logger = logging.getLogger("keras_margin.alignment.photographs")
 
 
-def prepare_photograph(image, embedder, *, align=False, detector=None, fit=None):
+def prepare_photograph(
+    image: np.ndarray,
+    embedder: Embedder,
+    *,
+    align: bool = False,
+    detector: Detector | None = None,
+    fit: Literal["crop", "resize"] | None = None,
+) -> np.ndarray | None:
     """Brings a photograph to the size that an embedder takes.
 
     - With `align` or a `detector`: finds the face and crops it onto the landmark template.
@@ -70,7 +80,7 @@ def prepare_photograph(image, embedder, *, align=False, detector=None, fit=None)
     return _cut(image, embedder.image_size) if fit == "crop" else _scaled(image, embedder.image_size)
 
 
-def takes_aligned_faces(embedder):
+def takes_aligned_faces(embedder: Embedder) -> bool | None:
     """Returns whether the metadata have an alignment: True, False, or None for a file without metadata."""
     return None if embedder.metadata is None else embedder.metadata.get("alignment") is not None
 

@@ -1,10 +1,12 @@
 """Images to compare on, to quantise by and to measure with, out of a data set."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from keras_margin import data
+from keras_margin._typing import PathLike
 from keras_margin.export._source import extract_embedder
 
 
@@ -23,7 +25,7 @@ class Faces:
     names: tuple
 
 
-def faces_from(path, model, most=300, whole_identities=False):
+def faces_from(path: PathLike, model: Any, most: int = 300, whole_identities: bool = False) -> Faces:
     """Reads images for `representative=`, `samples=` and `pairs=` from a data set.
 
     Args:

@@ -25,7 +25,7 @@ class Limits:
     eer_rise: float | None = None
     tar_drop: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None and not (isinstance(value, (int, float, np.number)) and math.isfinite(value)):
@@ -80,7 +80,7 @@ class Options:
     aligned: bool | None = None
     integer_only: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         size = self.batch_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
             raise ValueError(f"batch_size must be an int >= 1, or None for any. Received: batch_size={size!r}.")

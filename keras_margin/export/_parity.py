@@ -79,7 +79,7 @@ class ParityReport:
     why: str = ""
 
     @property
-    def failures(self):
+    def failures(self) -> list[str]:
         """What is beyond its limit, a phrase each; empty where the file is as near as it must be."""
         limits, found = self.limits, []
         for name, value in (("mean", self.mean_cosine), ("worst", self.worst_cosine)):
@@ -97,11 +97,11 @@ class ParityReport:
         return found
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether the file is as near as it must be."""
         return not self.failures
 
-    def __str__(self):
+    def __str__(self) -> str:
         """The report in a few sentences, for people."""
         images = "images of noise" if self.synthetic else "images"
         wanted = [
@@ -131,12 +131,12 @@ class ParityError(ValueError):
         report: The ParityReport, or None.
     """
 
-    def __init__(self, message, report=None):
+    def __init__(self, message: str, report: "ParityReport | None" = None) -> None:
         super().__init__(message)
         self.report = report
 
     @classmethod
-    def of(cls, report):
+    def of(cls, report: ParityReport) -> "ParityError":
         """The error that a report which did not pass comes to."""
         images = ", ".join(str(image) for image in report.worst_images)
         message = (

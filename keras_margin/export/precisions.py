@@ -2,16 +2,30 @@
 
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
+import keras
+import numpy as np
+
+from keras_margin._typing import PathLike
 from keras_margin.export import _graph, tflite
 from keras_margin.export._options import LIMITS, Options
-from keras_margin.export._parity import Judge, ParityError
+from keras_margin.export._parity import Judge, ParityError, ParityReport
 from keras_margin.export._source import open_source
 
 PRECISIONS = (None, "float16", "int8")
 
 
-def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=None, options=None, strict=True):
+def to_precisions(
+    model: keras.Model | PathLike,
+    folder: PathLike,
+    *,
+    representative: np.ndarray | None,
+    quantize: Sequence[str | None] = PRECISIONS,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
+    options: Options | None = None,
+    strict: bool = True,
+) -> tuple[ParityReport, ...]:
     """Writes the embedding network as one TFLite file a precision: embedder.tflite, embedder_float16.tflite, ...
 
     Args:
@@ -51,11 +65,11 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
             except ParityError as error:
                 if strict or each is None:
                     raise
-                reports.append(error.report)
+                reports.append(error.report)  # type: ignore[arg-type]
     return tuple(reports)
 
 
-def as_table(reports):
+def as_table(reports: Sequence[ParityReport]) -> str:
     """Formats reports as a Markdown table: precision, size, drift, and accuracy compared with the model's.
 
     Args:
@@ -68,7 +82,7 @@ def as_table(reports):
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
 
 
-def as_rows(reports):
+def as_rows(reports: Sequence[ParityReport]) -> tuple[list[str], list[list[str]]]:
     """Formats reports as text in cells: precision, size, drift, and accuracy where pairs were given.
 
     Args:

@@ -2,17 +2,27 @@
 
 import pathlib
 
+import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_margin._typing import PathLike
 from keras_margin._utils import files, progress
 from keras_margin._utils.metadata import FILE_NAME
 from keras_margin.export import _graph, _metadata
 from keras_margin.export._options import Options
-from keras_margin.export._parity import Judge
+from keras_margin.export._parity import Judge, ParityReport
 from keras_margin.export._source import open_source
 
 
-def to_savedmodel(model, path, *, samples=None, pairs=None, options=None):
+def to_savedmodel(
+    model: keras.Model | PathLike,
+    path: PathLike,
+    *,
+    samples: np.ndarray | None = None,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
+    options: Options | None = None,
+) -> ParityReport:
     """Writes the embedding network as a SavedModel folder, its metadata in contract.json.
 
     Args:

@@ -58,47 +58,47 @@ class Embedder:
         normalization: tuple[Any, Any] | None = None,
         num_threads: int | None = None,
         channels: str = "RGB",
-    ):
+    ) -> None:
         self._path = _loading.checked_path(path)
         self._lock = threading.Lock()
         self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))
         self._metadata = metadata.read_metadata(self._path)
         self._reverse = _loading.checked_channels(channels, self._metadata, self._path) == "BGR"
-        self._model_id = None
+        self._model_id: str | None = None
         self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
         self._encode = _tensors.encoder(self._input, normalization, self._path)
-        self._allocated_batch = None
+        self._allocated_batch: int | None = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
         self._embedding_size = self._run(np.zeros((1, *self._image_size, 3), np.uint8)).shape[1]
 
     @property
-    def path(self):
+    def path(self) -> str:
         """The file, a str."""
         return self._path
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels of the images the network takes."""
         return self._image_size
 
     @property
-    def embedding_size(self):
+    def embedding_size(self) -> int:
         """Length of one embedding."""
         return self._embedding_size
 
     @property
-    def metadata(self):
+    def metadata(self) -> dict[str, Any] | None:
         """The file's metadata, a dict as keras_margin.runtime.read_metadata gives it; None of a foreign file."""
         return self._metadata
 
     @property
-    def threshold(self):
+    def threshold(self) -> float | None:
         """The cosine from which two faces count as one person's, as shipped with the file; None where none was."""
         shipped = (self._metadata or {}).get("threshold") or {}
         return shipped.get("cosine")
 
     @property
-    def model_id(self):
+    def model_id(self) -> str:
         """SHA-256 of the file, hexadecimal: whose embeddings these are. See `Gallery`."""
         if self._model_id is None:
             digest = hashlib.sha256()
@@ -109,14 +109,14 @@ class Embedder:
         return self._model_id
 
     @property
-    def input_details(self):
+    def input_details(self) -> dict[str, Any]:
         """What LiteRT says of the input tensor: a dict with name, shape, shape_signature, dtype, quantization, ..."""
         return dict(self._input)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Embedder({self._path!r}, image_size={self._image_size}, embedding_size={self._embedding_size})"
 
-    def embed(self, images):
+    def embed(self, images: np.ndarray) -> np.ndarray:
         """Embeds images.
 
         Args:
@@ -140,7 +140,7 @@ class Embedder:
             rows = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
         return _rows.unit_rows(np.concatenate(rows), f"The network in {self._path}")
 
-    def verify(self, a, b):
+    def verify(self, a: np.ndarray, b: np.ndarray) -> float:
         """How alike two faces are: the cosine of their embeddings.
 
         Args:
@@ -161,7 +161,7 @@ class Embedder:
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
         return float(np.clip(first @ second, -1.0, 1.0))
 
-    def is_same(self, a, b, threshold=None):
+    def is_same(self, a: np.ndarray, b: np.ndarray, threshold: float | None = None) -> bool:
         """Whether two faces are one person's: verify(a, b) >= threshold.
 
         Args:
@@ -178,7 +178,7 @@ class Embedder:
         threshold = self._decided(threshold)
         return self.verify(a, b) >= threshold
 
-    def identify(self, images, gallery, threshold=None):
+    def identify(self, images: np.ndarray, gallery: Gallery | np.ndarray, threshold: float | None = None) -> Any:
         """The gallery's most alike face for each image.
 
         score = max over rows g of cos(embedding, g)
@@ -219,7 +219,7 @@ class Embedder:
             )
         return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
 
-    def _decided(self, threshold):
+    def _decided(self, threshold: float | None):
         """The threshold of a decision: the caller's, or the file's."""
         threshold = self.threshold if threshold is None else threshold
         if threshold is None:
@@ -241,7 +241,7 @@ class Embedder:
         found = gallery.search(self.embed(images), threshold=threshold)
         return [matches[0] if matches else None for matches in found]
 
-    def _checked_images(self, images, single=False):
+    def _checked_images(self, images: np.ndarray, single: bool = False):
         """`images` as a uint8 array (n, height, width, 3) of the network's size."""
         try:
             images = np.asarray(images)
@@ -261,7 +261,7 @@ class Embedder:
             raise ValueError(f"Embedder needs at least one image. Received: shape {images.shape}.")
         return batch
 
-    def _run(self, images):
+    def _run(self, images: np.ndarray):
         """The network's own answer, float32 (n, d), to at most one batch of images. The caller holds the lock."""
         count = len(images)
         pixels = self._encode(images)

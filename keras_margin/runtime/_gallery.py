@@ -2,9 +2,11 @@
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.runtime import _gallery_file, _rows
 
 
@@ -45,7 +47,7 @@ class Gallery:
         >>> gallery.save("people.npz")
     """
 
-    def __init__(self, embedding_size: int, model: str | None = None):
+    def __init__(self, embedding_size: int, model: str | None = None) -> None:
         if isinstance(embedding_size, bool) or not isinstance(embedding_size, (int, np.integer)):
             raise TypeError(f"Gallery needs embedding_size as an int. Received: embedding_size={embedding_size!r}.")
         if embedding_size < 1:
@@ -61,7 +63,7 @@ class Gallery:
         self._names, self._places = [], {}  # By place, and the place of each.
 
     @property
-    def embedding_size(self):
+    def embedding_size(self) -> int:
         """Length of an embedding."""
         return self._rows.shape[1]
 
@@ -70,17 +72,17 @@ class Gallery:
         """Tuple of the people, in the order they were first enrolled."""
         return tuple(self._names)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many embeddings there are, of all people."""
         return self._count
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._places
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Gallery({len(self._names):,} people, {self._count:,} embeddings of {self.embedding_size})"
 
-    def enroll(self, name, embeddings):
+    def enroll(self, name: str | Sequence[str], embeddings: np.ndarray) -> None:
         """Adds a person, or more embeddings of a person.
 
         Args:
@@ -119,7 +121,7 @@ class Gallery:
             self._people[self._count : end] = [self._places[each] for each in names]
             self._count = end
 
-    def remove(self, name):
+    def remove(self, name: str) -> int:
         """Removes a person: their name and every embedding, from memory at once, from a file with the next `save`.
 
         The rows are overwritten, not merely unlinked. `save` replaces the older file; what a disk or a backup keeps of
@@ -151,7 +153,7 @@ class Gallery:
             self._places = {each: number for number, each in enumerate(self._names)}
             return removed
 
-    def embeddings_of(self, name):
+    def embeddings_of(self, name: str) -> np.ndarray:
         """The unit embeddings of a person, float32 (n, embedding_size), a copy.
 
         Raises:
@@ -160,7 +162,7 @@ class Gallery:
         with self._lock:
             return self._rows[: self._count][self._people[: self._count] == self._place_of(name)]
 
-    def search(self, embeddings, k=1, threshold=None):
+    def search(self, embeddings: np.ndarray, k: int = 1, threshold: float | None = None) -> list[list[Match]]:
         """The people most similar to each embedding: exact, every row compared.
 
         One matrix product of the probes and the whole gallery (64 probes at a time).
@@ -210,7 +212,7 @@ class Gallery:
                 if row[index] >= threshold
             ]
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes the gallery: an .npz of plain arrays. The file appears whole or not at all; an older one is replaced.
 
         Args:
@@ -223,7 +225,7 @@ class Gallery:
             _gallery_file.write(path, self.model, self._names, self._rows[: self._count], self._people[: self._count])
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> "Gallery":
         """Reads a gallery that `save` wrote. Nothing in the file is run: arrays and JSON, no pickle.
 
         Args:
@@ -242,7 +244,7 @@ class Gallery:
         gallery._places = {name: place for place, name in enumerate(names)}
         return gallery
 
-    def _place_of(self, name):
+    def _place_of(self, name: str):
         if name not in self._places:
             raise KeyError(f"The gallery knows nobody called {name!r}.")
         return self._places[name]

@@ -2,9 +2,13 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
+
+from keras_margin._typing import Tensor
+from keras_margin.data.reader import Reader
 
 # Samples measured at a time: enough for a mean, few enough for a million classes.
 _SAMPLES = 128
@@ -37,7 +41,7 @@ class BatchStatistics:
     spread: float
 
 
-def measure(head, embeddings, labels):
+def measure(head: Any, embeddings: np.ndarray, labels: np.ndarray) -> BatchStatistics:
     """BatchStatistics of some rows of a batch.
 
     Args:
@@ -89,13 +93,13 @@ def _met(num_classes, labels):
     return met, np.searchsorted(met, labels)
 
 
-def angle_at_pi(margin):
+def angle_at_pi(margin: Any) -> float:
     """Returns the angle, degrees, at which a margin's target angle reaches pi; 180 for one that adds nothing."""
     theta = np.linspace(0, math.pi, 1801)
     return float(np.degrees(theta[np.argmax(margin.target_angle(theta) >= math.pi - 1e-9)]))
 
 
-def first_not_finite(network, images):
+def first_not_finite(network: keras.Model, images: Tensor) -> str | None:
     """What is first to hold NaN or inf, in words; None where all is finite.
 
     The images, then the weights, then what the layers make of the images, in the network's order.
@@ -121,7 +125,7 @@ def _finite(tensor):
     return bool(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))).all())
 
 
-def label_agreement(reader, seed=0, pairs=600):
+def label_agreement(reader: Reader, seed: int = 0, pairs: int = 600) -> float | None:
     """How much more alike two images of one label are than of two, by their pixels alone: the area under the ROC.
 
     0.5 is no more; about 0.02 either way is chance. Labels of real people are above it, shuffled ones are not.

@@ -2,18 +2,21 @@
 
 import fnmatch
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from keras_margin import _keras, layers, losses, optimizers
+from keras_margin._typing import PathLike
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones import prewhitening
+from keras_margin.recipes.base import Recipe
 from keras_margin.training import _ramps
 
 
-def build_model(recipe, num_classes):
+def build_model(recipe: Recipe, num_classes: int) -> EmbeddingModel:
     """Builds the recipe's EmbeddingModel, compiled.
 
     Args:
@@ -51,7 +54,7 @@ def build_model(recipe, num_classes):
     return model
 
 
-def check_recipe(recipe, num_classes):
+def check_recipe(recipe: Recipe, num_classes: int) -> None:
     """Raises what `build_model` would for names and numbers, without building a network.
 
     Raises:
@@ -106,7 +109,7 @@ def _adamw(recipe):
 OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 
 
-def freeze(backbone, patterns):
+def freeze(backbone: keras.Model, patterns: Sequence[str]) -> None:
     """Makes the layers whose names match one of `patterns` keep their weights; batch norm then its statistics too.
 
     Raises:
@@ -122,7 +125,7 @@ def freeze(backbone, patterns):
             layer.trainable = False
 
 
-def _weights_file(path):
+def _weights_file(path: PathLike):
     path = pathlib.Path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.exists():
@@ -130,7 +133,7 @@ def _weights_file(path):
     return file
 
 
-def load_backbone(backbone, path):
+def load_backbone(backbone: keras.Model, path: PathLike) -> None:
     """Gives the backbone the weights of another of the same shapes, out of a .keras file or a run's folder.
 
     Raises:

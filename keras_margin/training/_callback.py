@@ -1,5 +1,7 @@
 """What callbacks of this package read of a run."""
 
+from typing import Any
+
 import keras
 
 
@@ -13,7 +15,7 @@ class RunCallback(keras.callbacks.Callback):
     ELSEWHERE = ""
 
     @property
-    def run(self):
+    def run(self) -> Any:
         """The run.
 
         Raises:

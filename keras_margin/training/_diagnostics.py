@@ -2,6 +2,8 @@
 
 import logging
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +33,7 @@ class TrainingDiagnostics(RunCallback):
         ValueError: When training begins under Model.fit, which shows callbacks neither batches nor embeddings.
     """
 
-    def __init__(self, every=None, patience=None):
+    def __init__(self, every: int | None = None, patience: int | None = None) -> None:
         super().__init__()
         self.every, self.patience = every, patience
         self.sentences, self.statistics = [], []
@@ -39,7 +41,7 @@ class TrainingDiagnostics(RunCallback):
         self._before = [0, 0.0, 0.0]
         self._best = 0.0
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         return {
             "sentences": self.sentences,
@@ -49,13 +51,13 @@ class TrainingDiagnostics(RunCallback):
             "statistics": [vars(each) for each in self.statistics],
         }
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.sentences, self._said = list(state["sentences"]), set(state["said"])
         self._before, self._best = list(state["before"]), state["best"]
         self.statistics = [_batch_statistics.BatchStatistics(**each) for each in state["statistics"]]
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         """Looks at the data."""
         run = self.run
         steps, epoch = run.recipe.run.steps, run.reader.num_images / run.recipe.data.batch_size
@@ -70,7 +72,7 @@ class TrainingDiagnostics(RunCallback):
                 "They are only pushed away. Number the classes without gaps.",
             )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the batch where it is due."""
         run, step = self.run, self.run.step
         # The first batch too: what comes later is compared with it.
@@ -94,7 +96,7 @@ class TrainingDiagnostics(RunCallback):
                     self._say(name, sentence)
         self._best = max(self._best, accuracy)
 
-    def on_failure(self, error):
+    def on_failure(self, error: BaseException) -> None:
         """Where the head refused what the network put out: which tensor was first."""
         run = self.params.get("run") if self.params else None
         if isinstance(error, Exception) and run is not None and "finite" in str(error) and hasattr(run, "batch"):

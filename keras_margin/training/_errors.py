@@ -2,12 +2,13 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 
 @contextlib.contextmanager
-def friendly_errors():
+def friendly_errors() -> Iterator[None]:
     """Returns a context that turns what our own checks say from inside a TensorFlow graph into plain errors.
 
     A graph raises tf.errors.InvalidArgumentError, and buries the sentence in its own call stack.
@@ -22,7 +23,7 @@ def friendly_errors():
 
 
 @contextlib.contextmanager
-def lost_workers(multiworker):
+def lost_workers(multiworker: bool) -> Iterator[None]:
     """Context that turns what collectives say when another worker is gone into a ConnectionError that says it plainly.
 
     Args:
@@ -45,7 +46,7 @@ def lost_workers(multiworker):
         ) from error
 
 
-def friendly_message(error):
+def friendly_message(error: BaseException) -> str:
     """Returns one line that says what went wrong, whichever library raised it."""
     text = str(error)
     if isinstance(error, tf.errors.OpError):

@@ -7,9 +7,12 @@ import os
 import pathlib
 import socket
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from keras_margin._typing import PathLike
 from keras_margin.training._callback import RunCallback
 
 _LOG = logging.getLogger("keras_margin.training")
@@ -34,7 +37,7 @@ class Logs(RunCallback):
     ELSEWHERE = "Pass keras.callbacks.CSVLogger or keras.callbacks.TensorBoard there."
     COLUMNS = ("step", "loss", "accuracy", "learning_rate", "lambda", "images_per_second", "seconds")
 
-    def __init__(self, folder, every, batch_size):
+    def __init__(self, folder: PathLike, every: int, batch_size: int) -> None:
         super().__init__()
         self.folder, self.every, self.batch_size = pathlib.Path(folder), max(1, every), batch_size
         self.before = [0, 0.0, 0.0]
@@ -42,11 +45,11 @@ class Logs(RunCallback):
         self.step = 0
         self._events = None
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         return {"before": self.before, "seconds": self.seconds + self._since(), "step": self.step}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint; what is on the disk of later updates is removed."""
         self.before, self.seconds, self.step = state["before"], state["seconds"], state["step"]
         _quietly(lambda: _cut(self.folder / "log.csv", self.step))
@@ -54,12 +57,12 @@ class Logs(RunCallback):
     def _since(self):
         return time.monotonic() - getattr(self, "start", time.monotonic())
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         """Starts the clock."""
         _ = self.run  # Refuses Model.fit before the first update.
         self.start = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Writes a row where one is due."""
         step = self.run.step
         if step % self.every:
@@ -88,18 +91,18 @@ class Logs(RunCallback):
             self._events = Events(self.folder / "tensorboard", row["step"])
         self._events.scalars(row["step"], {name: row[name] for name in row if name not in ("step", "seconds")})
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         """Closes the files."""
         if self._events is not None:
             _quietly(self._events.close)
         self._events = None
 
-    def on_failure(self, error):
+    def on_failure(self, error: BaseException) -> None:
         """Closes the files."""
         self.on_train_end()
 
 
-def append(path, columns, row):
+def append(path: pathlib.Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
     """Adds a row to a CSV file, and the names of its columns where it is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists() or not path.stat().st_size
@@ -110,7 +113,7 @@ def append(path, columns, row):
         writer.writerow(row)
 
 
-def rows(path):
+def rows(path: pathlib.Path) -> list[dict[str, float]]:
     """The rows of such a file as dicts of numbers; a last one that was not written whole is left out."""
     if not path.exists():
         return []
@@ -153,7 +156,7 @@ class Events:
         start: First step; TensorBoard then forgets what an earlier file says of later ones.
     """
 
-    def __init__(self, folder, start):
+    def __init__(self, folder: pathlib.Path, start: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
         self._writer = tf.io.TFRecordWriter(str(folder / name))
@@ -163,7 +166,7 @@ class Events:
     def _put(self, **fields):
         self._writer.write(tf.compat.v1.Event(wall_time=time.time(), **fields).SerializeToString())
 
-    def scalars(self, step, values):
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Notes numbers by name; what is none is left out."""
         numbers = {name: value for name, value in values.items() if isinstance(value, (int, float))}
         summary = tf.compat.v1.Summary(
@@ -176,7 +179,7 @@ class Events:
         self._put(step=step, summary=summary)
         self._writer.flush()
 
-    def close(self):
+    def close(self) -> None:
         """Ends the file."""
         self._writer.close()
 

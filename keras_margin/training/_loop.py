@@ -5,15 +5,20 @@ import dataclasses
 import math
 import time
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_margin import recipes
+from keras_margin.data.reader import Reader
 from keras_margin.models import EmbeddingModel
+from keras_margin.recipes.base import Recipe
 from keras_margin.training import _batches, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
+from keras_margin.training._checkpoints import Checkpoints
 from keras_margin.training._errors import friendly_errors, lost_workers
 from keras_margin.training._logbook import Logbook
 
@@ -33,7 +38,16 @@ class FitResult:
     seconds: float
 
 
-def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, checkpoints=None):
+def fit(
+    recipe: Recipe,
+    reader: Reader,
+    *,
+    strategy: Any = None,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    reports: int = 20,
+    checkpoints: Checkpoints | None = None,
+) -> FitResult:
     """Trains the recipe on what the reader reads.
 
     With `checkpoints` the same call goes on from the newest one, with the same batches, optimiser, annealing and random
@@ -111,7 +125,7 @@ class _Run:
 
     # --- Checkpoints ----------------------------------------------------------------------------------------------
 
-    def resume(self):
+    def resume(self) -> None:
         """Goes on from the newest checkpoint, if there is one; under several workers, from the chief's."""
         found = refusal = None
         if self.checkpoints is not None and _strategies.is_chief(self.strategy):
@@ -143,7 +157,7 @@ class _Run:
             value = None if math.isnan(value) else value
         self.rate.assign(value)
 
-    def save(self, best=False):
+    def save(self, best: bool = False) -> None:
         """Writes a checkpoint of the present moment, where this process is the one that writes."""
         if self.checkpoints is None or not _strategies.is_chief(self.strategy):
             return
@@ -164,7 +178,7 @@ class _Run:
 
     # --- Training -------------------------------------------------------------------------------------------------
 
-    def train(self):
+    def train(self) -> None:
         """The updates that are left."""
         for callback in self.callbacks:
             callback.set_model(self.model)
@@ -195,7 +209,7 @@ class _Run:
         for callback in self.callbacks:
             callback.set_params({"verbose": 1, "epochs": len(self.ends), "steps": steps, "run": self})
 
-    def _updates(self):
+    def _updates(self) -> None:
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
         while self.step < self.recipe.run.steps and not self.model.stop_training:

@@ -2,10 +2,13 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from keras_margin import data, evaluation
+from keras_margin._typing import PathLike, Size
+from keras_margin.data.reader import Reader
 
 # The FARs of which the smallest that a set can show is reported: one that some ten impostor pairs reach.
 _FARS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -31,16 +34,16 @@ class PairSet:
     is_same: np.ndarray
     pairs: np.ndarray | None = None
 
-    def scores(self, embed):
+    def scores(self, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Cosines of the pairs, by a function from images to embeddings."""
         pairs = np.arange(2 * len(self.is_same)).reshape(-1, 2) if self.pairs is None else self.pairs
         return evaluation.pair_scores(embed(self.images), pairs)
 
-    def accuracy(self, embed):
+    def accuracy(self, embed: Callable[[np.ndarray], np.ndarray]) -> float:
         """Ten-fold accuracy, or, of fewer than ten pairs of a kind, 1 - EER."""
         return self._accuracy(self.scores(embed))
 
-    def figures(self, embed):
+    def figures(self, embed: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """Computes what verification logs of the set.
 
         Args:
@@ -64,7 +67,7 @@ class PairSet:
         return evaluation.k_fold_accuracy(scores, self.is_same, folds=10).mean
 
 
-def read_pairs(path, image_size, seed=0, most=3000):
+def read_pairs(path: PathLike, image_size: Size, seed: int = 0, most: int = 3000) -> PairSet:
     """Reads a set of pairs from a `.bin`, or draws one from labelled images.
 
     Args:
@@ -94,7 +97,7 @@ def read_pairs(path, image_size, seed=0, most=3000):
     return drawn_pairs(path.name, data.open(path, image_size=image_size), seed, most)
 
 
-def drawn_pairs(name, reader, seed=0, most=3000):
+def drawn_pairs(name: str, reader: Reader, seed: int = 0, most: int = 3000) -> PairSet:
     """Draws as many genuine as impostor pairs from a reader's images.
 
     Returns:
@@ -116,7 +119,7 @@ def drawn_pairs(name, reader, seed=0, most=3000):
     return PairSet(name, images, is_same, pairs)
 
 
-def as_text(values):
+def as_text(values: Mapping[str, float]) -> str:
     """One line of what PairSet.figures computed: "lfw: accuracy 0.9912, EER 1.20 %, TAR 0.950 at FAR 1e-03"."""
     sets = {}
     for name, value in values.items():

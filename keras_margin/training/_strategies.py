@@ -3,13 +3,14 @@
 import functools
 import json
 import os
+from typing import Any
 
 import tensorflow as tf
 
 KINDS = ("mirrored", "multiworker")
 
 
-def make_strategy(replicas=1, kind="mirrored"):
+def make_strategy(replicas: int = 1, kind: str = "mirrored") -> Any:
     """Makes a tf.distribute strategy over devices of this machine, or over processes on several.
 
     Args:

@@ -2,17 +2,20 @@
 
 import os
 import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_margin import evaluation
+from keras_margin._typing import PathLike
 from keras_margin.training import _logs, _strategies
 from keras_margin.training._pair_sets import PairSet, read_pairs
 
 
-def make_embed_fn(network, flip="none", batch_size=64):
+def make_embed_fn(network: keras.Model, flip: str = "none", batch_size: int = 64) -> Callable[[np.ndarray], np.ndarray]:
     """Function from uint8 images to the network's embeddings, traced once for batches of any length.
 
     `predict` traces again for a last batch that is shorter, and TensorFlow warns of that after a few networks.
@@ -67,7 +70,15 @@ class Verification(keras.callbacks.Callback):
         >>> model.fit(images, labels, epochs=10, callbacks=[verification, best])
     """
 
-    def __init__(self, sets, every=None, flip="none", folder=None, network=None, report=None):
+    def __init__(
+        self,
+        sets: Any,
+        every: int | None = None,
+        flip: str = "none",
+        folder: PathLike | None = None,
+        network: keras.Model | None = None,
+        report: Callable[[int, dict[str, float]], Any] | None = None,
+    ) -> None:
         super().__init__()
         alone = isinstance(sets, (PairSet, str, os.PathLike))
         self.sets, self.flip = (sets,) if alone else tuple(sets), flip
@@ -80,15 +91,15 @@ class Verification(keras.callbacks.Callback):
         self._before, self._in_epoch = 0, 0
 
     @property
-    def best(self):
+    def best(self) -> tuple[int, dict[str, float]] | None:
         """(step, figures) of the best moment; None before the first."""
         return max(self.history, key=lambda row: _mean_accuracy(row[1]), default=None)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         return {"history": self.history}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint."""
         self.history = [(step, dict(values)) for step, values in state["history"]]
         if self.folder is not None:
@@ -100,7 +111,7 @@ class Verification(keras.callbacks.Callback):
         """The run of training.fit; None under Model.fit."""
         return (self.params or {}).get("run")
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         """Reads sets that were given by path."""
         if keras.backend.backend() != "tensorflow":
             raise ValueError(f"Verification embeds by TensorFlow. Received: the backend {keras.backend.backend()!r}.")
@@ -114,7 +125,7 @@ class Verification(keras.callbacks.Callback):
         size = tuple(self._network.input_shape[1:3])
         self.sets = tuple(each if isinstance(each, PairSet) else read_pairs(each, size) for each in self.sets)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Measures where it is due."""
         before = self._before + self._in_epoch
         # With steps_per_execution Keras counts the last call of an epoch as a full one.
@@ -127,7 +138,7 @@ class Verification(keras.callbacks.Callback):
         if self.every is not None and (step // self.every > before // self.every or last):
             self._measure(step)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Puts the figures into the logs, where the callbacks after this one find them."""
         self._before, self._in_epoch = self._before + self._in_epoch, 0
         if self.every is None:
@@ -162,7 +173,7 @@ class Verification(keras.callbacks.Callback):
         self._events = self._events or _logs.Events(self.folder / "tensorboard", step)
         self._events.scalars(step, {f"verification/{name}": value for name, value in values.items()})
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         """Closes the files."""
         if self._events is not None:
             self._events.close()

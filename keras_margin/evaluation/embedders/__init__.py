@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+from typing import Any
 
+from keras_margin._typing import PathLike
 from keras_margin._utils import metadata
 from keras_margin.evaluation.embedders._openers import OPENERS
 from keras_margin.evaluation.embedders.base import CHANNELS, FileEmbedder
@@ -13,7 +15,9 @@ __all__ = ["CHANNELS", "FileEmbedder", "load_embedder"]
 _IN_A_RUN = ("model.keras", "embedder.tflite", "savedmodel")
 
 
-def load_embedder(path, *, normalization=None, channels=None):
+def load_embedder(
+    path: PathLike, *, normalization: tuple[Any, Any] | None = None, channels: str | None = None
+) -> FileEmbedder:
     """Opens an embedder.
 
     - A Keras file, *.keras or *.h5: an EmbeddingModel, a model that ends in a MarginHead, or a backbone.

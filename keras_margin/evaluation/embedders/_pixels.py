@@ -1,9 +1,11 @@
 """How pixels are normalised for a network that takes floats."""
 
+from typing import Any
+
 import numpy as np
 
 
-def check_normalization(name, takes, normalization):
+def check_normalization(name: str, takes: np.dtype | type, normalization: tuple[Any, Any] | None) -> None:
     """Refuses a normalization where the network takes uint8, and a missing one where it takes float32."""
     if takes == "uint8" and normalization is not None:
         raise ValueError(
@@ -18,7 +20,7 @@ def check_normalization(name, takes, normalization):
         mean_and_std(normalization)
 
 
-def normalized(images, normalization):
+def normalized(images: np.ndarray, normalization: tuple[Any, Any] | None) -> np.ndarray:
     """Returns float32 pixels, (image - mean) / std where there is a normalization."""
     if normalization is None:
         return images.astype(np.float32)
@@ -26,7 +28,7 @@ def normalized(images, normalization):
     return (images.astype(np.float32) - mean) / std
 
 
-def mean_and_std(normalization):
+def mean_and_std(normalization: tuple[Any, Any]):
     """Returns (mean, std) as float32 arrays that broadcast over the channels, once they are possible."""
     try:
         mean, std = (np.asarray(part, np.float32) for part in normalization)
@@ -42,7 +44,7 @@ def mean_and_std(normalization):
     return mean, std
 
 
-def hashable(normalization):
+def hashable(normalization: tuple[Any, Any] | None) -> tuple[Any, ...] | None:
     """Returns the normalization as nested tuples of floats, or None."""
     return None if normalization is None else tuple(map(_plain, normalization))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class FileEmbedder:
     metadata: dict | None
     network: Callable = dataclasses.field(repr=False)
 
-    def embed(self, images, lengths=False):
+    def embed(self, images: np.ndarray, lengths: bool = False) -> np.ndarray:
         """Embeds images.
 
         Args:
@@ -85,6 +86,6 @@ class FileEmbedder:
         norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
         return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind")
 
-    def varied(self, **changes):
+    def varied(self, **changes: Any) -> "FileEmbedder":
         """The same network fed otherwise: `channels=`, `normalization=`; to measure what it wants."""
         return dataclasses.replace(self, **changes)

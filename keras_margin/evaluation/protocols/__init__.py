@@ -6,12 +6,15 @@ fit)`, which returns a `Protocol`. Its row in FORMATS makes it known; the first 
 
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_margin import evaluation
+from keras_margin._typing import PathLike, Size
 from keras_margin.evaluation.protocols import bin_file, ijb, labelled, pair_list, ytf
-from keras_margin.evaluation.protocols.base import FITS, Protocol, ProtocolResult, Settings
+from keras_margin.evaluation.protocols.base import FITS, MeasuredEmbedder, Protocol, ProtocolResult, Settings
 from keras_margin.evaluation.protocols.checks import (
     Finding,
     check_channels,
@@ -49,7 +52,7 @@ _NAMED = ("orl", "digits", "glyphs")
 FLIPS = (None, "sum", "concatenate")
 
 
-def choices(path):
+def choices(path: PathLike) -> list[str]:
     """Lists the protocols by which a path can be measured, the one that `load_protocol` takes first.
 
     A folder with a list of pairs is measured over those pairs, but may be a folder of identities too.
@@ -70,7 +73,14 @@ def choices(path):
     return found if path.is_dir() else found[:1]
 
 
-def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
+def load_protocol(
+    path: PathLike,
+    *,
+    image_size: Size | None = None,
+    fit: Literal["crop", "resize"] | None = None,
+    name: str | None = None,
+    protocol: str | None = None,
+) -> Protocol:
     """Opens a protocol by its files.
 
     - `lfw.bin` and the like: verification, ten folds of consecutive pairs.
@@ -118,7 +128,15 @@ def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
     return FORMATS[protocol or found[0]].open_protocol(path, name, image_size, fit)
 
 
-def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progress=None):
+def embed(
+    embedder: MeasuredEmbedder,
+    protocol: Protocol,
+    *,
+    flip: Literal["sum", "concatenate"] | None = None,
+    lengths: bool = False,
+    batch_size: int = 64,
+    progress: Callable[[int], Any] | None = None,
+) -> np.ndarray:
     """Computes the embeddings of all images of a protocol, in its order.
 
     Args:

@@ -2,10 +2,12 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from keras_margin import evaluation
+from keras_margin.evaluation.protocols.base import Protocol, VariedEmbedder
 
 # Pairs of either kind that a measured check embeds.
 _PAIRS = 200
@@ -44,7 +46,7 @@ class Finding:
     text: str
 
 
-def check_channels(embedder, protocol, seed=0):
+def check_channels(embedder: VariedEmbedder, protocol: Protocol, seed: int = 0) -> Finding:
     """Finds out whether model and images agree on the order of channels, by measuring it twice.
 
     The images alone: in most photographs of faces the middle is redder than blue; a set where it is bluer was
@@ -89,7 +91,7 @@ def check_channels(embedder, protocol, seed=0):
     return Finding("channels", "unknown", f"The model hardly sees colour: {shown}.")
 
 
-def check_normalization(embedder, protocol, seed=0):
+def check_normalization(embedder: VariedEmbedder, protocol: Protocol, seed: int = 0) -> Finding:
     """Finds out whether a network that takes floats is fed the pixels it wants, by measuring what others are fed.
 
     A few hundred pairs are embedded as declared and under each of NORMALIZATIONS; where one has the higher AUC, as
@@ -113,7 +115,7 @@ def check_normalization(embedder, protocol, seed=0):
     aucs = {name: looked.auc(scores) for name, scores in found.items() if scores is not None}
     if not aucs:
         return Finding("normalization", "ok", "The network answers to no other pixels.")
-    best = max(aucs, key=aucs.get)
+    best = max(aucs, key=aucs.get)  # type: ignore[arg-type]
     shown = f"AUC {looked.auc(given):.3f} with (mean, std) = {declared}, at best {aucs[best]:.3f} with {best}"
     if looked.better(found[best], given):
         hint = f"normalization={others[best]}"
@@ -166,11 +168,11 @@ class ImageFingerprints:
     thumbnails: np.ndarray
 
 
-def image_fingerprints(batches):
+def image_fingerprints(batches: Iterable[np.ndarray]) -> ImageFingerprints:
     """Computes `ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3)."""
     digests, thumbnails = [], []
     for images in batches:
-        digests += [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
+        digests += [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]  # type: ignore[arg-type]
         thumbnails.append(_thumbnails(images))
     return ImageFingerprints(np.array(digests), np.concatenate(thumbnails))
 
@@ -193,7 +195,7 @@ def _area(length):
     return (np.clip(covered, 0, None) * _SIDE / length).astype(np.float32)
 
 
-def check_overlap(one, other, names):
+def check_overlap(one: ImageFingerprints, other: ImageFingerprints, names: Sequence[str]) -> Finding:
     """Finds images that two sets share: pixel for pixel, or nearly, such as the same photograph compressed again.
 
     Args:
@@ -220,7 +222,7 @@ def check_overlap(one, other, names):
     )
 
 
-def check_people(people, trained_on, names):
+def check_people(people: np.ndarray | None, trained_on: Iterable[str], names: Sequence[str]) -> Finding:
     """Finds people of a set that the model was trained on, by their names.
 
     Args:

@@ -8,11 +8,15 @@ log.csv and tensorboard/. It is `NAME.partial` until everything is there; a kill
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 import tensorflow as tf
 
 from keras_margin import export, training
+from keras_margin._typing import PathLike
 from keras_margin.data import splits
+from keras_margin.data.reader import Reader
+from keras_margin.recipes.base import Recipe
 from keras_margin.training import _batches, _state, _strategies
 from keras_margin.training.experiment import _exports, _folder, _measures, _report, _split
 from keras_margin.training.experiment._folder import can_go_on, partial_of
@@ -77,7 +81,18 @@ class RunResult:
     verdict: str = ""
 
 
-def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, config=None, console=None, source=None):
+def run(
+    recipe: Recipe,
+    reader: Reader,
+    out: PathLike,
+    *,
+    held_out: int | None = None,
+    known_people: bool = False,
+    seed: int = 0,
+    config: RunConfig | None = None,
+    console: Any = None,
+    source: str | None = None,
+) -> RunResult:
     """Trains on some identities, measures on the others, exports.
 
     With `known_people` a second model is trained first, on half of everybody's photographs, and measured on the other
