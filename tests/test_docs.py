@@ -24,7 +24,10 @@ PACKAGES = (
     *("optimizers.schedules", "recipes"),
 )
 if keras.backend.backend() == "tensorflow":  # Their examples read sets by TensorFlow, or are the same everywhere.
-    PACKAGES += ("data", "evaluation", "plots")
+    PACKAGES += (
+        *("alignment", "data", "evaluation", "evaluation.protocols", "export", "models.convert", "plots", "runtime"),
+        "training",
+    )
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
 

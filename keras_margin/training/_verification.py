@@ -16,7 +16,7 @@ from keras_margin.training._pair_sets import PairSet, read_pairs
 
 
 def make_embed_fn(network: keras.Model, flip: str = "none", batch_size: int = 64) -> Callable[[np.ndarray], np.ndarray]:
-    """Function from uint8 images to the network's embeddings, traced once for batches of any length.
+    """Makes a function from uint8 images to the network's embeddings, traced once for batches of any length.
 
     `predict` traces again for a last batch that is shorter, and TensorFlow warns of that after a few networks.
 
@@ -24,6 +24,12 @@ def make_embed_fn(network: keras.Model, flip: str = "none", batch_size: int = 64
         network: Keras model from images to embeddings.
         flip: One of recipes.FLIPS: what becomes of each image's mirror image.
         batch_size: Images at a time.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+        >>> embed = make_embed_fn(network)
+        >>> embed(np.ones((3, 8, 8, 3), np.uint8)).shape
+        (3, 4)
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)], autograph=False)
