@@ -53,7 +53,7 @@ class CosineSource:
         embeddings: Tensor = None,
         training: bool = False,
         is_logits: bool = False,
-    ):
+    ) -> None:
         self._head = weakref.ref(head)
         self._output: Callable[[], Any] = lambda: None
         self.cosines, self.embeddings = cosines, embeddings

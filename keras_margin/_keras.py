@@ -65,7 +65,7 @@ class MaximizedMean(MetricsList):
         name: Name in the logs.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         mean = keras.metrics.Mean(name=name)
         set_direction(mean, "up")
         super().__init__([mean], name=name)

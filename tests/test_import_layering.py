@@ -9,7 +9,8 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 # The modules and packages of the library, from the lowest level to the highest. A package within another one has a
 # level of its own where it is named here; otherwise it is on the level of the one around it.
 LEVELS = (
-    {"_arguments", "_keras", "_lazy", "_registration", "_typing", "_utils", "optimizers"},
+    {"_typing"},
+    {"_arguments", "_keras", "_lazy", "_registration", "_utils", "optimizers"},
     {"_cosine_source", "evaluation", "ops"},
     {"alignment", "data", "losses", "margins", "metrics", "models.backbones", "plots", "runtime"},
     {"layers", "models.convert", "recipes"},
@@ -25,12 +26,13 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 SHARED = {
     "_utils": {"messages"},
     "alignment": {"transform", "detector", "images"},
-    "data": {"bin", "pair_lists", "reader"},
+    "data": {"augmentation", "bin", "pair_lists", "reader"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
     "export": {"tflite"},
     "layers": {"margin_head", "sampling"},
     "margins": {"formulas"},
     "optimizers": {"schedules"},
+    "plots": {"margin_curves"},
     "ops": {"memory", "negatives", "numerics", "sample", "sharding", "validation"},
 }
 
@@ -54,7 +56,7 @@ PORTABLE = {
 WITHOUT_KERAS = {"_lazy", "_utils", "alignment", "evaluation", "runtime"}
 # The files that the runtime stands on.
 UNDER_THE_RUNTIME = (
-    *("__init__", "_lazy", "_registration"),
+    *("__init__", "_lazy", "_registration", "_typing"),
     *("_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
 )
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
+
 # Images looked at together, so that a check needs little memory whatever the size of the array.
 _BLOCK = 256
 
@@ -11,7 +13,7 @@ _SHAPES = "(n, height, width) grey, (n, height, width, 1) grey or (n, height, wi
 _NARROWEST = 16
 
 
-def check_images(images, owner, floats=False):
+def check_images(images: ArrayLike, owner: str, floats: bool = False) -> np.ndarray:
     """Returns images as an array, or raises an error that names what is wrong and how to convert it.
 
     The values are read in blocks; of uint8 images no further than the first value above 1.
@@ -62,7 +64,9 @@ def check_images(images, owner, floats=False):
     return images
 
 
-def check_labels(labels, num_images, owner, num_classes=None, every_class=True):
+def check_labels(
+    labels: ArrayLike, num_images: int, owner: str, num_classes: int | None = None, every_class: bool = True
+) -> np.ndarray:
     """Returns labels as an int32 array, or raises an error that names what is wrong and how to convert it.
 
     Args:
@@ -114,7 +118,7 @@ def check_labels(labels, num_images, owner, num_classes=None, every_class=True):
     return labels.astype(np.int32)
 
 
-def _as_array(values):
+def _as_array(values: ArrayLike) -> np.ndarray:
     if isinstance(values, np.ndarray):
         return values
     try:
@@ -123,7 +127,7 @@ def _as_array(values):
         return np.array([None] * len(values), object)
 
 
-def _check_shape(images, owner):
+def _check_shape(images: np.ndarray, owner: str) -> None:
     shape = images.shape
     if len(shape) in (3, 4) and 0 not in shape and (len(shape) == 3 or shape[3] in (1, 3)) and not _is_one(shape):
         return
@@ -139,12 +143,12 @@ def _check_shape(images, owner):
     raise ValueError(f"{owner} needs images of shape {_SHAPES}. Received: shape={shape}.{hint}")
 
 
-def _is_one(shape):
+def _is_one(shape: tuple[int, ...]) -> bool:
     """Whether a shape of three axes is of one colour image."""
     return len(shape) == 3 and shape[2] in (3, 4) and shape[0] >= _NARROWEST and shape[1] >= _NARROWEST
 
 
-def _blocks(images):
+def _blocks(images: np.ndarray):
     return (images[start : start + _BLOCK] for start in range(0, len(images), _BLOCK))
 
 
@@ -164,12 +168,12 @@ def _start_of_range(images):
     return 0, high
 
 
-def _range_in_words(images):
+def _range_in_words(images: np.ndarray) -> str:
     low, high = _range(images)
     return f"values from {low:g} to {high:g}"
 
 
-def _conversion(images):
+def _conversion(images: np.ndarray) -> str:
     """How an array of another dtype or range becomes uint8 pixels."""
     low, high = _range(images)
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -185,7 +189,7 @@ def _conversion(images):
     return "Undo the normalisation: the networks here take pixels and normalise them themselves."
 
 
-def _label_conversion(labels):
+def _label_conversion(labels: np.ndarray) -> str:
     if labels.ndim == 2 and labels.shape[1] > 1:
         return "If they are one-hot, pass labels.argmax(axis=1)."
     if labels.dtype.kind in "USO":

@@ -4,6 +4,10 @@ Every reader of image files asks here, so that a photograph is the same pixels w
 """
 
 import struct
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
 
 UPRIGHT = 1
 
@@ -16,7 +20,7 @@ _MOST_ENTRIES = 1000
 _TYPES = {1: "B", 3: "H", 4: "I"}
 
 
-def orientation(contents):
+def orientation(contents: bytes) -> int:
     """Returns the EXIF orientation of an image file.
 
     Args:
@@ -33,7 +37,7 @@ def orientation(contents):
     return orientation_of(lambda start, size: contents[start : start + size])
 
 
-def orientation_of(read):
+def orientation_of(read: Callable[[int, int], bytes]) -> int:
     """Returns the EXIF orientation of an image file that is read in parts, as `orientation` does.
 
     Args:
@@ -53,7 +57,7 @@ def orientation_of(read):
     return UPRIGHT
 
 
-def orientation_of_file(file, head=b""):
+def orientation_of_file(file: BinaryIO, head: bytes = b"") -> int:
     """Returns the EXIF orientation of an open file, of which a few kilobytes are read.
 
     Args:
@@ -73,7 +77,7 @@ def orientation_of_file(file, head=b""):
     return orientation_of(read)
 
 
-def turn(image, orientation):
+def turn(image: np.ndarray, orientation: int) -> np.ndarray:
     """Turns an image upright.
 
     Args:
@@ -92,7 +96,7 @@ def turn(image, orientation):
     return image[:: -1 if down else 1, :: -1 if across else 1]
 
 
-def parts(orientation):
+def parts(orientation: Any) -> tuple[Any, Any, Any]:
     """Returns what turns an image of this orientation upright: (transpose, then flip rows, then flip columns).
 
     Args:

@@ -6,10 +6,13 @@ import pathlib
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+
+from keras_margin._typing import PathLike
 
 
 @contextlib.contextmanager
-def atomic_write(path):
+def atomic_write(path: PathLike) -> Iterator[pathlib.Path]:
     """Context that yields a temporary path next to `path`, and renames it to `path` if the block ends well.
 
     Both files and folders; an older one at `path` is replaced only then. If the block raises, `path` is as it was and
@@ -51,7 +54,7 @@ def atomic_write(path):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def replace_path(temporary, path, aside):
+def replace_path(temporary: pathlib.Path, path: pathlib.Path, aside: pathlib.Path) -> None:
     """Renames `temporary` to `path`; an older folder there is put aside first, and back if that fails.
 
     Args:
@@ -72,7 +75,7 @@ def replace_path(temporary, path, aside):
 
 
 @contextlib.contextmanager
-def suppress_native_stderr():
+def suppress_native_stderr() -> Iterator[None]:
     """Context in which nothing reaches standard error, C++ libraries included; what was said is shown if it raises.
 
     TensorFlow, its converter and LiteRT greet and report from C++, where no logger and no setting reaches them.

@@ -47,7 +47,7 @@ def _module(module_name: str, given: str) -> Any:
             module_name == error.name or module_name.startswith(f"{error.name}.")
         )
         what = (
-            f"there is no module {error.name!r} among the installed packages, nor in {here}"
+            f"there is no module {getattr(error, 'name', None)!r} among the installed packages, nor in {here}"
             if missing
             else f"importing {module_name} failed with {type(error).__name__}: {error}"
         )

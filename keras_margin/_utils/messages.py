@@ -1,9 +1,10 @@
 """Phrases that errors of every module share: how to install what is missing, and which name was probably meant."""
 
 import difflib
+from collections.abc import Iterable
 
 
-def install_hint(*extras):
+def install_hint(*extras: str) -> str:
     """Returns the command that installs extras of this library.
 
     The package is on no index yet, so the command is the one for a clone of the repository.
@@ -21,7 +22,7 @@ def install_hint(*extras):
     return f'pip install -e ".[{",".join(extras)}]" in a clone of keras-margin'
 
 
-def did_you_mean(name, known):
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns a question with the nearest of the known names, to end an error message with.
 
     Args:

@@ -8,6 +8,9 @@ import json
 import mmap
 import os
 import struct
+from typing import Any
+
+from keras_margin._typing import PathLike
 
 METADATA_NAME = "keras_margin.contract"
 # In a SavedModel's folder; beside another file it is the file's name and ".json".
@@ -37,8 +40,12 @@ def read_metadata(path: str | os.PathLike[str]) -> dict | None:
         ValueError: A damaged TFLite file, or metadata that are not a JSON object or of a later format.
 
     Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
         >>> read_metadata("face.tflite")["embedding"]["size"]
-        512
+        4
     """
     path = os.fspath(path)
     if os.path.isdir(path):
@@ -84,13 +91,13 @@ def parse(text, name):
     return metadata
 
 
-def is_tflite(path):
+def is_tflite(path: PathLike) -> bool:
     """Whether a file calls itself TFLite: 'TFL3' at bytes 4 to 7."""
     with open(path, "rb") as file:
         return file.read(8)[4:] == b"TFL3"
 
 
-def find(content, name="The model", entry=METADATA_NAME):
+def find(content: Any, name: str = "The model", entry: str = METADATA_NAME) -> bytes | None:
     """Returns the bytes that a TFLite model keeps under a metadata name, or None.
 
     Args:
@@ -116,7 +123,7 @@ def find(content, name="The model", entry=METADATA_NAME):
     return None
 
 
-def _unsigned(content, at, form="<I"):
+def _unsigned(content: Any, at: int, form: str = "<I") -> int:
     if at < 0:
         raise IndexError(at)
     return struct.unpack_from(form, content, at)[0]
@@ -125,7 +132,7 @@ def _unsigned(content, at, form="<I"):
 class _Table:
     """A FlatBuffers table: at `start` the signed way back to its vtable, which says where each field lies."""
 
-    def __init__(self, content, start):
+    def __init__(self, content: Any, start: int) -> None:
         self.content, self.start = content, start
         self.vtable = start - struct.unpack_from("<i", content, start)[0]
         self.vtable_bytes = _unsigned(content, self.vtable, "<H")
@@ -138,11 +145,11 @@ class _Table:
         offset = _unsigned(self.content, self.vtable + entry, "<H")
         return self.start + offset if offset else None
 
-    def number(self, number):
+    def number(self, number: int) -> int:
         place = self._field(number)
         return 0 if place is None else _unsigned(self.content, place)
 
-    def vector(self, number):
+    def vector(self, number: int) -> Any:
         """The places of a vector's four-byte elements."""
         place = self._field(number)
         if place is None:
@@ -153,7 +160,7 @@ class _Table:
             raise IndexError(place)
         return range(place + 4, place + 4 + 4 * count, 4)
 
-    def bytes(self, number):
+    def bytes(self, number: int) -> Any:
         place = self._field(number)
         if place is None:
             return b""
@@ -164,7 +171,7 @@ class _Table:
         return self.content[place + 4 : end]
 
 
-def _read_json(path):
+def _read_json(path: PathLike) -> Any:
     if not os.path.exists(path):
         return None
     with open(path, "rb") as file:

@@ -6,7 +6,8 @@ What a pickle names (os.system, builtins.eval, a class) is looked up in that tab
 import codecs
 import io
 import pickletools
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 
 class RefusedError(Exception):
@@ -28,17 +29,17 @@ class Unbuilt:
         is_argument: Whether it is handed to our functions as it is, and never a value of its own.
     """
 
-    def __init__(self, set_state, is_argument=False):
+    def __init__(self, set_state: Callable[[Any], Any], is_argument: bool = False) -> None:
         self.set_state, self.is_argument = set_state, is_argument
         self.value = None
 
 
-def text(value):
+def text(value: Any) -> Any:
     """A name that Python 2 may have written as bytes, as str."""
     return value.decode("ascii", "replace") if isinstance(value, bytes) else value
 
 
-def require(condition, what):
+def require(condition: Any, what: str) -> None:
     """Raises RefusedError(what) where the condition does not hold."""
     if not condition:
         raise RefusedError(what)
@@ -62,12 +63,14 @@ class Machine:
         admitted: dict from full names to functions of ours, or to None for a name that is only handed on.
     """
 
-    def __init__(self, data, admitted):
+    def __init__(self, data: Any, admitted: Mapping[str, Callable[..., Any] | None]) -> None:
         self._file = io.BytesIO(data) if isinstance(data, bytes) else data
         self._admitted = admitted
-        self._stack, self._marks, self._memo = [], [], {}
+        self._stack: list[Any] = []
+        self._marks: list[Any] = []
+        self._memo: dict[Any, Any] = {}
 
-    def run(self):
+    def run(self) -> Any:
         """The pickle's value; a file then stands behind its last byte.
 
         Raises:

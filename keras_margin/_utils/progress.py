@@ -5,6 +5,8 @@ import datetime
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 _PATIENCE = 2.0  # Seconds before a bar appears: what is over sooner needs none.
 LINE_SECONDS = 5.0  # Seconds between two lines of a count, where there is no terminal.
@@ -31,12 +33,12 @@ class Progress:
         >>> progress.add(88)  # 88 more
     """
 
-    def __init__(self, did, what, total):
+    def __init__(self, did: str, what: str, total: int) -> None:
         self.words = did, what
         self.total, self.count = total, 0
         self.started = self._reported = time.monotonic()
 
-    def at(self, count):
+    def at(self, count: int) -> None:
         """Notes that `count` are done; the total ends it."""
         self.count = count
         if _bars is not None and _bars.console.is_terminal:
@@ -48,11 +50,11 @@ class Progress:
             else:
                 _bars.line(self._line())
 
-    def add(self, count):
+    def add(self, count: int) -> None:
         """Notes that `count` more are done."""
         self.at(self.count + count)
 
-    def _line(self):
+    def _line(self) -> str:
         did, what = self.words
         seconds = (time.monotonic() - self.started) * (self.total - self.count) / max(1, self.count)
         left = f", {_time(seconds)} left" if 0 < self.count < self.total else ""
@@ -60,7 +62,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def stage(words):
+def stage(words: str) -> Iterator[None]:
     """Context of one part of long work, for work that cannot be counted.
 
     Inside `bars()` on a terminal it is a line with a moving bar and the time so far, replaced at the end by a line with
@@ -83,7 +85,7 @@ def stage(words):
 
 
 @contextlib.contextmanager
-def bars(console=None):
+def bars(console: Any = None) -> Iterator[None]:
     """Context in which `Progress` and `stage` write to a console.
 
     Args:
@@ -103,22 +105,22 @@ def bars(console=None):
 
 
 class _Bars:
-    def __init__(self, console):
+    def __init__(self, console: Any) -> None:
         if console is None:
             import rich.console
 
             console = rich.console.Console(stderr=True)
         self.console = console
-        self._display = None
-        self._tasks = {}
+        self._display: Any = None
+        self._tasks: dict[Any, Any] = {}
         self._written = time.monotonic()
 
-    def line(self, text):
+    def line(self, text: str) -> None:
         """Writes a line."""
         self._written = time.monotonic()
         self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
-    def show(self, progress, count):
+    def show(self, progress: Progress, count: int) -> None:
         """Moves the bar of a Progress; adds it where the work takes long."""
         if progress not in self._tasks:
             if count >= progress.total or time.monotonic() - progress.started < _PATIENCE:
@@ -129,7 +131,7 @@ class _Bars:
             self._end(progress)
 
     @contextlib.contextmanager
-    def stage(self, words):
+    def stage(self, words: str) -> Iterator[None]:
         """`stage` on this console."""
         started = time.monotonic()
         if self.console.is_terminal:
@@ -181,7 +183,7 @@ class _Bars:
             self._display.start()
         return self._display
 
-    def stop(self):
+    def stop(self) -> None:
         """Takes the bars off the console."""
         if self._display is not None:
             self._display.stop()
@@ -189,6 +191,6 @@ class _Bars:
         self._tasks = {}
 
 
-def _time(seconds):
+def _time(seconds: float) -> str:
     """Returns seconds for people: "12 s", or "0:03:20" from two minutes on."""
     return f"{seconds:.0f} s" if seconds < 120 else str(datetime.timedelta(seconds=round(seconds)))

@@ -2,12 +2,15 @@
 
 import functools
 import logging
+from typing import Literal
 
 import numpy as np
 
+from keras_margin._typing import Embedder
 from keras_margin._utils.messages import install_hint
 from keras_margin.alignment import detector as faces
 from keras_margin.alignment import images, transform
+from keras_margin.alignment.detector import Detector
 
 FITS = (None, "crop", "resize")
 
@@ -20,7 +23,14 @@ _TEMPLATE_TOLERANCE = 0.01
 _logger = logging.getLogger("keras_margin.alignment.photographs")
 
 
-def prepare_photograph(image, embedder, *, align=False, detector=None, fit=None):
+def prepare_photograph(
+    image: np.ndarray,
+    embedder: Embedder,
+    *,
+    align: bool = False,
+    detector: Detector | None = None,
+    fit: Literal["crop", "resize"] | None = None,
+) -> np.ndarray | None:
     """Brings a photograph to the size that an embedder takes.
 
     - With `align` or a `detector`: finds the face and crops it onto the landmark template.
@@ -48,9 +58,13 @@ def prepare_photograph(image, embedder, *, align=False, detector=None, fit=None)
         ImportError: The detector, or Pillow for scaling, is not installed.
 
     Example:
-        >>> embedder = keras_margin.runtime.Embedder("face.tflite")
-        >>> face = prepare_photograph(keras_margin.alignment.read_image("photograph.jpg"), embedder, align=True)
-        >>> embedder.embed(face).shape  # (1, embedder.embedding_size)
+        >>> import types
+        >>> embedder = types.SimpleNamespace(path="face.tflite", image_size=(112, 112), metadata=None)
+        >>> photograph = np.zeros((240, 320, 3), np.uint8)
+        >>> prepare_photograph(photograph, embedder, fit="crop").shape
+        (112, 112, 3)
+        >>> prepare_photograph(photograph, embedder, align=True) is None  # No face is there.
+        True
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shown = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -70,7 +84,7 @@ def prepare_photograph(image, embedder, *, align=False, detector=None, fit=None)
     return _cut(image, embedder.image_size) if fit == "crop" else _scaled(image, embedder.image_size)
 
 
-def takes_aligned_faces(embedder):
+def takes_aligned_faces(embedder: Embedder) -> bool | None:
     """Returns whether the metadata have an alignment: True, False, or None for a file without metadata."""
     return None if embedder.metadata is None else embedder.metadata.get("alignment") is not None
 

@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import keras
 import numpy as np
+
+from keras_margin._typing import Tensor
 
 # Samples measured at a time: enough for a mean, few enough for a million classes.
 _SAMPLES = 128
@@ -42,7 +45,7 @@ class BatchStatistics:
     spread: float
 
 
-def measure(head, embeddings, labels):
+def measure(head: Any, embeddings: np.ndarray, labels: np.ndarray) -> BatchStatistics:
     """Returns the BatchStatistics of some rows of a batch.
 
     Args:
@@ -94,13 +97,13 @@ def _met(num_classes, labels):
     return met, np.searchsorted(met, labels)
 
 
-def angle_at_pi(margin):
+def angle_at_pi(margin: Any) -> float:
     """Returns the angle, degrees, at which a margin's target angle reaches pi; 180 for one that adds nothing."""
     theta = np.linspace(0, math.pi, 1801)
     return float(np.degrees(theta[np.argmax(margin.target_angle(theta) >= math.pi - 1e-9)]))
 
 
-def first_not_finite(network, images):
+def first_not_finite(network: keras.Model, images: Tensor) -> str | None:
     """What is first to hold NaN or inf, in words; None where all is finite.
 
     The images, then the weights, then what the layers make of the images, in the network's order.

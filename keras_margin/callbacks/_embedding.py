@@ -38,7 +38,8 @@ def make_embed_fn(network: keras.Model, flip: str = "none", batch_size: int = 64
         )
 
     def with_mirrored(images):
-        return evaluation.combine_flips(embed_all(images), embed_all(images[:, :, ::-1]), flip)
+        mirrored = embed_all(images[:, :, ::-1])
+        return evaluation.combine_flips(embed_all(images), mirrored, flip)  # type: ignore[arg-type]
 
     return embed_all if flip == "none" else with_mirrored
 

@@ -1,14 +1,14 @@
 """Sets of image pairs to verify on: what they are read from, and the figures of a network on them."""
 
 import dataclasses
-import os
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from keras_margin import evaluation
+from keras_margin._typing import PathLike, Size
+from keras_margin.data.reader import Reader
 
 # The FARs of which the smallest that a set can show is reported: one that some ten impostor pairs reach.
 _FARS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -58,16 +58,16 @@ class PairSet:
                 f"{bool(is_same[0]) if len(is_same) else 'empty'} throughout."
             )
 
-    def scores(self, embed):
+    def scores(self, embed: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Cosines of the pairs, by a function from images to embeddings."""
         pairs = np.arange(2 * len(self.is_same)).reshape(-1, 2) if self.pairs is None else self.pairs
         return evaluation.pair_scores(embed(self.images), pairs)
 
-    def accuracy(self, embed):
+    def accuracy(self, embed: Callable[[np.ndarray], np.ndarray]) -> float:
         """Ten-fold accuracy, or, of fewer than ten pairs of a kind, 1 - EER."""
         return self._accuracy(self.scores(embed))
 
-    def figures(self, embed):
+    def figures(self, embed: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         """Computes what verification logs of the set.
 
         Args:
@@ -100,7 +100,7 @@ class PairSet:
         return evaluation.k_fold_accuracy(scores, self.is_same, folds=10).mean
 
 
-def read_pairs(path: str | os.PathLike, image_size: tuple[int, int], seed: int = 0, most: int = 3000) -> PairSet:
+def read_pairs(path: PathLike, image_size: Size, seed: int = 0, most: int = 3000) -> PairSet:
     """Reads a set of pairs from a `.bin`, or draws one from labelled images.
 
     Args:
@@ -139,7 +139,7 @@ def read_pairs(path: str | os.PathLike, image_size: tuple[int, int], seed: int =
     return drawn_pairs(path.name, data.open(path, image_size=image_size), seed, most)
 
 
-def drawn_pairs(name: str, reader: Any, seed: int = 0, most: int = 3000) -> PairSet:
+def drawn_pairs(name: str, reader: Reader, seed: int = 0, most: int = 3000) -> PairSet:
     """Draws as many genuine as impostor pairs from a reader's images.
 
     Args:
@@ -180,7 +180,7 @@ def as_text(values: Mapping[str, float]) -> str:
         >>> as_text({"lfw_accuracy": 0.9912, "lfw_eer": 0.012, "lfw_tar_at_far_1e-03": 0.95})
         'lfw: accuracy 0.9912, EER 1.20%, TAR 0.950 at FAR 1e-03'
     """
-    sets = {}
+    sets: dict[str, list[str]] = {}
     for name, value in values.items():
         for key, words in (("_accuracy", "accuracy {:.4f}"), ("_eer", "EER {:.2%}")):
             if name.endswith(key):

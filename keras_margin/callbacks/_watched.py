@@ -77,7 +77,7 @@ class WatchedModel:
         self.labels, self.num_classes = np.asarray(labels).reshape(-1), model.head.num_classes
         self.epoch = params.get("steps") or 1
         self.steps = self.epoch * (params.get("epochs") or 1)
-        self._embed = None
+        self._embed: Any = None
         # Batches of this epoch, and the sums of their losses and accuracies.
         self.seen = [0, 0.0, 0.0]
 

@@ -61,10 +61,12 @@ class TrainingDiagnostics(RunCallback):
         super().__init__()
         if (images is None) != (labels is None):
             raise ValueError("TrainingDiagnostics takes images and labels together. Received: one of them.")
-        self.every, self.patience = every, patience
+        self.every: Any = every
+        self.patience: Any = patience
         self.sentences: list[str] = []
         self.statistics: list[_batch_statistics.BatchStatistics] = []
-        self._images, self._labels = images, labels
+        self._images: Any = images
+        self._labels: Any = labels
         self._said: set[str] = set()
         self._seen = [0, 0.0, 0.0]
         self.best_accuracy = 0.0

@@ -46,7 +46,8 @@ class EmbeddingProjector(RunCallback):
                 "labels."
             )
         self.log_dir, self.every = pathlib.Path(log_dir), max(1, every)
-        self._images, self._labels, self._network, self._embed = images, labels, network, None
+        self._images, self._labels, self._network = images, labels, network
+        self._embed: Any = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Finds the network, and writes what does not change."""

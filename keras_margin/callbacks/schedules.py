@@ -123,5 +123,5 @@ class ScaleSchedule(_Schedule):
 
     def set_share(self, model: EmbeddingModel, share: float) -> None:
         """Sets the scale."""
-        scale = model.head.scale
+        scale = float(model.head.scale)  # type: ignore[arg-type]  # start_scale refused a head without one.
         model.loss_schedule.set_scale((self._start + (scale - self._start) * share) / scale)

@@ -88,10 +88,12 @@ class Verification(RunCallback):
             sets = PairSet(name, images, is_same, pairs)
         self.sets, self.flip = sets if isinstance(sets, (list, tuple)) else (sets,), flip
         self.every = None if every is None else max(1, every)
-        self.folder = None if folder is None else pathlib.Path(folder)
+        self.folder: Any = None if folder is None else pathlib.Path(folder)
         self.history: list[tuple[int, dict]] = []
-        self._network, self._report, self._name = network, report, name
-        self._embed = self._events = None
+        self._network: Any = network
+        self._report, self._name = report, name
+        self._embed: Any = None
+        self._events: Any = None
         self._counter = UpdateCounter()
 
     @property

@@ -6,6 +6,7 @@ A format is a module with two functions: `recognizes(path)`, which answers at a 
 
 import os
 
+from keras_margin._typing import PathLike, Size
 from keras_margin.data import _contents, _shards, digits, folder, glyphs, orl, recordio, tfrecord
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import relabel
@@ -70,7 +71,7 @@ _OTHER_FILES = {
 }
 
 
-def open(path=None, *, image_size=None, strict=False):
+def open(path: PathLike | None = None, *, image_size: Size | None = None, strict: bool = False) -> Reader:
     """Opens a set of labelled images, whatever its format.
 
     - None or "orl": the ORL faces, 40 people x 10 (see `keras_margin.data.orl`). A directory that is called orl
@@ -124,7 +125,7 @@ def open(path=None, *, image_size=None, strict=False):
     for module in FORMATS.values():
         if module.recognizes(path):
             return module.open_reader(path, image_size, strict)
-    path = os.fsdecode(path)
+    path = os.fsdecode(path or "")  # None is a format of its own.
     if not os.path.lexists(path):
         raise FileNotFoundError(
             f"open() needs a directory that exists. Received: path={path!r}, where there is nothing. Pass {_SETS}."
@@ -134,7 +135,9 @@ def open(path=None, *, image_size=None, strict=False):
     raise NotADirectoryError(f"open() needs a set of labelled images. Received: path={path!r}, which is a file. {hint}")
 
 
-def prepare(source, out, shards=16, seed=0, strict=False):
+def prepare(
+    source: Reader | PathLike | None, out: PathLike, shards: int = 16, seed: int = 0, strict: bool = False
+) -> None:
     """Writes a set as TFRecord shards, which `open(out)` and every other reader of TFRecord read.
 
     The images are written as they are, without decoding them, in one random order over the whole set, so that also

@@ -43,7 +43,7 @@ class RecordIndex:
     unused: tuple[int, int] = (0, 0)
 
 
-def read(rec_path, idx_path):
+def read(rec_path: str, idx_path: str) -> RecordIndex:
     """Reads the headers of all records, or what an earlier call kept of them.
 
     A large set's headers are spread over all of its bytes: reading them takes as long as the disk takes for the
@@ -68,7 +68,7 @@ def read(rec_path, idx_path):
     return index
 
 
-def _caches(rec_path):
+def _caches(rec_path: str) -> tuple[str, str]:
     """Where headers may be kept, the best place first."""
     real = os.path.realpath(rec_path)
     beside = os.path.splitext(rec_path)[0] + ".headers.npz"
@@ -78,7 +78,7 @@ def _caches(rec_path):
     return beside, os.path.join(elsewhere, name)
 
 
-def _read(rec_path, idx_path):
+def _read(rec_path: str, idx_path: str) -> RecordIndex:
     file = frames.Words(rec_path)
     try:
         offsets = frames.read_offsets(idx_path)
@@ -95,7 +95,7 @@ def _read(rec_path, idx_path):
     return index
 
 
-def _judge(file, offsets):
+def _judge(file: frames.Words, offsets: np.ndarray) -> RecordIndex:
     """The index of the records at these offsets."""
     ranges, ids = np.empty(len(offsets), RANGE), np.empty(len(offsets), np.int32)
     index = RecordIndex(ranges, ids)
@@ -104,7 +104,7 @@ def _judge(file, offsets):
         done += len(heads.offset)
         following = np.append(heads.offset[1:], offsets[done] if done < len(offsets) else file.size)
         start, size, label, keep = _judge_some(file, heads, following, index)
-        new = slice(count, count + np.count_nonzero(keep))
+        new = slice(count, count + int(np.count_nonzero(keep)))
         ranges["start"][new], ranges["size"][new], ids[new] = start[keep], size[keep], label[keep]
         count = new.stop
         if len(index.damaged) > max(_FEW, done / 2):
@@ -186,13 +186,13 @@ def _is_class_id(label):
         return (label >= 0) & (label <= frames.LARGEST_ID) & (label == np.floor(label))
 
 
-def _stamp(rec_path, idx_path):
+def _stamp(rec_path: str, idx_path: str) -> np.ndarray:
     """Size and time of both files; zeros where there is none."""
     stats = [os.stat(path) if os.path.exists(path) else None for path in (rec_path, idx_path)]
     return np.array([(stat.st_size, stat.st_mtime_ns) if stat else (0, 0) for stat in stats], np.int64)
 
 
-def _keep(cache, stamp, index):
+def _keep(cache: str, stamp: np.ndarray, index: RecordIndex) -> bool:
     """Writes what `_kept` reads; returns whether that was possible."""
     try:
         with files.atomic_write(cache) as temporary, open(temporary, "wb") as file:
@@ -205,7 +205,7 @@ def _keep(cache, stamp, index):
     return True
 
 
-def _kept(cache, stamp):
+def _kept(cache: str, stamp: np.ndarray) -> RecordIndex | None:
     """What `_keep` wrote for these very files, or None."""
     try:
         with open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:

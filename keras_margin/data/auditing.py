@@ -5,13 +5,16 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 
 import numpy as np
 
+from keras_margin._typing import PathLike, Size
 from keras_margin._utils import exif, files
 from keras_margin._utils.progress import Progress
 from keras_margin.data._encoded import UnreadableError, decode
 from keras_margin.data._sizes import looks_aligned
+from keras_margin.data.reader import LabelledImages
 
 _BLOCK = 1024
 _THREADS = 8
@@ -42,6 +45,12 @@ class Audit:
         bluer: Number of images in colour whose middle is bluer than red. Skin is redder than blue.
         overlap: {evaluation set: ((name here, name there), ...)}, images with the same pixels.
         common_identities: {evaluation set: names that both have}.
+
+    Example:
+        >>> images = np.zeros((4, 16, 16, 3), np.uint8)
+        >>> found = audit(keras_margin.data.ArrayReader(images, [0, 0, 1, 1]))
+        >>> isinstance(found, Audit), found.num_images, found.faults
+        (True, 4, ('across_identities',))
     """
 
     num_images: int
@@ -59,23 +68,23 @@ class Audit:
     common_identities: dict
 
     @property
-    def swapped_channels(self):
+    def swapped_channels(self) -> bool:
         """Whether most images in colour are bluer than red in their middle: BGR that was taken for RGB."""
         color = self.num_images - len(self.unreadable) - self.grey
         return color >= _FEWEST_IN_COLOR and self.bluer > _SWAPPED_SHARE * color
 
     @property
-    def looks_aligned(self):
+    def looks_aligned(self) -> bool:
         """Whether nearly all images have one size, as aligned faces do; see `looks_aligned`."""
         return looks_aligned(self.sizes)
 
     @property
-    def faults(self):
+    def faults(self) -> tuple[str, ...]:
         """Names of what makes the set unfit to train on, out of FAULTS; empty for a sound one."""
         found = {name: getattr(self, name) for name in FAULTS} | {"overlap": any(self.overlap.values())}
         return tuple(name for name, value in found.items() if value)
 
-    def to_json(self, path):
+    def to_json(self, path: PathLike) -> None:
         """Writes everything as JSON; the file appears whole or not at all."""
         content = dataclasses.asdict(self) | {
             "sizes": [{"height": h, "width": w, "images": count} for (h, w), count in self.sizes.items()],
@@ -88,7 +97,7 @@ class Audit:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
 
-def audit(reader, against=None):
+def audit(reader: LabelledImages, against: Mapping[str, LabelledImages | np.ndarray] | None = None) -> Audit:
     """Decodes every image of a set and compares it with all others, and with evaluation sets.
 
     Identical means: the same pixels once decoded, whatever the files' names, metadata and format. The same photograph
@@ -142,14 +151,15 @@ def audit(reader, against=None):
 class _Looks:
     """What a look at every image notes: 16 bytes of digest each, and counts."""
 
-    def __init__(self, count):
+    def __init__(self, count: int) -> None:
         self.digests = np.zeros((count, 2), np.uint64)
-        self.unreadable, self.turned = [], []
-        self.sizes = collections.Counter()
+        self.unreadable: list[tuple[int, str]] = []
+        self.turned: list[tuple[int, int]] = []
+        self.sizes: collections.Counter[Size] = collections.Counter()
         self.grey = self.bluer = 0
 
 
-def _looks(source, count, did):
+def _looks(source: LabelledImages | np.ndarray, count: int, did: str) -> _Looks:
     """Looks at all images of a reader, or of an array, in several threads."""
     looks = _Looks(count)
     progress = Progress(did, "images", count)
@@ -190,7 +200,7 @@ def _look(source, number):
     return np.frombuffer(digest, np.uint64), (height, width), orientation, grey, bluer
 
 
-def _readable(looks):
+def _readable(looks: _Looks) -> np.ndarray:
     keep = np.ones(len(looks.digests), bool)
     keep[[number for number, _ in looks.unreadable]] = False
     return np.flatnonzero(keep)
@@ -210,7 +220,7 @@ def _duplicates(reader, looks):
     return tuple(within), tuple(across)
 
 
-def _equal(digests, numbers):
+def _equal(digests: np.ndarray, numbers: np.ndarray) -> list[list[int]]:
     """Groups of two or more numbers with equal digests, each ascending, in the order of their first."""
     order = numbers[np.lexsort((numbers, *digests[numbers].T))]
     same = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)

@@ -3,9 +3,11 @@
 import codecs
 import csv
 import io
+from collections.abc import Sequence
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin._utils import files
 
 COLUMNS = ("fold", "same", "first", "second")
@@ -14,7 +16,7 @@ _SAME = {"1": True, "0": False, "true": True, "false": False, "1.0": True, "0.0"
 _MARKS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_text(path):
+def read_text(path: PathLike) -> str:
     """Reads a text file of names, whoever saved it.
 
     Args:
@@ -37,7 +39,12 @@ def read_text(path):
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
-def write_pairs(path, names, is_same, folds):
+def write_pairs(
+    path: PathLike,
+    names: Sequence[tuple[str, str]],
+    is_same: Sequence[bool] | np.ndarray,
+    folds: Sequence[int] | np.ndarray,
+) -> None:
     """Writes a list of pairs; the file appears whole or not at all.
 
     Args:
@@ -57,7 +64,7 @@ def write_pairs(path, names, is_same, folds):
             writer.writerow([fold, int(same), first, second])
 
 
-def read_pairs(path):
+def read_pairs(path: PathLike) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """Reads a list of pairs, as `write_pairs` wrote it or a spreadsheet saved it.
 
     The first line names the columns: `same` (0 or 1, false or true), `first`, `second` and, unless all pairs are of one
@@ -76,7 +83,11 @@ def read_pairs(path):
         ValueError: If it is not such a list; gives the line.
 
     Example:
+        >>> reader = keras_margin.data.open("orl")
+        >>> _ = write_pairs("orl.csv", reader, num_genuine=20, num_impostor=20, folds=2)
         >>> names, is_same, folds = read_pairs("orl.csv")
+        >>> len(names), int(is_same.sum()), int(folds.max())
+        (40, 20, 1)
     """
     text = read_text(path)
     names, is_same, folds = [], [], []
@@ -100,7 +111,7 @@ def read_pairs(path):
     return names, np.array(is_same, bool), np.array(folds, np.int64)
 
 
-def _delimiter(text):
+def _delimiter(text: str) -> str:
     head = text.partition("\n")[0]
     return max(",;\t", key=head.count)
 

@@ -1,14 +1,17 @@
 """Verification protocols made from any labelled set, and their files: a `.bin` with the images, a `.csv` by name."""
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_margin import evaluation
+from keras_margin._typing import ArrayLike, PathLike
 from keras_margin.data import bin as bin_file
 from keras_margin.data import pair_lists
 from keras_margin.data.pair_lists import read_pairs
+from keras_margin.data.reader import LabelledImages, Reader
 
 __all__ = [
     "ProtocolSize",
@@ -38,7 +41,13 @@ class ProtocolSize(NamedTuple):
     folds: int
 
 
-def protocol_size(labels, num_genuine=None, num_impostor=None, folds=None, seed=0):
+def protocol_size(
+    labels: ArrayLike,
+    num_genuine: int | None = None,
+    num_impostor: int | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+) -> ProtocolSize:
     """Chooses the numbers of a protocol that are left open, and checks the others.
 
     Args:
@@ -75,18 +84,26 @@ def protocol_size(labels, num_genuine=None, num_impostor=None, folds=None, seed=
     most = min((count for count in wanted.values() if count), default=_DEFAULT_PAIRS)
     if wanted["genuine"] is None and wanted["impostor"] is None:
         most = min(most, *largest.values())
-    numbers = [min(most // folds * folds, largest[kind]) if count is None else count for kind, count in wanted.items()]
-    if not _fits(dict(zip(wanted, numbers, strict=True)), wanted, largest):
+    numbers = {
+        kind: min(most // folds * folds, largest[kind]) if count is None else count for kind, count in wanted.items()
+    }
+    if not _fits(numbers, wanted, largest):
         asked = " and ".join(f"{count:,} {kind}" for kind, count in wanted.items() if count is not None)
         raise ValueError(
             f"In {folds} folds that share nobody there are at most {largest['genuine']:,} genuine and "
             f"{largest['impostor']:,} impostor pairs, as many in each fold. Received: {asked or 'no number of'} pairs. "
             "Ask for fewer pairs or fewer folds, or add people with two images or more."
         )
-    return ProtocolSize(*numbers, folds)
+    return ProtocolSize(numbers["genuine"], numbers["impostor"], folds)
 
 
-def make_protocol(labels, num_genuine=None, num_impostor=None, folds=None, seed=0):
+def make_protocol(
+    labels: ArrayLike,
+    num_genuine: int | None = None,
+    num_impostor: int | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws pairs for k-fold verification in the layout of LFW's view 2: fold after fold, no person in two of them.
 
     The identities are dealt to the folds at random; in each fold the pairs are drawn uniformly, without replacement,
@@ -108,9 +125,9 @@ def make_protocol(labels, num_genuine=None, num_impostor=None, folds=None, seed=
 
     Example:
         >>> labels = np.repeat(np.arange(40), 10)
-        >>> pairs, is_same = make_protocol(labels, num_genuine=300, num_impostor=300)
-        >>> pairs.shape, int(is_same[:60].sum())  # the first of the ten folds
-        ((600, 2), 30)
+        >>> pairs, is_same = make_protocol(labels, num_genuine=30, num_impostor=30)
+        >>> pairs.shape, int(is_same[:6].sum())  # three genuine pairs of the first of ten folds
+        ((60, 2), 3)
 
     Reference: Huang et al., Labeled Faces in the Wild, 2007, view 2.
     """
@@ -129,7 +146,7 @@ def make_protocol(labels, num_genuine=None, num_impostor=None, folds=None, seed=
     return pairs, is_same
 
 
-def _deal(people, folds, seed):
+def _deal(people: int, folds: int, seed: int) -> np.ndarray:
     """The fold of every person."""
     return np.random.default_rng(seed).permutation(np.arange(people) % folds)
 
@@ -165,7 +182,14 @@ def _choose_folds(index, people, wanted, seed):
     )
 
 
-def write_protocol(path, reader, num_genuine=None, num_impostor=None, folds=None, seed=0):
+def write_protocol(
+    path: PathLike,
+    reader: Reader,
+    num_genuine: int | None = None,
+    num_impostor: int | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws a protocol from a reader's images and writes it as a verification `.bin`.
 
     Args:
@@ -184,7 +208,7 @@ def write_protocol(path, reader, num_genuine=None, num_impostor=None, folds=None
 
     Example:
         >>> reader = keras_margin.data.open("orl")
-        >>> pairs, is_same = write_protocol("orl.bin", reader, num_genuine=300, num_impostor=300)
+        >>> pairs, is_same = write_protocol("orl.bin", reader, num_genuine=30, num_impostor=30)
     """
     pairs, is_same = make_protocol(reader.labels, num_genuine, num_impostor, folds, seed)
     needed, rows = np.unique(pairs, return_inverse=True)
@@ -198,7 +222,14 @@ def write_protocol(path, reader, num_genuine=None, num_impostor=None, folds=None
     return pairs, is_same
 
 
-def write_pairs(path, reader, num_genuine=None, num_impostor=None, folds=None, seed=0):
+def write_pairs(
+    path: PathLike,
+    reader: LabelledImages,
+    num_genuine: int | None = None,
+    num_impostor: int | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
     """Draws a protocol from a reader's images and writes it as a list: a `.csv` of fold, same, first, second.
 
     `fold` counts from 0; `same` is 1 for one person and 0 for two; `first` and `second` are the images' names: the file
@@ -220,7 +251,7 @@ def write_pairs(path, reader, num_genuine=None, num_impostor=None, folds=None, s
 
     Example:
         >>> reader = keras_margin.data.open("orl")
-        >>> pairs, is_same = write_pairs("orl.csv", reader, num_genuine=300, num_impostor=300)
+        >>> pairs, is_same = write_pairs("orl.csv", reader, num_genuine=30, num_impostor=30)
     """
     size = protocol_size(reader.labels, num_genuine, num_impostor, folds, seed)
     pairs, is_same = make_protocol(reader.labels, *size, seed)
@@ -231,7 +262,7 @@ def write_pairs(path, reader, num_genuine=None, num_impostor=None, folds=None, s
     return pairs, is_same
 
 
-def writer_for(path):
+def writer_for(path: PathLike) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """`write_protocol` or `write_pairs`, by the extension of a file's name.
 
     Raises:
@@ -243,7 +274,7 @@ def writer_for(path):
     return _WRITERS[extension]
 
 
-def _names(reader):
+def _names(reader: LabelledImages) -> Callable[[int], str]:
     """A function from the number of an image to its name."""
     paths = getattr(reader, "paths", None)
     if paths is None:

@@ -1,8 +1,11 @@
 """A network without PReLU out of one with it, for int8 on a device."""
 
+from typing import Literal
+
 import keras
 
 from keras_margin import _keras
+from keras_margin._typing import PathLike
 from keras_margin.export._source import extract_embedder
 
 # As keras_margin.models.backbones calls them; 0.25 is also what their PReLUs start from.
@@ -12,7 +15,7 @@ _LAYERS = {
 }
 
 
-def with_activation(model, activation):
+def with_activation(model: keras.Model | PathLike, activation: Literal["leaky_relu", "relu"]) -> keras.Model:
     """Builds the embedding network with another activation in the place of each PReLU; all other weights are kept.
 
     It is another function than the network was: fine-tune it before it is used, by a recipe whose `weights` is the
@@ -31,8 +34,10 @@ def with_activation(model, activation):
         ValueError: As `extract_embedder`; on an unknown activation; where the network has no PReLU.
 
     Example:
-        >>> network = with_activation("runs/latest", "leaky_relu")
-        >>> network.save("leaky.keras")
+        >>> network = keras_margin.models.backbones.mobilefacenet(blocks=(1, 1, 1, 1))
+        >>> leaky = with_activation(network, "leaky_relu")
+        >>> any(isinstance(layer, keras.layers.PReLU) for layer in leaky.layers)
+        False
     """
     if activation not in _LAYERS:
         raise ValueError(

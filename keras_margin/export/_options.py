@@ -18,6 +18,10 @@ class Limits:
 
     Raises:
         ValueError: On a limit that is not a finite number.
+
+    Example:
+        >>> Limits(mean=0.999, worst=0.99).tar_drop is None
+        True
     """
 
     mean: float | None = None
@@ -25,7 +29,7 @@ class Limits:
     eer_rise: float | None = None
     tar_drop: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None and not (isinstance(value, (int, float, np.number)) and math.isfinite(value)):
@@ -69,7 +73,8 @@ class Options:
         TypeError: Where `limits` or `about` is of another type.
 
     Example:
-        >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1, far=1e-3))
+        >>> Options(batch_size=1, far=1e-3).batch_size
+        1
     """
 
     batch_size: int | None = None
@@ -80,7 +85,7 @@ class Options:
     aligned: bool | None = None
     integer_only: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         size = self.batch_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
             raise ValueError(f"batch_size must be an int >= 1, or None for any. Received: batch_size={size!r}.")

@@ -8,6 +8,7 @@ import pathlib
 import keras
 
 from keras_margin import _keras, layers
+from keras_margin._typing import PathLike
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones._checks import check_keras
 
@@ -54,7 +55,7 @@ def open_source(given):
     return Source(_in_float32(network), _head_in_words(head), report.get("recipe"), report.get("measures"))
 
 
-def extract_embedder(model):
+def extract_embedder(model: keras.Model | PathLike) -> keras.Model:
     """Extracts the network from images to embeddings inside `model`, in float32.
 
     Args:
@@ -69,11 +70,17 @@ def extract_embedder(model):
         FileNotFoundError: Where there is nothing at the path.
         ValueError: Where it was not built yet, does not go from RGB images of one size to one embedding each, has
             several heads on different embeddings, or the file cannot be read.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
+        >>> head = keras_margin.ArcFaceHead(10)
+        >>> extract_embedder(keras_margin.EmbeddingModel(network, head)).output_shape
+        (None, 3)
     """
     return open_source(model).network
 
 
-def _model_file(path):
+def _model_file(path: pathlib.Path):
     """The .keras file that a path means."""
     if not path.exists():
         raise FileNotFoundError(f"There is no model at {path}: name a .keras file, or the folder of a training run.")
@@ -86,7 +93,7 @@ def _model_file(path):
     raise ValueError(f"{path} is not a training run: it has no {MODEL_FILE}. Name a .keras file.")
 
 
-def _load(path):
+def _load(path: pathlib.Path):
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Of zipfile, h5py, json or Keras, as the damage has it.
@@ -100,7 +107,7 @@ def _hint(error):
     return "Layers of your own must be registered (keras.saving.register_keras_serializable) and imported before."
 
 
-def _run_report(path):
+def _run_report(path: pathlib.Path):
     """What the run wrote next to its model.keras; an empty dict where it wrote nothing."""
     report = path.with_name(REPORT_FILE)
     if path.name != MODEL_FILE or not report.is_file():

@@ -5,15 +5,19 @@ import dataclasses
 import logging
 import pathlib
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_margin._typing import PathLike
 from keras_margin._utils import files, metadata, progress
 from keras_margin._utils.messages import install_hint
 from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _metadata
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
-from keras_margin.export._parity import Judge
+from keras_margin.export._parity import Judge, ParityReport
 from keras_margin.export._source import open_source
 
 logger = logging.getLogger("keras_margin.export")
@@ -22,7 +26,16 @@ logger = logging.getLogger("keras_margin.export")
 _MOST_REPRESENTATIVE = 300
 
 
-def to_tflite(model, path, *, quantize=None, representative=None, samples=None, pairs=None, options=None):
+def to_tflite(
+    model: keras.Model | PathLike,
+    path: PathLike,
+    *,
+    quantize: str | None = None,
+    representative: np.ndarray | None = None,
+    samples: np.ndarray | None = None,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
+    options: Options | None = None,
+) -> ParityReport:
     """Writes the embedding network as a TFLite file, its metadata inside and as JSON next to it.
 
     Args:
@@ -51,8 +64,14 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
         OSError: Where the place cannot be written, a full disk among the causes; nothing half-written is left.
 
     Example:
-        >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1))
-        >>> keras_margin.runtime.read_metadata("face.tflite")["threshold"]["cosine"]
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = to_tflite(model, "face.tflite", samples=images)
+        >>> report.passed, report.num_images
+        (True, 8)
+        >>> keras_margin.runtime.Embedder("face.tflite").embed(images).shape
+        (8, 4)
     """
     if quantize not in LIMITS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, LIMITS))}. Received: quantize={quantize!r}.")
@@ -72,7 +91,14 @@ def to_tflite(model, path, *, quantize=None, representative=None, samples=None, 
         return write(source, judge, path, quantize, representative, folder)
 
 
-def write(source, judge, path, quantize, representative, savedmodel):
+def write(
+    source: Any,
+    judge: Any,
+    path: pathlib.Path,
+    quantize: str | None,
+    representative: np.ndarray | None,
+    savedmodel: PathLike,
+) -> ParityReport:
     """Converts a SavedModel, judges the file and puts it in place; `to_tflite` once everything was checked."""
     options, network = judge.options, source.network
     json_path = path.with_name(f"{path.name}.json")
@@ -92,7 +118,7 @@ def write(source, judge, path, quantize, representative, savedmodel):
     return report
 
 
-def check_representative(images, quantize):
+def check_representative(images: np.ndarray | None, quantize: Sequence[Any]) -> None:
     """Raises where "int8" is among `quantize` and fewer than MIN_REPRESENTATIVE of the images differ.
 
     Raises:
@@ -107,7 +133,7 @@ def check_representative(images, quantize):
         )
 
 
-def _checked_path(path):
+def _checked_path(path: PathLike) -> pathlib.Path:
     path = pathlib.Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: nothing was written. Name a file, such as {path / 'face.tflite'}.")

@@ -1,9 +1,12 @@
 """Learning rates by step, Keras schedules: a warm-up, and a rate that a callback can set."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
+
+from keras_margin._typing import Tensor
 
 __all__ = ["SettableSchedule", "WarmUp"]
 
@@ -35,22 +38,22 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: int,
         peak: float,
         shifted: bool,
-    ):
+    ) -> None:
         self.schedule, self.warmup_steps, self.peak, self.shifted = schedule, warmup_steps, peak, shifted
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """The rate at this step."""
         step = ops.cast(step, "float32")
         later = ops.maximum(step - self.warmup_steps, 0.0) if self.shifted else step
         return ops.where(step < self.warmup_steps, self.peak * step / self.warmup_steps, self.schedule(later))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that build it again."""
         named = {"warmup_steps": self.warmup_steps, "peak": self.peak, "shifted": self.shifted}
         return {"schedule": keras.saving.serialize_keras_object(self.schedule), **named}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "WarmUp":
         """The schedule that `get_config` described."""
         return cls(**{**config, "schedule": keras.saving.deserialize_keras_object(config["schedule"])})
 
@@ -76,33 +79,33 @@ class SettableSchedule(keras.optimizers.schedules.LearningRateSchedule):
         >>> optimizer.learning_rate = 0.05
     """
 
-    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, value: float | None = None):
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, value: float | None = None) -> None:
         self.schedule = schedule
         # NaN is "not set": a rate in the graph cannot be None.
         start = math.nan if value is None else value
         self._value = keras.Variable(start, dtype="float32", trainable=False, name="set_learning_rate")
 
     @property
-    def value(self):
+    def value(self) -> float | None:
         """The rate that was set, a float; None before."""
         value = float(ops.convert_to_numpy(self._value))
         return None if math.isnan(value) else value
 
-    def assign(self, value):
+    def assign(self, value: float | None) -> None:
         """Sets the rate; None gives it back to the schedule."""
         self._value.assign(math.nan if value is None else value)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         """Returns the rate at this step."""
         scheduled = ops.cast(self.schedule(step), "float32")
         value = ops.convert_to_tensor(self._value)
         return ops.where(ops.isnan(value), scheduled, value)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the arguments that build it again."""
         return {"schedule": keras.saving.serialize_keras_object(self.schedule), "value": self.value}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "SettableSchedule":
         """Returns the schedule that `get_config` described."""
         return cls(keras.saving.deserialize_keras_object(config["schedule"]), config["value"])

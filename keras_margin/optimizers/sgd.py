@@ -1,11 +1,12 @@
 """The optimizers of the recipes: SGD whose weight decay goes through the momentum, and rates that callbacks can set."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_margin._typing import Tensor
 from keras_margin.optimizers.schedules import SettableSchedule
 
 PACKAGE = "keras_margin"
@@ -14,13 +15,15 @@ PACKAGE = "keras_margin"
 class _SettableRate:
     """Mixin of a Keras optimiser: assigning to `learning_rate` sets the rate of a SettableSchedule."""
 
+    rate: Any
+
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         """The rate of the next update; what is assigned to it stays."""
-        return super().learning_rate
+        return super().learning_rate  # type: ignore[misc]
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> None:
         is_number = not callable(value)
         if is_number and isinstance(self.rate, SettableSchedule):
             self.rate.assign(value)
@@ -42,7 +45,7 @@ class AdamW(_SettableRate, keras.optimizers.AdamW):
         'adam_w'
     """
 
-    def __init__(self, learning_rate: Any = 0.001, **kwargs: Any):
+    def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:
         super().__init__(learning_rate=learning_rate, **kwargs)
         self.rate = learning_rate
 
@@ -97,7 +100,7 @@ class SGDWithL2(_SettableRate, keras.optimizers.SGD):
         l2: float = 0.0,
         exclude: Collection[str] = NOT_DECAYED,
         **kwargs: Any,
-    ):
+    ) -> None:
         if kwargs.get("weight_decay"):
             raise ValueError("SGDWithL2 decays through the gradient: pass l2=, not weight_decay=.")
         if not l2 >= 0:
@@ -107,12 +110,12 @@ class SGDWithL2(_SettableRate, keras.optimizers.SGD):
         self.l2 = float(l2)
         self.exclude = tuple(exclude)
 
-    def build(self, variables):
+    def build(self, variables: Sequence[Any]) -> None:
         """Creates the momenta, and notes which variables decay."""
         super().build(variables)
         self._decays = [variable.name not in self.exclude for variable in variables]
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """One variable's update."""
         # Under tf.distribute `variable` is TensorFlow's, one replica's part of ours; the index finds ours.
         decays = self.l2 and self._decays[self._get_variable_index(variable)]
@@ -168,7 +171,7 @@ class SGDWithL2(_SettableRate, keras.optimizers.SGD):
             moved = moved - coasting + self.momentum * moved
         weights.scatter_update(tf.IndexedSlices(rows + moved, index))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that build this optimiser again."""
         return {**super().get_config(), "l2": self.l2, "exclude": list(self.exclude)}
 

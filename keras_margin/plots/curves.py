@@ -1,16 +1,23 @@
 """Figures of what a head does over the angle: its target logit, the gradient of that, its loss."""
 
 import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.plots import _figure
+from keras_margin.plots.margin_curves import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Where the highest loss is so many times the middle one, the axis is logarithmic, over so large a range.
 _STEEP, _DECADES = 20, 1e4
 
 
-def target_logits(curves, path=None):
+def target_logits(curves: Mapping[str, Curve], path: PathLike | None = None) -> "Figure":
     """Draws target logits over the angle to the own prototype, and next to them their gradients, as training sees them.
 
     To compare shapes of unlike height, shift one first: `dataclasses.replace(curve, logit=curve.logit - 150)`, as
@@ -42,7 +49,7 @@ def target_logits(curves, path=None):
     return _figure.finish(figure, path)
 
 
-def loss_curves(curves, path=None):
+def loss_curves(curves: Mapping[str, Curve], path: PathLike | None = None) -> "Figure":
     """Draws losses over the angle to the own prototype, the other class standing at a fixed angle from it.
 
     Losses that differ by much, as of a loss that is low but for a steep end, are drawn on a logarithmic axis.

@@ -1,11 +1,20 @@
 """Figures of the scores and angles themselves: their distributions, and the pairs that are most wrong."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from keras_margin._typing import ArrayLike, PathLike
 from keras_margin.plots import _figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def score_histogram(scores, is_same, path=None, threshold=None):
+
+def score_histogram(
+    scores: ArrayLike, is_same: ArrayLike, path: PathLike | None = None, threshold: float | None = None
+) -> "Figure":
     """Draws distributions of genuine and impostor scores, each as a share of its own pairs.
 
     Args:
@@ -49,7 +58,7 @@ def score_histogram(scores, is_same, path=None, threshold=None):
     return _figure.finish(figure, path)
 
 
-def angle_histogram(sets, path=None):
+def angle_histogram(sets: Mapping[str, Mapping[str, ArrayLike]], path: PathLike | None = None) -> "Figure":
     """Draws distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
 
     Args:
@@ -93,7 +102,7 @@ def angle_histogram(sets, path=None):
         axes.set_ylabel("Share per 2 degrees (%)")
     for axes in panels.ravel()[: len(angles)][-columns:]:
         axes.set_xlabel("Angle (degrees)")
-    legends = {}
+    legends: dict = {}
     for axes in panels.ravel():
         handles, kinds = axes.get_legend_handles_labels()
         legends |= dict(zip(kinds, handles, strict=True))
@@ -102,7 +111,14 @@ def angle_histogram(sets, path=None):
     return _figure.finish(figure, path)
 
 
-def error_gallery(images, pairs, scores, is_same, path=None, count=6):
+def error_gallery(
+    images: np.ndarray,
+    pairs: ArrayLike,
+    scores: ArrayLike,
+    is_same: ArrayLike,
+    path: PathLike | None = None,
+    count: int = 6,
+) -> "Figure":
     """Draws the pairs an embedder is most wrong about: genuine ones of low scores, impostors of high ones.
 
     Read it before the numbers: mislabelled pairs, wrong crops and wrong channels show at once.
@@ -157,7 +173,7 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
     return _figure.finish(figure, path)
 
 
-def worst_pairs(scores, is_same, count):
+def worst_pairs(scores: ArrayLike, is_same: ArrayLike, count: int) -> np.ndarray:
     """Finds the pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
 
     Args:
@@ -203,7 +219,7 @@ def _mark_threshold(axes, scores, is_same, threshold):
     )
 
 
-def _check_scores(scores, is_same):
+def _check_scores(scores: ArrayLike, is_same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     scores, is_same = np.asarray(scores, np.float64), np.asarray(is_same).astype(bool)
     if scores.ndim != 1 or scores.shape != is_same.shape:
         raise ValueError(f"scores and is_same must both be shaped (n,). Received: {scores.shape}, {is_same.shape}.")
@@ -226,7 +242,7 @@ def _check_angles(title, kinds):
     return checked
 
 
-def _bin_edges(scores):
+def _bin_edges(scores: np.ndarray) -> np.ndarray:
     """Edges of 20 to 80 equal bins, more where there are more scores."""
     low, high = scores.min(), scores.max()
     if low == high:

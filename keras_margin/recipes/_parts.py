@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from keras_margin.data.augmentation import Augmentation
 
@@ -12,6 +12,12 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 FLIPS = ("none", "sum", "concatenate")
 DECAYS = ("steps", "cosine", "polynomial", "constant")
 _NO_LIMIT = float("inf")
+
+# What options are given as, and what they are afterwards, which is what the settings of a command line look at.
+if TYPE_CHECKING:
+    Options: TypeAlias = Mapping[str, Any] | tuple[tuple[str, Any], ...]
+else:
+    Options: TypeAlias = tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +43,14 @@ class Model:
     """
 
     backbone: str = "ir_resnet50"
-    options: tuple = ()
+    options: Options = ()
     image_size: tuple = (112, 112)
     prewhiten: bool = False
     weights: str = ""
     freeze: tuple = ()
     flip_features: str = "none"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _make_pairs(self)
         _check_choice(self, "flip_features", FLIPS)
 
@@ -68,11 +74,11 @@ class Head:
     """
 
     name: str = "arcface"
-    options: tuple = ()
+    options: Options = ()
     auxiliary_losses: tuple = ()
     iam_beta: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _make_pairs(self)
         _check_range(self, "iam_beta", 0, _NO_LIMIT)
 
@@ -106,7 +112,7 @@ class Optimizer:
     clip_norm: float = 0.0
     ema: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _check_range(self, "momentum", 0, 1)
         _check_range(self, "weight_decay", 0, _NO_LIMIT)
         _check_range(self, "clip_norm", 0, _NO_LIMIT)
@@ -150,7 +156,7 @@ class Schedule:
     scale_warmup_steps: int = 0
     scale_start: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.decay_name not in DECAYS:
             raise ValueError(f"A recipe's decay is one of {', '.join(DECAYS)}. Received: decay={self.decay!r}.")
         if not self.scale_start > 0:
@@ -244,7 +250,7 @@ class Run:
     precision: str = "float32"
     callbacks: tuple = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"A recipe needs steps >= 1. Received: steps={self.steps}.")
         _check_choice(self, "precision", PRECISIONS)

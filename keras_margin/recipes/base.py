@@ -54,7 +54,7 @@ class Recipe:
     data: Data = Data()
     run: Run = Run()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for part, kind in PARTS.items():
             if not isinstance(getattr(self, part), kind):
                 raise TypeError(
@@ -83,7 +83,8 @@ class Recipe:
             >>> Recipe("mine", "Ours.").replace(batch_size=256, head="cosface").data.batch_size
             256
         """
-        whole, inside = {}, {}
+        whole: dict[str, Any] = {}
+        inside: dict[str, dict[str, Any]] = {}
         for name, value in changes.items():
             if name in ("name", "source") or (name in PARTS and not isinstance(value, str)):
                 whole[name] = value

@@ -48,9 +48,15 @@ class Embedder:
         ImportError: ai-edge-litert is not installed; the message names the extra.
 
     Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
         >>> embedder = Embedder("face.tflite")
-        >>> embedder.embed(images).shape  # (n, embedder.embedding_size)
-        >>> embedder.verify(images[0], images[1])  # cosine in [-1, 1]
+        >>> embedder.embed(images).shape, embedder.embedding_size
+        ((8, 4), 4)
+        >>> embedder.verify(images[0], images[0]) > 0.999
+        True
     """
 
     # What opens the file, and runs it: a class with LiteRTNetwork's attributes and `run`.
@@ -65,38 +71,38 @@ class Embedder:
     ):
         self._network = self._open(path, normalization, num_threads, channels)
         self._lock = threading.Lock()
-        self._model_id = None
+        self._model_id: str | None = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
         self._embedding_size = self._network.run(np.zeros((1, *self.image_size, 3), np.uint8)).shape[1]
 
     @property
-    def path(self):
+    def path(self) -> str:
         """The file, a str."""
         return self._network.path
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels of the images the network takes."""
         return self._network.image_size
 
     @property
-    def embedding_size(self):
+    def embedding_size(self) -> int:
         """Length of one embedding."""
         return self._embedding_size
 
     @property
-    def metadata(self):
+    def metadata(self) -> dict[str, Any] | None:
         """The file's metadata, a dict as keras_margin.runtime.read_metadata gives it; None of a foreign file."""
         return self._network.metadata
 
     @property
-    def threshold(self):
+    def threshold(self) -> float | None:
         """The cosine from which two faces count as one person's, as shipped with the file; None where none was."""
         shipped = (self.metadata or {}).get("threshold") or {}
         return shipped.get("cosine")
 
     @property
-    def model_id(self):
+    def model_id(self) -> str:
         """SHA-256 of the file, hexadecimal: whose embeddings these are. See `Gallery`."""
         if self._model_id is None:
             digest = hashlib.sha256()
@@ -107,14 +113,14 @@ class Embedder:
         return self._model_id
 
     @property
-    def input_details(self):
+    def input_details(self) -> dict[str, Any]:
         """What LiteRT says of the input tensor: a dict with name, shape, shape_signature, dtype, quantization, ..."""
         return dict(self._network.details)
 
     def __repr__(self):
         return f"Embedder({self.path!r}, image_size={self.image_size}, embedding_size={self._embedding_size})"
 
-    def embed(self, images):
+    def embed(self, images: np.ndarray) -> np.ndarray:
         """Embeds images.
 
         Args:
@@ -130,7 +136,12 @@ class Embedder:
             ValueError: the shape is wrong, there is no image, or the network answered NaN or infinity.
 
         Example:
-            >>> np.linalg.norm(Embedder("face.tflite").embed(images), axis=1)  # all approx. 1
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> np.linalg.norm(Embedder("face.tflite").embed(images[:2]), axis=1).round(4).tolist()
+            [1.0, 1.0]
         """
         images = self._checked_images(images)
         step = self._network.batch or MAX_BATCH
@@ -138,7 +149,7 @@ class Embedder:
             rows = [self._network.run(images[start : start + step]) for start in range(0, len(images), step)]
         return _rows.unit_rows(np.concatenate(rows), f"The network in {self.path}")
 
-    def verify(self, a, b):
+    def verify(self, a: np.ndarray, b: np.ndarray) -> float:
         """How alike two faces are: the cosine of their embeddings.
 
         Args:
@@ -153,13 +164,18 @@ class Embedder:
             ValueError: an image has the wrong shape, or the network answered NaN or infinity.
 
         Example:
-            >>> Embedder("face.tflite").verify(image, image)  # approx. 1.0
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> Embedder("face.tflite").verify(images[0], images[0]) > 0.999
+            True
         """
         a, b = (self._checked_images(image, single=True) for image in (a, b))
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
         return float(np.clip(first @ second, -1.0, 1.0))
 
-    def is_same(self, a, b, threshold=None):
+    def is_same(self, a: np.ndarray, b: np.ndarray, threshold: float | None = None) -> bool:
         """Whether two faces are one person's: verify(a, b) >= threshold.
 
         Args:
@@ -176,7 +192,7 @@ class Embedder:
         threshold = self._decided(threshold)
         return self.verify(a, b) >= threshold
 
-    def identify(self, images, gallery, threshold=None):
+    def identify(self, images: np.ndarray, gallery: Gallery | np.ndarray, threshold: float | None = None) -> Any:
         """The gallery's most alike face for each image.
 
         score = max over rows g of cos(embedding, g)
@@ -198,7 +214,14 @@ class Embedder:
                 a Gallery neither the call nor the file has a threshold, or a threshold is given with an array.
 
         Example:
-            >>> indices, scores = embedder.identify(probes, embedder.embed(known))
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> embedder = Embedder("face.tflite")
+            >>> indices, scores = embedder.identify(images[3], embedder.embed(images))
+            >>> indices.tolist()
+            [3]
         """
         if isinstance(gallery, Gallery):
             return self._identify(images, gallery, self._decided(threshold))
@@ -217,7 +240,7 @@ class Embedder:
             )
         return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
 
-    def _decided(self, threshold):
+    def _decided(self, threshold: float | None):
         """The threshold of a decision: the caller's, or the file's."""
         threshold = self.threshold if threshold is None else threshold
         if threshold is None:
@@ -239,7 +262,7 @@ class Embedder:
         found = gallery.search(self.embed(images), threshold=threshold)
         return [matches[0] if matches else None for matches in found]
 
-    def _checked_images(self, images, single=False):
+    def _checked_images(self, images: np.ndarray, single: bool = False):
         """`images` as a uint8 array (n, height, width, 3) of the network's size."""
         try:
             images = np.asarray(images)

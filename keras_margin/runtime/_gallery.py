@@ -2,9 +2,11 @@
 
 import dataclasses
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.runtime import _gallery_file, _rows
 
 
@@ -15,6 +17,12 @@ class Match:
     Attributes:
         name: Who.
         score: Cosine to the nearest of their embeddings, in [-1, 1].
+
+    Example:
+        >>> gallery = Gallery(2)
+        >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+        >>> gallery.search(np.array([0.6, 0.8]))[0][0].name
+        'Ada'
     """
 
     name: str
@@ -38,14 +46,17 @@ class Gallery:
         ValueError: On an embedding size below 1.
 
     Example:
-        >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
-        >>> gallery.enroll("Ada", embedder.embed(photographs))
-        >>> gallery.search(embedder.embed(probe), threshold=embedder.threshold)[0]
-        [Match(name='Ada', score=0.81)]
+        >>> gallery = Gallery(2)
+        >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+        >>> gallery.enroll(["Ada", "Grace"], np.array([[2.0, 3.0], [1.0, 0.0]]))
+        >>> [match.name for match in gallery.search(np.array([0.6, 0.8]), k=2, threshold=-1.0)[0]]
+        ['Ada', 'Grace']
         >>> gallery.save("people.npz")
+        >>> Gallery.load("people.npz").names
+        ('Ada', 'Grace')
     """
 
-    def __init__(self, embedding_size: int, model: str | None = None):
+    def __init__(self, embedding_size: int, model: str | None = None) -> None:
         if isinstance(embedding_size, bool) or not isinstance(embedding_size, (int, np.integer)):
             raise TypeError(f"Gallery needs embedding_size as an int. Received: embedding_size={embedding_size!r}.")
         if embedding_size < 1:
@@ -61,7 +72,7 @@ class Gallery:
         self._names, self._places = [], {}  # By place, and the place of each.
 
     @property
-    def embedding_size(self):
+    def embedding_size(self) -> int:
         """Length of an embedding."""
         return self._rows.shape[1]
 
@@ -70,17 +81,17 @@ class Gallery:
         """Tuple of the people, in the order they were first enrolled."""
         return tuple(self._names)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many embeddings there are, of all people."""
         return self._count
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._places
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Gallery({len(self._names):,} people, {self._count:,} embeddings of {self.embedding_size})"
 
-    def enroll(self, name, embeddings):
+    def enroll(self, name: str | Sequence[str], embeddings: np.ndarray) -> None:
         """Adds a person, or more embeddings of a person.
 
         Args:
@@ -92,8 +103,11 @@ class Gallery:
             ValueError: An empty name, another shape, a zero, NaN or infinite embedding. Nothing was added then.
 
         Example:
-            >>> gallery.enroll("Ada", embedder.embed(photographs))
-            >>> gallery.enroll(["Ada", "Grace"], embedder.embed([one, other]))
+            >>> gallery = Gallery(2)
+            >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+            >>> gallery.enroll(["Ada", "Grace"], np.array([[2.0, 3.0], [1.0, 0.0]]))
+            >>> len(gallery), gallery.names
+            (3, ('Ada', 'Grace'))
         """
         rows = self._checked(embeddings, "enroll")
         if not np.any(rows, axis=1).all():
@@ -119,7 +133,7 @@ class Gallery:
             self._people[self._count : end] = [self._places[each] for each in names]
             self._count = end
 
-    def remove(self, name):
+    def remove(self, name: str) -> int:
         """Removes a person: their name and every embedding, from memory at once, from a file with the next `save`.
 
         The rows are overwritten, not merely unlinked. `save` replaces the older file; what a disk or a backup keeps of
@@ -151,7 +165,7 @@ class Gallery:
             self._places = {each: number for number, each in enumerate(self._names)}
             return removed
 
-    def embeddings_of(self, name):
+    def embeddings_of(self, name: str) -> np.ndarray:
         """The unit embeddings of a person, float32 (n, embedding_size), a copy.
 
         Raises:
@@ -160,7 +174,7 @@ class Gallery:
         with self._lock:
             return self._rows[: self._count][self._people[: self._count] == self._place_of(name)]
 
-    def search(self, embeddings, k=1, threshold=None):
+    def search(self, embeddings: np.ndarray, k: int = 1, threshold: float | None = None) -> list[list[Match]]:
         """The people most similar to each embedding: exact, every row compared.
 
         One matrix product of the probes and the whole gallery (64 probes at a time).
@@ -210,7 +224,7 @@ class Gallery:
                 if row[index] >= threshold
             ]
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes the gallery: an .npz of plain arrays. The file appears whole or not at all; an older one is replaced.
 
         Args:
@@ -223,7 +237,7 @@ class Gallery:
             _gallery_file.write(path, self.model, self._names, self._rows[: self._count], self._people[: self._count])
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> "Gallery":
         """Reads a gallery that `save` wrote. Nothing in the file is run: arrays and JSON, no pickle.
 
         Args:
@@ -242,7 +256,7 @@ class Gallery:
         gallery._places = {name: place for place, name in enumerate(names)}
         return gallery
 
-    def _place_of(self, name):
+    def _place_of(self, name: str):
         if name not in self._places:
             raise KeyError(f"The gallery knows nobody called {name!r}.")
         return self._places[name]

@@ -1,9 +1,19 @@
 """What a recipe trains on: the batches of a reader, from any step on, whole or one worker's part."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from keras_margin.data.reader import Reader
+from keras_margin.recipes.base import Recipe
 from keras_margin.training import _strategies
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
+
+def batches(
+    recipe: Recipe, reader: Reader, seed: int = 0, start: int = 0, part: tuple[int, int] = (0, 1)
+) -> "tf.data.Dataset":
     """Makes an endless tf.data set of shuffled, augmented batches: (images in [0, 255], int32 labels).
 
     The images are uint8 where the recipe does no more than mirror them, which is a quarter of the bytes to move, and
@@ -20,6 +30,14 @@ def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
 
     Raises:
         ValueError: Where the reader has fewer images than one batch, or the parts are not equal.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> images, labels = next(iter(batches(recipe, reader)))
+        >>> tuple(images.shape), tuple(labels.shape)
+        ((8, 32, 32, 3), (8,))
     """
     check(recipe, reader, part[1])
     return reader.dataset(
@@ -35,7 +53,7 @@ def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
     )
 
 
-def check(recipe, reader, replicas):
+def check(recipe: Recipe, reader: Reader, replicas: int) -> None:
     """Raises ValueError where data and recipe do not make batches that split over the replicas."""
     if recipe.data.batch_size % (replicas * recipe.data.accumulate):
         parts = f" in {recipe.data.accumulate} parts each (accumulate)" if recipe.data.accumulate > 1 else ""
@@ -53,7 +71,7 @@ def check(recipe, reader, replicas):
         )
 
 
-def distributed(recipe, reader, strategy, seed, start):
+def distributed(recipe: Recipe, reader: Reader, strategy: Any, seed: int, start: int) -> Iterator[Any]:
     """Iterator over the batches from step `start` on, each split over the strategy's replicas."""
     if not _strategies.is_multiworker(strategy):
         data = batches(recipe, reader, seed, start)

@@ -2,18 +2,21 @@
 
 import fnmatch
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
 from keras_margin import _keras, layers, losses, optimizers
+from keras_margin._typing import PathLike
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones import prewhitening
+from keras_margin.recipes.base import Recipe
 from keras_margin.training import _callbacks, _ramps
 
 
-def build_model(recipe, num_classes):
+def build_model(recipe: Recipe, num_classes: int) -> EmbeddingModel:
     """Builds the recipe's EmbeddingModel, compiled.
 
     Args:
@@ -26,6 +29,12 @@ def build_model(recipe, num_classes):
     Raises:
         ValueError: Where the recipe names a backbone, head, loss or optimiser that there is not, freezes layers that
             the backbone has not, or ramps what the head has not.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> build_model(recipe, num_classes=40).head.num_classes
+        40
     """
     check_recipe(recipe, num_classes)
     head = layers.get(
@@ -53,12 +62,17 @@ def build_model(recipe, num_classes):
     return model
 
 
-def check_recipe(recipe, num_classes):
+def check_recipe(recipe: Recipe, num_classes: int) -> None:
     """Raises what `build_model` would for names and numbers, without building a network.
 
     Raises:
         ValueError: As `build_model`.
         FileNotFoundError: Where the recipe's `weights` are not there.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> check_recipe(recipe, num_classes=40)  # Nothing is wrong.
     """
     if recipe.optimizer.name not in OPTIMIZERS:
         raise ValueError(
@@ -114,7 +128,7 @@ def _adamw(recipe):
 OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 
 
-def freeze(backbone, patterns):
+def freeze(backbone: keras.Model, patterns: Sequence[str]) -> None:
     """Makes the layers whose names match one of `patterns` keep their weights; batch norm then its statistics too.
 
     Raises:
@@ -130,7 +144,7 @@ def freeze(backbone, patterns):
             layer.trainable = False
 
 
-def _weights_file(path):
+def _weights_file(path: PathLike):
     path = pathlib.Path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.exists():
@@ -138,12 +152,17 @@ def _weights_file(path):
     return file
 
 
-def load_backbone(backbone, path):
+def load_backbone(backbone: keras.Model, path: PathLike) -> None:
     """Gives the backbone the weights of another of the same shapes, out of a .keras file or a run's folder.
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.
         ValueError: If it is not a Keras model, or its backbone's weights have other shapes.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+        >>> network.save("other.keras")
+        >>> load_backbone(keras.models.clone_model(network), "other.keras")
     """
     file = _weights_file(path)
     try:

@@ -2,7 +2,10 @@
 
 import pathlib
 import time
+from collections.abc import Mapping
+from typing import Any
 
+from keras_margin._typing import PathLike
 from keras_margin.callbacks import _records
 from keras_margin.callbacks.base import RunCallback
 
@@ -21,12 +24,18 @@ class Logs(RunCallback):
 
     Raises:
         ValueError: When training begins under Model.fit.
+
+    Example:
+        >>> import pathlib
+        >>> logs = Logs(pathlib.Path("run"), every=10, batch_size=64)  # For `callbacks=` of `fit`.
+        >>> isinstance(logs, keras.callbacks.Callback)
+        True
     """
 
     ELSEWHERE = "Pass keras.callbacks.CSVLogger or keras.callbacks.TensorBoard there."
     COLUMNS = ("step", "loss", "accuracy", "learning_rate", "lambda", "images_per_second", "seconds")
 
-    def __init__(self, folder, every, batch_size):
+    def __init__(self, folder: PathLike, every: int, batch_size: int) -> None:
         super().__init__()
         self.folder, self.every, self.batch_size = pathlib.Path(folder), max(1, every), batch_size
         self.before = [0, 0.0, 0.0]
@@ -34,11 +43,11 @@ class Logs(RunCallback):
         self.step = 0
         self._events = None
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
         return {"before": self.before, "seconds": self.seconds + self._since(), "step": self.step}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a checkpoint; what is on the disk of later updates is removed."""
         self.before, self.seconds, self.step = state["before"], state["seconds"], state["step"]
         _records.quietly(lambda: _records.cut(self.folder / "log.csv", self.step))
@@ -46,12 +55,12 @@ class Logs(RunCallback):
     def _since(self):
         return time.monotonic() - getattr(self, "start", time.monotonic())
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         """Starts the clock."""
         self.needed_run()  # Refuses Model.fit before the first update.
         self.start = time.monotonic()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Writes a row where one is due."""
         step = self.run.step
         if step % self.every:
@@ -80,12 +89,12 @@ class Logs(RunCallback):
             self._events = _records.Events(self.folder / "tensorboard", row["step"])
         self._events.scalars(row["step"], {name: row[name] for name in row if name not in ("step", "seconds")})
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         """Closes the files."""
         if self._events is not None:
             _records.quietly(self._events.close)
         self._events = None
 
-    def on_failure(self, error):
+    def on_failure(self, error: BaseException) -> None:
         """Closes the files."""
         self.on_train_end()

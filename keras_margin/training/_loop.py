@@ -6,6 +6,8 @@ import dataclasses
 import math
 import time
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,9 +15,12 @@ import tensorflow as tf
 
 from keras_margin import recipes
 from keras_margin.callbacks import RunCallback
+from keras_margin.data.reader import Reader
 from keras_margin.models import EmbeddingModel
+from keras_margin.recipes.base import Recipe
 from keras_margin.training import _batches, _callbacks, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
+from keras_margin.training._checkpoints import Checkpoints
 from keras_margin.training._errors import friendly_errors, lost_workers
 from keras_margin.training._logbook import Logbook
 
@@ -28,6 +33,12 @@ class FitResult:
         model: The trained EmbeddingModel, built under the strategy; with the recipe's `ema` its backbone has the means.
         history: Pairs (step, logs): loss and accuracy, averaged since the pair before.
         seconds: Time spent in fitting, before an interruption too.
+
+    Example:
+        >>> result = FitResult(model=None, history=[(100, {"loss": 9.2, "accuracy": 0.1})], seconds=1.5)
+        >>> step, logs = result.history[-1]
+        >>> step, logs["loss"]
+        (100, 9.2)
     """
 
     model: EmbeddingModel
@@ -35,7 +46,16 @@ class FitResult:
     seconds: float
 
 
-def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, checkpoints=None):
+def fit(
+    recipe: Recipe,
+    reader: Reader,
+    *,
+    strategy: Any = None,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    reports: int = 20,
+    checkpoints: Checkpoints | None = None,
+) -> FitResult:
     """Trains the recipe on what the reader reads.
 
     With `checkpoints` the same call goes on from the newest one, with the same batches, optimiser, annealing and random
@@ -64,6 +84,14 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
             and recipe differ in size, a label is out of range, the network puts out NaN, a strict reader finds an image
             that it cannot read, or the checkpoints are of another run.
         KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> result = fit(recipe, reader, reports=1)
+        >>> len(result.history), result.model.head.num_classes
+        (1, 40)
     """
     callbacks = [*callbacks, *_callbacks.named_by(recipe, seed)]
     _check_callbacks(callbacks)
@@ -115,7 +143,7 @@ class _Run:
 
     # --- Checkpoints ----------------------------------------------------------------------------------------------
 
-    def resume(self):
+    def resume(self) -> None:
         """Goes on from the newest checkpoint, if there is one; under several workers, from the chief's."""
         found = refusal = None
         if self.checkpoints is not None and _strategies.is_chief(self.strategy):
@@ -147,7 +175,7 @@ class _Run:
             value = None if math.isnan(value) else value
         self.rate.assign(value)
 
-    def save(self, best=False):
+    def save(self, best: bool = False) -> None:
         """Writes a checkpoint of the present moment, where this process is the one that writes."""
         if self.checkpoints is None or not _strategies.is_chief(self.strategy):
             return
@@ -192,7 +220,7 @@ class _Run:
 
     # --- Training -------------------------------------------------------------------------------------------------
 
-    def train(self):
+    def train(self) -> None:
         """The updates that are left."""
         for callback in self.callbacks:
             callback.set_model(self.model)
@@ -227,7 +255,7 @@ class _Run:
         for callback in self.callbacks:
             callback.set_params({"verbose": 1, "epochs": len(self.ends), "steps": steps})
 
-    def _updates(self):
+    def _updates(self) -> None:
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
         while self.step < self.recipe.run.steps and not self.model.stop_training:

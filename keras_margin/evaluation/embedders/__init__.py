@@ -2,7 +2,9 @@
 
 import os
 import pathlib
+from typing import Any
 
+from keras_margin._typing import PathLike
 from keras_margin._utils import metadata
 from keras_margin._utils import normalization as pixels
 from keras_margin.evaluation.embedders._onnx import OnnxEmbedder
@@ -15,7 +17,9 @@ __all__ = ["CHANNELS", "FileEmbedder", "OnnxEmbedder", "load_embedder"]
 _IN_A_RUN = ("model.keras", "embedder.tflite", "savedmodel")
 
 
-def load_embedder(path, *, normalization=None, channels=None, num_threads=None):
+def load_embedder(
+    path: PathLike, *, normalization: Any = None, channels: str | None = None, num_threads: int | None = None
+) -> FileEmbedder:
     """Opens an embedder.
 
     - A Keras file, *.keras or *.h5: an EmbeddingModel, a model that ends in a MarginHead, or a backbone.
@@ -45,8 +49,12 @@ def load_embedder(path, *, normalization=None, channels=None, num_threads=None):
         ImportError: LiteRT (TFLite), ONNX Runtime (ONNX) or TensorFlow (the others) is not installed.
 
     Example:
-        >>> embedder = keras_margin.load_embedder("runs/latest")
-        >>> embedder.embed(images).shape  # (n, embedder.embedding_size), unit rows
+        >>> import keras
+        >>> keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save("tiny.keras")
+        >>> embedder = load_embedder("tiny.keras")
+        >>> rows = embedder.embed(np.full((2, 8, 8, 3), 200, np.uint8))
+        >>> rows.shape, np.linalg.norm(rows, axis=1).round(6).tolist()
+        ((2, 3), [1.0, 1.0])
     """
     name = os.fsdecode(path)
     if not os.path.exists(name):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,13 @@ class FileEmbedder:
         channels: "RGB" or "BGR", what the network is fed. Images are given in RGB all the same.
         normalization: (mean, std) applied to pixels first, each a number or three (R, G, B), or None for none.
         metadata: What the export wrote into the file, as `keras_margin.runtime.read_metadata` gives it; or None.
+
+    Example:
+        >>> import keras
+        >>> keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()]).save("tiny.keras")
+        >>> embedder = load_embedder("tiny.keras")
+        >>> isinstance(embedder, FileEmbedder), embedder.kind, embedder.image_size, embedder.embedding_size
+        (True, 'keras', (8, 8), 3)
     """
 
     path: str
@@ -38,7 +46,7 @@ class FileEmbedder:
     metadata: dict | None
     network: Callable = dataclasses.field(repr=False)
 
-    def embed(self, images, lengths=False):
+    def embed(self, images: np.ndarray, lengths: bool = False) -> np.ndarray:
         """Embeds images.
 
         Args:
@@ -81,6 +89,6 @@ class FileEmbedder:
         norms = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
         return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0, casting="same_kind")
 
-    def varied(self, **changes):
+    def varied(self, **changes: Any) -> "FileEmbedder":
         """The same network fed otherwise: `channels=`, `normalization=`; to measure what it wants."""
         return dataclasses.replace(self, **changes)

@@ -6,12 +6,15 @@ fit)`, which returns a `Protocol`. Its row in FORMATS makes it known; the first 
 
 import os
 import pathlib
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_margin import evaluation
+from keras_margin._typing import PathLike, Size
 from keras_margin.evaluation.protocols import bin_file, ijb, labelled, pair_list, ytf
-from keras_margin.evaluation.protocols.base import FITS, Protocol, ProtocolResult, Settings
+from keras_margin.evaluation.protocols.base import FITS, MeasuredEmbedder, Protocol, ProtocolResult, Settings
 from keras_margin.evaluation.protocols.checks import (
     Finding,
     check_channels,
@@ -49,7 +52,7 @@ _NAMED = ("orl", "digits", "glyphs")
 FLIPS = (None, "sum", "concatenate")
 
 
-def choices(path):
+def choices(path: PathLike) -> list[str]:
     """Lists the protocols by which a path can be measured, the one that `load_protocol` takes first.
 
     A folder with a list of pairs is measured over those pairs, but may be a folder of identities too.
@@ -61,8 +64,8 @@ def choices(path):
         List of keys of FORMATS, at least one.
 
     Example:
-        >>> keras_margin.evaluation.protocols.choices("lfw")  # a folder with pairs.txt
-        ['pairs', 'labelled']
+        >>> choices("orl")
+        ['labelled']
     """
     path = pathlib.Path(os.fsdecode(path))
     found = [name for name, module in FORMATS.items() if module.recognizes(path)]
@@ -70,7 +73,14 @@ def choices(path):
     return found if path.is_dir() else found[:1]
 
 
-def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
+def load_protocol(
+    path: PathLike,
+    *,
+    image_size: Size | None = None,
+    fit: Literal["crop", "resize"] | None = None,
+    name: str | None = None,
+    protocol: str | None = None,
+) -> Protocol:
     """Opens a protocol by its files.
 
     - `lfw.bin` and the like: verification, ten folds of consecutive pairs.
@@ -99,8 +109,11 @@ def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
             unknown, or that does not take such files.
 
     Example:
-        >>> protocol = keras_margin.evaluation.protocols.load_protocol("lfw.bin", image_size=embedder.image_size)
-        >>> protocol.measure(keras_margin.evaluation.protocols.embed(embedder, protocol)).values["accuracy"]
+        >>> images, is_same = np.zeros((8, 16, 16, 3), np.uint8), [True, False, True, False]
+        >>> keras_margin.data.write_bin("tiny.bin", images, is_same)
+        >>> protocol = keras_margin.evaluation.protocols.load_protocol("tiny.bin", image_size=(16, 16))
+        >>> protocol.num_images
+        8
     """
     if fit not in FITS:
         raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
@@ -115,7 +128,15 @@ def load_protocol(path, *, image_size=None, fit=None, name=None, protocol=None):
     return FORMATS[protocol or found[0]].open_protocol(path, name, image_size, fit)
 
 
-def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progress=None):
+def embed(
+    embedder: MeasuredEmbedder,
+    protocol: Protocol,
+    *,
+    flip: Literal["sum", "concatenate"] | None = None,
+    lengths: bool = False,
+    batch_size: int = 64,
+    progress: Callable[[int], Any] | None = None,
+) -> np.ndarray:
     """Computes the embeddings of all images of a protocol, in its order.
 
     Args:
@@ -134,7 +155,13 @@ def embed(embedder, protocol, *, flip=None, lengths=False, batch_size=64, progre
         ValueError: Another `flip`; as `embedder.embed` and the protocol's files.
 
     Example:
-        >>> embeddings = embed(embedder, protocol, flip="sum")
+        >>> import types
+        >>> images = np.full((8, 16, 16, 3), 128, np.uint8)
+        >>> keras_margin.data.write_bin("tiny.bin", images, [True, False, True, False])
+        >>> protocol = load_protocol("tiny.bin", image_size=(16, 16))
+        >>> means = types.SimpleNamespace(embed=lambda images, lengths: images.mean(axis=(1, 2), dtype=np.float32))
+        >>> embed(means, protocol, flip="concatenate").shape
+        (8, 6)
     """
     if flip not in FLIPS:
         raise ValueError(f'flip must be None, "sum" or "concatenate". Received: flip={flip!r}.')

@@ -4,10 +4,14 @@ import abc
 import contextlib
 import dataclasses
 import warnings
+from collections.abc import Iterator
+from typing import Any
+from typing import Protocol as TypingProtocol
 
 import numpy as np
 
 from keras_margin import evaluation
+from keras_margin._typing import PathLike, Size
 from keras_margin.data._decoding import resize_image
 
 FITS = (None, "resize", "crop")
@@ -15,6 +19,32 @@ FITS = (None, "resize", "crop")
 # Pairs times resamples that a bootstrap may cost unless told: about a minute.
 _RESAMPLED_PAIRS = 10**9
 _FEWEST_RESAMPLES = 100
+
+
+class MeasuredEmbedder(TypingProtocol):
+    """What a protocol measures: `evaluation.FileEmbedder`, or an object of your own."""
+
+    def embed(self, images: np.ndarray, lengths: bool = False, /) -> np.ndarray:
+        """Returns an embedding a row, with its own length where `lengths` is set."""
+
+
+class VariedEmbedder(MeasuredEmbedder, TypingProtocol):
+    """What the checks of channels and pixels look at."""
+
+    @property
+    def channels(self) -> str:
+        """RGB or BGR, what the network is fed."""
+
+    @property
+    def normalization(self) -> Any:
+        """(mean, std) that are applied to pixels first, or None."""
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the network normalises inside."""
+
+    def varied(self, **changes: Any) -> Any:
+        """Returns the same network, fed otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +57,10 @@ class Settings:
         seed: Of pairs that are drawn and of the bootstrap.
         folds: Of a `.bin`, which are runs of consecutive pairs; 10 of the published ones.
         detector_weights: Whether the detector's scores weigh the images of a template, where a list has them.
+
+    Example:
+        >>> Settings(far=(1e-3,), resamples=200).bootstrap(num_pairs=6000).resamples
+        200
     """
 
     far: tuple[float, ...] | None = None
@@ -35,7 +69,7 @@ class Settings:
     folds: int = 10
     detector_weights: bool = True
 
-    def bootstrap(self, num_pairs):
+    def bootstrap(self, num_pairs: int) -> evaluation.Bootstrap | None:
         """`evaluation.Bootstrap` for so many pairs, or None."""
         count = self.resamples
         if count is None:
@@ -55,6 +89,10 @@ class ProtocolResult:
         notes: Sentences that a reader of the numbers must know.
         arrays: Name to array, what pictures are drawn of: "scores" and "is_same" of all pairs, "pairs" (m, 2) as rows
             of the images where pairs are of images, "cmc" where there is identification.
+
+    Example:
+        >>> ProtocolResult({"accuracy": 0.98, "tar_at_far_1e-06": 0.9}, unmeasurable=("tar_at_far_1e-06",)).notes
+        ()
     """
 
     values: dict[str, float]
@@ -72,25 +110,35 @@ class Protocol(abc.ABC):
         title: The protocol in words.
         num_images: How many images are embedded, in a fixed order.
         people: String array (num_images,), who is on each image; or None where the files do not tell.
+
+    Example:
+        >>> keras_margin.data.write_bin("tiny.bin", np.zeros((8, 16, 16, 3), np.uint8), [True, False, True, False])
+        >>> protocol = load_protocol("tiny.bin", image_size=(16, 16))
+        >>> isinstance(protocol, Protocol), protocol.name, next(protocol.batches(3)).shape
+        (True, 'tiny', (3, 16, 16, 3))
     """
 
-    def __init__(self, name, path, title, num_images, people=None):
+    people: Any
+
+    def __init__(
+        self, name: str, path: PathLike, title: str, num_images: int, people: np.ndarray | None = None
+    ) -> None:
         self.name, self.path, self.title = name, str(path), title
         self.num_images, self.people = num_images, people
 
     @abc.abstractmethod
-    def batches(self, batch_size):
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Iterator over all images in order, uint8 RGB arrays (at most batch_size, height, width, 3)."""
 
     @abc.abstractmethod
-    def images(self, rows):
+    def images(self, rows: np.ndarray) -> np.ndarray:
         """Some of the images, uint8 array (len(rows), height, width, 3)."""
 
     @abc.abstractmethod
-    def sample_pairs(self, count, seed=0):
+    def sample_pairs(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(pairs, is_same) of at most `count` genuine and as many impostor pairs of images, for quick looks."""
 
-    def measure(self, embeddings, settings=Settings()):
+    def measure(self, embeddings: np.ndarray, settings: Settings = Settings()) -> ProtocolResult:
         """The protocol's numbers.
 
         Args:
@@ -111,11 +159,11 @@ class Protocol(abc.ABC):
         return self._measure(embeddings, settings)
 
     @abc.abstractmethod
-    def _measure(self, embeddings, settings):
+    def _measure(self, embeddings: np.ndarray, settings: Settings) -> ProtocolResult:
         """`measure` of checked embeddings."""
 
 
-def fitted(images, image_size, fit, where):
+def fitted(images: np.ndarray, image_size: Size | None, fit: str | None, where: str) -> np.ndarray:
     """Images at the size that a model takes; ValueError where they are not and nobody said what to do about it."""
     if image_size is None or images.shape[1:3] == tuple(image_size):
         return images
@@ -133,7 +181,7 @@ def fitted(images, image_size, fit, where):
 
 
 @contextlib.contextmanager
-def noted():
+def noted() -> Iterator[list[str]]:
     """Context whose list gets what evaluation warns of; what other code warns of is passed on."""
     notes = []
     with warnings.catch_warnings(record=True) as caught:
@@ -146,7 +194,7 @@ def noted():
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def verification_values(report):
+def verification_values(report: evaluation.VerificationReport) -> tuple[dict[str, float], tuple[str, ...]]:
     """Returns (values, names of the unmeasurable) of a `VerificationReport`."""
     values = report.named_values()
     rates = [name for name in values if name.startswith("tar_at_far_") and not name.endswith(("_low", "_high"))]
@@ -155,7 +203,7 @@ def verification_values(report):
     return values, unmeasurable if hidden else ()
 
 
-def accuracy_note(report):
+def accuracy_note(report: evaluation.VerificationReport) -> str | None:
     """Returns a sentence where accuracy is not the share of pairs judged right; None where it is, or is missing."""
     if not any(each.balanced for each in report.accuracy.values()):
         return None
@@ -165,7 +213,7 @@ def accuracy_note(report):
     )
 
 
-def interval_note(report):
+def interval_note(report: evaluation.VerificationReport) -> str | None:
     """Returns a sentence on how the intervals were drawn; None where they drew people."""
     return {
         "identity": None,
@@ -174,7 +222,7 @@ def interval_note(report):
     }[report.resampled]
 
 
-def angle_values(scores, is_same):
+def angle_values(scores: np.ndarray, is_same: np.ndarray) -> dict[str, float]:
     """Mean angles of both kinds of pair, degrees."""
     theta = np.degrees(np.arccos(np.clip(np.asarray(scores, np.float64), -1, 1)))
     return {

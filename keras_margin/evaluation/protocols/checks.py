@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from keras_margin import evaluation
 from keras_margin._utils import normalization
+from keras_margin.evaluation.protocols.base import Protocol, VariedEmbedder
 
 # Pairs of either kind that a measured check embeds.
 _PAIRS = 200
@@ -38,6 +40,10 @@ class Finding:
         check: "channels", "normalization" or "overlap".
         level: "ok", "unknown" where the images cannot tell, or "warning".
         text: A sentence with the figures.
+
+    Example:
+        >>> Finding("channels", "ok", "AUC 0.990 fed RGB, 0.970 fed BGR.").level
+        'ok'
     """
 
     check: str
@@ -45,7 +51,7 @@ class Finding:
     text: str
 
 
-def check_channels(embedder, protocol, seed=0):
+def check_channels(embedder: VariedEmbedder, protocol: Protocol, seed: int = 0) -> Finding:
     """Finds out whether model and images agree on the order of channels, by measuring it twice.
 
     The images alone: in most photographs of faces the middle is redder than blue; a set where it is bluer was
@@ -62,8 +68,12 @@ def check_channels(embedder, protocol, seed=0):
         `Finding`. "unknown" where the images are grey, or both orders do equally well.
 
     Example:
-        >>> check_channels(embedder, protocol).level
-        'ok'
+        >>> keras_margin.data.write_bin("tiny.bin", np.full((8, 16, 16, 3), 128, np.uint8), [True, False, True, False])
+        >>> protocol = load_protocol("tiny.bin", image_size=(16, 16))
+        >>> network = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
+        >>> network.save("tiny.keras")
+        >>> check_channels(keras_margin.evaluation.load_embedder("tiny.keras"), protocol).level  # The images are grey.
+        'unknown'
     """
     looked = _Look(protocol, seed)
     middle = looked.images[:, looked.images.shape[1] // 4 : -looked.images.shape[1] // 4].astype(np.float32)
@@ -90,7 +100,7 @@ def check_channels(embedder, protocol, seed=0):
     return Finding("channels", "unknown", f"The model hardly sees colour: {shown}.")
 
 
-def check_normalization(embedder, protocol, seed=0):
+def check_normalization(embedder: VariedEmbedder, protocol: Protocol, seed: int = 0) -> Finding:
     """Finds out whether a network that takes floats is fed the pixels it wants, by measuring what others are fed.
 
     A few hundred pairs are embedded as declared and under each of NORMALIZATIONS; where one has the higher AUC, as
@@ -103,6 +113,11 @@ def check_normalization(embedder, protocol, seed=0):
 
     Returns:
         `Finding`; "ok" without measuring where the file normalises inside and says so.
+
+    Example:
+        >>> import types
+        >>> check_normalization(types.SimpleNamespace(takes_pixels=True), protocol=None).level
+        'ok'
     """
     if embedder.takes_pixels:
         return Finding("normalization", "ok", "The file takes pixels and normalises inside.")
@@ -114,7 +129,7 @@ def check_normalization(embedder, protocol, seed=0):
     aucs = {name: looked.auc(scores) for name, scores in found.items() if scores is not None}
     if not aucs:
         return Finding("normalization", "ok", "The network answers to no other pixels.")
-    best = max(aucs, key=aucs.get)
+    best = max(aucs, key=aucs.get)  # type: ignore[arg-type]
     shown = f"AUC {looked.auc(given):.3f} with (mean, std) = {declared}, at best {aucs[best]:.3f} with {best}"
     if looked.better(found[best], given):
         hint = f"normalization={others[best]}"
@@ -167,11 +182,17 @@ class ImageFingerprints:
     thumbnails: np.ndarray
 
 
-def image_fingerprints(batches):
-    """Computes `ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3)."""
+def image_fingerprints(batches: Iterable[np.ndarray]) -> ImageFingerprints:
+    """Computes `ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3).
+
+    Example:
+        >>> found = image_fingerprints([np.zeros((2, 32, 32, 3), np.uint8), np.ones((1, 32, 32, 3), np.uint8)])
+        >>> len(found.digests)
+        3
+    """
     digests, thumbnails = [], []
     for images in batches:
-        digests += [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]
+        digests += [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]  # type: ignore[arg-type]
         thumbnails.append(_thumbnails(images))
     return ImageFingerprints(np.array(digests), np.concatenate(thumbnails))
 
@@ -194,7 +215,7 @@ def _area(length):
     return (np.clip(covered, 0, None) * _SIDE / length).astype(np.float32)
 
 
-def check_overlap(one, other, names):
+def check_overlap(one: ImageFingerprints, other: ImageFingerprints, names: Sequence[str]) -> Finding:
     """Finds images that two sets share: pixel for pixel, or nearly, such as the same photograph compressed again.
 
     Args:
@@ -204,6 +225,12 @@ def check_overlap(one, other, names):
 
     Returns:
         `Finding`, a warning where they share any.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+        >>> one, other = image_fingerprints([images[:3]]), image_fingerprints([images[2:]])
+        >>> check_overlap(one, other, ("lfw", "training")).level
+        'warning'
     """
     same = np.isin(one.digests, other.digests)
     near = same.copy()
@@ -221,7 +248,7 @@ def check_overlap(one, other, names):
     )
 
 
-def check_people(people, trained_on, names):
+def check_people(people: np.ndarray | None, trained_on: Iterable[str], names: Sequence[str]) -> Finding:
     """Finds people of a set that the model was trained on, by their names.
 
     Args:
@@ -231,6 +258,10 @@ def check_people(people, trained_on, names):
 
     Returns:
         `Finding`; "unknown" where there are no names, or numbers for names, which say nothing between two sets.
+
+    Example:
+        >>> check_people(np.array(["Ada", "Grace"]), ["Grace", "Alan"], ("lfw", "training")).level
+        'warning'
     """
     known = set() if people is None else {str(each) for each in np.unique(people)}
     if not known or all(each.isdigit() for each in known):

@@ -1,21 +1,32 @@
 """IJB-B and IJB-C from insightface's archive: templates one to one, and one to many where the lists are there."""
 
+import pathlib
+from collections.abc import Iterator
+
 import numpy as np
 
 from keras_margin import alignment, evaluation
+from keras_margin._typing import Size
 from keras_margin.evaluation.protocols._images import ImageFiles
 from keras_margin.evaluation.protocols._pairs import some_of
-from keras_margin.evaluation.protocols.base import Protocol, ProtocolResult, angle_values, noted, verification_values
+from keras_margin.evaluation.protocols.base import (
+    Protocol,
+    ProtocolResult,
+    Settings,
+    angle_values,
+    noted,
+    verification_values,
+)
 
 _MEDIA = "*_face_tid_mid.txt"
 
 
-def recognizes(path):
+def recognizes(path: pathlib.Path) -> bool:
     """Whether this is a folder with `meta/*_face_tid_mid.txt`."""
     return any(path.glob(f"meta/{_MEDIA}"))
 
 
-def open_protocol(path, name, image_size, fit):
+def open_protocol(path: pathlib.Path, name: str | None, image_size: Size | None, fit: str | None) -> "IJBProtocol":
     """`IJBProtocol` of a folder; images are aligned by the list's five points, so `fit` is not needed."""
     return IJBProtocol(path, name, image_size)
 
@@ -23,7 +34,7 @@ def open_protocol(path, name, image_size, fit):
 class IJBProtocol(Protocol):
     """Folder with `meta/` (the lists) and `loose_crop/` (the images that they name)."""
 
-    def __init__(self, path, name=None, image_size=None):
+    def __init__(self, path: pathlib.Path, name: str | None = None, image_size: Size | None = None) -> None:
         meta = path / "meta"
         listed = evaluation.read_faces(_only(meta, "*_name_5pts_score.txt"))
         names, self._templates, self._media = evaluation.read_media(_only(meta, _MEDIA))
@@ -43,13 +54,13 @@ class IJBProtocol(Protocol):
         title = "templates 1:1" + (" and 1:N" if self._probes is not None else "")
         super().__init__(name or path.name, path, title, len(names))
 
-    def batches(self, batch_size):
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         return self._files.batches(batch_size)
 
-    def images(self, rows):
+    def images(self, rows: np.ndarray) -> np.ndarray:
         return self._files.load(rows)
 
-    def sample_pairs(self, count, seed=0):
+    def sample_pairs(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Two images of a template are one person; one image each of two templates that the list calls different."""
         generator = np.random.default_rng(seed)
         order = np.argsort(self._templates, kind="stable")
@@ -62,7 +73,7 @@ class IJBProtocol(Protocol):
         pairs = np.concatenate([np.reshape(genuine, (-1, 2)).astype(np.intp), impostor])
         return some_of(pairs, np.arange(len(pairs)) < len(genuine), count, seed)
 
-    def _measure(self, embeddings, settings):
+    def _measure(self, embeddings: np.ndarray, settings: Settings):
         weights = self._detector_scores if settings.detector_weights else None
         unit, ids = evaluation.template_embeddings(embeddings, self._templates, self._media, weights)
         scores = evaluation.template_scores(unit, ids, self._pairs)

@@ -1,16 +1,20 @@
 """Any labelled set, made into a protocol: everybody against everybody, ten folds of people, and identification."""
 
 import pathlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from keras_margin import data, evaluation
+from keras_margin._typing import Size
 from keras_margin.data import pairs
 from keras_margin.data._encoded import decode
 from keras_margin.evaluation.protocols._pairs import some_of
 from keras_margin.evaluation.protocols.base import (
     Protocol,
     ProtocolResult,
+    Settings,
     fitted,
     interval_note,
     noted,
@@ -23,12 +27,12 @@ _MOST_GENUINE, _MOST_IMPOSTOR = 1_000_000, 5_000_000
 _LOOKED_AT = 32
 
 
-def recognizes(path):
+def recognizes(path: pathlib.Path) -> bool:
     """Whether this is a set for `data.open`, or the labels of one: `.npy`."""
     return True
 
 
-def open_protocol(path, name, image_size, fit):
+def open_protocol(path: pathlib.Path, name: str | None, image_size: Size | None, fit: str | None) -> "LabelledProtocol":
     """`LabelledProtocol` of a folder of identities, .rec, TFRecord shards, "orl", "digits" or labels in `.npy`.
 
     Of a `.json` file, a split such as a run's split.json, the people that it holds out are measured.
@@ -51,7 +55,7 @@ class LabelledProtocol(Protocol):
         name: As for `evaluation.load_protocol`.
     """
 
-    def __init__(self, people, images, path, name=None):
+    def __init__(self, people: np.ndarray, images: Any, path: pathlib.Path, name: str | None = None) -> None:
         super().__init__(
             name or pathlib.Path(path).stem or "set",
             path,
@@ -61,13 +65,13 @@ class LabelledProtocol(Protocol):
         )
         self._images = images
 
-    def batches(self, batch_size):
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         return self._source().batches(batch_size)
 
-    def images(self, rows):
+    def images(self, rows: np.ndarray) -> np.ndarray:
         return self._source().load(rows)
 
-    def sample_pairs(self, count, seed=0):
+    def sample_pairs(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         return some_of(*self._all_pairs(seed), count, seed)
 
     def _source(self):
@@ -75,7 +79,7 @@ class LabelledProtocol(Protocol):
             raise ValueError(f"{self.path} holds labels and no images: it measures embeddings, a .npy, alone.")
         return self._images
 
-    def _all_pairs(self, seed):
+    def _all_pairs(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         if self.num_images <= _ALL_PAIRS_OF:
             return evaluation.all_pairs(self.people)
         sizes = np.unique(self.people, return_counts=True)[1].astype(np.int64)
@@ -83,7 +87,7 @@ class LabelledProtocol(Protocol):
         impostor = self.num_images * (self.num_images - 1) // 2 - genuine
         return evaluation.make_pairs(self.people, min(genuine, _MOST_GENUINE), min(impostor, _MOST_IMPOSTOR), seed)
 
-    def _measure(self, embeddings, settings):
+    def _measure(self, embeddings: np.ndarray, settings: Settings):
         chosen, is_same = self._all_pairs(settings.seed)
         with noted() as notes:
             report = evaluation.verification_report(
@@ -113,7 +117,7 @@ class LabelledProtocol(Protocol):
             arrays={"scores": scores, "is_same": is_same, "pairs": chosen, "cmc": cmc},
         )
 
-    def _ten_folds(self, embeddings, seed):
+    def _ten_folds(self, embeddings: np.ndarray, seed: int):
         """(accuracy values, notes) of folds that share nobody, with as many pairs as all of them can give."""
         for count in (3000, 1500, 700, 300, 100, 50, 20, 10):
             try:
@@ -123,12 +127,12 @@ class LabelledProtocol(Protocol):
             scores = evaluation.pair_scores(embeddings, chosen)
             values = {}
             for search, name in (("exact", "accuracy"), ("grid", "accuracy_grid")):
-                found = evaluation.k_fold_accuracy(scores, is_same, 10, search)
+                found = evaluation.k_fold_accuracy(scores, is_same, 10, search)  # type: ignore[arg-type]
                 values |= {name: found.mean, f"{name}_std": found.std}
             return values, [f"Accuracy over {count:,} genuine and as many impostor pairs, seed {seed}."]
         return {}, ["No ten-fold accuracy: ten folds of people need two people each, one of them with two images."]
 
-    def _identification(self, embeddings):
+    def _identification(self, embeddings: np.ndarray):
         """(rank-k values, cmc) with the first image of each person enrolled, the others searched."""
         people, first = np.unique(self.people, return_index=True)
         probes = np.setdiff1d(np.arange(self.num_images), first)
@@ -144,17 +148,17 @@ class _Images:
     def __init__(self, reader, image_size, fit, path):
         self._reader, self._fitting = reader, (image_size, fit, str(path))
 
-    def batches(self, batch_size):
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         for images, _ in self._reader.dataset(batch_size).as_numpy_iterator():
             yield fitted(images, *self._fitting)
 
-    def load(self, rows):
+    def load(self, rows: np.ndarray):
         rows = np.asarray(rows)
         needed, places = np.unique(rows, return_inverse=True)
         return fitted(self._reader.subset(needed).arrays()[0][places], *self._fitting)
 
 
-def _opened(path, image_size=None):
+def _opened(path: pathlib.Path, image_size: Size | None = None):
     """Returns the reader of a set; of a split's held-out people where `path` is its file."""
     if path.suffix.lower() != ".json":
         return data.open(path if path.exists() else str(path), image_size=image_size, strict=True)
@@ -180,7 +184,7 @@ def _stored_size(reader, path):
     return sizes.pop()
 
 
-def _labels(path):
+def _labels(path: pathlib.Path):
     labels = np.load(path, allow_pickle=False)
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         raise ValueError(
@@ -190,6 +194,6 @@ def _labels(path):
     return labels
 
 
-def _unit(embeddings):
+def _unit(embeddings: np.ndarray):
     embeddings = np.asarray(embeddings, np.float64)
     return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)

@@ -1,24 +1,27 @@
 """A folder of images and a list of pairs: LFW as its authors ship it, or what `keras-margin pairs` draws."""
 
 import os
+import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 
+from keras_margin._typing import Size
 from keras_margin.data import pair_lists
 from keras_margin.evaluation.protocols._images import SUFFIXES, ImageFiles
 from keras_margin.evaluation.protocols._pairs import measure_in_folds, some_of
-from keras_margin.evaluation.protocols.base import Protocol
+from keras_margin.evaluation.protocols.base import Protocol, Settings
 
 LISTS = ("pairs.txt", "pairs.csv")
 _SUFFIXES = (".txt", ".csv")
 
 
-def recognizes(path):
+def recognizes(path: pathlib.Path) -> bool:
     """Whether this is a `.csv` or `.txt` of pairs, or a folder with `pairs.txt` or `pairs.csv`."""
     return any((path / name).is_file() for name in LISTS) or (path.suffix.lower() in _SUFFIXES and path.is_file())
 
 
-def open_protocol(path, name, image_size, fit):
+def open_protocol(path: pathlib.Path, name: str | None, image_size: Size | None, fit: str | None) -> "PairListProtocol":
     """`PairListProtocol` of a folder."""
     return PairListProtocol(path, name, image_size, fit)
 
@@ -26,7 +29,9 @@ def open_protocol(path, name, image_size, fit):
 class PairListProtocol(Protocol):
     """Verification over listed pairs, in the list's folds."""
 
-    def __init__(self, path, name=None, image_size=None, fit=None):
+    def __init__(
+        self, path: pathlib.Path, name: str | None = None, image_size: Size | None = None, fit: str | None = None
+    ) -> None:
         listing = path if path.is_file() else next(path / each for each in LISTS if (path / each).is_file())
         read = _read_lfw if listing.suffix.lower() == ".txt" else _read_csv
         files, self._is_same, self._folds, people = read(listing)
@@ -45,20 +50,20 @@ class PairListProtocol(Protocol):
             who,
         )
 
-    def batches(self, batch_size):
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         return self._files.batches(batch_size)
 
-    def images(self, rows):
+    def images(self, rows: np.ndarray) -> np.ndarray:
         return self._files.load(rows)
 
-    def sample_pairs(self, count, seed=0):
+    def sample_pairs(self, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         return some_of(self._pairs, self._is_same, count, seed)
 
-    def _measure(self, embeddings, settings):
+    def _measure(self, embeddings: np.ndarray, settings: Settings):
         return measure_in_folds(embeddings, self._pairs, self._is_same, self.people, self._folds, settings)
 
 
-def _read_lfw(path):
+def _read_lfw(path: pathlib.Path):
     """LFW's pairs.txt: `folds TAB size`, then for each fold `name a b` size times and `name a other b` size times."""
     lines = [_fields(line) for line in pair_lists.read_text(path).splitlines() if line.strip()]
     header = lines[0] if lines else []
@@ -140,7 +145,7 @@ class _PeoplesImages:
         return inside[0] if len(inside) == 1 else ""
 
 
-def _read_csv(path):
+def _read_csv(path: pathlib.Path):
     """pairs.csv, as `keras-margin pairs` writes it: fold, same, first and second, names of files in its folder."""
     names, is_same, folds = pair_lists.read_pairs(path)
     if not names:

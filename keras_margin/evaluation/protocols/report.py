@@ -6,10 +6,13 @@ import json
 import operator
 import pathlib
 import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 
 from keras_margin import __version__
+from keras_margin._typing import PathLike
 from keras_margin._utils import files
 
 _COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, ">": operator.gt, "<": operator.lt}
@@ -43,6 +46,11 @@ class Requirement:
         value_name: The value.
         comparison: ">=", "<=", ">", "<" or "==".
         bound: The number.
+
+    Example:
+        >>> bound = Requirement.parse("lfw.accuracy>=0.99", ["lfw"])
+        >>> bound.judge({"accuracy": 0.98})[0]
+        False
     """
 
     text: str
@@ -52,7 +60,7 @@ class Requirement:
     bound: float
 
     @classmethod
-    def parse(cls, text, set_names):
+    def parse(cls, text: str, set_names: Collection[str]) -> "Requirement":
         """Reads a bound; ValueError where it is none, or of a set that is not evaluated."""
         match = re.fullmatch(r"\s*(.+?)\s*(>=|<=|==|>|<)\s*(\S+)\s*", text)
         try:
@@ -69,7 +77,7 @@ class Requirement:
             )
         return cls(text, name, match[1][len(name) + 1 :], match[2], bound)
 
-    def judge(self, values, unmeasurable=()):
+    def judge(self, values: Mapping[str, float], unmeasurable: Collection[str] = ()) -> tuple[bool, str]:
         """(whether it holds, sentence); ValueError where there is no such value, or one the set cannot show."""
         names = {_plain(name): name for name in values}
         name = names.get(_plain(self.value_name))
@@ -104,6 +112,12 @@ class Report:
         findings: List of dicts of the checks: set, check, level, text.
         requirements: List of dicts: text, met.
         arrays: Dict from "set/what" to arrays, for pictures.
+
+    Example:
+        >>> values = {"values": {"accuracy": 0.98}, "unmeasurable": []}
+        >>> found = Report({"path": "face.tflite"}, {"lfw": values}, findings=[], requirements=[], arrays={})
+        >>> found.table()
+        (['', 'lfw'], [['accuracy', '98.00%']])
     """
 
     model: dict
@@ -112,7 +126,7 @@ class Report:
     requirements: list
     arrays: dict
 
-    def write(self, path):
+    def write(self, path: PathLike) -> None:
         """Writes path (JSON), and beside it the same name with .md and .npz; each whole or not at all."""
         path = pathlib.Path(path)
         # The JSON last: where it is, the others are.
@@ -123,7 +137,7 @@ class Report:
         with files.atomic_write(path) as temporary:
             temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Any]:
         """What the JSON holds."""
         return {
             "keras_margin": __version__,
@@ -133,14 +147,14 @@ class Report:
             "requirements": self.requirements,
         }
 
-    def table(self):
+    def table(self) -> tuple[list[str], list[list[str]]]:
         """(header, rows): a row a value that a set can show, a column a set, all text."""
         columns = {name: shown(found["values"], found["unmeasurable"]) for name, found in self.sets.items()}
         labels = list(dict.fromkeys(label for column in columns.values() for label in column))
         rows = [[label, *(column.get(label, "") for column in columns.values())] for label in labels]
         return ["", *columns], [row for row in rows if not set(row[1:]) <= {"", _HIDDEN}]
 
-    def markdown(self):
+    def markdown(self) -> str:
         """The report as a page."""
         header, rows = self.table()
         lines = [f"# {self.model['path']}", ""]
@@ -155,7 +169,7 @@ class Report:
         return "\n".join([*lines, "", f"keras-margin {__version__}", ""])
 
 
-def read(path):
+def read(path: PathLike) -> "Report":
     """Reads a `Report` that `Report.write` wrote.
 
     Args:
@@ -164,6 +178,12 @@ def read(path):
     Raises:
         OSError: It, or the .npz beside it, cannot be read.
         ValueError: It is something else.
+
+    Example:
+        >>> import pathlib
+        >>> Report({"path": "face.tflite"}, {}, [], [], {}).write(pathlib.Path("report.json"))
+        >>> read_report(pathlib.Path("report.json")).model
+        {'path': 'face.tflite'}
     """
     path = pathlib.Path(path)
     try:
@@ -172,10 +192,10 @@ def read(path):
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no report of keras-margin evaluate. {error}") from error
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
-        return Report(*parts, arrays={name: arrays[name] for name in arrays.files})
+        return Report(*parts, arrays={name: arrays[name] for name in arrays.files})  # type: ignore[misc]
 
 
-def shown(values, unmeasurable=()):
+def shown(values: Mapping[str, float], unmeasurable: Collection[str] = ()) -> dict[str, str]:
     """Dict from a label to text: a value with its deviation or interval, in the order of `values`."""
     cells = {}
     for name, value in values.items():

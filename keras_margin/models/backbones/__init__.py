@@ -4,6 +4,11 @@ Any other Keras model whose output is (batch, embedding_size) fits an EmbeddingM
 feature map does with a tail (`with_tail`).
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.models.backbones import _lookup
 from keras_margin.models.backbones._checks import check_embedder
@@ -32,7 +37,7 @@ from keras_margin.models.backbones.spherenet import (
 )
 
 # Names for flags and recipes.
-BACKBONES = {
+BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "ir_small": ir_small,
     "ir_resnet18": ir_resnet18,
     "ir_resnet34": ir_resnet34,
@@ -69,7 +74,7 @@ __all__ = [
 ]
 
 
-def get(name):
+def get(name: str) -> Callable[..., keras.Model]:
     """Looks up the function that builds a network.
 
     Args:
@@ -100,10 +105,14 @@ def get(name):
     return BACKBONES[name]
 
 
-def build(name, **kwargs):
+def build(name: str, **kwargs: Any) -> keras.Model:
     """Builds the network called `name`, as `get` finds it, with its function's arguments.
 
     Raises:
         ValueError, TypeError: As `get`; on arguments that do not fit.
+
+    Example:
+        >>> build("mnist_net", embedding_size=2).output_shape
+        (None, 2)
     """
     return get(name)(**kwargs)

@@ -1,5 +1,7 @@
 """Whether a model ends in an embedding: what EmbeddingModel and export take."""
 
+from typing import Any
+
 import keras
 
 # Operations and layers that make probabilities of a classifier's logits. An operation of keras.ops in a functional
@@ -7,7 +9,7 @@ import keras
 _PROBABILITIES = ("Softmax", "LogSoftmax")
 
 
-def check_embedder(backbone, tail=None):
+def check_embedder(backbone: Any, tail: str | None = None) -> None:
     """Raises where a model does not go from images to one embedding each.
 
     A model that does not know its output shape yet, as a subclassed one before its first call, passes: call again once
@@ -52,7 +54,7 @@ def check_embedder(backbone, tail=None):
         )
 
 
-def check_keras(model, expected="a Keras model", kind=keras.Layer):
+def check_keras(model: Any, expected: str = "a Keras model", kind: type = keras.Layer) -> None:
     """Raises where something is not of Keras 3.
 
     Args:
@@ -80,11 +82,11 @@ def check_keras(model, expected="a Keras model", kind=keras.Layer):
     raise TypeError(f"Expected {expected}. Received: {model!r}.")
 
 
-def _name_of(model):
+def _name_of(model: Any) -> str:
     return getattr(model, "name", None) or type(model).__name__
 
 
-def _output_shape(model):
+def _output_shape(model: Any) -> Any:
     """The model's output shape, or None where it does not know it yet."""
     try:
         return model.output_shape
@@ -92,7 +94,7 @@ def _output_shape(model):
         return None
 
 
-def _last_operation(model):
+def _last_operation(model: Any) -> Any:
     """The layer or operation whose result is the model's output, in nested models too; None where it cannot be told."""
     try:
         output, operations = model.outputs[0], model.operations
@@ -110,11 +112,11 @@ def _last_operation(model):
     return _inside(operations[-1]) if operations else None
 
 
-def _inside(operation):
+def _inside(operation: Any) -> Any:
     return (_last_operation(operation) or operation) if isinstance(operation, keras.Model) else operation
 
 
-def _makes_probabilities(operation):
+def _makes_probabilities(operation: Any) -> bool:
     if type(operation).__name__ in _PROBABILITIES:
         return True
     return getattr(operation, "activation", None) in (keras.activations.softmax, keras.activations.log_softmax)

@@ -2,10 +2,12 @@
 
 import math
 
+import keras
+
 from keras_margin import _keras
 
 
-def parameters(model):
+def parameters(model: keras.Model) -> tuple[int, int]:
     """Counts the numbers that a file of the network holds: weights and the moving statistics of batch normalisation.
 
     Args:
@@ -13,6 +15,12 @@ def parameters(model):
 
     Returns:
         (trainable, all) as int; the state of random generators is not counted.
+
+    Example:
+        >>> norm = keras.layers.BatchNormalization()
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), norm])
+        >>> parameters(network)  # 4 * (27 + 1) + 2 * 4, and as many moving statistics
+        (120, 128)
     """
 
     def count(weights):
@@ -21,7 +29,7 @@ def parameters(model):
     return count(model.trainable_weights), count(model.weights)
 
 
-def multiply_adds(model):
+def multiply_adds(model: keras.Model) -> int:
     """Counts the multiply-adds of one image, the papers' FLOPs: those of convolutions and dense layers.
 
     Conv: out_height * out_width * out_channels * kernel_height * kernel_width * in_channels / groups; dense: in * out.
@@ -34,6 +42,10 @@ def multiply_adds(model):
 
     Raises:
         ValueError: Where the model does not know its shapes.
+
+    Example:
+        >>> multiply_adds(keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)]))  # 6 * 6 * 4 * 27
+        3888
     """
     total = 0
     for layer in _keras.all_layers(model):

@@ -1,8 +1,12 @@
 """Layers that the networks share, with the settings their papers' code was released with."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_margin._typing import Shape, Size, Tensor
 from keras_margin.ops import replicas
 
 PACKAGE = "keras_margin"
@@ -33,10 +37,10 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
         **kwargs: As in keras.layers.BatchNormalization, save `synchronized`.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(synchronized=keras.backend.backend() == "tensorflow", **kwargs)
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Normalises; in training by the batch, whose mean and variance then move the layer's own."""
         if not (training and self.trainable and mask is None and self._has_fused_kernel(inputs)):
             return super().call(inputs, training=training, mask=mask)
@@ -59,26 +63,26 @@ class SyncBatchNormalization(keras.layers.BatchNormalization):
             moving.assign(moving * self.momentum + found * (1 - self.momentum))
         return ops.cast(outputs, self.compute_dtype)
 
-    def _has_fused_kernel(self, inputs):
+    def _has_fused_kernel(self, inputs: Tensor) -> bool:
         """Whether TensorFlow's fused kernel computes what this layer would, on `inputs`, where it is called."""
         if keras.backend.backend() != "tensorflow" or replicas.count() > 1:
             return False
         plain = len(inputs.shape) == 4 and self.axis in (-1, 3) and self.scale and self.center and not self.renorm
         return plain and keras.backend.standardize_dtype(inputs.dtype) in ("float32", "bfloat16", "float16")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that build this layer again."""
         config = super().get_config()
         del config["synchronized"]
         return config
 
 
-def batch_norm(name, **kwargs):
+def batch_norm(name: str, **kwargs: Any) -> SyncBatchNormalization:
     """SyncBatchNormalization with the released epsilon and momentum, or with others."""
     return SyncBatchNormalization(name=name, **{**BATCH_NORM, **kwargs})
 
 
-def he_normal(fan):
+def he_normal(fan: str) -> Any:
     """Normal, variance 2 / `fan` ("fan_in" or "fan_out"), not cut off.
 
     By "fan_out" it is MXNet's Xavier(gaussian, "out", 2), with which the papers' networks start.
@@ -86,7 +90,9 @@ def he_normal(fan):
     return keras.initializers.VarianceScaling(2.0, mode=fan, distribution="untruncated_normal")
 
 
-def conv(filters, kernel_size, name, strides=1, *, initializer=None, use_bias=False):
+def conv(
+    filters: int, kernel_size: Any, name: str, strides: Any = 1, *, initializer: Any = None, use_bias: bool = False
+) -> Callable[[Tensor], Tensor]:
     """Convolution with symmetric padding, without a bias unless one is asked for.
 
     Keras's padding="same" pads only bottom and right at stride 2; the released networks pad both sides.
@@ -119,7 +125,7 @@ def conv(filters, kernel_size, name, strides=1, *, initializer=None, use_bias=Fa
     return apply
 
 
-def depthwise_conv(kernel_size, name, strides=1):
+def depthwise_conv(kernel_size: Any, name: str, strides: Any = 1) -> Callable[[Tensor], Tensor]:
     """Bias-free convolution of each channel by itself, with symmetric padding.
 
     Returns:
@@ -161,16 +167,16 @@ class GroupedConv2D(keras.layers.Layer):
         **kwargs: As in keras.layers.Layer.
     """
 
-    def __init__(self, group, kernel_size, **kwargs):
+    def __init__(self, group: int, kernel_size: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.group, self.kernel_size = group, kernel_size
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """Makes the kernel, (kernel_size, kernel_size, channels, group): of each input channel, its group's outputs."""
         shape = (self.kernel_size, self.kernel_size, input_shape[-1], self.group)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=he_normal("fan_in"))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         height, width, channels = x.shape[1:]
         shares = ops.depthwise_conv(x, self.kernel, padding="same", data_format=CHANNELS_LAST)
         # Rows of group x group numbers, an input channel after the other: what LiteRT adds without a reduction.
@@ -181,16 +187,16 @@ class GroupedConv2D(keras.layers.Layer):
             total = total + part
         return ops.reshape(total, (-1, height, width, channels))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the input."""
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Arguments that build this layer again."""
         return {**super().get_config(), "group": self.group, "kernel_size": self.kernel_size}
 
 
-def prelu(name):
+def prelu(name: str) -> Any:
     """PReLU, one slope a channel, starting at 0.25."""
     return keras.layers.PReLU(keras.initializers.Constant(0.25), shared_axes=[1, 2], name=name)
 
@@ -204,7 +210,7 @@ ACTIVATIONS = {
 }
 
 
-def activation(kind, name):
+def activation(kind: str, name: str) -> Any:
     """The layer of ACTIVATIONS called `kind`.
 
     Raises:
@@ -215,7 +221,7 @@ def activation(kind, name):
     return ACTIVATIONS[kind](name)
 
 
-def image_input(image_size, channels=3, scale=128.0):
+def image_input(image_size: Size, channels: int = 3, scale: float = 128.0) -> tuple[Tensor, Tensor]:
     """Input of RGB pixels in [0, 255], or of grey ones for one channel, and the same as (x - 127.5) / scale.
 
     The input is float32, so that uint8 and float pixels both fit: for a uint8 one Keras would cut floats off at the

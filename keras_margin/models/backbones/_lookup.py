@@ -1,14 +1,17 @@
 """A network of the user's own by the name "package.module:name"."""
 
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
+from keras_margin._typing import Size
 from keras_margin._utils import lookup
 from keras_margin.models.backbones import _checks
 
 
-def builder(name):
+def builder(name: str) -> Callable[..., keras.Model]:
     """A function that builds the network called "package.module:name".
 
     Args:
@@ -44,7 +47,9 @@ def _check_class(found, name):
         )
 
 
-def _made(factory, name, image_size, embedding_size, options):
+def _made(
+    factory: Callable[..., Any], name: str, image_size: Size, embedding_size: int, options: dict[str, Any]
+) -> keras.Model:
     """The model that the factory returns, checked."""
     given = {"input_shape": (*image_size, 3), "embedding_size": embedding_size, **options}
     try:
@@ -64,7 +69,9 @@ def _made(factory, name, image_size, embedding_size, options):
     return model
 
 
-def _copied(model, name, image_size, embedding_size, options):
+def _copied(
+    model: keras.Model, name: str, image_size: Size, embedding_size: int, options: dict[str, Any]
+) -> keras.Model:
     """A copy of a model of the user's, with its weights: two runs must not train the same one."""
     if options:
         raise ValueError(
@@ -83,7 +90,7 @@ def _copied(model, name, image_size, embedding_size, options):
     return copy
 
 
-def _check_sizes(model, name, image_size, embedding_size):
+def _check_sizes(model: keras.Model, name: str, image_size: Size, embedding_size: int) -> None:
     """Raises where a model knows its sizes and they are others than were asked for."""
     shape = getattr(model, "input_shape", None)
     wanted = None if image_size is None else tuple(image_size)

@@ -5,14 +5,17 @@ section 3.2.2 (options A to E: GAP-FC-BN is option C, BN-Dropout-FC-BN option E)
 section 3.2 (GDC).
 """
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from keras_margin import _keras
+from keras_margin._typing import Tensor
 from keras_margin.models.backbones import _layers
 
 
-def bn_dropout_fc_bn(x, embedding_size, dropout=0.4):
+def bn_dropout_fc_bn(x: Tensor, embedding_size: int, dropout: float = 0.4) -> Tensor:
     """BN - Dropout - Flatten - FC - BN, whose last scale is fixed at 1."""
     x = _layers.batch_norm("tail_bn")(x)
     x = layers.Dropout(dropout, name="tail_dropout")(x)
@@ -21,7 +24,7 @@ def bn_dropout_fc_bn(x, embedding_size, dropout=0.4):
     return _layers.batch_norm("embedding", scale=False)(x)
 
 
-def gdc(x, embedding_size):
+def gdc(x: Tensor, embedding_size: int) -> Tensor:
     """Global depthwise convolution: one kernel as large as the map for each channel - BN - Flatten - FC - BN.
 
     GDC_c = sum over h, w of K_hwc F_hwc: an average that learns where in the map to look.
@@ -40,7 +43,7 @@ def gdc(x, embedding_size):
     return _layers.batch_norm("embedding")(x)
 
 
-def gap(x, embedding_size):
+def gap(x: Tensor, embedding_size: int) -> Tensor:
     """Global average pooling - FC - BN."""
     x = layers.GlobalAveragePooling2D(_layers.CHANNELS_LAST, name="tail_pool")(x)
     x = layers.Dense(embedding_size, use_bias=False, name="tail_fc")(x)
@@ -50,7 +53,7 @@ def gap(x, embedding_size):
 TAILS = {"bn-dropout-fc-bn": bn_dropout_fc_bn, "gdc": gdc, "gap": gap}
 
 
-def with_tail(backbone, tail, embedding_size=512, **options):
+def with_tail(backbone: keras.Model, tail: str, embedding_size: int = 512, **options: Any) -> keras.Model:
     """Adds a tail to a Keras model that ends in a feature map, so that it ends in an embedding.
 
     Args:
@@ -69,7 +72,7 @@ def with_tail(backbone, tail, embedding_size=512, **options):
             unknown height or width where the tail's weights depend on them, or channels in front of rows and columns.
 
     Example:
-        >>> maps = keras.applications.MobileNetV2(input_shape=(112, 112, 3), include_top=False, weights=None)
+        >>> maps = keras.Sequential([keras.Input((28, 28, 3)), keras.layers.Conv2D(16, 3, strides=4)])
         >>> with_tail(maps, "gdc", embedding_size=256).output_shape
         (None, 256)
     """

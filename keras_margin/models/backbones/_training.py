@@ -1,15 +1,18 @@
 """How a backbone trains: batch normalisation's mode, and activations that are computed twice rather than kept."""
 
+from typing import Any, Literal
+
 import keras
 from keras import ops
 
 from keras_margin import _keras
+from keras_margin._typing import Shape, Tensor
 from keras_margin.models.backbones import _layers
 
 MODES = ("sync", "frozen")
 
 
-def set_batch_norm(model, mode):
+def set_batch_norm(model: keras.Model, mode: Literal["sync", "frozen"]) -> None:
     """Sets how every batch normalisation in a model behaves in training.
 
     Args:
@@ -19,6 +22,12 @@ def set_batch_norm(model, mode):
 
     Raises:
         ValueError: On an unknown mode.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((8,)), keras.layers.BatchNormalization()])
+        >>> set_batch_norm(network, "frozen")
+        >>> network.layers[-1].trainable
+        False
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(map(repr, MODES))}. Received: mode={mode!r}.")
@@ -40,14 +49,14 @@ class Rematerialized(keras.layers.Layer):
         **kwargs: As in keras.layers.Layer.
     """
 
-    def __init__(self, part, **kwargs):
+    def __init__(self, part: keras.Model, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.part = part
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         """The part is built already."""
 
-    def call(self, x, training=None):
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
         if not training:
             return self.part(x, training=False)
         moving = self.part.non_trainable_variables
@@ -67,21 +76,21 @@ class Rematerialized(keras.layers.Layer):
             weight.assign(ops.stop_gradient(value))
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The part's."""
         return self.part.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The part, serialised."""
         return {**super().get_config(), "part": keras.saving.serialize_keras_object(self.part)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "Rematerialized":
         """The layer that `get_config` described."""
         return cls(keras.saving.deserialize_keras_object(config.pop("part")), **config)
 
 
-def rematerialized(model):
+def rematerialized(model: keras.Model) -> keras.Model:
     """Builds the same network with gradient checkpointing: stem and residual units keep their inputs alone.
 
     Memory for activations falls to the units' inputs and one unit's inside; a step computes forward twice. Layers are
@@ -96,6 +105,12 @@ def rematerialized(model):
 
     Raises:
         ValueError: Where there are no such units.
+
+    Example:
+        >>> network = ir_resnet((1, 1), widths=(8, 8), image_size=(28, 28), embedding_size=16)
+        >>> saving = rematerialized(network)
+        >>> saving.count_params() == network.count_params()
+        True
     """
     ends = [layer.output for layer in model.layers if layer.name.endswith("_add")]
     # The first images are the largest: the stem is a part of its own, not one with the first unit.

@@ -4,9 +4,12 @@ Reference: Szegedy et al., Inception-v4, Inception-ResNet and the Impact of Resi
 figures 10-15 (arXiv:1602.07261); channels, residual scales, batch normalisation and initial weights as in facenet.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
+from keras_margin._typing import Size, Tensor
 from keras_margin.models.backbones import _layers
 
 # facenet's: no scale in front of a ReLU's next convolution, moving averages over 200 steps.
@@ -23,8 +26,13 @@ _REDUCTION_B = (((256, 1), (384, 3)), ((256, 1), (256, 3)), ((256, 1), (256, 3),
 
 
 def inception_resnet_v1(
-    *, image_size=(160, 160), embedding_size=512, dropout=0.2, units=None, name="inception_resnet_v1"
-):
+    *,
+    image_size: Size = (160, 160),
+    embedding_size: int = 512,
+    dropout: float = 0.2,
+    units: Sequence[int] | None = None,
+    name: str = "inception_resnet_v1",
+) -> keras.Model:
     """Builds Inception-ResNet-V1 as a functional Keras model.
 
     Args:
@@ -43,7 +51,7 @@ def inception_resnet_v1(
         ValueError: Where the image is too small.
 
     Example:
-        >>> inception_resnet_v1(embedding_size=128).output_shape
+        >>> inception_resnet_v1(units=(1, 1, 1), embedding_size=128).output_shape
         (None, 128)
 
     Reference: Szegedy et al., arXiv:1602.07261, figure 15.
@@ -69,7 +77,7 @@ def inception_resnet_v1(
     return keras.Model(images, x, name=name)
 
 
-def _stem(x):
+def _stem(x: Tensor) -> Tensor:
     x = _conv(x, 32, 3, "stem_conv1", strides=2, padding="valid")
     x = _conv(x, 32, 3, "stem_conv2", padding="valid")
     x = _conv(x, 64, 3, "stem_conv3")

@@ -7,6 +7,7 @@ A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016,
 import keras
 from keras import layers
 
+from keras_margin._typing import Size
 from keras_margin.models.backbones import _layers
 
 WIDTHS = (32, 64, 128)
@@ -16,7 +17,7 @@ _POOL = 3
 _SMALLEST = _POOL ** len(WIDTHS)
 
 
-def mnist_net(*, image_size=(28, 28), embedding_size=3, name="mnist_net"):
+def mnist_net(*, image_size: Size = (28, 28), embedding_size: int = 3, name: str = "mnist_net") -> keras.Model:
     """Builds the MNIST network of IAM's table 1 as a functional Keras model.
 
     [Conv3x3 x 2 - MaxPool3x3] of 32, 64 and 128 channels - FC, whose output is drawn.
@@ -71,7 +72,9 @@ def _conv(width, name):
     )
 
 
-def lenet_plus_plus(*, image_size=(28, 28), embedding_size=2, name="lenet_plus_plus"):
+def lenet_plus_plus(
+    *, image_size: Size = (28, 28), embedding_size: int = 2, name: str = "lenet_plus_plus"
+) -> keras.Model:
     """Builds LeNets++, the MNIST network of the centre loss, as a functional Keras model.
 
     [Conv5x5-PReLU x 2 - MaxPool2x2] of 32, 64 and 128 channels - FC, whose output is drawn. 28 pixels become 14, 7, 3.

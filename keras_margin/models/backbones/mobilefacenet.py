@@ -8,9 +8,13 @@ Reference: Chen et al., MobileFaceNets: Efficient CNNs for Accurate Real-Time Fa
 mbf_large.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
+from keras_margin._typing import Size
 from keras_margin.models.backbones import _layers, _tails
 
 # Channels inside the bottlenecks of each stage: the first, which halves the image, and those behind it. They stay when
@@ -21,14 +25,14 @@ LAST_CHANNELS = 512
 
 def mobilefacenet(
     *,
-    blocks=(1, 4, 6, 2),
-    width=1,
-    image_size=(112, 112),
-    embedding_size=128,
-    activation="prelu",
-    input_scale=128.0,
-    name="mobilefacenet",
-):
+    blocks: Sequence[int] = (1, 4, 6, 2),
+    width: int = 1,
+    image_size: Size = (112, 112),
+    embedding_size: int = 128,
+    activation: str = "prelu",
+    input_scale: float = 128.0,
+    name: str = "mobilefacenet",
+) -> keras.Model:
     """Builds a MobileFaceNet as a functional Keras model.
 
     Args:
@@ -98,15 +102,24 @@ def _bottleneck(x, channels, expanded, strides, activation, name):
     return layers.Add(name=f"{name}_add")([shortcut, x]) if strides == 1 else x
 
 
-def mobilefacenet_x2(**kwargs):
-    """Builds insightface's `mbf`: twice the channels, 512-D. Arguments as in `mobilefacenet`."""
+def mobilefacenet_x2(**kwargs: Any) -> keras.Model:
+    """Builds insightface's `mbf`: twice the channels, 512-D. Arguments as in `mobilefacenet`.
+
+    Example:
+        >>> get("mobilefacenet_x2") is mobilefacenet_x2  # mobilefacenet_x2() builds it
+        True
+    """
     return mobilefacenet(**{"width": 2, "embedding_size": 512, "name": "mobilefacenet_x2", **kwargs})
 
 
-def mobilefacenet_large(**kwargs):
+def mobilefacenet_large(**kwargs: Any) -> keras.Model:
     """Builds insightface's `mbf_large`: four times the channels, twice the blocks, 512-D.
 
     Arguments as in `mobilefacenet`.
+
+    Example:
+        >>> mobilefacenet_large(blocks=(1, 1, 1, 1)).output_shape
+        (None, 512)
     """
     defaults = {"blocks": (2, 8, 12, 4), "width": 4, "embedding_size": 512, "name": "mobilefacenet_large"}
     return mobilefacenet(**{**defaults, **kwargs})

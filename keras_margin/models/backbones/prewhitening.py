@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 
-def prewhitened(backbone):
+def prewhitened(backbone: keras.Model) -> keras.Model:
     """The backbone behind pre-whitening, with the same input.
 
     x = (x - mean(x)) / max(std(x), 1 / sqrt(number of values in x))

@@ -6,15 +6,26 @@ normalisation, and no ReLU at the end.
 Reference: Liu et al., SphereFace, CVPR 2017, table 2; initial weights and biases as in its released code.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import layers
 
+from keras_margin._typing import Size, Tensor
 from keras_margin.models.backbones import _layers
 
 WIDTHS = (64, 128, 256, 512)
 
 
-def spherenet(units, *, widths=WIDTHS, image_size=(112, 96), embedding_size=512, name=None):
+def spherenet(
+    units: Sequence[int],
+    *,
+    widths: Sequence[int] = WIDTHS,
+    image_size: Size = (112, 96),
+    embedding_size: int = 512,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a SphereNet as a functional Keras model.
 
     Args:
@@ -32,8 +43,8 @@ def spherenet(units, *, widths=WIDTHS, image_size=(112, 96), embedding_size=512,
         ValueError: Where units and widths differ in length.
 
     Example:
-        >>> spherenet((1, 2, 4, 1)).output_shape
-        (None, 512)
+        >>> spherenet((0, 1, 0, 0), embedding_size=256).output_shape
+        (None, 256)
 
     Reference: Liu et al., SphereFace, CVPR 2017, table 2.
     """
@@ -51,7 +62,7 @@ def spherenet(units, *, widths=WIDTHS, image_size=(112, 96), embedding_size=512,
     return keras.Model(images, x, name=name)
 
 
-def _unit(x, width, stage, first):
+def _unit(x: Tensor, width: int, stage: int, first: int) -> Tensor:
     shortcut = x
     for number in (first, first + 1):
         x = _layers.conv(width, 3, f"conv{stage}_{number}", initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
@@ -64,26 +75,51 @@ def _xavier():
     return keras.initializers.VarianceScaling(1.0, mode="fan_in", distribution="uniform")
 
 
-def spherenet4(**kwargs):
-    """Builds SphereNet-4: units 0-0-0-0. Arguments as in `spherenet`."""
+def spherenet4(**kwargs: Any) -> keras.Model:
+    """Builds SphereNet-4: units 0-0-0-0. Arguments as in `spherenet`.
+
+    Example:
+        >>> spherenet4(embedding_size=256).output_shape
+        (None, 256)
+    """
     return spherenet((0, 0, 0, 0), **{"name": "spherenet4", **kwargs})
 
 
-def spherenet10(**kwargs):
-    """Builds SphereNet-10: units 0-1-2-0. Arguments as in `spherenet`."""
+def spherenet10(**kwargs: Any) -> keras.Model:
+    """Builds SphereNet-10: units 0-1-2-0. Arguments as in `spherenet`.
+
+    Example:
+        >>> spherenet10().input_shape
+        (None, 112, 96, 3)
+    """
     return spherenet((0, 1, 2, 0), **{"name": "spherenet10", **kwargs})
 
 
-def spherenet20(**kwargs):
-    """Builds SphereNet-20: units 1-2-4-1. Arguments as in `spherenet`."""
+def spherenet20(**kwargs: Any) -> keras.Model:
+    """Builds SphereNet-20: units 1-2-4-1. Arguments as in `spherenet`.
+
+    Example:
+        >>> spherenet20().output_shape
+        (None, 512)
+    """
     return spherenet((1, 2, 4, 1), **{"name": "spherenet20", **kwargs})
 
 
-def spherenet36(**kwargs):
-    """Builds SphereNet-36: units 2-4-8-2. Arguments as in `spherenet`."""
+def spherenet36(**kwargs: Any) -> keras.Model:
+    """Builds SphereNet-36: units 2-4-8-2. Arguments as in `spherenet`.
+
+    Example:
+        >>> get("spherenet36") is spherenet36  # spherenet36() builds it
+        True
+    """
     return spherenet((2, 4, 8, 2), **{"name": "spherenet36", **kwargs})
 
 
-def spherenet64(**kwargs):
-    """Builds SphereNet-64: units 3-8-16-3. Arguments as in `spherenet`."""
+def spherenet64(**kwargs: Any) -> keras.Model:
+    """Builds SphereNet-64: units 3-8-16-3. Arguments as in `spherenet`.
+
+    Example:
+        >>> get("spherenet64") is spherenet64  # spherenet64() builds it
+        True
+    """
     return spherenet((3, 8, 16, 3), **{"name": "spherenet64", **kwargs})

@@ -4,7 +4,8 @@ Each is a function of (TorchBuilder, normalized image) that names the modules in
 Numbers of units, channels and kernels are those of the tensors; strides and paddings are the code's.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from keras import layers
 
@@ -212,11 +213,11 @@ class Published(NamedTuple):
         left_out: Prefixes of tensors that do not make the embedding.
     """
 
-    function: object
+    function: Callable[..., Any]
     marks: tuple
     normalization: str
     channels: str | None
-    side: object
+    side: Callable[..., Any]
     left_out: tuple = ()
 
 

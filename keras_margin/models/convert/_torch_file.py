@@ -41,7 +41,7 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: str
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 class _Tensor(NamedTuple):

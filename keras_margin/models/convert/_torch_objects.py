@@ -18,7 +18,7 @@ _PREFIXES = ("module.", "model.", "backbone.", "network.")
 class _Object(dict):
     """Stands for what a pickle would have made; its items are what was set on it."""
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
     __eq__ = object.__eq__
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_margin._typing import PathLike
 from keras_margin._utils import files
 from keras_margin.models import backbones
 from keras_margin.models.convert import _onnx_file, _parts, _torch_file
@@ -63,11 +64,11 @@ class _Network(NamedTuple):
             return backbones.ir_resnet(self.counts, dropout=0.0, **kwargs)
         return backbones.mobilefacenet(blocks=self.counts, width=self.width, **kwargs)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.name or f"{self.family} of {self.counts}"
 
 
-def from_insightface(path, architecture=None, input_scale=None):
+def from_insightface(path: PathLike, architecture: str | None = None, input_scale: float | None = None) -> keras.Model:
     """Builds the Keras network with the weights of a file that insightface's PyTorch code wrote.
 
     Reads state dicts of iresnet18, 34, 50, 100, 200 and MobileFaceNet (arcface_torch's backbone.pth, checkpoints too)
@@ -90,8 +91,10 @@ def from_insightface(path, architecture=None, input_scale=None):
         OSError: Where the file cannot be read.
 
     Example:
-        >>> model = from_insightface("backbone.pth")
-        >>> keras_margin.export.to_tflite(model, "face.tflite")
+        >>> network = keras_margin.models.backbones.mobilefacenet_x2(blocks=(1, 1, 1, 1), input_scale=127.5)
+        >>> to_insightface(network, "backbone.pth")
+        >>> from_insightface("backbone.pth").output_shape
+        (None, 512)
 
     Reference: insightface, recognition/arcface_torch.
     """
@@ -115,7 +118,7 @@ def from_insightface(path, architecture=None, input_scale=None):
     return model
 
 
-def to_insightface(model, path):
+def to_insightface(model: keras.Model, path: PathLike) -> None:
     """Writes a network's weights as the state dict that insightface's PyTorch code loads.
 
     torch.load(path, weights_only=True) gives it; PyTorch is not needed to write it. What was read by from_insightface
@@ -130,6 +133,12 @@ def to_insightface(model, path):
     Raises:
         ValueError: Where insightface has no such network; the message names the first difference.
         OSError: Where the place cannot be written.
+
+    Example:
+        >>> import pathlib
+        >>> to_insightface(keras_margin.models.backbones.mobilefacenet_x2(blocks=(1, 1, 1, 1)), "backbone.pth")
+        >>> pathlib.Path("backbone.pth").stat().st_size > 1e6
+        True
     """
     backbone = getattr(model, "embedder", model)
     names = {layer.name for layer in backbone.layers}
@@ -170,7 +179,7 @@ def _named(family, counts, width=None):
     return _Network(None, family, counts, width)
 
 
-def _state_dict(path):
+def _state_dict(path: PathLike):
     """Tensors by name, out of a state dict or of a checkpoint that holds one."""
     value = _torch_file.load(path)
     if isinstance(value, dict):
@@ -269,4 +278,4 @@ def _fill(model: keras.Model, parts, state):
         for entry in _parts.KINDS[part.kind]:
             if entry.ours is not None:
                 weight = ours[f"{part.layer}/{entry.ours}"]
-                weight.assign(entry.read(state[f"{part.module}.{entry.theirs}"], tuple(weight.shape)))
+                weight.assign(entry.read(state[f"{part.module}.{entry.theirs}"], tuple(weight.shape)))  # type: ignore[operator]

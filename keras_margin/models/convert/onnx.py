@@ -1,14 +1,20 @@
 """Any convolutional ONNX embedder as a Keras model, channels last inside, and its comparison with ONNX Runtime."""
 
+from typing import Any
+
+import keras
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.models.convert import _onnx_gate, _onnx_graph
 
 # Images of noise that a fresh network is compared on.
 _NOISE = 4
 
 
-def from_onnx(path, normalization=None, *, channels="RGB", name=None):
+def from_onnx(
+    path: PathLike, normalization: Any = None, *, channels: str = "RGB", name: str | None = None
+) -> keras.Model:
     """Returns the Keras model of an ONNX embedder, its weights inside, compared with ONNX Runtime on noise.
 
     Every convolutional network is read whose operators are in the table of docs/convert.md; weights in external files
@@ -36,8 +42,8 @@ def from_onnx(path, normalization=None, *, channels="RGB", name=None):
         OSError: Where it cannot be read.
 
     Example:
-        >>> model = from_onnx("MobileFaceNet.onnx", "imagenet")
-        >>> keras_margin.export.to_tflite(model, "face.tflite")
+        >>> model = from_onnx("MobileFaceNet.onnx", "imagenet")  # doctest: +SKIP
+        >>> keras_margin.export.to_tflite(model, "face.tflite")  # doctest: +SKIP
     """
     if channels not in ("RGB", "BGR"):
         raise ValueError(f'channels must be "RGB" or "BGR". Received: channels={channels!r}.')
@@ -47,7 +53,9 @@ def from_onnx(path, normalization=None, *, channels="RGB", name=None):
     return model
 
 
-def compare_with_onnx(model, path, images, *, normalization=None, channels="RGB"):
+def compare_with_onnx(
+    model: keras.Model, path: PathLike, images: np.ndarray, *, normalization: Any = None, channels: str = "RGB"
+) -> np.ndarray:
     """Returns the cosines between a Keras model's embeddings and those of the ONNX file that it was made of.
 
     Args:
@@ -63,6 +71,9 @@ def compare_with_onnx(model, path, images, *, normalization=None, channels="RGB"
     Raises:
         ValueError: Where one of them is below 0.99999; the message names the image.
         ImportError: Without the extra "onnx".
+
+    Example:
+        >>> cosines = compare_with_onnx(model, "MobileFaceNet.onnx", images)  # doctest: +SKIP
     """
     graph = _onnx_graph.Graph(path)
     wanted = _onnx_gate.embeddings(graph, images, graph.checked(normalization), channels)

@@ -1,5 +1,10 @@
 """PyTorch state dicts of published networks as Keras models, by a table of their modules' names."""
 
+from typing import Any
+
+import keras
+
+from keras_margin._typing import PathLike
 from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.models.convert import _published, _torch_objects
@@ -12,7 +17,9 @@ class UnknownNetworkError(ValueError):
     """A state dict of none of NETWORKS."""
 
 
-def from_state_dict(path, network=None, *, normalization=None, channels=None):
+def from_state_dict(
+    path: PathLike, network: str | None = None, *, normalization: Any = None, channels: str | None = None
+) -> keras.Model:
     """Returns the Keras model of a file of torch.save that holds a published network.
 
     Read are state dicts, training checkpoints and whole pickled modules; nothing that the file names is run, PyTorch
@@ -40,8 +47,8 @@ def from_state_dict(path, network=None, *, normalization=None, channels=None):
         OSError: Where it cannot be read.
 
     Example:
-        >>> model = from_state_dict("mobilefacenet.pt")
-        >>> keras_margin.export.to_tflite(model, "face.tflite")
+        >>> model = from_state_dict("mobilefacenet.pt")  # doctest: +SKIP
+        >>> keras_margin.export.to_tflite(model, "face.tflite")  # doctest: +SKIP
     """
     if network is not None and network not in NETWORKS:
         hint = did_you_mean(network, NETWORKS)

@@ -3,10 +3,13 @@
 import pathlib
 import tempfile
 import warnings
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_margin import runtime
+from keras_margin._typing import PathLike
 from keras_margin._utils import files
 from keras_margin._utils.messages import install_hint
 from keras_margin.models.convert import _onnx_gate, _onnx_graph
@@ -15,7 +18,9 @@ from keras_margin.models.convert import _onnx_gate, _onnx_graph
 _NOISE = 4
 
 
-def from_tflite(path, normalization=None, *, channels="RGB", name=None):
+def from_tflite(
+    path: PathLike, normalization: Any = None, *, channels: str = "RGB", name: str | None = None
+) -> keras.Model:
     """Returns the Keras model of a float32 TFLite embedder, its weights inside, compared with LiteRT on noise.
 
     tf2onnx writes the file as ONNX, whose operators are those of `from_onnx`. Integer files are not read: their
@@ -36,7 +41,7 @@ def from_tflite(path, normalization=None, *, channels="RGB", name=None):
         OSError: Where it cannot be read.
 
     Example:
-        >>> model = from_tflite("MobileFaceNet.tflite", (127.5, 128.0))
+        >>> model = from_tflite("MobileFaceNet.tflite", (127.5, 128.0))  # doctest: +SKIP
     """
     # Before anything is converted: a file that LiteRT cannot run, or whose normalization is missing, ends here.
     embedder = runtime.Embedder(path, normalization, channels=channels)

@@ -8,11 +8,15 @@ log.csv and tensorboard/. It is `NAME.partial` until everything is there; a kill
 import dataclasses
 import os
 import pathlib
+from typing import Any
 
 import tensorflow as tf
 
 from keras_margin import callbacks, export, training
+from keras_margin._typing import PathLike
 from keras_margin.data import splits
+from keras_margin.data.reader import Reader
+from keras_margin.recipes.base import Recipe
 from keras_margin.training import _batches, _state, _strategies
 from keras_margin.training.experiment import _exports, _folder, _measures, _report, _split
 from keras_margin.training.experiment._folder import can_go_on, partial_of
@@ -42,6 +46,10 @@ class RunConfig:
         verify_every: Updates between two verifications; None for a tenth of the run.
         diagnostics: Whether the run is watched for what is known to go wrong.
         restart: Whether an unfinished run of the same name is thrown away.
+
+    Example:
+        >>> RunConfig(replicas=2, checkpoint_steps=100).replicas
+        2
     """
 
     replicas: int = 1
@@ -67,6 +75,11 @@ class RunResult:
         folder: The run's folder.
         warnings: What callbacks.TrainingDiagnostics found, sentences.
         verdict: A sentence where the trained network is not better than raw pixels on the test people; else "".
+
+    Example:
+        >>> result = RunResult((), (), seconds=60.0, folder="runs/latest", warnings=(), verdict="")
+        >>> result.folder
+        'runs/latest'
     """
 
     measures: tuple
@@ -77,7 +90,18 @@ class RunResult:
     verdict: str = ""
 
 
-def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, config=None, console=None, source=None):
+def run(
+    recipe: Recipe,
+    reader: Reader,
+    out: PathLike,
+    *,
+    held_out: int | None = None,
+    known_people: bool = False,
+    seed: int = 0,
+    config: RunConfig | None = None,
+    console: Any = None,
+    source: str | None = None,
+) -> RunResult:
     """Trains on some identities, measures on the others, exports.
 
     With `known_people` a second model is trained first, on half of everybody's photographs, and measured on the other
@@ -104,6 +128,15 @@ def run(recipe, reader, out, *, held_out=None, known_people=False, seed=0, confi
         ValueError: Where recipe, data and replicas do not fit together, `out` holds something that is not a run, or
             `out.partial` an unfinished run of another recipe.
         OSError: Where `out` cannot be written or its disk is nearly full.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> run(recipe, reader, "runs/tiny", held_out=40)  # Refused before anything is written.
+        Traceback (most recent call last):
+        ...
+        ValueError: ...
     """
     config = config or RunConfig()
     out = pathlib.Path(out)
