@@ -40,8 +40,12 @@ def read_metadata(path: str | os.PathLike[str]) -> dict | None:
         ValueError: A damaged TFLite file, or metadata that are not a JSON object or of a later format.
 
     Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
         >>> read_metadata("face.tflite")["embedding"]["size"]
-        512
+        4
     """
     path = os.fspath(path)
     if os.path.isdir(path):

@@ -43,7 +43,8 @@ class MTCNNDetector:
 
     Example:
         >>> boxes, points, scores = MTCNNDetector()(np.zeros((64, 64, 3), np.uint8))
-        >>> boxes.shape, points.shape, scores.shape  # ((0, 4), (0, 5, 2), (0,))
+        >>> boxes.shape, points.shape, scores.shape
+        ((0, 4), (0, 5, 2), (0,))
 
     Reference: Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks",
     IEEE SPL 23(10), 2016.
@@ -121,7 +122,8 @@ def align(
         ImportError: no `detector` was given and the `mtcnn` package is not installed.
 
     Example:
-        >>> align(np.zeros((64, 64, 3), np.uint8)) is None  # True: no face there
+        >>> align(np.zeros((64, 64, 3), np.uint8)) is None  # No face is there.
+        True
 
     Reference: Deng et al., ArcFace, CVPR 2019, section 3.1.
     """
@@ -152,7 +154,8 @@ def align_all(
         TypeError, ValueError, ImportError: As `align`.
 
     Example:
-        >>> align_all(np.zeros((64, 64, 3), np.uint8))  # []
+        >>> align_all(np.zeros((64, 64, 3), np.uint8))
+        []
     """
     check_policy(policy)
     check_image(image, "align")

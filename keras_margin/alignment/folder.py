@@ -38,6 +38,11 @@ class AlignmentReport:
         refused: Name -> reason, of images that cannot be read or aligned.
         resumed: How many of the images an earlier call had done.
         other_files: Extension -> number of files whose names are not those of images, such as {".cr2": 2, "": 1}.
+
+    Example:
+        >>> report = AlignmentReport(3, 2, ("sky.jpg",), several={}, refused={}, resumed=0, other_files={".cr2": 1})
+        >>> report.crops, report.no_face
+        (2, ('sky.jpg',))
     """
 
     images: int
@@ -92,8 +97,14 @@ def align_folder(
         OSError: If something cannot be written.
 
     Example:
-        >>> report = align_folder("photographs", "faces", workers=4)
-        >>> report.crops, len(report.no_face)  # (9812, 63)
+        >>> import pathlib
+        >>> from PIL import Image
+        >>> pathlib.Path("photographs").mkdir()
+        >>> Image.new("RGB", (40, 40)).save("photographs/sky.png")
+        >>> nothing = np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0)
+        >>> report = align_folder("photographs", "faces", detector=lambda image: nothing)
+        >>> report.images, report.crops, list(report.no_face)
+        (1, 0, ['sky.png'])
     """
     check_policy(policy)
     if workers < 1 or image_format not in FORMATS:

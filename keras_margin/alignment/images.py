@@ -69,7 +69,10 @@ def read_image(path: PathLike, largest_pixels: int = LARGEST_PIXELS) -> np.ndarr
         ImportError: If Pillow is not installed.
 
     Example:
-        >>> read_image("photograph.jpg").shape  # (600, 512, 3)
+        >>> from PIL import Image
+        >>> Image.new("RGB", (60, 40)).save("photograph.jpg")
+        >>> read_image("photograph.jpg").shape
+        (40, 60, 3)
     """
     Image, ImageOps = _pillow()
     try:

@@ -58,9 +58,13 @@ def prepare_photograph(
         ImportError: The detector, or Pillow for scaling, is not installed.
 
     Example:
-        >>> embedder = keras_margin.runtime.Embedder("face.tflite")
-        >>> face = prepare_photograph(keras_margin.alignment.read_image("photograph.jpg"), embedder, align=True)
-        >>> embedder.embed(face).shape  # (1, embedder.embedding_size)
+        >>> import types
+        >>> embedder = types.SimpleNamespace(path="face.tflite", image_size=(112, 112), metadata=None)
+        >>> photograph = np.zeros((240, 320, 3), np.uint8)
+        >>> prepare_photograph(photograph, embedder, fit="crop").shape
+        (112, 112, 3)
+        >>> prepare_photograph(photograph, embedder, align=True) is None  # No face is there.
+        True
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shown = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__

@@ -44,7 +44,8 @@ def landmark_template(size: int | Size = 112) -> np.ndarray:
         ValueError: a side is below 1.
 
     Example:
-        >>> landmark_template((112, 96))[0]  # approx. [30.2946, 51.6963]
+        >>> landmark_template((112, 96))[0].round(4).tolist()
+        [30.2946, 51.6963]
 
     Reference: Deng et al., ArcFace, CVPR 2019, section 3.1 (112x112); Liu et al., SphereFace, CVPR 2017 (112x96).
     """
@@ -76,7 +77,8 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> np.ndarray:
             target points coincide, or the best scale is 0).
 
     Example:
-        >>> similarity_transform([[0, 0], [1, 0]], [[5, 5], [5, 7]])  # approx. [[0, -2, 5], [2, 0, 5]]
+        >>> similarity_transform([[0, 0], [1, 0]], [[5, 5], [5, 7]]).round(6).tolist()
+        [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
 
     Reference: Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
     IEEE TPAMI 13(4), 1991, eq. 38-43.
@@ -131,7 +133,8 @@ def warp(image: np.ndarray, matrix: ArrayLike, size: int | Size, antialias: bool
         ValueError: a shape is wrong, or `matrix` is not finite or cannot be inverted.
 
     Example:
-        >>> warp(np.full((4, 4, 3), 7, np.uint8), [[1, 0, 0], [0, 1, 0]], 2)[0, 0]  # [7 7 7]
+        >>> warp(np.full((4, 4, 3), 7, np.uint8), [[1, 0, 0], [0, 1, 0]], 2)[0, 0].tolist()
+        [7, 7, 7]
     """
     check_image(image, "warp")
     matrix = np.asarray(matrix, dtype=np.float64)
@@ -164,7 +167,8 @@ def align_points(image: np.ndarray, points: ArrayLike, size: int | Size = 112, a
         ValueError: a shape is wrong, or the points fix no transform.
 
     Example:
-        >>> align_points(np.zeros((200, 200, 3), np.uint8), LANDMARKS_112 + 40).shape  # (112, 112, 3)
+        >>> align_points(np.zeros((200, 200, 3), np.uint8), LANDMARKS_112 + 40).shape
+        (112, 112, 3)
     """
     if np.shape(points) != (5, 2):
         raise ValueError(f"align_points needs five (x, y) points, shape (5, 2). Received: shape {np.shape(points)}.")

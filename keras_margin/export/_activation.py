@@ -34,8 +34,10 @@ def with_activation(model: keras.Model | PathLike, activation: Literal["leaky_re
         ValueError: As `extract_embedder`; on an unknown activation; where the network has no PReLU.
 
     Example:
-        >>> network = with_activation("runs/latest", "leaky_relu")
-        >>> network.save("leaky.keras")
+        >>> network = keras_margin.models.backbones.mobilefacenet(blocks=(1, 1, 1, 1))
+        >>> leaky = with_activation(network, "leaky_relu")
+        >>> any(isinstance(layer, keras.layers.PReLU) for layer in leaky.layers)
+        False
     """
     if activation not in _LAYERS:
         raise ValueError(

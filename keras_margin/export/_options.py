@@ -18,6 +18,10 @@ class Limits:
 
     Raises:
         ValueError: On a limit that is not a finite number.
+
+    Example:
+        >>> Limits(mean=0.999, worst=0.99).tar_drop is None
+        True
     """
 
     mean: float | None = None
@@ -69,7 +73,8 @@ class Options:
         TypeError: Where `limits` or `about` is of another type.
 
     Example:
-        >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1, far=1e-3))
+        >>> Options(batch_size=1, far=1e-3).batch_size
+        1
     """
 
     batch_size: int | None = None

@@ -34,6 +34,14 @@ class Accuracy:
         num_impostor: Pairs of two.
         num_people: People on the pairs; None where the pairs do not tell.
         no_threshold: Why there is no threshold, a sentence; None where there is one.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = to_tflite(model, "face.tflite", pairs=(images, [True, False] * 2), options=Options(far=0.5))
+        >>> isinstance(report.accuracy, Accuracy), report.accuracy.num_genuine, report.accuracy.threshold
+        (True, 2, None)
     """
 
     far: float
@@ -64,6 +72,14 @@ class ParityReport:
         bytes: Size on disk.
         accuracy: Accuracy on the pairs; None where there were none.
         why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = to_tflite(model, "face.tflite", samples=images)
+        >>> isinstance(report, ParityReport), report.passed, report.failures
+        (True, True, [])
     """
 
     path: str

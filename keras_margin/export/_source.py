@@ -70,6 +70,12 @@ def extract_embedder(model: keras.Model | PathLike) -> keras.Model:
         FileNotFoundError: Where there is nothing at the path.
         ValueError: Where it was not built yet, does not go from RGB images of one size to one embedding each, has
             several heads on different embeddings, or the file cannot be read.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
+        >>> head = keras_margin.ArcFaceHead(10)
+        >>> extract_embedder(keras_margin.EmbeddingModel(network, head)).output_shape
+        (None, 3)
     """
     return open_source(model).network
 

@@ -46,7 +46,11 @@ def to_onnx(
         TypeError, ValueError, ConversionError, ParityError, OSError: As `to_tflite`.
 
     Example:
-        >>> to_onnx("runs/latest", "face.onnx", samples=images)
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> to_onnx(model, "face.onnx", samples=images).passed
+        True
     """
     path, options = pathlib.Path(path), options or Options()
     if path.is_dir():

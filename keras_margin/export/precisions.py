@@ -46,7 +46,12 @@ def to_precisions(
         TypeError, ValueError, ParityError, OSError: As `to_tflite`. Files that passed before the error stay.
 
     Example:
-        >>> print(as_table(to_precisions(model, "out", representative=images, pairs=(test_images, test_labels))))
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> reports = to_precisions(model, "out", representative=images, quantize=(None, "float16"))
+        >>> [report.quantize for report in reports]
+        [None, 'float16']
     """
     unknown = [each for each in quantize if each not in LIMITS]
     if unknown:
@@ -77,6 +82,13 @@ def as_table(reports: Sequence[ParityReport]) -> str:
 
     Returns:
         str, without a last newline.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> "face.tflite" in as_table([to_tflite(model, "face.tflite", samples=images)])
+        True
     """
     header, rows = as_rows(reports)
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
@@ -90,6 +102,14 @@ def as_rows(reports: Sequence[ParityReport]) -> tuple[list[str], list[list[str]]
 
     Returns:
         (header, rows): list of str, and a list of as many str for each report.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> header, rows = as_rows([to_tflite(model, "face.tflite", samples=images)])
+        >>> rows[0][0]
+        'face.tflite'
     """
     columns = {
         "file": lambda report: pathlib.Path(report.path).name if report.passed else "refused, not written",

@@ -43,6 +43,13 @@ def to_savedmodel(
             are not what they should be.
         ParityError: Where the reloaded file's embeddings differ from the model's.
         OSError: Where the place cannot be written, a full disk among the causes; nothing half-written is left.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> to_savedmodel(model, "saved", samples=images).passed
+        True
     """
     path, options = pathlib.Path(path), options or Options()
     if path.is_file() or path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():

@@ -64,8 +64,14 @@ def to_tflite(
         OSError: Where the place cannot be written, a full disk among the causes; nothing half-written is left.
 
     Example:
-        >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1))
-        >>> keras_margin.runtime.read_metadata("face.tflite")["threshold"]["cosine"]
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = to_tflite(model, "face.tflite", samples=images)
+        >>> report.passed, report.num_images
+        (True, 8)
+        >>> keras_margin.runtime.Embedder("face.tflite").embed(images).shape
+        (8, 4)
     """
     if quantize not in LIMITS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, LIMITS))}. Received: quantize={quantize!r}.")

@@ -47,9 +47,15 @@ class Embedder:
         ImportError: ai-edge-litert is not installed; the message names the extra.
 
     Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
         >>> embedder = Embedder("face.tflite")
-        >>> embedder.embed(images).shape  # (n, embedder.embedding_size)
-        >>> embedder.verify(images[0], images[1])  # cosine in [-1, 1]
+        >>> embedder.embed(images).shape, embedder.embedding_size
+        ((8, 4), 4)
+        >>> embedder.verify(images[0], images[0]) > 0.999
+        True
     """
 
     def __init__(
@@ -132,7 +138,12 @@ class Embedder:
             ValueError: the shape is wrong, there is no image, or the network answered NaN or infinity.
 
         Example:
-            >>> np.linalg.norm(Embedder("face.tflite").embed(images), axis=1)  # all approx. 1
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> np.linalg.norm(Embedder("face.tflite").embed(images[:2]), axis=1).round(4).tolist()
+            [1.0, 1.0]
         """
         images = self._checked_images(images)
         step = self._batch or _MAX_BATCH
@@ -155,7 +166,12 @@ class Embedder:
             ValueError: an image has the wrong shape, or the network answered NaN or infinity.
 
         Example:
-            >>> Embedder("face.tflite").verify(image, image)  # approx. 1.0
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> Embedder("face.tflite").verify(images[0], images[0]) > 0.999
+            True
         """
         a, b = (self._checked_images(image, single=True) for image in (a, b))
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
@@ -200,7 +216,14 @@ class Embedder:
                 a Gallery neither the call nor the file has a threshold, or a threshold is given with an array.
 
         Example:
-            >>> indices, scores = embedder.identify(probes, embedder.embed(known))
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> embedder = Embedder("face.tflite")
+            >>> indices, scores = embedder.identify(images[3], embedder.embed(images))
+            >>> indices.tolist()
+            [3]
         """
         if isinstance(gallery, Gallery):
             return self._identify(images, gallery, self._decided(threshold))

@@ -17,6 +17,12 @@ class Match:
     Attributes:
         name: Who.
         score: Cosine to the nearest of their embeddings, in [-1, 1].
+
+    Example:
+        >>> gallery = Gallery(2)
+        >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+        >>> gallery.search(np.array([0.6, 0.8]))[0][0].name
+        'Ada'
     """
 
     name: str
@@ -40,11 +46,14 @@ class Gallery:
         ValueError: On an embedding size below 1.
 
     Example:
-        >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
-        >>> gallery.enroll("Ada", embedder.embed(photographs))
-        >>> gallery.search(embedder.embed(probe), threshold=embedder.threshold)[0]
-        [Match(name='Ada', score=0.81)]
+        >>> gallery = Gallery(2)
+        >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+        >>> gallery.enroll(["Ada", "Grace"], np.array([[2.0, 3.0], [1.0, 0.0]]))
+        >>> [match.name for match in gallery.search(np.array([0.6, 0.8]), k=2, threshold=-1.0)[0]]
+        ['Ada', 'Grace']
         >>> gallery.save("people.npz")
+        >>> Gallery.load("people.npz").names
+        ('Ada', 'Grace')
     """
 
     def __init__(self, embedding_size: int, model: str | None = None) -> None:
@@ -94,8 +103,11 @@ class Gallery:
             ValueError: An empty name, another shape, a zero, NaN or infinite embedding. Nothing was added then.
 
         Example:
-            >>> gallery.enroll("Ada", embedder.embed(photographs))
-            >>> gallery.enroll(["Ada", "Grace"], embedder.embed([one, other]))
+            >>> gallery = Gallery(2)
+            >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+            >>> gallery.enroll(["Ada", "Grace"], np.array([[2.0, 3.0], [1.0, 0.0]]))
+            >>> len(gallery), gallery.names
+            (3, ('Ada', 'Grace'))
         """
         rows = self._checked(embeddings, "enroll")
         if not np.any(rows, axis=1).all():

@@ -30,6 +30,11 @@ class BatchStatistics:
         saturated: Share of samples whose own logit is over or under all others together by 30.
         dead: Share of the embedding's dimensions that are the same for every sample.
         spread: Mean angle between embeddings of the batch, degrees; near 0 where all fell together.
+
+    Example:
+        >>> found = BatchStatistics(80.0, 75.0, past_pi=0.0, length=20.0, saturated=0.0, dead=0.0, spread=60.0)
+        >>> found.theta
+        80.0
     """
 
     theta: float

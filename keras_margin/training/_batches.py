@@ -30,6 +30,14 @@ def batches(
 
     Raises:
         ValueError: Where the reader has fewer images than one batch, or the parts are not equal.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> images, labels = next(iter(batches(recipe, reader)))
+        >>> tuple(images.shape), tuple(labels.shape)
+        ((8, 32, 32, 3), (8,))
     """
     check(recipe, reader, part[1])
     return reader.dataset(

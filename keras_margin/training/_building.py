@@ -29,6 +29,12 @@ def build_model(recipe: Recipe, num_classes: int) -> EmbeddingModel:
     Raises:
         ValueError: Where the recipe names a backbone, head, loss or optimiser that there is not, freezes layers that
             the backbone has not, or ramps what the head has not.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> build_model(recipe, num_classes=40).head.num_classes
+        40
     """
     check_recipe(recipe, num_classes)
     head = layers.get(
@@ -60,6 +66,11 @@ def check_recipe(recipe: Recipe, num_classes: int) -> None:
     Raises:
         ValueError: As `build_model`.
         FileNotFoundError: Where the recipe's `weights` are not there.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> check_recipe(recipe, num_classes=40)  # Nothing is wrong.
     """
     if recipe.optimizer.name not in OPTIMIZERS:
         raise ValueError(
@@ -139,6 +150,11 @@ def load_backbone(backbone: keras.Model, path: PathLike) -> None:
     Raises:
         FileNotFoundError: If there is nothing at `path`.
         ValueError: If it is not a Keras model, or its backbone's weights have other shapes.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+        >>> network.save("other.keras")
+        >>> load_backbone(keras.models.clone_model(network), "other.keras")
     """
     file = _weights_file(path)
     try:

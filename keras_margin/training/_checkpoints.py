@@ -34,6 +34,14 @@ class Checkpoints:
 
     Raises:
         ValueError: On a number out of range.
+
+    Example:
+        >>> import pathlib
+        >>> checkpoints = Checkpoints(pathlib.Path("checkpoints"), every=10)
+        >>> path = checkpoints.save(10, {"weight": np.ones(3)}, {"seed": 0})
+        >>> arrays, state = checkpoints.newest()
+        >>> arrays["weight"].tolist(), state["seed"]
+        ([1.0, 1.0, 1.0], 0)
     """
 
     def __init__(self, folder: PathLike, *, minutes: float = 5.0, every: int | None = None, keep: int = 2) -> None:

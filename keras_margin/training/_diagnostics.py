@@ -31,6 +31,11 @@ class TrainingDiagnostics(RunCallback):
 
     Raises:
         ValueError: When training begins under Model.fit, which shows callbacks neither batches nor embeddings.
+
+    Example:
+        >>> diagnostics = TrainingDiagnostics(every=50)  # For `callbacks=` of `fit`.
+        >>> diagnostics.sentences  # What it found so far.
+        []
     """
 
     def __init__(self, every: int | None = None, patience: int | None = None) -> None:

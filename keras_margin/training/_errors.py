@@ -12,6 +12,10 @@ def friendly_errors() -> Iterator[None]:
     """Returns a context that turns what our own checks say from inside a TensorFlow graph into plain errors.
 
     A graph raises tf.errors.InvalidArgumentError, and buries the sentence in its own call stack.
+
+    Example:
+        >>> with friendly_errors():  # `fit`, or a loop of your own.
+        ...     loss = 9.2
     """
     try:
         yield
@@ -47,7 +51,12 @@ def lost_workers(multiworker: bool) -> Iterator[None]:
 
 
 def friendly_message(error: BaseException) -> str:
-    """Returns one line that says what went wrong, whichever library raised it."""
+    """Returns one line that says what went wrong, whichever library raised it.
+
+    Example:
+        >>> friendly_message(ValueError("steps needs an integer >= 1. Received: steps=0."))
+        'steps needs an integer >= 1. Received: steps=0.'
+    """
     text = str(error)
     if isinstance(error, tf.errors.OpError):
         lines = [line.strip() for line in text.splitlines()]

@@ -32,6 +32,12 @@ class Logs(RunCallback):
 
     Raises:
         ValueError: When training begins under Model.fit.
+
+    Example:
+        >>> import pathlib
+        >>> logs = Logs(pathlib.Path("run"), every=10, batch_size=64)  # For `callbacks=` of `fit`.
+        >>> isinstance(logs, keras.callbacks.Callback)
+        True
     """
 
     ELSEWHERE = "Pass keras.callbacks.CSVLogger or keras.callbacks.TensorBoard there."
@@ -114,7 +120,15 @@ def append(path: pathlib.Path, columns: Sequence[str], row: Mapping[str, Any]) -
 
 
 def rows(path: pathlib.Path) -> list[dict[str, float]]:
-    """The rows of such a file as dicts of numbers; a last one that was not written whole is left out."""
+    """Reads the rows of such a file as dicts of numbers; a last one that was not written whole is left out.
+
+    Example:
+        >>> import pathlib
+        >>> log = pathlib.Path("log.csv")
+        >>> _ = log.write_text(chr(10).join(["step,loss", "10,9.5", ""]))
+        >>> rows(log)[0]["loss"]
+        9.5
+    """
     if not path.exists():
         return []
     with open(path, newline="") as file:
@@ -154,6 +168,14 @@ class Events:
     Args:
         folder: The file's folder.
         start: First step; TensorBoard then forgets what an earlier file says of later ones.
+
+    Example:
+        >>> import pathlib
+        >>> events = Events(pathlib.Path("logs"), start=0)
+        >>> events.scalars(1, {"loss": 9.2})
+        >>> events.close()
+        >>> len(list(pathlib.Path("logs").iterdir()))
+        1
     """
 
     def __init__(self, folder: pathlib.Path, start: int) -> None:

@@ -31,6 +31,12 @@ class FitResult:
         model: The trained EmbeddingModel, built under the strategy; with the recipe's `ema` its backbone has the means.
         history: Pairs (step, logs): loss and accuracy, averaged since the pair before.
         seconds: Time spent in fitting, before an interruption too.
+
+    Example:
+        >>> result = FitResult(model=None, history=[(100, {"loss": 9.2, "accuracy": 0.1})], seconds=1.5)
+        >>> step, logs = result.history[-1]
+        >>> step, logs["loss"]
+        (100, 9.2)
     """
 
     model: EmbeddingModel
@@ -76,6 +82,14 @@ def fit(
             and recipe differ in size, a label is out of range, the network puts out NaN, a strict reader finds an image
             that it cannot read, or the checkpoints are of another run.
         KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> result = fit(recipe, reader, reports=1)
+        >>> len(result.history), result.model.head.num_classes
+        (1, 40)
     """
     _check_callbacks(callbacks)
     strategy = strategy or tf.distribute.get_strategy()

@@ -27,6 +27,12 @@ class PairSet:
         images: uint8 array (n, height, width, 3), RGB.
         pairs: Int array (m, 2), indices of images; None for image 2 i with image 2 i + 1, as in a `.bin`.
         is_same: Bool array (m,).
+
+    Example:
+        >>> images, is_same = np.zeros((3, 8, 8, 3), np.uint8), np.array([True, False])
+        >>> pairs = PairSet("tiny", images, is_same=is_same, pairs=np.array([[0, 1], [0, 2]]))
+        >>> pairs.scores(lambda images: np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])).tolist()
+        [1.0, 0.0]
     """
 
     name: str
@@ -83,6 +89,11 @@ def read_pairs(path: PathLike, image_size: Size, seed: int = 0, most: int = 3000
     Raises:
         ValueError: Where a folder holds a pair list of its own, or the images make no pairs of a kind.
         OSError: Where nothing can be read there.
+
+    Example:
+        >>> keras_margin.data.write_bin("tiny.bin", np.zeros((4, 8, 8, 3), np.uint8), [True, False])
+        >>> read_pairs("tiny.bin", (8, 8)).is_same.tolist()
+        [True, False]
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -105,6 +116,11 @@ def drawn_pairs(name: str, reader: Reader, seed: int = 0, most: int = 3000) -> P
 
     Raises:
         ValueError: Where there is no pair of a kind.
+
+    Example:
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> len(drawn_pairs("orl", reader, most=20).is_same)
+        40
     """
     images, labels = reader.arrays()
     counts = np.bincount(labels)
@@ -120,7 +136,12 @@ def drawn_pairs(name: str, reader: Reader, seed: int = 0, most: int = 3000) -> P
 
 
 def as_text(values: Mapping[str, float]) -> str:
-    """One line of what PairSet.figures computed: "lfw: accuracy 0.9912, EER 1.20 %, TAR 0.950 at FAR 1e-03"."""
+    """Formats what PairSet.figures computed as one line: "lfw: accuracy 0.9912, EER 1.20%, TAR 0.950 at FAR 1e-03".
+
+    Example:
+        >>> as_text({"lfw_accuracy": 0.9912, "lfw_eer": 0.012, "lfw_tar_at_far_1e-03": 0.95})
+        'lfw: accuracy 0.9912, EER 1.20%, TAR 0.950 at FAR 1e-03'
+    """
     sets = {}
     for name, value in values.items():
         for key, words in (("_accuracy", "accuracy {:.4f}"), ("_eer", "EER {:.2%}")):

@@ -21,6 +21,11 @@ class ProgressBar(RunCallback):
 
     Raises:
         ValueError: When training begins under Model.fit.
+
+    Example:
+        >>> bar = ProgressBar(total=100, batch_size=64)  # For `callbacks=` of `fit`.
+        >>> isinstance(bar, keras.callbacks.Callback)
+        True
     """
 
     ELSEWHERE = "Model.fit has a progress bar of its own: pass verbose=1."

@@ -17,6 +17,10 @@ def interruptible() -> Iterator[None]:
 
     A second one, and one that comes while nothing trains, raises at once. In the main thread alone, which is the one
     that gets signals.
+
+    Example:
+        >>> with interruptible():  # `fit`, with checkpoints.
+        ...     step = 1
     """
     if threading.current_thread() is not threading.main_thread():
         yield

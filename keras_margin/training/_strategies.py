@@ -25,6 +25,10 @@ def make_strategy(replicas: int = 1, kind: str = "mirrored") -> Any:
     Raises:
         ValueError: Where there are fewer GPUs, TensorFlow started before its CPU could be split, or TF_CONFIG is
             missing or makes no sense.
+
+    Example:
+        >>> make_strategy(1).num_replicas_in_sync
+        1
     """
     if kind not in KINDS:
         raise ValueError(f"A strategy is one of {', '.join(KINDS)}. Received: {kind!r}.")

@@ -16,7 +16,7 @@ from keras_margin.training._pair_sets import PairSet, read_pairs
 
 
 def make_embed_fn(network: keras.Model, flip: str = "none", batch_size: int = 64) -> Callable[[np.ndarray], np.ndarray]:
-    """Function from uint8 images to the network's embeddings, traced once for batches of any length.
+    """Makes a function from uint8 images to the network's embeddings, traced once for batches of any length.
 
     `predict` traces again for a last batch that is shorter, and TensorFlow warns of that after a few networks.
 
@@ -24,6 +24,12 @@ def make_embed_fn(network: keras.Model, flip: str = "none", batch_size: int = 64
         network: Keras model from images to embeddings.
         flip: One of recipes.FLIPS: what becomes of each image's mirror image.
         batch_size: Images at a time.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+        >>> embed = make_embed_fn(network)
+        >>> embed(np.ones((3, 8, 8, 3), np.uint8)).shape
+        (3, 4)
     """
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)], autograph=False)
@@ -65,9 +71,14 @@ class Verification(keras.callbacks.Callback):
             on another backend than TensorFlow.
 
     Example:
-        >>> verification = Verification("lfw.bin")
-        >>> best = keras.callbacks.ModelCheckpoint("best.keras", "lfw_accuracy", mode="max", save_best_only=True)
-        >>> model.fit(images, labels, epochs=10, callbacks=[verification, best])
+        >>> network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(4)])
+        >>> model = keras_margin.EmbeddingModel(network, keras_margin.ArcFaceHead(3))
+        >>> model.compile("sgd")
+        >>> images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+        >>> pairs = PairSet("tiny", images, is_same=np.array([True, False]), pairs=np.array([[0, 3], [0, 1]]))
+        >>> history = model.fit(images, np.arange(12) % 3, callbacks=[Verification(pairs)], verbose=0)
+        >>> "tiny_accuracy" in history.history
+        True
     """
 
     def __init__(

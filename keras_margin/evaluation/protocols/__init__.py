@@ -64,8 +64,8 @@ def choices(path: PathLike) -> list[str]:
         List of keys of FORMATS, at least one.
 
     Example:
-        >>> keras_margin.evaluation.protocols.choices("lfw")  # a folder with pairs.txt
-        ['pairs', 'labelled']
+        >>> choices("orl")
+        ['labelled']
     """
     path = pathlib.Path(os.fsdecode(path))
     found = [name for name, module in FORMATS.items() if module.recognizes(path)]
@@ -155,7 +155,13 @@ def embed(
         ValueError: Another `flip`; as `embedder.embed` and the protocol's files.
 
     Example:
-        >>> embeddings = embed(embedder, protocol, flip="sum")
+        >>> import types
+        >>> images = np.full((8, 16, 16, 3), 128, np.uint8)
+        >>> keras_margin.data.write_bin("tiny.bin", images, [True, False, True, False])
+        >>> protocol = load_protocol("tiny.bin", image_size=(16, 16))
+        >>> means = types.SimpleNamespace(embed=lambda images, lengths: images.mean(axis=(1, 2), dtype=np.float32))
+        >>> embed(means, protocol, flip="concatenate").shape
+        (8, 6)
     """
     if flip not in FLIPS:
         raise ValueError(f'flip must be None, "sum" or "concatenate". Received: flip={flip!r}.')

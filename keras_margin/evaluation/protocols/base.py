@@ -57,6 +57,10 @@ class Settings:
         seed: Of pairs that are drawn and of the bootstrap.
         folds: Of a `.bin`, which are runs of consecutive pairs; 10 of the published ones.
         detector_weights: Whether the detector's scores weigh the images of a template, where a list has them.
+
+    Example:
+        >>> Settings(far=(1e-3,), resamples=200).bootstrap(num_pairs=6000).resamples
+        200
     """
 
     far: tuple[float, ...] | None = None
@@ -85,6 +89,10 @@ class ProtocolResult:
         notes: Sentences that a reader of the numbers must know.
         arrays: Name to array, what pictures are drawn of: "scores" and "is_same" of all pairs, "pairs" (m, 2) as rows
             of the images where pairs are of images, "cmc" where there is identification.
+
+    Example:
+        >>> ProtocolResult({"accuracy": 0.98, "tar_at_far_1e-06": 0.9}, unmeasurable=("tar_at_far_1e-06",)).notes
+        ()
     """
 
     values: dict[str, float]
@@ -102,6 +110,12 @@ class Protocol(abc.ABC):
         title: The protocol in words.
         num_images: How many images are embedded, in a fixed order.
         people: String array (num_images,), who is on each image; or None where the files do not tell.
+
+    Example:
+        >>> keras_margin.data.write_bin("tiny.bin", np.zeros((8, 16, 16, 3), np.uint8), [True, False, True, False])
+        >>> protocol = load_protocol("tiny.bin", image_size=(16, 16))
+        >>> isinstance(protocol, Protocol), protocol.name, next(protocol.batches(3)).shape
+        (True, 'tiny', (3, 16, 16, 3))
     """
 
     people: Any

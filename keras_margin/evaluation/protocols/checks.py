@@ -39,6 +39,10 @@ class Finding:
         check: "channels", "normalization" or "overlap".
         level: "ok", "unknown" where the images cannot tell, or "warning".
         text: A sentence with the figures.
+
+    Example:
+        >>> Finding("channels", "ok", "AUC 0.990 fed RGB, 0.970 fed BGR.").level
+        'ok'
     """
 
     check: str
@@ -63,8 +67,12 @@ def check_channels(embedder: VariedEmbedder, protocol: Protocol, seed: int = 0) 
         `Finding`. "unknown" where the images are grey, or both orders do equally well.
 
     Example:
-        >>> check_channels(embedder, protocol).level
-        'ok'
+        >>> keras_margin.data.write_bin("tiny.bin", np.full((8, 16, 16, 3), 128, np.uint8), [True, False, True, False])
+        >>> protocol = load_protocol("tiny.bin", image_size=(16, 16))
+        >>> network = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
+        >>> network.save("tiny.keras")
+        >>> check_channels(keras_margin.evaluation.load_embedder("tiny.keras"), protocol).level  # The images are grey.
+        'unknown'
     """
     looked = _Look(protocol, seed)
     middle = looked.images[:, looked.images.shape[1] // 4 : -looked.images.shape[1] // 4].astype(np.float32)
@@ -104,6 +112,11 @@ def check_normalization(embedder: VariedEmbedder, protocol: Protocol, seed: int 
 
     Returns:
         `Finding`; "ok" without measuring where the file normalises inside and says so.
+
+    Example:
+        >>> import types
+        >>> check_normalization(types.SimpleNamespace(takes_pixels=True), protocol=None).level
+        'ok'
     """
     if embedder.takes_pixels:
         return Finding("normalization", "ok", "The file takes pixels and normalises inside.")
@@ -169,7 +182,13 @@ class ImageFingerprints:
 
 
 def image_fingerprints(batches: Iterable[np.ndarray]) -> ImageFingerprints:
-    """Computes `ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3)."""
+    """Computes `ImageFingerprints` of images that come in batches, uint8 (n, height, width, 3).
+
+    Example:
+        >>> found = image_fingerprints([np.zeros((2, 32, 32, 3), np.uint8), np.ones((1, 32, 32, 3), np.uint8)])
+        >>> len(found.digests)
+        3
+    """
     digests, thumbnails = [], []
     for images in batches:
         digests += [hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest() for image in images]  # type: ignore[arg-type]
@@ -205,6 +224,12 @@ def check_overlap(one: ImageFingerprints, other: ImageFingerprints, names: Seque
 
     Returns:
         `Finding`, a warning where they share any.
+
+    Example:
+        >>> images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+        >>> one, other = image_fingerprints([images[:3]]), image_fingerprints([images[2:]])
+        >>> check_overlap(one, other, ("lfw", "training")).level
+        'warning'
     """
     same = np.isin(one.digests, other.digests)
     near = same.copy()
@@ -232,6 +257,10 @@ def check_people(people: np.ndarray | None, trained_on: Iterable[str], names: Se
 
     Returns:
         `Finding`; "unknown" where there are no names, or numbers for names, which say nothing between two sets.
+
+    Example:
+        >>> check_people(np.array(["Ada", "Grace"]), ["Grace", "Alan"], ("lfw", "training")).level
+        'warning'
     """
     known = set() if people is None else {str(each) for each in np.unique(people)}
     if not known or all(each.isdigit() for each in known):

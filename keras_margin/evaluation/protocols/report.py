@@ -46,6 +46,11 @@ class Requirement:
         value_name: The value.
         comparison: ">=", "<=", ">", "<" or "==".
         bound: The number.
+
+    Example:
+        >>> bound = Requirement.parse("lfw.accuracy>=0.99", ["lfw"])
+        >>> bound.judge({"accuracy": 0.98})[0]
+        False
     """
 
     text: str
@@ -107,6 +112,12 @@ class Report:
         findings: List of dicts of the checks: set, check, level, text.
         requirements: List of dicts: text, met.
         arrays: Dict from "set/what" to arrays, for pictures.
+
+    Example:
+        >>> values = {"values": {"accuracy": 0.98}, "unmeasurable": []}
+        >>> found = Report({"path": "face.tflite"}, {"lfw": values}, findings=[], requirements=[], arrays={})
+        >>> found.table()
+        (['', 'lfw'], [['accuracy', '98.00%']])
     """
 
     model: dict
@@ -167,6 +178,12 @@ def read(path: PathLike) -> "Report":
     Raises:
         OSError: It, or the .npz beside it, cannot be read.
         ValueError: It is something else.
+
+    Example:
+        >>> import pathlib
+        >>> Report({"path": "face.tflite"}, {}, [], [], {}).write(pathlib.Path("report.json"))
+        >>> read_report(pathlib.Path("report.json")).model
+        {'path': 'face.tflite'}
     """
     path = pathlib.Path(path)
     try:

@@ -91,8 +91,10 @@ def from_insightface(path: PathLike, architecture: str | None = None, input_scal
         OSError: Where the file cannot be read.
 
     Example:
-        >>> model = from_insightface("backbone.pth")
-        >>> keras_margin.export.to_tflite(model, "face.tflite")
+        >>> network = keras_margin.models.backbones.mobilefacenet_x2(blocks=(1, 1, 1, 1), input_scale=127.5)
+        >>> to_insightface(network, "backbone.pth")
+        >>> from_insightface("backbone.pth").output_shape
+        (None, 512)
 
     Reference: insightface, recognition/arcface_torch.
     """
@@ -131,6 +133,12 @@ def to_insightface(model: keras.Model, path: PathLike) -> None:
     Raises:
         ValueError: Where insightface has no such network; the message names the first difference.
         OSError: Where the place cannot be written.
+
+    Example:
+        >>> import pathlib
+        >>> to_insightface(keras_margin.models.backbones.mobilefacenet_x2(blocks=(1, 1, 1, 1)), "backbone.pth")
+        >>> pathlib.Path("backbone.pth").stat().st_size > 1e6
+        True
     """
     backbone = getattr(model, "embedder", model)
     names = {layer.name for layer in backbone.layers}

@@ -46,6 +46,10 @@ class RunConfig:
         verify_every: Updates between two verifications; None for a tenth of the run.
         diagnostics: Whether the run is watched for what is known to go wrong.
         restart: Whether an unfinished run of the same name is thrown away.
+
+    Example:
+        >>> RunConfig(replicas=2, checkpoint_steps=100).replicas
+        2
     """
 
     replicas: int = 1
@@ -71,6 +75,11 @@ class RunResult:
         folder: The run's folder.
         warnings: What training.TrainingDiagnostics found, sentences.
         verdict: A sentence where the trained network is not better than raw pixels on the test people; else "".
+
+    Example:
+        >>> result = RunResult((), (), seconds=60.0, folder="runs/latest", warnings=(), verdict="")
+        >>> result.folder
+        'runs/latest'
     """
 
     measures: tuple
@@ -119,6 +128,15 @@ def run(
         ValueError: Where recipe, data and replicas do not fit together, `out` holds something that is not a run, or
             `out.partial` an unfinished run of another recipe.
         OSError: Where `out` cannot be written or its disk is nearly full.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> run(recipe, reader, "runs/tiny", held_out=40)  # Refused before anything is written.
+        Traceback (most recent call last):
+        ...
+        ValueError: ...
     """
     config = config or RunConfig()
     out = pathlib.Path(out)

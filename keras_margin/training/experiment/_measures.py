@@ -24,6 +24,11 @@ class EvaluationResult:
         ten_fold: Mean ten-fold verification accuracy over as many genuine as impostor pairs, at most 3,000 of each;
             None where not measured, which is also where there are fewer than ten of each.
         ten_fold_std: Its standard deviation over the folds.
+
+    Example:
+        >>> result = EvaluationResult("unseen people", "raw pixels", 0.31, None, 0.69, 0.05)
+        >>> result.eer
+        0.31
     """
 
     protocol: str
