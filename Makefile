@@ -36,7 +36,7 @@ help:
 	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
 	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
-	@echo 'make lint        ruff check, ruff format --check, mypy on the core'
+	@echo 'make lint        ruff check, ruff format --check, mypy on the library'
 	@echo 'make format      rewrite what a tool can: code layout, import order'
 	@echo 'make clean       remove the environments and every cache'
 	@echo 'PYTHON=python3.12 picks the interpreter.'

@@ -170,6 +170,6 @@ def _is_shown_elsewhere(value):
 
 @pytest.mark.parametrize("name", [label for label, _, value in _public() if not _is_shown_elsewhere(value)])
 def test_a_public_name_has_an_example(name):
-    """Each public function and class has an example in its docstring; NamedTuples are shown where they come from."""
+    """Each public function and class has an example in its docstring, unless those of functions show it."""
     value = next(value for label, _, value in _public() if label == name)
     assert ">>>" in (inspect.getdoc(value) or "")
