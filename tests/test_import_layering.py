@@ -10,7 +10,18 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 LEVELS = (
     {
         *("_arguments", "_keras", "_registration", "_typing"),
-        *("arrays", "curves", "exif", "files", "messages", "metadata", "optimizers", "pickles", "progress"),
+        *(
+            "arrays",
+            "curves",
+            "decisions",
+            "exif",
+            "files",
+            "messages",
+            "metadata",
+            "optimizers",
+            "pickles",
+            "progress",
+        ),
     },
     {"_cosine_source", "evaluation", "ops", "pair_lists"},
     {"alignment", "backbones", "data", "losses", "margins", "plots", "runtime"},
@@ -26,7 +37,7 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 SHARED = {
     "alignment": {"transform", "detector", "images"},
     "data": {"reader"},
-    "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
+    "evaluation": {"pairs", "thresholds", "k_fold", "templates", "reliability"},
     "export": {"tflite"},
     "layers": {"margin_head", "sampling"},
     "margins": {"formulas"},
@@ -38,7 +49,7 @@ PORTABLE = {
     *("_arguments", "_cosine_source", "_keras", "_registration", "_typing"),
     *("backbones", "convert", "curves", "layers", "losses", "margins", "models", "ops", "pickles"),
 }
-WITHOUT_KERAS = {"alignment", "evaluation", "exif", "messages", "metadata", "photographs", "runtime"}
+WITHOUT_KERAS = {"alignment", "decisions", "evaluation", "exif", "messages", "metadata", "photographs", "runtime"}
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}
 
 
@@ -142,7 +153,7 @@ def test_evaluation_alignment_and_runtime_import_no_keras():
 
 def test_the_runtime_imports_numpy_and_litert_alone():
     """The runtime, and what it stands on, needs no other package."""
-    packages = {"runtime", "files", "messages", "metadata"}
+    packages = {"decisions", "runtime", "files", "messages", "metadata"}
     assert [(at, name) for at, name in _third_party(packages, deferred=True) if name not in ON_THE_DEVICE] == []
 
 

@@ -1,6 +1,7 @@
 """The field's protocols as functions of numpy arrays; no Keras, no TensorFlow."""
 
 from keras_margin.evaluation._intervals import Bootstrap, tar_interval
+from keras_margin.evaluation.calibration import CalibrationReport, fit_calibration
 from keras_margin.evaluation.distractors import (
     CrossTar,
     MegaFaceResult,
@@ -22,6 +23,7 @@ from keras_margin.evaluation.lists import (
 )
 from keras_margin.evaluation.open_set import OpenSetResult, ijb_identification, open_set_identification
 from keras_margin.evaluation.pairs import all_pairs, make_pairs, pair_scores
+from keras_margin.evaluation.reliability import Reliability, cllr, min_cllr, reliability
 from keras_margin.evaluation.retrieval import mean_average_precision
 from keras_margin.evaluation.statistics import (
     AngleDistributions,
@@ -50,12 +52,14 @@ __all__ = [
     "AngleDistributions",
     "AngleStatistics",
     "Bootstrap",
+    "CalibrationReport",
     "CrossTar",
     "FEWEST_ACCEPTED",
     "FaceList",
     "KFoldAccuracy",
     "MegaFaceResult",
     "OpenSetResult",
+    "Reliability",
     "Roc",
     "TarAtFar",
     "TrillionPairsResult",
@@ -68,10 +72,12 @@ __all__ = [
     "assign_folds",
     "auc",
     "centered_k_fold_accuracy",
+    "cllr",
     "cmc",
     "combine_flips",
     "cross_tar_at_far",
     "eer",
+    "fit_calibration",
     "ijb_identification",
     "is_measurable",
     "k_fold_accuracy",
@@ -79,6 +85,7 @@ __all__ = [
     "make_pairs",
     "mean_average_precision",
     "megaface",
+    "min_cllr",
     "open_set_identification",
     "pair_angles",
     "pair_scores",
@@ -88,6 +95,7 @@ __all__ = [
     "read_subjects",
     "read_template_pairs",
     "read_ytf_splits",
+    "reliability",
     "roc",
     "score_report",
     "tar_at_far",
