@@ -101,7 +101,7 @@ class Calibration:
         >>> str(calibration.probability(0.3))
         '73 % (50 to 88 %) at even odds'
         >>> str(calibration.probability(0.3, prior=0.01))
-        '2.7 % (1 to 7 %) at a prior of 0.01'
+        '3 % (1 to 7 %) at a prior of 0.01'
     """
 
     cosine: np.ndarray
@@ -175,20 +175,20 @@ class Calibration:
 class SearchThresholds:
     """The threshold of a search among N faces at a wanted FPIR, the share of strangers' searches that name somebody.
 
-        FPIR(N, t) = 1 - (1 - FAR(t))^N
+    FPIR(N, t) = 1 - (1 - FAR(t))^N
 
-    as of N independent comparisons. Comparisons of one probe are not independent: some probes are like many people. That
-    makes the true FPIR lower, never higher: the mean over probes of 1 - (1 - FAR of the probe)^N is at most the formula.
+    as of N independent comparisons. Those of one probe are not independent: some probes are like many people. That
+    makes the true FPIR lower, never higher: the mean over probes of 1 - (1 - FAR of the probe)^N is at most that.
 
-        Attributes:
-            far: float64 (k,), falling, in (0, 1]: the FAR of one comparison.
-            cosine: float64 (k,), the threshold that has it, never falling.
-            measured_to: Smallest FAR that was measured; below it cosines are extrapolated.
+    Attributes:
+        far: float64 (k,), falling, in (0, 1]: the FAR of one comparison.
+        cosine: float64 (k,), the threshold that has it, never falling.
+        measured_to: Smallest FAR that was measured; below it cosines are extrapolated.
 
-        Example:
-            >>> thresholds = SearchThresholds([1.0, 1e-2, 1e-4, 1e-6], [-1.0, 0.2, 0.4, 0.6], 1e-4)
-            >>> round(thresholds.threshold(1, 1e-2), 3), round(thresholds.threshold(100, 1e-2), 3)
-            (0.2, 0.4)
+    Example:
+        >>> thresholds = SearchThresholds([1.0, 1e-2, 1e-4, 1e-6], [-1.0, 0.2, 0.4, 0.6], 1e-4)
+        >>> round(thresholds.threshold(1, 1e-2), 3), round(thresholds.threshold(100, 1e-2), 3)
+        (0.2, 0.4)
     """
 
     far: np.ndarray

@@ -37,7 +37,7 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 SHARED = {
     "alignment": {"transform", "detector", "images"},
     "data": {"reader"},
-    "evaluation": {"pairs", "thresholds", "k_fold", "templates", "reliability"},
+    "evaluation": {"pairs", "thresholds", "k_fold", "templates", "probabilities"},
     "export": {"tflite"},
     "layers": {"margin_head", "sampling"},
     "margins": {"formulas"},

@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": "look for what is wrong with a set: damage, duplicates, swapped channels, overlap",
     "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
     "export": "the embedding alone as TFLite, SavedModel or ONNX, compared with its model before it gets its name",
+    "calibrate": "write into an exported file what its cosines are worth: probability, thresholds by gallery size",
     "inspect": "the metadata of an exported file: input, head, accuracy, threshold",
     "embed": "embeddings of image files by a TFLite embedder, without TensorFlow",
     "verify": "whether two photographs show one person, by a TFLite embedder, without TensorFlow",

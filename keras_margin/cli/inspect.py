@@ -6,7 +6,7 @@ keras-margin inspect runs/latest --json
 
 import json
 
-from keras_margin import metadata
+from keras_margin import decisions, metadata
 from keras_margin.cli import _exported, _tables, _words
 
 
@@ -78,6 +78,20 @@ def _threshold(threshold):
     return f"cosine >= {threshold['cosine']:.4f}"
 
 
+def _calibration(found):
+    people = f" of {found['num_people']:,} people" if found.get("num_people") else ""
+    zone = found["zone"]
+    asks = f"; ask a person between {zone['different_below']:.4f} and {zone['same_from']:.4f}" if zone else ""
+    return (
+        f"{found['method']}, Cllr {found['cllr']:.4f}, ECE {found['ece']:.2%} at a prior of {found['prior']:g}, on "
+        f"{found['num_genuine']:,} genuine and {found['num_impostor']:,} impostor pairs{people}{asks}"
+    )
+
+
+def _search(found):
+    return _words.searches(decisions.SearchThresholds.from_metadata({"search": found}))
+
+
 def _accuracy(found):
     pairs = f"{found['num_genuine']:,} genuine, {found['num_impostor']:,} impostor pairs"
     tar = f"TAR {found['tar']:.2%} (model {found['model_tar']:.2%}) at FAR {found['far']:g}"
@@ -96,6 +110,8 @@ _WORDS = {
     "quantize": str,
     "threshold": _threshold,
     "no_threshold": str,
+    "calibration": _calibration,
+    "search": _search,
     "accuracy": _accuracy,
     "parity": _parity,
     "head": _head,

@@ -5,9 +5,10 @@ import pathlib
 
 from keras_margin import metadata
 from keras_margin.embedders._openers import OPENERS
+from keras_margin.embedders._writing import update_metadata
 from keras_margin.embedders.base import CHANNELS, FileEmbedder
 
-__all__ = ["CHANNELS", "FileEmbedder", "load_embedder"]
+__all__ = ["CHANNELS", "FileEmbedder", "load_embedder", "update_metadata"]
 
 # What a run's folder is opened by, best first: the model, of which the others are copies.
 _IN_A_RUN = ("model.keras", "embedder.tflite", "savedmodel")

@@ -1,7 +1,7 @@
 """The field's protocols as functions of numpy arrays; no Keras, no TensorFlow."""
 
 from keras_margin.evaluation._intervals import Bootstrap, tar_interval
-from keras_margin.evaluation.calibration import CalibrationReport, fit_calibration
+from keras_margin.evaluation.calibration import METHODS, CalibrationReport, fit_calibration
 from keras_margin.evaluation.distractors import (
     CrossTar,
     MegaFaceResult,
@@ -10,6 +10,7 @@ from keras_margin.evaluation.distractors import (
     megaface,
     trillion_pairs,
 )
+from keras_margin.evaluation.gallery_thresholds import fit_search_thresholds
 from keras_margin.evaluation.identification import cmc, rank_k
 from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centered_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.lists import (
@@ -23,7 +24,7 @@ from keras_margin.evaluation.lists import (
 )
 from keras_margin.evaluation.open_set import OpenSetResult, ijb_identification, open_set_identification
 from keras_margin.evaluation.pairs import all_pairs, make_pairs, pair_scores
-from keras_margin.evaluation.reliability import Reliability, cllr, min_cllr, reliability
+from keras_margin.evaluation.probabilities import Reliability, cllr, min_cllr, reliability
 from keras_margin.evaluation.retrieval import mean_average_precision
 from keras_margin.evaluation.statistics import (
     AngleDistributions,
@@ -57,6 +58,7 @@ __all__ = [
     "FEWEST_ACCEPTED",
     "FaceList",
     "KFoldAccuracy",
+    "METHODS",
     "MegaFaceResult",
     "OpenSetResult",
     "Reliability",
@@ -78,6 +80,7 @@ __all__ = [
     "cross_tar_at_far",
     "eer",
     "fit_calibration",
+    "fit_search_thresholds",
     "ijb_identification",
     "is_measurable",
     "k_fold_accuracy",

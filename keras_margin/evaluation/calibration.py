@@ -7,7 +7,7 @@ import numpy as np
 from keras_margin.decisions import Calibration, Zone, checked_prior
 from keras_margin.evaluation import _arrays, _intervals
 from keras_margin.evaluation._knots import fit_knots, resampled_band
-from keras_margin.evaluation.reliability import Reliability, cllr, min_cllr, reliability
+from keras_margin.evaluation.probabilities import Reliability, cllr, min_cllr, reliability
 from keras_margin.evaluation.thresholds import threshold_at_far
 
 METHODS = ("auto", "logistic", "isotonic")

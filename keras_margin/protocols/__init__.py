@@ -12,6 +12,7 @@ import numpy as np
 from keras_margin import evaluation
 from keras_margin.protocols import bin_file, ijb, labelled, pair_list, ytf
 from keras_margin.protocols.base import FITS, Protocol, ProtocolResult, Settings
+from keras_margin.protocols.calibrating import Calibrated, calibrate
 from keras_margin.protocols.checks import (
     Finding,
     check_channels,
@@ -24,6 +25,7 @@ from keras_margin.protocols.report import Report, Requirement
 from keras_margin.protocols.report import read as read_report
 
 __all__ = [
+    "Calibrated",
     "FORMATS",
     "Finding",
     "ProtocolResult",
@@ -31,6 +33,7 @@ __all__ = [
     "Report",
     "Requirement",
     "Settings",
+    "calibrate",
     "check_channels",
     "check_normalization",
     "check_overlap",

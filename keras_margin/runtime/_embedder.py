@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from keras_margin import metadata
+from keras_margin.decisions import Calibration, SearchThresholds
 from keras_margin.runtime import _loading, _rows, _tensors
 from keras_margin.runtime._gallery import Gallery
 
@@ -90,8 +91,18 @@ class Embedder:
         return shipped.get("cosine")
 
     @property
+    def search_thresholds(self):
+        """The file's `decisions.SearchThresholds`, for `identify` at a `far_per_search`; None where it has none."""
+        return SearchThresholds.from_metadata(self._metadata)
+
+    @property
     def model_id(self):
-        """SHA-256 of the file, hexadecimal: whose embeddings these are. See `Gallery`."""
+        """SHA-256 of the file as it was exported, hexadecimal: whose embeddings these are. See `Gallery`.
+
+        A file that got a calibration later says in its metadata what it was before; its embeddings are the same.
+        """
+        if self._model_id is None:
+            self._model_id = (self._metadata or {}).get("model_id")
         if self._model_id is None:
             digest = hashlib.sha256()
             with open(self._path, "rb") as file:
@@ -126,7 +137,7 @@ class Embedder:
         Example:
             >>> np.linalg.norm(Embedder("face.tflite").embed(images), axis=1)  # all approx. 1
         """
-        images = self._checked_images(images)
+        images = _tensors.checked_images(images, self._image_size)
         step = self._batch or _MAX_BATCH
         with self._lock:
             rows = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
@@ -149,9 +160,36 @@ class Embedder:
         Example:
             >>> Embedder("face.tflite").verify(image, image)  # approx. 1.0
         """
-        a, b = (self._checked_images(image, single=True) for image in (a, b))
+        a, b = (_tensors.checked_images(image, self._image_size, single=True) for image in (a, b))
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
         return float(np.clip(first @ second, -1.0, 1.0))
+
+    def probability(self, a, b, prior=None):
+        """How probable it is that two faces are one person's, by the calibration that came with the file.
+
+        Args:
+            a: As for `verify`.
+            b: As for `verify`.
+            prior: Probability of one person before the faces were seen, in (0, 1); None for the one that the file
+                states, 0.5 unless it was calibrated with another.
+
+        Returns:
+            `decisions.Probability`: the probability, its interval, the cosine.
+
+        Raises:
+            TypeError, ValueError: As `verify`; a prior out of range, or a file without a calibration.
+
+        Example:
+            >>> str(embedder.probability(one, other))
+            '97 % (95 to 98 %) at even odds'
+        """
+        calibration = Calibration.from_metadata(self._metadata)
+        if calibration is None:
+            raise ValueError(
+                f"{self._path} has no calibration, which tells what a cosine is worth. Add one: "
+                f"keras-margin calibrate {self._path} PAIRS."
+            )
+        return calibration.probability(self.verify(a, b), prior)
 
     def is_same(self, a, b, threshold=None):
         """Whether two faces are one person's: verify(a, b) >= threshold.
@@ -170,7 +208,7 @@ class Embedder:
         threshold = self._decided(threshold)
         return self.verify(a, b) >= threshold
 
-    def identify(self, images, gallery, threshold=None):
+    def identify(self, images, gallery, threshold=None, far_per_search=None):
         """The gallery's most alike face for each image.
 
         score = max over rows g of cos(embedding, g)
@@ -180,6 +218,8 @@ class Embedder:
             gallery: `Gallery`; or a float array (m, embedding_size), m >= 1, a known face a row, of any lengths.
             threshold: With a Gallery, the cosine in [-1, 1] below which an image is nobody's; None for the one shipped
                 with the file. -1 names the nearest person whoever the image shows.
+            far_per_search: With a Gallery, in place of a threshold, how often an image of a stranger may be given a
+                name, in (0, 1): the file's `search_thresholds` make a threshold of it and of the gallery's size.
 
         Returns:
             Of a Gallery, a list of n `Match`, None where nobody reaches the threshold. Of an array:
@@ -195,20 +235,10 @@ class Embedder:
             >>> indices, scores = embedder.identify(probes, embedder.embed(known))
         """
         if isinstance(gallery, Gallery):
-            return self._identify(images, gallery, self._decided(threshold))
-        if threshold is not None:
+            return self._identify(images, gallery, threshold, far_per_search)
+        if threshold is not None or far_per_search is not None:
             raise ValueError("identify takes a threshold with a Gallery; of an array, compare the scores.")
-        gallery = np.asarray(gallery)
-        if not np.issubdtype(gallery.dtype, np.floating):
-            raise TypeError(
-                f"identify needs a gallery of embeddings, floats. Received: {gallery.dtype} of shape {gallery.shape}. "
-                "Embed the known faces first: gallery = embedder.embed(images)."
-            )
-        if gallery.ndim != 2 or gallery.shape[1] != self._embedding_size or len(gallery) == 0:
-            raise ValueError(
-                f"identify needs a gallery of shape (m, {self._embedding_size}), m >= 1. "
-                f"Received: shape {gallery.shape}."
-            )
+        gallery = _rows.checked_gallery(gallery, self._embedding_size)
         return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
 
     def _decided(self, threshold):
@@ -224,34 +254,17 @@ class Embedder:
             raise ValueError(f"threshold must be a cosine in [-1, 1]. Received: threshold={threshold}.")
         return threshold
 
-    def _identify(self, images, gallery, threshold):
+    def _identify(self, images, gallery, threshold, far_per_search):
         if gallery.model is not None and gallery.model != self.model_id:
             raise ValueError(
                 f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self._path} "
                 f"({self.model_id[:12]}...): their cosines mean nothing. Enroll its people again with this one."
             )
-        found = gallery.search(self.embed(images), threshold=threshold)
+        if far_per_search is None:
+            found = gallery.search(self.embed(images), threshold=self._decided(threshold))
+        else:
+            found = gallery.search(self.embed(images), 1, threshold, far_per_search, self.search_thresholds)
         return [matches[0] if matches else None for matches in found]
-
-    def _checked_images(self, images, single=False):
-        """`images` as a uint8 array (n, height, width, 3) of the network's size."""
-        try:
-            images = np.asarray(images)
-        except ValueError as error:
-            raise ValueError(f"Embedder needs images of one size, {self._image_size}. {error}") from error
-        if images.dtype != np.uint8:
-            raise TypeError(
-                f"Embedder needs uint8 RGB images, 0 to 255. Received: {images.dtype} of shape {images.shape}. "
-                "Pass the pixels as they were decoded; if they are in [0, 1], np.rint(images * 255).astype(np.uint8)."
-            )
-        wanted = (*self._image_size, 3)
-        shown = f"{wanted}" if single else f"(n, {wanted[0]}, {wanted[1]}, 3) or {wanted}"
-        batch = images[None] if images.ndim == 3 else images
-        if batch.ndim != 4 or batch.shape[1:] != wanted or (single and images.ndim != 3):
-            raise ValueError(f"Embedder needs images of shape {shown}. Received: shape {images.shape}.")
-        if len(batch) == 0:
-            raise ValueError(f"Embedder needs at least one image. Received: shape {images.shape}.")
-        return batch
 
     def _run(self, images):
         """The network's own answer, float32 (n, d), to at most one batch of images. The caller holds the lock."""

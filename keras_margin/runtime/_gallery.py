@@ -160,7 +160,7 @@ class Gallery:
         with self._lock:
             return self._rows[: self._count][self._people[: self._count] == self._place_of(name)]
 
-    def search(self, embeddings, k=1, threshold=None):
+    def search(self, embeddings, k=1, threshold=None, far_per_search=None, thresholds=None):
         """The people most alike to each embedding: exact, every row compared.
 
         One matrix product of the probes and the whole gallery (64 probes at a time).
@@ -169,13 +169,16 @@ class Gallery:
             embeddings: Float array (embedding_size,) or (n, embedding_size), of any length; a zero one is like nobody.
             k: People a probe, at most, >= 1.
             threshold: Cosine below which a person is left out; None for none.
+            far_per_search: In place of a threshold, how often a stranger may be given a name, in (0, 1): the
+                threshold then rises with the number of embeddings here. Needs `thresholds`.
+            thresholds: `decisions.SearchThresholds`, such as `Embedder.search_thresholds`.
 
         Returns:
             List of n lists of `Match`, best first; empty where nobody reaches the threshold.
 
         Raises:
             TypeError: Embeddings that are no floats.
-            ValueError: Another shape, NaN or infinity, or k below 1.
+            ValueError: Another shape, NaN or infinity, k below 1, a rate out of range or without `thresholds`.
         """
         probes = self._checked(embeddings, "search")
         if k < 1:
@@ -183,6 +186,8 @@ class Gallery:
         with self._lock:
             if not self._count:
                 return [[] for _ in probes]
+            if far_per_search is not None:
+                threshold = _gallery_threshold(self._count, threshold, far_per_search, thresholds)
             parts = (
                 probes[start : start + _rows.PROBES_AT_ONCE] for start in range(0, len(probes), _rows.PROBES_AT_ONCE)
             )
@@ -265,3 +270,17 @@ class Gallery:
         rows[: self._count], people[: self._count] = self._rows[: self._count], self._people[: self._count]
         self._rows[:] = 0  # The older copy of everybody's data does not linger.
         self._rows, self._people = rows, people
+
+
+def _gallery_threshold(count, threshold, far_per_search, thresholds):
+    if threshold is not None:
+        raise ValueError(
+            f"search takes a threshold or far_per_search. Received: threshold={threshold} and "
+            f"far_per_search={far_per_search}."
+        )
+    if thresholds is None:
+        raise ValueError(
+            f"far_per_search={far_per_search} needs search thresholds, and the file has none. Add them: "
+            "keras-margin calibrate FILE PAIRS, with images of at least ten people; or pass a threshold."
+        )
+    return thresholds.threshold(count, far_per_search)

@@ -28,3 +28,18 @@ def nearest(probes, gallery):
         indices[part] = cosines.argmax(axis=1)
         scores[part] = np.clip(cosines.max(axis=1), -1.0, 1.0)
     return indices, scores
+
+
+def checked_gallery(gallery, embedding_size):
+    """`gallery` as a float array (m, embedding_size), m >= 1."""
+    gallery = np.asarray(gallery)
+    if not np.issubdtype(gallery.dtype, np.floating):
+        raise TypeError(
+            f"identify needs a gallery of embeddings, floats. Received: {gallery.dtype} of shape {gallery.shape}. "
+            "Embed the known faces first: gallery = embedder.embed(images)."
+        )
+    if gallery.ndim != 2 or gallery.shape[1] != embedding_size or len(gallery) == 0:
+        raise ValueError(
+            f"identify needs a gallery of shape (m, {embedding_size}), m >= 1. Received: shape {gallery.shape}."
+        )
+    return gallery

@@ -1,4 +1,4 @@
-"""Tests of evaluation.calibration and evaluation.reliability: float64 formulas, brute force and scikit-learn."""
+"""Tests of evaluation.calibration and evaluation.probabilities: float64 formulas, brute force and scikit-learn."""
 
 import math
 
