@@ -29,6 +29,7 @@ def add_arguments(parser):
     parser.add_argument("--batch", type=_sets.count, default=None, help="fix the batch; browsers and LSTMs want it")
     parser.add_argument("--flip_sum", action="store_true", help="add the mirror image's embedding, inside the file")
     parser.add_argument("--integer_only", action="store_true", help="int8 from input to output, for accelerators")
+    parser.add_argument("--calibrate", action="store_true", help="what a cosine is worth, from --pairs: a probability")
     parser.add_argument("--not_aligned", action="store_true", help="the faces do not lie on the five-point template")
     for name in ("mean", "worst", "eer_rise", "tar_drop"):
         parser.add_argument(f"--{name}", type=float, default=None, help=_LIMITS[name])
@@ -44,6 +45,8 @@ _LIMITS = {
 
 def run(arguments):
     """Exports and prints the report."""
+    if arguments.calibrate and arguments.pairs is None:
+        raise ValueError("--calibrate measures pairs. Pass --pairs=SET, of people that were not trained on.")
     with _stages.reported():
         from keras_margin import export
 
@@ -89,4 +92,5 @@ def _options(export, arguments):
         far=arguments.far,
         aligned=False if arguments.not_aligned else None,
         integer_only=arguments.integer_only,
+        calibrate=arguments.calibrate,
     )

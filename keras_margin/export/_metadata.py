@@ -76,7 +76,7 @@ def build_metadata(source, options, report, stored=None):
                 "tar": accuracy["tar"],
                 "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
             }
-    return metadata
+    return metadata | (report.calibration or {})
 
 
 def _in_integers(stored):

@@ -59,6 +59,8 @@ class Options:
             "measured" go to the metadata's own places, where the model is no run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
+        calibrate: Whether the pairs also give what a cosine is worth, as `keras-margin calibrate` does later: a
+            probability, two thresholds and thresholds of searches. Needs `pairs` of ten people or more.
         integer_only: Whether "int8" makes every tensor of the file integers, as accelerators without floats need it:
             `image` uint8, `embedding` int8 with a scale and zero point that the metadata have. By default the function
             of pixels, PReLU and the last normalisation compute in float32, which is nearer to the model, and on a CPU
@@ -79,6 +81,7 @@ class Options:
     about: dict | None = None
     aligned: bool | None = None
     integer_only: bool = False
+    calibrate: bool = False
 
     def __post_init__(self):
         size = self.batch_size

@@ -12,7 +12,7 @@ import numpy as np
 from keras_margin import evaluation
 from keras_margin.protocols import bin_file, ijb, labelled, pair_list, ytf
 from keras_margin.protocols.base import FITS, Protocol, ProtocolResult, Settings
-from keras_margin.protocols.calibrating import Calibrated, calibrate
+from keras_margin.protocols.calibrating import Calibrated, calibrate, calibrate_scores
 from keras_margin.protocols.checks import (
     Finding,
     check_channels,
@@ -34,6 +34,7 @@ __all__ = [
     "Requirement",
     "Settings",
     "calibrate",
+    "calibrate_scores",
     "check_channels",
     "check_normalization",
     "check_overlap",

@@ -55,10 +55,31 @@ def calibrate(protocol, embeddings, seed=0, resamples=200, **options):
     identities = None
     if protocol.people is not None and "pairs" in arrays:
         identities = protocol.people[arrays["pairs"]]
+    return calibrate_scores(scores, is_same, identities, protocol.name, seed=seed, resamples=resamples, **options)
+
+
+def calibrate_scores(scores, is_same, identities=None, set_name="pairs", *, seed=0, resamples=200, **options):
+    """Calibrates scores: `calibrate` where pairs were scored before.
+
+    Args:
+        scores: Real array (n,), cosines.
+        is_same: Bool array (n,).
+        identities: Array (n, 2), who is on either side of each pair; or None.
+        set_name: What the metadata call the pairs.
+        seed: Of the bootstrap.
+        resamples: Of the bootstrap, >= 1.
+        options: As for `calibrate`.
+
+    Returns:
+        `Calibrated`.
+
+    Raises:
+        TypeError, ValueError: As `evaluation.fit_calibration`.
+    """
     bootstrap = evaluation.Bootstrap(resamples=resamples, seed=seed)
     report = evaluation.fit_calibration(scores, is_same, identities, bootstrap=bootstrap, **options)
     try:
         search, no_search = evaluation.fit_search_thresholds(scores[~is_same]), None
     except ValueError as error:
         search, no_search = None, f"No thresholds of a search: {error}"
-    return Calibrated(report, search, no_search, protocol.name)
+    return Calibrated(report, search, no_search, set_name)

@@ -148,3 +148,13 @@ def test_misuse_is_answered_in_one_line_and_leaves_nothing(arguments, message, r
     error = " ".join(capfd.readouterr().err.split())
     assert re.search(f"keras-margin {arguments[0]}: .*{message}", error), error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_can_calibrate(run_folder, tmp_path):
+    """--calibrate writes what the pairs say of a cosine, the same as `keras-margin calibrate` would of these scores."""
+    out, faces = tmp_path / "face.tflite", str(run_folder / "faces")
+    assert cli.main(["export", str(run_folder), str(out), f"--pairs={faces}", "--far=0.01", "--calibrate"]) == 0
+    found = km.metadata.read(out)
+    assert found["calibration"]["num_people"] == 10 and found["calibration"]["num_genuine"] == 10 * 15
+    assert found["search"]["measured_to"] > 0
+    assert cli.main(["export", str(run_folder), str(out), "--calibrate"]) == 1
