@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_margin import data, embedders, files, progress, protocols
-from keras_margin.cli import _tables
+from keras_margin.cli import _groups, _tables
 from keras_margin.cli._source import Source
 from keras_margin.protocols import checks, report
 
@@ -57,6 +57,14 @@ def add_arguments(parser):
     parser.add_argument("--resamples", type=int, default=None, help="of the bootstrap; 0 for no intervals")
     parser.add_argument("--folds", type=int, default=10, help="of a .bin: runs of consecutive pairs; default: 10")
     parser.add_argument("--no_detector_weights", action="store_true", help="images of a template count alike")
+    parser.add_argument(
+        "--groups",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE.csv",
+        help="rates by group at one threshold: image or identity, then columns of groups; of a set, or of all",
+    )
+    parser.add_argument("--group_far", type=float, help="FAR of that threshold; default: 1e-3, where measurable")
     parser.add_argument("--training", help="what the model was trained on, to look for the same images and people")
     parser.add_argument("--no_checks", action="store_true", help="do not measure channels, normalisation and overlap")
     parser.add_argument("--strict", action="store_true", help="a warning of the checks is an error, before embedding")
@@ -88,7 +96,7 @@ def _evaluate(arguments, busy):
     named = {name: _held_out(path, arguments.model) for name, path in map(_named, arguments.data)}
     if len(named) < len(arguments.data):
         raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
-    chosen = _protocols(arguments.protocol, named)
+    chosen, groups = _protocols(arguments.protocol, named), _groups.read(arguments.groups, named)
     with progress.stage(f"Opening {arguments.model}"):
         source = Source(arguments)
     out = _out(arguments)
@@ -109,6 +117,7 @@ def _evaluate(arguments, busy):
     sets, arrays = {}, {}
     for name, protocol in opened.items():
         measured = _measure(arguments, source, protocol)
+        measured = _groups.added(arguments, protocol, measured, groups.get(name))
         sets[name] = {
             "path": protocol.path,
             "protocol": protocol.title,

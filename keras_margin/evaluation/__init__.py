@@ -11,6 +11,7 @@ from keras_margin.evaluation.distractors import (
     trillion_pairs,
 )
 from keras_margin.evaluation.gallery_thresholds import fit_search_thresholds
+from keras_margin.evaluation.groups import FEWEST_IN_GROUP, Gap, GroupRates, GroupReport, Rate, group_report
 from keras_margin.evaluation.identification import cmc, rank_k
 from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centered_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.lists import (
@@ -56,11 +57,16 @@ __all__ = [
     "CalibrationReport",
     "CrossTar",
     "FEWEST_ACCEPTED",
+    "FEWEST_IN_GROUP",
     "FaceList",
+    "Gap",
+    "GroupRates",
+    "GroupReport",
     "KFoldAccuracy",
     "METHODS",
     "MegaFaceResult",
     "OpenSetResult",
+    "Rate",
     "Reliability",
     "Roc",
     "TarAtFar",
@@ -81,6 +87,7 @@ __all__ = [
     "eer",
     "fit_calibration",
     "fit_search_thresholds",
+    "group_report",
     "ijb_identification",
     "is_measurable",
     "k_fold_accuracy",

@@ -21,6 +21,7 @@ from keras_margin.protocols.checks import (
     check_people,
     image_fingerprints,
 )
+from keras_margin.protocols.grouping import GroupList, measure_groups, read_groups
 from keras_margin.protocols.report import Report, Requirement
 from keras_margin.protocols.report import read as read_report
 
@@ -28,6 +29,7 @@ __all__ = [
     "Calibrated",
     "FORMATS",
     "Finding",
+    "GroupList",
     "ProtocolResult",
     "Protocol",
     "Report",
@@ -42,7 +44,9 @@ __all__ = [
     "choices",
     "embed",
     "load_protocol",
+    "measure_groups",
     "image_fingerprints",
+    "read_groups",
     "read_report",
 ]
 

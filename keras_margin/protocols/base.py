@@ -72,11 +72,13 @@ class Protocol(abc.ABC):
         title: The protocol in words.
         num_images: How many images are embedded, in a fixed order.
         people: String array (num_images,), who is on each image; or None where the files do not tell.
+        image_names: List of str, what a list calls each image: the file below the set's folder, or else its number.
     """
 
-    def __init__(self, name, path, title, num_images, people=None):
+    def __init__(self, name, path, title, num_images, people=None, image_names=None):
         self.name, self.path, self.title = name, str(path), title
         self.num_images, self.people = num_images, people
+        self.image_names = list(map(str, range(num_images) if image_names is None else image_names))
 
     @abc.abstractmethod
     def batches(self, batch_size):
