@@ -23,7 +23,7 @@ LEVELS = (
             "progress",
         ),
     },
-    {"_cosine_source", "evaluation", "ops", "pair_lists"},
+    {"_cosine_source", "evaluation", "indexes", "ops", "pair_lists"},
     {"alignment", "backbones", "data", "losses", "margins", "plots", "runtime"},
     {"audit", "convert", "layers", "pairs", "photographs", "recipes"},
     {"models", "protocols"},
@@ -153,7 +153,7 @@ def test_evaluation_alignment_and_runtime_import_no_keras():
 
 def test_the_runtime_imports_numpy_and_litert_alone():
     """The runtime, and what it stands on, needs no other package."""
-    packages = {"decisions", "runtime", "files", "messages", "metadata"}
+    packages = {"decisions", "indexes", "runtime", "files", "messages", "metadata"}
     assert [(at, name) for at, name in _third_party(packages, deferred=True) if name not in ON_THE_DEVICE] == []
 
 

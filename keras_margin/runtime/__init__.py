@@ -5,6 +5,7 @@ run too: float or quantised, fixed or free batch, channels last or first. `Galle
 """
 
 from keras_margin.runtime._embedder import Embedder
-from keras_margin.runtime._gallery import Gallery, Match
+from keras_margin.runtime._gallery import Gallery
+from keras_margin.runtime._ranking import Match
 
 __all__ = ["Embedder", "Gallery", "Match"]

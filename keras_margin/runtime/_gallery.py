@@ -1,24 +1,11 @@
 """The people one looks for: their embeddings, searched exactly, kept in a file that runs nothing."""
 
-import dataclasses
 import threading
 
 import numpy as np
 
-from keras_margin.runtime import _gallery_file, _rows
-
-
-@dataclasses.dataclass(frozen=True)
-class Match:
-    """A person found.
-
-    Attributes:
-        name: Who.
-        score: Cosine to the nearest of their embeddings, in [-1, 1].
-    """
-
-    name: str
-    score: float
+from keras_margin import indexes
+from keras_margin.runtime import _gallery_file, _ranking, _rows
 
 
 class Gallery:
@@ -32,8 +19,12 @@ class Gallery:
         embedding_size: Length of an embedding, >= 1.
         model: What made the embeddings, such as `Embedder.model_id`; kept in the file, so that embeddings of another
             network are not searched by mistake. None where it does not matter.
+        index: None for exact search. "usearch", "faiss" or "hnswlib" for a graph of neighbors by that library, an
+            extra: faster in large galleries, and may miss somebody. It lives in memory: it is built on the first
+            search, and again after `load` and `remove`. Scores are exact either way.
 
     Raises:
+        ImportError: Where the library of the index is not installed.
         TypeError: On an embedding size that is no int, or a model that is no str.
         ValueError: On an embedding size below 1.
 
@@ -45,7 +36,7 @@ class Gallery:
         >>> gallery.save("people.npz")
     """
 
-    def __init__(self, embedding_size, model=None):
+    def __init__(self, embedding_size, model=None, index=None):
         if isinstance(embedding_size, bool) or not isinstance(embedding_size, (int, np.integer)):
             raise TypeError(f"Gallery needs embedding_size as an int. Received: embedding_size={embedding_size!r}.")
         if embedding_size < 1:
@@ -53,6 +44,9 @@ class Gallery:
         if model is not None and not isinstance(model, str):
             raise TypeError(f"Gallery needs model as a str or None. Received: model={model!r}.")
         self.model = model
+        self._index_name, self._index = index, None
+        if index is not None:
+            self._index = indexes.make_index(index, int(embedding_size))  # A library that is missing is said at once.
         self._lock = threading.RLock()
         # Room for more rows than are in use; what is beyond `_count` is zero.
         self._rows = np.zeros((0, int(embedding_size)), np.float32)
@@ -139,6 +133,8 @@ class Gallery:
             place = self._place_of(name)
             keep = np.flatnonzero(self._people[: self._count] != place)
             removed = self._count - len(keep)
+            self._index = None
+            self._own_rows()
             # In pieces: no second copy of a large gallery, and rows only ever move towards the front.
             for start in range(0, len(keep), 4096):
                 part = keep[start : start + 4096]
@@ -162,7 +158,7 @@ class Gallery:
             return self._rows[: self._count][self._people[: self._count] == self._place_of(name)]
 
     def search(self, embeddings, k=1, threshold=None, far_per_search=None, thresholds=None):
-        """The people most alike to each embedding: exact, every row compared.
+        """The people most alike to each embedding: exact, every row compared, unless the gallery has an index.
 
         One matrix product of the probes and the whole gallery (64 probes at a time).
 
@@ -187,34 +183,31 @@ class Gallery:
         with self._lock:
             if not self._count:
                 return [[] for _ in probes]
-            if far_per_search is not None:
-                threshold = _gallery_threshold(self._count, threshold, far_per_search, thresholds)
+            threshold = _ranking.decided(self._count, threshold, far_per_search, thresholds)
             parts = (
                 probes[start : start + _rows.PROBES_AT_ONCE] for start in range(0, len(probes), _rows.PROBES_AT_ONCE)
             )
-            return [
-                found for part in parts for found in self._search(part, k, -np.inf if threshold is None else threshold)
-            ]
+            return [found for part in parts for found in self._search(part, k, threshold)]
 
     def _search(self, probes, k, threshold):
-        people = self._people[: self._count]
-        scores = probes @ self._rows[: self._count].T
+        people, rows = self._people[: self._count], self._rows[: self._count]
         # Among the best k * r rows, r the most rows of one person, there are at least k people, the best k of all.
         most = 1 if len(self._names) == self._count or k == 1 else int(np.bincount(people).max())
         wanted = min(k * most, self._count)
-        if wanted == 1:
-            best = scores.argmax(axis=1)[:, None]
+        if self._index_name is None:
+            best, scores = _ranking.best_rows(probes @ rows.T, wanted)
         else:
-            best = np.argpartition(scores, self._count - wanted, axis=1)[:, self._count - wanted :]
-        for row, candidates in zip(scores, best, strict=True):
-            ordered = candidates[np.argsort(-row[candidates], kind="stable")]
-            _, first = np.unique(people[ordered], return_index=True)
-            chosen = ordered[np.sort(first)[:k]]
-            yield [
-                Match(self._names[people[index]], float(np.clip(row[index], -1.0, 1.0)))
-                for index in chosen
-                if row[index] >= threshold
-            ]
+            best, scores = _ranking.indexed_rows(self._indexed(), rows, probes, wanted)
+        for found in zip(best, scores, strict=True):
+            yield _ranking.matches(*found, people, self._names, k, threshold)
+
+    def _indexed(self):
+        """The index of all rows: made on the first search, and again after a removal; new rows are added to it."""
+        if self._index is None:
+            self._index = indexes.make_index(self._index_name, self.embedding_size)
+        if len(self._index) < self._count:
+            self._index.add(self._rows[len(self._index) : self._count])
+        return self._index
 
     def save(self, path):
         """Writes the gallery: an .npz of plain arrays. The file appears whole or not at all; an older one is replaced.
@@ -229,21 +222,25 @@ class Gallery:
             _gallery_file.write(path, self.model, self._names, self._rows[: self._count], self._people[: self._count])
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path, index=None, memory_map=False):
         """Reads a gallery that `save` wrote. Nothing in the file is run: arrays and JSON, no pickle.
 
         Args:
             path: The file.
+            index: As for `Gallery`.
+            memory_map: Whether the rows stay in the file and come into memory as searches read them, which several
+                processes share; the file must stay. Enrolling or removing somebody takes them into memory.
 
         Returns:
             Gallery.
 
         Raises:
             FileNotFoundError: Where there is no such file.
+            ImportError: Where the library of the index is not installed.
             ValueError: Where it is no gallery, or damaged.
         """
-        model, names, rows, people = _gallery_file.read(path)
-        gallery = cls(rows.shape[1], model)
+        model, names, rows, people = _gallery_file.read(path, memory_map)
+        gallery = cls(rows.shape[1], model, index)
         gallery._rows, gallery._people, gallery._count, gallery._names = rows, people, len(rows), names
         gallery._places = {name: place for place, name in enumerate(names)}
         return gallery
@@ -270,22 +267,14 @@ class Gallery:
             )
         return rows
 
+    def _own_rows(self):
+        """Takes rows that are mapped from a file into memory, before they change."""
+        if not self._rows.flags.writeable:
+            self._rows = np.array(self._rows)
+
     def _make_room(self, capacity):
         rows, people = np.zeros((capacity, self.embedding_size), np.float32), np.zeros(capacity, np.int64)
         rows[: self._count], people[: self._count] = self._rows[: self._count], self._people[: self._count]
-        self._rows[:] = 0  # The older copy of everybody's data does not linger.
+        if self._rows.flags.writeable:
+            self._rows[:] = 0  # The older copy of everybody's data does not linger.
         self._rows, self._people = rows, people
-
-
-def _gallery_threshold(count, threshold, far_per_search, thresholds):
-    if threshold is not None:
-        raise ValueError(
-            f"search takes a threshold or far_per_search. Received: threshold={threshold} and "
-            f"far_per_search={far_per_search}."
-        )
-    if thresholds is None:
-        raise ValueError(
-            f"far_per_search={far_per_search} needs search thresholds, and the file has none. Add them: "
-            "keras-margin calibrate FILE PAIRS, with images of at least ten people; or pass a threshold."
-        )
-    return thresholds.threshold(count, far_per_search)
