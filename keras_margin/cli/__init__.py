@@ -29,6 +29,7 @@ COMMANDS = {
     "verify": "whether two photographs show one person, by a TFLite embedder, without TensorFlow",
     "enroll": "put the people of a folder into a gallery, by a TFLite embedder, without TensorFlow",
     "identify": "which person of a gallery a photograph shows, by a TFLite embedder, without TensorFlow",
+    "cluster": "put photographs of unknown people together by person, by a TFLite embedder, without TensorFlow",
     "gallery": "list the people of a gallery, or remove some",
     "plot": "figures of reports, runs, heads and embeddings: ROC, DET, CMC, angles, errors, curves",
     "backbones": "the networks by name: parameters, multiply-adds, shapes",

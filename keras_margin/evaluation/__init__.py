@@ -2,6 +2,7 @@
 
 from keras_margin.evaluation._intervals import Bootstrap, tar_interval
 from keras_margin.evaluation.calibration import METHODS, CalibrationReport, fit_calibration
+from keras_margin.evaluation.clustering import ClusteringScore, bcubed_score, chinese_whispers, pairwise_score
 from keras_margin.evaluation.distractors import (
     CrossTar,
     MegaFaceResult,
@@ -55,6 +56,7 @@ __all__ = [
     "AngleStatistics",
     "Bootstrap",
     "CalibrationReport",
+    "ClusteringScore",
     "CrossTar",
     "FEWEST_ACCEPTED",
     "FEWEST_IN_GROUP",
@@ -79,7 +81,9 @@ __all__ = [
     "angular_fisher_score",
     "assign_folds",
     "auc",
+    "bcubed_score",
     "centered_k_fold_accuracy",
+    "chinese_whispers",
     "cllr",
     "cmc",
     "combine_flips",
@@ -99,6 +103,7 @@ __all__ = [
     "open_set_identification",
     "pair_angles",
     "pair_scores",
+    "pairwise_score",
     "rank_k",
     "read_faces",
     "read_media",

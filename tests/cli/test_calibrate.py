@@ -186,3 +186,21 @@ def test_a_threshold_is_fitted_from_the_folders_impostors(folder, calibrated):
     found = embedder.search_thresholds
     cosine = found.cosine[np.argmin(np.abs(found.far - 0.1))]
     assert cosine == pytest.approx(scores[int(0.1 * len(scores))], abs=2e-3)
+
+
+def test_cluster_writes_who_is_with_whom_and_scores_it(folder, capsys, tmp_path):
+    """At a threshold between the two kinds of pair, the clusters are the library's and are scored by the folders."""
+    out = tmp_path / "clusters.csv"
+    arguments = ["cluster", str(folder / "people"), str(out), f"--model={folder / 'face.tflite'}", "--threshold=0.8"]
+    assert cli.main([*arguments, "--named"]) == 0
+    rows = [line.split(",") for line in out.read_text().splitlines()]
+    assert rows[0] == ["image", "cluster"] and len(rows) == 1 + PEOPLE * IMAGES
+    paths = sorted((folder / "people").rglob("*.png"))
+    embeddings = Embedder(folder / "face.tflite").embed(
+        np.stack([np.asarray(Image.open(path).convert("RGB")) for path in paths])
+    )
+    wanted = evaluation.chinese_whispers(embeddings, 0.8)
+    assert [row[1] for row in rows[1:]] == [str(each) for each in wanted]
+    score = evaluation.bcubed_score(wanted, np.repeat(np.arange(PEOPLE), IMAGES))
+    assert f"BCubed: F {score.f:.4f}" in capsys.readouterr().out
+    assert cli.main(arguments[:-1]) == 1  # Neither the file nor the call has a threshold.
