@@ -27,6 +27,7 @@ from keras_margin.evaluation.lists import (
 from keras_margin.evaluation.open_set import OpenSetResult, ijb_identification, open_set_identification
 from keras_margin.evaluation.pairs import all_pairs, make_pairs, pair_scores
 from keras_margin.evaluation.probabilities import Reliability, cllr, min_cllr, reliability
+from keras_margin.evaluation.quality import ErrorVersusDiscard, error_versus_discard, rejection_threshold
 from keras_margin.evaluation.retrieval import mean_average_precision
 from keras_margin.evaluation.statistics import (
     AngleDistributions,
@@ -58,6 +59,7 @@ __all__ = [
     "CalibrationReport",
     "ClusteringScore",
     "CrossTar",
+    "ErrorVersusDiscard",
     "FEWEST_ACCEPTED",
     "FEWEST_IN_GROUP",
     "FaceList",
@@ -89,6 +91,7 @@ __all__ = [
     "combine_flips",
     "cross_tar_at_far",
     "eer",
+    "error_versus_discard",
     "fit_calibration",
     "fit_search_thresholds",
     "group_report",
@@ -110,6 +113,7 @@ __all__ = [
     "read_subjects",
     "read_template_pairs",
     "read_ytf_splits",
+    "rejection_threshold",
     "reliability",
     "roc",
     "score_report",
