@@ -276,7 +276,7 @@ class SlowInterpreter:
 
 def test_threads_share_one_embedder_and_each_gets_its_own_answer(free_batch):
     embedder, wrong, done = Embedder(free_batch), [], []
-    embedder._interpreter = SlowInterpreter(embedder._interpreter)
+    embedder._network._interpreter = SlowInterpreter(embedder._network._interpreter)
 
     def work(seed):
         for count in (3, 3, 1, 5, 3):

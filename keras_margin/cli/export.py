@@ -30,6 +30,7 @@ def add_arguments(parser):
     parser.add_argument("--flip_sum", action="store_true", help="add the mirror image's embedding, inside the file")
     parser.add_argument("--integer_only", action="store_true", help="int8 from input to output, for accelerators")
     parser.add_argument("--calibrate", action="store_true", help="what a cosine is worth, from --pairs: a probability")
+    parser.add_argument("--length", action="store_true", help="a second output: the embedding's length, a quality")
     parser.add_argument("--not_aligned", action="store_true", help="the faces do not lie on the five-point template")
     for name in ("mean", "worst", "eer_rise", "tar_drop"):
         parser.add_argument(f"--{name}", type=float, default=None, help=_LIMITS[name])
@@ -93,4 +94,5 @@ def _options(export, arguments):
         aligned=False if arguments.not_aligned else None,
         integer_only=arguments.integer_only,
         calibrate=arguments.calibrate,
+        length=arguments.length,
     )

@@ -108,7 +108,8 @@ def _open_tflite(name, normalization):
     def run(images, normalization):
         # The runtime turns channels round by itself where the file's metadata say so: it is given them turned back.
         images = np.ascontiguousarray(images[..., ::-1]) if own == "BGR" else images
-        return interpreter(_pixels.hashable(normalization)).embed(images)
+        embedder = interpreter(_pixels.hashable(normalization))
+        return embedder.embed(images, lengths=embedder.keeps_length)
 
     first = interpreter(_pixels.hashable(normalization))
     return {
@@ -116,7 +117,7 @@ def _open_tflite(name, normalization):
         "image_size": tuple(int(side) for side in first.image_size),
         "embedding_size": first.embedding_size,
         "takes_pixels": normalization is None,
-        "keeps_length": False,
+        "keeps_length": first.keeps_length,
     }
 
 

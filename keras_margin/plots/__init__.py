@@ -5,6 +5,7 @@ there: as PNG, PDF or SVG by the suffix, complete or not at all.
 """
 
 from keras_margin.plots.curves import loss_curves, target_logits
+from keras_margin.plots.decisions import edc_curve, group_rates, reliability_diagram
 from keras_margin.plots.embeddings import Embedded, embedding_map
 from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram, worst_pairs
 from keras_margin.plots.training import training_curves
@@ -15,9 +16,12 @@ __all__ = [
     "angle_histogram",
     "cmc_curve",
     "det_curve",
+    "edc_curve",
     "embedding_map",
     "error_gallery",
+    "group_rates",
     "loss_curves",
+    "reliability_diagram",
     "roc_curve",
     "score_histogram",
     "target_logits",

@@ -9,6 +9,7 @@ from keras_margin import metadata
 from keras_margin.decisions import Calibration, SearchThresholds
 from keras_margin.runtime import _loading, _rows, _tensors
 from keras_margin.runtime._gallery import Gallery
+from keras_margin.runtime._network import Network
 
 # Most images per call of a network with a free batch: bounds the activations' memory.
 _MAX_BATCH = 32
@@ -54,15 +55,11 @@ class Embedder:
     def __init__(self, path, normalization=None, num_threads=None, channels="RGB"):
         self._path = _loading.checked_path(path)
         self._lock = threading.Lock()
-        self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))
         self._metadata = metadata.read(self._path)
-        self._reverse = _loading.checked_channels(channels, self._metadata, self._path) == "BGR"
+        self._network = Network(self._path, normalization, num_threads, self._metadata, channels)
         self._model_id = None
-        self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
-        self._encode = _tensors.encoder(self._input, normalization, self._path)
-        self._allocated_batch = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
-        self._embedding_size = self._run(np.zeros((1, *self._image_size, 3), np.uint8)).shape[1]
+        self._embedding_size = self._network.run(np.zeros((1, *self.image_size, 3), np.uint8))[0].shape[1]
 
     @property
     def path(self):
@@ -72,7 +69,7 @@ class Embedder:
     @property
     def image_size(self):
         """(height, width) in pixels of the images the network takes."""
-        return self._image_size
+        return self._network.image_size
 
     @property
     def embedding_size(self):
@@ -114,17 +111,24 @@ class Embedder:
     @property
     def input_details(self):
         """What LiteRT says of the input tensor: a dict with name, shape, shape_signature, dtype, quantization, ..."""
-        return dict(self._input)
+        return dict(self._network.input)
 
     def __repr__(self):
-        return f"Embedder({self._path!r}, image_size={self._image_size}, embedding_size={self._embedding_size})"
+        return f"Embedder({self._path!r}, image_size={self.image_size}, embedding_size={self._embedding_size})"
 
-    def embed(self, images):
+    @property
+    def keeps_length(self):
+        """Whether the lengths of embeddings are known: an output `length`, or rows that are not of unit length."""
+        own = (self._metadata or {}).get("embedding") or {}
+        return self._network.tells_length or not own.get("unit_length", False)
+
+    def embed(self, images, lengths=False):
         """Embeds images.
 
         Args:
             images: uint8 array (n, height, width, 3), RGB, n >= 1, of `image_size`; or one image
                 (height, width, 3). Aligned faces: see `keras_margin.alignment`.
+            lengths: Whether rows keep the length that the network gave them; needs `keeps_length`.
 
         Returns:
             float32 array (n, embedding_size), rows of unit length (n = 1 for one image). A row the network left at
@@ -137,11 +141,40 @@ class Embedder:
         Example:
             >>> np.linalg.norm(Embedder("face.tflite").embed(images), axis=1)  # all approx. 1
         """
-        images = _tensors.checked_images(images, self._image_size)
-        step = self._batch or _MAX_BATCH
+        rows, told = self._answers(images)
+        if not lengths:
+            return _rows.unit_rows(rows, f"The network in {self._path}")
+        if not self.keeps_length:
+            raise ValueError(
+                f"{self._path} gives embeddings of unit length: their own is lost. Export the model again with "
+                "Options(length=True), or --length."
+            )
+        _rows.lengths_of(rows, f"The network in {self._path}")  # Refuses NaN.
+        return rows if told is None else rows * told[:, None]
+
+    def quality(self, images):
+        """How good images are: the length of their embeddings before it was made 1, which blur and darkness shorten.
+
+        Args:
+            images: As for `embed`.
+
+        Returns:
+            float32 array (n,), > 0, on the network's own scale: `evaluation.rejection_threshold` finds where to refuse.
+
+        Raises:
+            TypeError, ValueError: As `embed` with lengths.
+        """
+        rows = self.embed(images, lengths=True)
+        return np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64)).astype(np.float32)
+
+    def _answers(self, images):
+        """(float32 rows as the network gave them, their told lengths or None)."""
+        images = _tensors.checked_images(images, self.image_size)
+        step = self._network.batch or _MAX_BATCH
         with self._lock:
-            rows = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
-        return _rows.unit_rows(np.concatenate(rows), f"The network in {self._path}")
+            parts = [self._network.run(images[start : start + step]) for start in range(0, len(images), step)]
+        rows, lengths = zip(*parts, strict=True)
+        return np.concatenate(rows), None if lengths[0] is None else np.concatenate(lengths)
 
     def verify(self, a, b):
         """How alike two faces are: the cosine of their embeddings.
@@ -160,7 +193,7 @@ class Embedder:
         Example:
             >>> Embedder("face.tflite").verify(image, image)  # approx. 1.0
         """
-        a, b = (_tensors.checked_images(image, self._image_size, single=True) for image in (a, b))
+        a, b = (_tensors.checked_images(image, self.image_size, single=True) for image in (a, b))
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
         return float(np.clip(first @ second, -1.0, 1.0))
 
@@ -265,36 +298,3 @@ class Embedder:
         else:
             found = gallery.search(self.embed(images), 1, threshold, far_per_search, self.search_thresholds)
         return [matches[0] if matches else None for matches in found]
-
-    def _run(self, images):
-        """The network's own answer, float32 (n, d), to at most one batch of images. The caller holds the lock."""
-        count = len(images)
-        pixels = self._encode(images)
-        if self._reverse:
-            # Behind the normalisation, whose three numbers are in the order of the images.
-            pixels = pixels[..., ::-1]
-        if self._channels_first:
-            pixels = pixels.transpose(0, 3, 1, 2)
-        batch = self._batch or count
-        if batch > count:
-            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], batch - count, axis=0)])
-        interpreter, index = self._interpreter, self._input["index"]
-        try:
-            if batch != self._allocated_batch:
-                self._allocated_batch = None
-                if self._batch is None:
-                    interpreter.resize_tensor_input(index, pixels.shape)
-                interpreter.allocate_tensors()
-                self._allocated_batch = batch
-            interpreter.set_tensor(index, np.ascontiguousarray(pixels))
-            interpreter.invoke()
-            answer = interpreter.get_tensor(self._output["index"])
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"LiteRT cannot run {self._path} on a batch of {batch}: {error}") from error
-        answer = _tensors.dequantize(answer, self._output, self._path)
-        if answer.ndim < 2 or len(answer) != batch or answer.size == 0:
-            raise ValueError(
-                f"An embedder answers one row an image. Received: {self._path}, which answers shape {answer.shape} "
-                f"to a batch of {batch}."
-            )
-        return answer.reshape(batch, -1)[:count]

@@ -100,3 +100,50 @@ def test_groups_need_pairs_of_known_people(files):
     protocol.people = None
     with pytest.raises(ValueError, match="mine .* has not both"):
         protocols.measure_groups(protocol, measured, protocols.read_groups(files / "people.csv"))
+
+
+def test_quality_is_the_lengths_of_the_embeddings(files, capsys, tmp_path):
+    """The values are those of the curve at the threshold of FAR 1e-3, whatever the rows' lengths."""
+    rows, labels = np.load(files / "rows.npy"), np.load(files / "labels.npy")
+    lengths = np.random.default_rng(0).uniform(1, 2, len(rows))
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    np.save(tmp_path / "rows.npy", unit * lengths[:, None])
+    out = tmp_path / "found.json"
+    arguments = [str(tmp_path / "rows.npy"), f"mine={files / 'labels.npy'}", f"--out={out}", "--resamples=0"]
+    assert cli.main(["evaluate", *arguments, "--quality"]) == 0
+    found = json.loads(out.read_text())["sets"]["mine"]
+    pairs, is_same = evaluation.all_pairs(labels)
+    scores = evaluation.pair_scores(unit, pairs)
+    threshold = evaluation.threshold_at_far(scores, is_same, 1e-3)
+    kept = lengths >= np.sort(lengths)[int(0.1 * len(lengths))]
+    left = is_same & kept[pairs].all(axis=1)
+    assert found["values"]["edc_fnmr"] == pytest.approx((scores[is_same] < threshold).mean())
+    assert found["values"]["edc_fnmr_without_0.1"] == pytest.approx((scores[left] < threshold).mean(), abs=1e-9)
+    assert "FNMR without the worst 0.1 of images" in capsys.readouterr().out
+
+
+def test_unit_embeddings_have_no_quality(files, capsys, tmp_path):
+    """The error says where lengths are kept; a sum of two images' has none either."""
+    rows = np.load(files / "rows.npy")
+    np.save(tmp_path / "unit.npy", rows / np.linalg.norm(rows, axis=1, keepdims=True))
+    arguments = [str(tmp_path / "unit.npy"), f"mine={files / 'labels.npy'}", f"--out={tmp_path / 'o.json'}"]
+    assert cli.main(["evaluate", *arguments, "--quality", "--resamples=0"]) == 1
+    assert "exported with --length" in capsys.readouterr().err
+
+
+def test_groups_quality_and_reliability_are_drawn(files, capsys, tmp_path):
+    """A picture of each out of one report; reliability by the calibration that a file carries."""
+    pytest.importorskip("matplotlib")
+    flags = (f"--groups={files / 'people.csv'}", "--quality")
+    status, _, _ = run(files, capsys, tmp_path, *flags)
+    assert status == 0
+    scores = {"cosine": [-1.0, 0.2, 1.0], "llr": [-4.0, 0.0, 4.0], "low": [-5.0, -1.0, 3.0], "high": [-3.0, 1.0, 5.0]}
+    (tmp_path / "calibrated").mkdir()
+    metadata = {"calibration": scores | {"prior": 0.5, "zone": None}}
+    (tmp_path / "calibrated" / "contract.json").write_text(json.dumps(metadata))
+    for kind, extra in (("groups", ()), ("edc", ()), ("reliability", (f"--calibration={tmp_path / 'calibrated'}",))):
+        out = tmp_path / f"{kind}.png"
+        assert cli.main(["plot", kind, str(tmp_path / "found.json"), f"--out={out}", *extra]) == 0
+        assert out.stat().st_size > 1000
+    assert cli.main(["plot", "reliability", str(tmp_path / "found.json"), f"--out={tmp_path / 'r.png'}"]) == 1
+    assert "--calibration=FILE" in capsys.readouterr().err
