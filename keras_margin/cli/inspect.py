@@ -2,18 +2,24 @@
 
 keras-margin inspect face.tflite
 keras-margin inspect runs/latest --json
+keras-margin inspect face.tflite --card --report=face.tflite.evaluation.json > CARD.md
 """
 
 import json
+import os
 
 from keras_margin import decisions, metadata
-from keras_margin.cli import _exported, _tables, _words
+from keras_margin.cli import _exported, _photographs, _tables, _words
 
 
 def add_arguments(parser):
     """The command's flags."""
     parser.add_argument("file", help=".tflite or .onnx file, SavedModel folder, or a run's folder")
     parser.add_argument("--json", action="store_true", help="all metadata as JSON")
+    parser.add_argument("--card", action="store_true", help="a model card in Markdown")
+    parser.add_argument(
+        "--report", action="append", default=[], metavar="JSON", help="of keras-margin evaluate, for the card"
+    )
 
 
 def run(arguments):
@@ -26,6 +32,12 @@ def run(arguments):
         )
     if arguments.json:
         _tables.show_json(found)
+        return
+    if arguments.card or arguments.report:
+        from keras_margin import protocols  # Reads images too, which the rest of the command need not.
+
+        reports = [protocols.read_report(path) for path in arguments.report]
+        _photographs.say(protocols.model_card(found, _words.printable(os.path.basename(file)), reports))
         return
     table = _tables.Table(["", ""], title=_words.printable(file), left=2, header=False)
     for name, text in rows(found):

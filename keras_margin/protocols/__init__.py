@@ -22,6 +22,7 @@ from keras_margin.protocols.checks import (
     image_fingerprints,
 )
 from keras_margin.protocols.grouping import GroupList, measure_groups, read_groups
+from keras_margin.protocols.model_card import model_card
 from keras_margin.protocols.report import Report, Requirement
 from keras_margin.protocols.report import read as read_report
 
@@ -45,6 +46,7 @@ __all__ = [
     "embed",
     "load_protocol",
     "measure_groups",
+    "model_card",
     "image_fingerprints",
     "read_groups",
     "read_report",

@@ -147,3 +147,13 @@ def test_groups_quality_and_reliability_are_drawn(files, capsys, tmp_path):
         assert out.stat().st_size > 1000
     assert cli.main(["plot", "reliability", str(tmp_path / "found.json"), f"--out={tmp_path / 'r.png'}"]) == 1
     assert "--calibration=FILE" in capsys.readouterr().err
+
+
+def test_a_card_shows_the_groups_of_a_report(files, capsys, tmp_path):
+    """The report's table and notes are in the card."""
+    run(files, capsys, tmp_path, f"--groups={files / 'people.csv'}")
+    report = protocols.read_report(tmp_path / "found.json")
+    card = protocols.model_card({}, "face", [report])
+    row = next(row for row in report.table()[1] if row[0] == "kind, largest gap of FNMR")
+    assert f"| {' | '.join(row)} |" in card and "FNMR is largest of hard" in card
+    assert "Not measured at export." in card and "not calibrated" in card
