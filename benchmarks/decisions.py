@@ -16,7 +16,8 @@ from absl import app, flags
 from keras_margin import evaluation
 
 _EMBEDDINGS = flags.DEFINE_string("embeddings", None, "The .npz of embeddings and names.", required=True)
-_SPLITS = flags.DEFINE_integer("splits", 5, "Random halves of the people.")
+_SPLITS = flags.DEFINE_integer("splits", 5, "Random choices of the people to fit on.")
+_FITTED = flags.DEFINE_integer("fitted", None, "People that searches' thresholds are fitted on. Default: half of them.")
 _SIZES, _RATES = (10, 30, 100, 300, 1000, 2000, 4000), (0.1, 0.03, 0.01)
 
 
@@ -39,13 +40,13 @@ def observed_fpir(hits, others, size):
 
 
 def searches(unit, people, seed):
-    """Yields (size, wanted FPIR, observed FPIR): fitted on one half of the people, strangers of the other half searched.
+    """Yields (size, wanted FPIR, observed FPIR): fitted on some of the people, strangers of the others searched.
 
-    Galleries are of that other half too, where it is large enough; else of all people, of whom no pair with a stranger
+    Galleries are of those others too, where they are enough; else of all people, of whom no pair with a stranger
     was in the fit.
     """
     rng = np.random.default_rng(seed)
-    half = (people.max() + 1) // 2
+    half = _FITTED.value or (people.max() + 1) // 2
     first = np.isin(people, rng.permutation(people.max() + 1)[:half])
     pairs, is_same = evaluation.all_pairs(people[first])
     found = evaluation.fit_search_thresholds(evaluation.pair_scores(unit[first], pairs)[~is_same])
@@ -54,7 +55,7 @@ def searches(unit, people, seed):
     cosines = unit[images[~first[images]]] @ unit[images].T
     cosines[np.arange(len(cosines)), np.flatnonzero(~first[images])] = -2
     for size in _SIZES:
-        others = ~first[images] if size < half else np.ones(len(images), bool)
+        others = ~first[images] if size < len(cosines) else np.ones(len(images), bool)
         for wanted in _RATES:
             hits = (cosines[:, others] >= found.threshold(size, wanted)).sum(axis=1)
             yield size, wanted, observed_fpir(hits, int(others.sum()) - 1, size)

@@ -18,7 +18,7 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops")
+PAGES = ("how-it-works", "margins", "custom-loops", "decisions")
 PACKAGES = ("margins", "margins.formulas", "ops", "layers", "losses", "models")
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}

@@ -47,7 +47,7 @@ def build_metadata(source, options, report, stored=None):
             "flip_sum": options.flip_sum,
             **_in_integers(stored),
         },
-        "length": {"name": "length", "dtype": "float32"} if options.length else None,
+        **({"length": {"name": "length", "dtype": "float32"}} if options.length else {}),
         "alignment": _alignment(options.aligned, height, width),
         "quantize": report.quantize,
         "parity": {
