@@ -18,7 +18,7 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics")
+PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions")
 PACKAGES = (
     *("callbacks", "metrics"),
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),

@@ -27,7 +27,7 @@ SHARED = {
     "_utils": {"messages"},
     "alignment": {"transform", "detector", "images"},
     "data": {"augmentation", "bin", "pair_lists", "reader"},
-    "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
+    "evaluation": {"pairs", "thresholds", "k_fold", "templates", "probabilities"},
     "export": {"tflite"},
     "layers": {"margin_head", "sampling"},
     "margins": {"formulas"},
@@ -57,7 +57,7 @@ WITHOUT_KERAS = {"_lazy", "_utils", "alignment", "evaluation", "runtime"}
 # The files that the runtime stands on.
 UNDER_THE_RUNTIME = (
     *("__init__", "_lazy", "_registration", "_typing"),
-    *("_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
+    *("_utils/decisions", "_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
 )
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}
 

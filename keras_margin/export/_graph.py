@@ -12,6 +12,8 @@ from keras_margin._utils import progress
 logger = logging.getLogger("keras_margin.export")
 
 SIGNATURE = "serving_default"
+# Of the operations that make the output `length`.
+LENGTH_SCOPE = "embedding_length"
 
 # What TensorFlow raises where a file system refuses it: a full disk, a limit, a folder that may not be written.
 _OF_THE_DISK = (
@@ -33,7 +35,7 @@ def embed(network, image, flip_sum=False):
 
 
 def write_savedmodel(network, folder, options, pixels=tf.uint8):
-    """Writes the SavedModel with the one signature: `image` -> `embedding`, of unit length.
+    """Writes the SavedModel with the one signature: `image` -> `embedding`, of unit length, and perhaps `length`.
 
     Args:
         network: Keras model.
@@ -47,7 +49,12 @@ def write_savedmodel(network, folder, options, pixels=tf.uint8):
     shape = (options.batch_size, *network.input_shape[1:])
 
     def serve(image):
-        return {"embedding": tf.math.l2_normalize(embed(network, image, options.flip_sum), axis=1)}
+        rows = embed(network, image, options.flip_sum)
+        lengths = {}
+        if options.length:
+            with tf.name_scope(LENGTH_SCOPE):
+                lengths = {"length": tf.sqrt(tf.reduce_sum(tf.square(rows), axis=1))}
+        return {"embedding": tf.math.l2_normalize(rows, axis=1)} | lengths
 
     archive = keras.export.ExportArchive()
     archive.track(network)

@@ -47,6 +47,7 @@ def build_metadata(source, options, report, stored=None):
             "flip_sum": options.flip_sum,
             **_in_integers(stored),
         },
+        **({"length": {"name": "length", "dtype": "float32"}} if options.length else {}),
         "alignment": _alignment(options.aligned, height, width),
         "quantize": report.quantize,
         "parity": {
@@ -76,7 +77,7 @@ def build_metadata(source, options, report, stored=None):
                 "tar": accuracy["tar"],
                 "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
             }
-    return metadata
+    return metadata | (report.calibration or {})
 
 
 def _in_integers(stored):
