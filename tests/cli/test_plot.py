@@ -132,7 +132,7 @@ def test_curves_have_the_shortest_distinct_names(folder, monkeypatch, capsys):
         (("errors", REPORTS[0], "--set=lfw"), "The reports hold faces, mine. Received: --set=lfw."),
         (("cmc", REPORTS[0], "--set=faces"), "has cmc: cmc cannot be drawn of them"),
         (("embeddings", "points.npy"), "pass --labels"),
-        (("training", REPORTS[0]), "no run's report.json"),
+        (("training", REPORTS[0]), "is not a run's report.json"),
         (("roc", "run/report.json"), "no report of keras-margin evaluate"),
         (("roc", REPORTS[0], REPORTS[0]), "Inputs need different names"),
     ],
