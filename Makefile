@@ -18,8 +18,8 @@ WEB_READY := export/web/node_modules/.package-lock.json
 
 # The files that pass on every backend; the rest is TensorFlow's or has no Keras in it. Tests in them that are
 # TensorFlow's alone carry the marker tensorflow_only.
-PORTABLE_TESTS := $(wildcard $(patsubst %,tests/%/test_*.py,layers losses margins models models/backbones ops) \
-  tests/models/convert/test_parity.py tests/test_docs.py tests/test_private_keras.py tests/test_registration.py)
+PORTABLE_TESTS := $(wildcard $(patsubst %,tests/%/test_*.py,callbacks layers losses margins metrics models models/backbones ops) \
+  tests/models/convert/test_*parity.py tests/test_docs.py tests/test_private_keras.py tests/test_registration.py)
 
 # Each worker gets a part of the files in one piece, so that what a file's tests share is made once, and takes from the
 # other's end when it is through. It computes on one thread: as many as there are cores do not fight over them.

@@ -30,7 +30,7 @@ from keras_margin.cli import _cpu
 _cpu.choose_onednn(sys.argv)
 
 with files.suppress_native_stderr():
-    from keras_margin import data, evaluation, recipes, training
+    from keras_margin import callbacks, data, evaluation, recipes, training
     from keras_margin.models import backbones
 
 ROWS = ("scratch", "untuned", "tail", "frozen", "all")
@@ -136,7 +136,7 @@ def tuned(changes, weights, sets, seed):
         network, seconds = trained.model.embedder, trained.seconds
         trainable = backbones.parameters(network)[0]
 
-    embed = training.make_embed_fn(network)
+    embed = callbacks.make_embed_fn(network)
 
     def embedded(part):
         images, labels = part.arrays()

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     # isort: off
     from keras_margin import (
         alignment as alignment,
+        callbacks as callbacks,
         data as data,
         evaluation as evaluation,
         export as export,
         layers as layers,
         losses as losses,
         margins as margins,
+        metrics as metrics,
         models as models,
         ops as ops,
         optimizers as optimizers,
@@ -58,12 +60,14 @@ __version__ = "0.2.0"
 
 _MODULES = (
     "alignment",
+    "callbacks",
     "data",
     "evaluation",
     "export",
     "layers",
     "losses",
     "margins",
+    "metrics",
     "models",
     "ops",
     "optimizers",

@@ -10,7 +10,7 @@ import sys
 
 # The packages and modules with registered classes.
 _BACKENDS = ("keras", "tensorflow", "jax", "torch")
-_SERIALIZABLE = ("margins", "losses", "layers", "models.backbones", "models.embedding_model", "optimizers")
+_SERIALIZABLE = ("margins", "losses", "layers", "metrics", "models.backbones", "models.embedding_model", "optimizers")
 
 
 def register_when_keras_is_imported(package: str) -> None:

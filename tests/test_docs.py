@@ -18,10 +18,10 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops", "training")
+PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics")
 PACKAGES = (
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "optimizers", "optimizers.schedules"),
-    "recipes",
+    *("callbacks", "metrics", "recipes"),
 )
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}

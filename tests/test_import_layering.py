@@ -11,10 +11,11 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 LEVELS = (
     {"_arguments", "_keras", "_lazy", "_registration", "_typing", "_utils", "optimizers"},
     {"_cosine_source", "evaluation", "ops"},
-    {"alignment", "data", "losses", "margins", "models.backbones", "plots", "runtime"},
+    {"alignment", "data", "losses", "margins", "metrics", "models.backbones", "plots", "runtime"},
     {"layers", "models.convert", "recipes"},
     {"evaluation.protocols", "models"},
-    {"export", "training"},
+    {"callbacks", "export"},
+    {"training"},
     {"evaluation.embedders", "training.experiment"},
     {"cli"},
 )
@@ -22,6 +23,7 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 
 # Inside a package a file may use these, `base` and the `_private` ones of the same package.
 SHARED = {
+    "_utils": {"messages"},
     "alignment": {"transform", "detector", "images"},
     "data": {"bin", "pair_lists", "reader"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
@@ -35,11 +37,26 @@ SHARED = {
 BACKENDS = {"tensorflow", "jax", "torch"}
 PORTABLE = {
     *("_arguments", "_cosine_source", "_keras", "_lazy", "_registration", "_typing", "_utils"),
-    *("layers", "losses", "margins", "models", "models.backbones", "models.convert", "ops", "optimizers", "plots"),
+    *(
+        "callbacks",
+        "layers",
+        "losses",
+        "margins",
+        "metrics",
+        "models",
+        "models.backbones",
+        "models.convert",
+        "ops",
+        "optimizers",
+        "plots",
+    ),
 }
 WITHOUT_KERAS = {"_lazy", "_utils", "alignment", "evaluation", "runtime"}
 # The files that the runtime stands on.
-UNDER_THE_RUNTIME = ("__init__", "_lazy", "_registration", "_utils/files", "_utils/messages", "_utils/metadata")
+UNDER_THE_RUNTIME = (
+    *("__init__", "_lazy", "_registration"),
+    *("_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
+)
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}
 
 

@@ -171,3 +171,25 @@ def test_keras_src_is_imported_in_one_file():
     """Imports keras.src in one file."""
     found = {path.name for path in (ROOT / "keras_margin").rglob("*.py") if PRIVATE.search(path.read_text())}
     assert found == {"_keras.py"}
+
+
+def test_a_metric_group_puts_its_values_into_the_logs():
+    """By the names of its metrics, whose direction callbacks find; a group of none adds nothing."""
+    low = keras.metrics.Mean(name="low")
+    _keras.set_direction(low, "down")
+
+    class Model(keras.Sequential):
+        def __init__(self):
+            super().__init__([keras.layers.Dense(1)])
+            self.group, self.empty = _keras.MetricGroup([low], "group"), _keras.MetricGroup([], "empty")
+
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            low.update_state(ops.sum(x) * 0 + 0.25)
+            return self.get_metrics_result()
+
+    model = Model()
+    model.compile("sgd", "mse", jit_compile=JIT)
+    stop = keras.callbacks.EarlyStopping(monitor="low")
+    history = model.fit(X, X[:, :1], callbacks=[stop], verbose=0).history
+    assert history["low"] == [0.25] and set(history) == {"loss", "low"}
+    assert stop.monitor_op(0.1, 0.2) and not stop.monitor_op(0.2, 0.1)

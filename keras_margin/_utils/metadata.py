@@ -49,7 +49,39 @@ def read_metadata(path: str | os.PathLike[str]) -> dict | None:
         return _read_json(f"{path}.json")
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         text = find(content, path)
-    return None if text is None else _checked(text, path)
+    return None if text is None else parse(text, path)
+
+
+def parse(text, name):
+    """Reads the JSON text of metadata.
+
+    Args:
+        text: str or bytes.
+        name: What errors call the file.
+
+    Returns:
+        Dict.
+
+    Raises:
+        ValueError: Where it is not a JSON object, or of a later format.
+
+    Example:
+        >>> parse('{"format_version": 1}', "face.onnx")
+        {'format_version': 1}
+    """
+    try:
+        metadata = json.loads(text)
+    except ValueError as error:  # JSON's own error and Unicode's are both one.
+        raise ValueError(f"The metadata in {name} are not JSON: {error}.") from error
+    if not isinstance(metadata, dict):
+        raise ValueError(f"The metadata in {name} must be a JSON object. Received: {type(metadata).__name__}.")
+    version = metadata.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"The metadata in {name} have format {version!r}; this keras-margin reads {FORMAT_VERSION}. "
+            "Update keras-margin."
+        )
+    return metadata
 
 
 def is_tflite(path):
@@ -136,21 +168,4 @@ def _read_json(path):
     if not os.path.exists(path):
         return None
     with open(path, "rb") as file:
-        return _checked(file.read(), path)
-
-
-def _checked(text, path):
-    """Returns the metadata as a dict after checking them."""
-    try:
-        metadata = json.loads(text)
-    except ValueError as error:  # JSON's own error and Unicode's are both one.
-        raise ValueError(f"The metadata in {path} are not JSON: {error}.") from error
-    if not isinstance(metadata, dict):
-        raise ValueError(f"The metadata in {path} must be a JSON object. Received: {type(metadata).__name__}.")
-    version = metadata.get("format_version", FORMAT_VERSION)
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"The metadata in {path} have format {version!r}; this keras-margin reads {FORMAT_VERSION}. "
-            "Update keras-margin."
-        )
-    return metadata
+        return parse(file.read(), path)

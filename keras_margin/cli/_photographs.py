@@ -37,9 +37,12 @@ def add_arguments(parser):
         choices=[fit for fit in photographs.FITS if fit],
         help="of pictures of another size that are not to be aligned: cut the middle out, or stretch the whole",
     )
-    parser.add_argument("--threads", type=_flags.count, help="for LiteRT")
+    parser.add_argument("--threads", type=_flags.count, help="for LiteRT or ONNX Runtime")
     parser.add_argument(
-        "--normalization", type=_flags.normalization, metavar="MEAN/STD", help="of a foreign network that takes floats"
+        "--normalization",
+        type=_flags.normalization,
+        metavar="MEAN/STD",
+        help="of a foreign network that takes floats, or a name: imagenet",
     )
     parser.add_argument("--channels", choices=("RGB", "BGR"), default="RGB", help="what a foreign network takes")
 
@@ -52,13 +55,11 @@ class Photographs:
     """
 
     def __init__(self, arguments):
-        from keras_margin import runtime
-
         self._align, self._fit = arguments.align, arguments.fit
         self._detector = None if arguments.detector is None else made_detector(arguments.detector)
         path = _exported.file_of(arguments.model)
         with files.suppress_native_stderr():  # LiteRT writes a line on its start.
-            self.embedder = runtime.Embedder(path, arguments.normalization, arguments.threads, arguments.channels)
+            self.embedder = _embedder(path)(path, arguments.normalization, arguments.threads, arguments.channels)
 
     def face(self, path):
         """An image file as uint8 RGB of the embedder's size.
@@ -103,6 +104,14 @@ class Photographs:
                 yield kept, self.embedder.embed(faces)
                 kept, faces = [], []
             progress.at(done)
+
+
+def _embedder(path):
+    """The class that opens an embedder's file."""
+    from keras_margin import runtime
+    from keras_margin.evaluation import embedders
+
+    return embedders.OnnxEmbedder if str(path).lower().endswith(".onnx") else runtime.Embedder
 
 
 class LeftOut:

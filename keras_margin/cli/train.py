@@ -4,7 +4,7 @@ keras-margin train                                            the embedded ORL f
 keras-margin train --data_dir CASIA-WebFace --out runs/casia --replicas 4
 keras-margin train --recipe orl_demo --set head.margin=0.4 --set learning_rate=1e-3
 keras-margin train --data_dir ms1m --verify lfw.bin --verify agedb_30.bin --strategy multiworker
-keras-margin train --data_dir faces --backbone mypackage.networks:small
+keras-margin train --data_dir faces --backbone mypackage.networks:small --callbacks mypackage.trackers:wandb
 
 Killed at any moment, the same command goes on from the last checkpoint, in OUT.partial, which is OUT when it is done.
 """
@@ -126,6 +126,7 @@ def chosen_recipe(arguments, reader=None):
         if getattr(arguments, name) is not None
     ]
     recipe = recipes.with_settings(recipe, [*settings, *arguments.set])
+    recipe = recipe.replace(callbacks=(*recipe.run.callbacks, *arguments.callbacks))
     if arguments.mixed_precision:
         if any(setting.startswith("precision=") for setting in arguments.set):
             raise ValueError("--mixed_precision and --set precision=... contradict each other. Pass one of them.")

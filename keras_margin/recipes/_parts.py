@@ -189,9 +189,12 @@ class Data:
         images_per_identity: K images of each of batch_size / K identities a batch, for losses that compare images; None
             for every image once an epoch.
         augmentation: Augmentation.
+        accumulate: Equal parts that a batch is computed in, one after the other, >= 1: the memory of batch_size /
+            accumulate images. Gradients add up to those of the whole batch; batch norm, margins that look at a batch
+            and losses that compare images see a part.
 
     Raises:
-        ValueError: On a batch_size < 1, or one that images_per_identity does not divide.
+        ValueError: On a batch_size < 1, or one that images_per_identity or accumulate does not divide.
 
     Example:
         >>> Data(32, images_per_identity=4).augmentation.flip
@@ -201,14 +204,21 @@ class Data:
     batch_size: int = 512
     images_per_identity: int | None = None
     augmentation: Augmentation = Augmentation()
+    accumulate: int = 1
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise ValueError(f"A recipe needs batch_size >= 1. Received: batch_size={self.batch_size}.")
+        for name in ("batch_size", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"A recipe needs {name} >= 1. Received: {name}={getattr(self, name)}.")
         images = self.images_per_identity
         if images is not None and (images < 1 or self.batch_size % images):
             raise ValueError(
                 f"images_per_identity must divide batch_size. Received: images_per_identity={images}, "
+                f"batch_size={self.batch_size}."
+            )
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate must divide batch_size, the images of an update. Received: accumulate={self.accumulate}, "
                 f"batch_size={self.batch_size}."
             )
 
@@ -220,6 +230,7 @@ class Run:
     Attributes:
         steps: Optimiser updates, >= 1.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; the head and the losses compute in float32 always.
+        callbacks: Names "package.module:name" of functions that return a Keras callback, or a list of them.
 
     Raises:
         ValueError: On steps < 1, or a precision of another name.
@@ -231,6 +242,7 @@ class Run:
 
     steps: int = 32_000
     precision: str = "float32"
+    callbacks: tuple = ()
 
     def __post_init__(self):
         if self.steps < 1:

@@ -130,7 +130,7 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
     Example:
         >>> to_json(get("arcface_casia_r50"))["run"]
-        {'steps': 32000, 'precision': 'float32'}
+        {'steps': 32000, 'precision': 'float32', 'callbacks': []}
     """
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
 

@@ -6,7 +6,8 @@ run too: float or quantised, fixed or free batch, channels last or first. `Galle
 """
 
 from keras_margin._utils.metadata import read_metadata
+from keras_margin._utils.normalization import NORMALIZATIONS
 from keras_margin.runtime._embedder import Embedder
 from keras_margin.runtime._gallery import Gallery, Match
 
-__all__ = ["Embedder", "Gallery", "Match", "read_metadata"]
+__all__ = ["NORMALIZATIONS", "Embedder", "Gallery", "Match", "read_metadata"]

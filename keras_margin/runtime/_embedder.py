@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_margin._utils import metadata
-from keras_margin.runtime import _loading, _rows, _tensors
+from keras_margin.runtime import _rows
 from keras_margin.runtime._gallery import Gallery
+from keras_margin.runtime._litert import LiteRTNetwork
 
 # Most images per call of a network with a free batch: bounds the activations' memory.
-_MAX_BATCH = 32
+MAX_BATCH = 32
 
 
 class Embedder:
@@ -33,8 +33,9 @@ class Embedder:
     Args:
         path: A .tflite file with one image input of rank 4 and one output (of several, the signature's `embedding`).
         normalization: (mean, std) of a network that takes normalised pixels, in grey levels 0 to 255; each a number
-            or three numbers (R, G, B), std > 0. (127.5, 128.0) is the habit of ArcFace's code; (0.0, 1.0) feeds a
-            float network raw pixels. None for a network that takes pixels.
+            or three numbers (R, G, B), std > 0; or a name, such as "imagenet". (127.5, 128.0) is the habit of ArcFace's
+            code; (0.0, 1.0), or "raw", feeds a float network raw pixels. None for a network that takes pixels, or
+            whose metadata declare `image.normalization`.
         num_threads: Threads for LiteRT, >= 1. None leaves LiteRT's own default.
         channels: "RGB" or "BGR", the order a foreign network wants; images, and the three numbers of a
             normalization, are given as RGB either way.
@@ -52,34 +53,31 @@ class Embedder:
         >>> embedder.verify(images[0], images[1])  # cosine in [-1, 1]
     """
 
+    # What opens the file, and runs it: a class with LiteRTNetwork's attributes and `run`.
+    _open: Any = LiteRTNetwork
+
     def __init__(
         self,
         path: str | os.PathLike[str],
-        normalization: tuple[Any, Any] | None = None,
+        normalization: Any = None,
         num_threads: int | None = None,
         channels: str = "RGB",
     ):
-        self._path = _loading.checked_path(path)
+        self._network = self._open(path, normalization, num_threads, channels)
         self._lock = threading.Lock()
-        self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))
-        self._metadata = metadata.read_metadata(self._path)
-        self._reverse = _loading.checked_channels(channels, self._metadata, self._path) == "BGR"
         self._model_id = None
-        self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
-        self._encode = _tensors.encoder(self._input, normalization, self._path)
-        self._allocated_batch = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
-        self._embedding_size = self._run(np.zeros((1, *self._image_size, 3), np.uint8)).shape[1]
+        self._embedding_size = self._network.run(np.zeros((1, *self.image_size, 3), np.uint8)).shape[1]
 
     @property
     def path(self):
         """The file, a str."""
-        return self._path
+        return self._network.path
 
     @property
     def image_size(self):
         """(height, width) in pixels of the images the network takes."""
-        return self._image_size
+        return self._network.image_size
 
     @property
     def embedding_size(self):
@@ -89,12 +87,12 @@ class Embedder:
     @property
     def metadata(self):
         """The file's metadata, a dict as keras_margin.runtime.read_metadata gives it; None of a foreign file."""
-        return self._metadata
+        return self._network.metadata
 
     @property
     def threshold(self):
         """The cosine from which two faces count as one person's, as shipped with the file; None where none was."""
-        shipped = (self._metadata or {}).get("threshold") or {}
+        shipped = (self.metadata or {}).get("threshold") or {}
         return shipped.get("cosine")
 
     @property
@@ -102,7 +100,7 @@ class Embedder:
         """SHA-256 of the file, hexadecimal: whose embeddings these are. See `Gallery`."""
         if self._model_id is None:
             digest = hashlib.sha256()
-            with open(self._path, "rb") as file:
+            with open(self.path, "rb") as file:
                 while piece := file.read(2**20):
                     digest.update(piece)
             self._model_id = digest.hexdigest()
@@ -111,10 +109,10 @@ class Embedder:
     @property
     def input_details(self):
         """What LiteRT says of the input tensor: a dict with name, shape, shape_signature, dtype, quantization, ..."""
-        return dict(self._input)
+        return dict(self._network.details)
 
     def __repr__(self):
-        return f"Embedder({self._path!r}, image_size={self._image_size}, embedding_size={self._embedding_size})"
+        return f"Embedder({self.path!r}, image_size={self.image_size}, embedding_size={self._embedding_size})"
 
     def embed(self, images):
         """Embeds images.
@@ -135,10 +133,10 @@ class Embedder:
             >>> np.linalg.norm(Embedder("face.tflite").embed(images), axis=1)  # all approx. 1
         """
         images = self._checked_images(images)
-        step = self._batch or _MAX_BATCH
+        step = self._network.batch or MAX_BATCH
         with self._lock:
-            rows = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
-        return _rows.unit_rows(np.concatenate(rows), f"The network in {self._path}")
+            rows = [self._network.run(images[start : start + step]) for start in range(0, len(images), step)]
+        return _rows.unit_rows(np.concatenate(rows), f"The network in {self.path}")
 
     def verify(self, a, b):
         """How alike two faces are: the cosine of their embeddings.
@@ -223,9 +221,9 @@ class Embedder:
         """The threshold of a decision: the caller's, or the file's."""
         threshold = self.threshold if threshold is None else threshold
         if threshold is None:
-            reason = (self._metadata or {}).get("no_threshold")
+            reason = (self.metadata or {}).get("no_threshold")
             raise ValueError(
-                f"{self._path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs "
+                f"{self.path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs "
                 "of your own, or export the model with pairs=."
             )
         if not -1 <= threshold <= 1:
@@ -235,7 +233,7 @@ class Embedder:
     def _identify(self, images, gallery, threshold):
         if gallery.model is not None and gallery.model != self.model_id:
             raise ValueError(
-                f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self._path} "
+                f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self.path} "
                 f"({self.model_id[:12]}...): their cosines mean nothing. Enroll its people again with this one."
             )
         found = gallery.search(self.embed(images), threshold=threshold)
@@ -246,13 +244,13 @@ class Embedder:
         try:
             images = np.asarray(images)
         except ValueError as error:
-            raise ValueError(f"Embedder needs images of one size, {self._image_size}. {error}") from error
+            raise ValueError(f"Embedder needs images of one size, {self.image_size}. {error}") from error
         if images.dtype != np.uint8:
             raise TypeError(
                 f"Embedder needs uint8 RGB images, 0 to 255. Received: {images.dtype} of shape {images.shape}. "
                 "Pass the pixels as they were decoded; if they are in [0, 1], np.rint(images * 255).astype(np.uint8)."
             )
-        wanted = (*self._image_size, 3)
+        wanted = (*self.image_size, 3)
         shown = f"{wanted}" if single else f"(n, {wanted[0]}, {wanted[1]}, 3) or {wanted}"
         batch = images[None] if images.ndim == 3 else images
         if batch.ndim != 4 or batch.shape[1:] != wanted or (single and images.ndim != 3):
@@ -260,36 +258,3 @@ class Embedder:
         if len(batch) == 0:
             raise ValueError(f"Embedder needs at least one image. Received: shape {images.shape}.")
         return batch
-
-    def _run(self, images):
-        """The network's own answer, float32 (n, d), to at most one batch of images. The caller holds the lock."""
-        count = len(images)
-        pixels = self._encode(images)
-        if self._reverse:
-            # Behind the normalisation, whose three numbers are in the order of the images.
-            pixels = pixels[..., ::-1]
-        if self._channels_first:
-            pixels = pixels.transpose(0, 3, 1, 2)
-        batch = self._batch or count
-        if batch > count:
-            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], batch - count, axis=0)])
-        interpreter, index = self._interpreter, self._input["index"]
-        try:
-            if batch != self._allocated_batch:
-                self._allocated_batch = None
-                if self._batch is None:
-                    interpreter.resize_tensor_input(index, pixels.shape)
-                interpreter.allocate_tensors()
-                self._allocated_batch = batch
-            interpreter.set_tensor(index, np.ascontiguousarray(pixels))
-            interpreter.invoke()
-            answer = interpreter.get_tensor(self._output["index"])
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"LiteRT cannot run {self._path} on a batch of {batch}: {error}") from error
-        answer = _tensors.dequantize(answer, self._output, self._path)
-        if answer.ndim < 2 or len(answer) != batch or answer.size == 0:
-            raise ValueError(
-                f"An embedder answers one row an image. Received: {self._path}, which answers shape {answer.shape} "
-                f"to a batch of {batch}."
-            )
-        return answer.reshape(batch, -1)[:count]

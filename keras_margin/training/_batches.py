@@ -37,8 +37,9 @@ def batches(recipe, reader, seed=0, start=0, part=(0, 1)):
 
 def check(recipe, reader, replicas):
     """Raises ValueError where data and recipe do not make batches that split over the replicas."""
-    if recipe.data.batch_size % replicas:
-        raise ValueError(f"batch_size={recipe.data.batch_size} does not split evenly over {replicas} replicas.")
+    if recipe.data.batch_size % (replicas * recipe.data.accumulate):
+        parts = f" in {recipe.data.accumulate} parts each (accumulate)" if recipe.data.accumulate > 1 else ""
+        raise ValueError(f"batch_size={recipe.data.batch_size} does not split evenly over {replicas} replicas{parts}.")
     if tuple(reader.image_size) != tuple(recipe.model.image_size):
         raise ValueError(
             f"Recipe {recipe.name!r} takes images of {tuple(recipe.model.image_size)} pixels (height, width), the data "

@@ -10,7 +10,7 @@ from keras_margin import _keras, layers, losses, optimizers
 from keras_margin.layers.sampling import check_optimizer
 from keras_margin.models import EmbeddingModel, backbones
 from keras_margin.models.backbones import prewhitening
-from keras_margin.training import _ramps
+from keras_margin.training import _callbacks, _ramps
 
 
 def build_model(recipe, num_classes):
@@ -46,6 +46,8 @@ def build_model(recipe, num_classes):
         # On CPUs XLA compiles small convolutions for minutes and runs them slower than oneDNN does.
         jit_compile = "auto" if tf.config.list_physical_devices("GPU") else False
         model.compile(OPTIMIZERS[recipe.optimizer.name](recipe), jit_compile=jit_compile)
+        # A margin that counts batches counts updates.
+        model.head.margin = model.head.margin.with_accumulation(recipe.data.accumulate)
     finally:
         keras.config.set_dtype_policy(before)
     return model
@@ -67,6 +69,12 @@ def check_recipe(recipe, num_classes):
     )
     _ramps.check(recipe, head)
     check_optimizer(head.sample_rate, OPTIMIZERS[recipe.optimizer.name](recipe))
+    if recipe.data.accumulate > 1 and head.sample_rate < 1:
+        raise ValueError(
+            "A head that samples its classes takes the gradient of a whole batch. Received: "
+            f"accumulate={recipe.data.accumulate}, sample_rate={head.sample_rate}."
+        )
+    _callbacks.check(recipe)
     backbones.get(recipe.model.backbone)
     if recipe.model.weights:
         _weights_file(recipe.model.weights)

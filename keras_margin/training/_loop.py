@@ -1,6 +1,7 @@
 """`fit`: a recipe's updates, one by one, from wherever an earlier process was stopped."""
 
 import bisect
+import contextlib
 import dataclasses
 import math
 import time
@@ -11,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_margin import recipes
+from keras_margin.callbacks import RunCallback
 from keras_margin.models import EmbeddingModel
-from keras_margin.training import _batches, _state, _step, _stop, _strategies
+from keras_margin.training import _batches, _callbacks, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
 from keras_margin.training._errors import friendly_errors, lost_workers
 from keras_margin.training._logbook import Logbook
@@ -45,11 +47,11 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         strategy: From make_strategy; None for one device.
         seed: Of weights, order and augmentation.
         callbacks: Keras callbacks, yours and Keras's own, which get what Model.fit gives them. An "epoch" is a
-            `reports`-th of the steps; `batch` counts from 0 in each. In `params` there is also "run", with the
-            number of updates made as `run.step`. A rate that a callback sets (LearningRateScheduler,
-            ReduceLROnPlateau) takes the place of the recipe's schedule from then on. One that sets
-            `model.stop_training` ends the run after the update, with a checkpoint from which the same call goes on.
-            A callback with `state()` and `restore(state)` is kept in the checkpoints; Keras's own begin again.
+            `reports`-th of the steps; `batch` counts from 0 in each. A rate that a callback sets
+            (LearningRateScheduler, ReduceLROnPlateau) takes the place of the recipe's schedule from then on. One that
+            sets `model.stop_training` ends the run after the update, with a checkpoint; the same call goes on from it.
+            A callbacks.RunCallback is told more and kept in the checkpoints; Keras's own begin again. Those that the
+            recipe names come behind them.
         reports: How often loss and accuracy are noted in the history, at most at every step; the shares of the steps
             differ by one where they do not divide evenly.
         checkpoints: Checkpoints, or None.
@@ -63,6 +65,7 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
             that it cannot read, or the checkpoints are of another run.
         KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
     """
+    callbacks = [*callbacks, *_callbacks.named_by(recipe, seed)]
     _check_callbacks(callbacks)
     strategy = strategy or tf.distribute.get_strategy()
     _batches.check(recipe, reader, strategy.num_replicas_in_sync)
@@ -74,7 +77,7 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
     run = _Run(recipe, reader, strategy, seed, model, averages)
     epochs = min(reports, recipe.run.steps)
     run.ends = [(epoch + 1) * recipe.run.steps // epochs for epoch in range(epochs)]
-    run.callbacks, run.checkpoints = list(callbacks), checkpoints
+    run.callbacks, run.checkpoints = callbacks, checkpoints
     with friendly_errors(), lost_workers(_strategies.is_multiworker(strategy)):
         run.resume()
         run.train()
@@ -99,6 +102,7 @@ class _Run:
         self.recipe, self.reader, self.strategy, self.seed = recipe, reader, strategy, seed
         self.model, self.averages = model, averages
         self.step, self.history, self.seconds, self.told = 0, [], 0.0, {}
+        self.batch, self.embeddings = (None, None), None
         self.rate = _rate_of(model.optimizer)
         self.logs = Logbook(model, self.rate)
         self.identity = {
@@ -157,9 +161,33 @@ class _Run:
         }
         self.checkpoints.save(self.step, _state.arrays_of(self.model, self.averages), state, best)
 
+    # --- What a RunCallback reads, beyond step, recipe, reader and seed ----------------------------------------------
+
+    @property
+    def is_chief(self):
+        """Whether this process writes files."""
+        return _strategies.is_chief(self.strategy)
+
+    def last_batch(self):
+        """(images, labels, embeddings) of the newest update, of the first replica here, arrays or None."""
+        local = self.strategy.experimental_local_results
+        tensors = (*self.batch, self.embeddings)
+        return tuple(None if each is None else local(each)[0].numpy() for each in tensors)
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Context in which the model has its means, where the recipe keeps any."""
+        if self.averages is not None:
+            self.averages.swap()
+        try:
+            yield
+        finally:
+            if self.averages is not None:
+                self.averages.swap()
+
     def _with_state(self):
         for number, callback in enumerate(self.callbacks):
-            if hasattr(callback, "state") and hasattr(callback, "restore"):
+            if isinstance(callback, RunCallback):
                 yield f"{number} {type(callback).__name__}", callback
 
     # --- Training -------------------------------------------------------------------------------------------------
@@ -168,6 +196,8 @@ class _Run:
         """The updates that are left."""
         for callback in self.callbacks:
             callback.set_model(self.model)
+            if isinstance(callback, RunCallback):
+                callback.set_run(self)
         self._set_params(self._epoch())
         self.model.stop_training = False
         self.start = time.monotonic()
@@ -177,7 +207,9 @@ class _Run:
                 with _stop.updates():
                     self._updates()
         except BaseException as error:
-            self._tell("on_failure", error)
+            for callback in self.callbacks:
+                if isinstance(callback, RunCallback):
+                    callback.on_failure(error)
             raise
         self.seconds += time.monotonic() - self.start
         self._tell("on_train_end", self.told)
@@ -193,7 +225,7 @@ class _Run:
         """Gives the callbacks what Keras does. Epochs may differ by an update, so the steps are this epoch's."""
         steps = self.ends[epoch] - self._start_of(epoch)
         for callback in self.callbacks:
-            callback.set_params({"verbose": 1, "epochs": len(self.ends), "steps": steps, "run": self})
+            callback.set_params({"verbose": 1, "epochs": len(self.ends), "steps": steps})
 
     def _updates(self):
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
@@ -205,8 +237,7 @@ class _Run:
                 self._set_params(epoch)
                 self._tell("on_epoch_begin", epoch, {})
             self._tell("on_train_batch_begin", batch, {})
-            # Kept for callbacks that look at what went in and came out.
-            self.batch = next(data)
+            self.batch = next(data)  # Kept for `last_batch`.
             numbers, self.embeddings = update(*self.batch)
             self.step += 1
             self.logs.note(self.step, numbers)
@@ -236,8 +267,7 @@ class _Run:
 
     def _tell(self, what, *arguments):
         for callback in self.callbacks:
-            if hasattr(callback, what):
-                getattr(callback, what)(*arguments)
+            getattr(callback, what)(*arguments)
 
 
 def _rate_of(optimizer):

@@ -3,7 +3,7 @@
 import datetime
 import time
 
-from keras_margin.training._callback import RunCallback
+from keras_margin.callbacks.base import RunCallback
 
 
 class ProgressBar(RunCallback):
@@ -50,7 +50,7 @@ class ProgressBar(RunCallback):
 
     def on_train_begin(self, logs=None):
         """Shows the line."""
-        _ = self.run  # Refuses Model.fit before the first update.
+        self.needed_run()  # Refuses Model.fit before the first update.
         self.start = self._written = time.monotonic()
         self._bar.start()
         self._shown = True

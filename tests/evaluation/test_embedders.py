@@ -186,7 +186,7 @@ def test_a_tflite_file_needs_neither_tensorflow_nor_keras(folder):
         ("notes.txt", {}, ValueError, "is not an embedder. Pass a Keras file"),
         ("torn.keras", {}, ValueError, "cannot be read as a Keras model"),
         ("empty", {}, ValueError, "a folder without an embedder"),
-        ("folder/foreign", {}, ValueError, "must be told how pixels are normalised"),
+        ("folder/foreign", {}, ValueError, "must be told how its pixels are normalised"),
         ("folder/savedmodel", {"normalization": (0, 1)}, ValueError, "normalises inside"),
         ("folder/foreign", {"normalization": 127.5}, TypeError, "normalization must be (mean, std)"),
         ("folder/bare.keras", {"normalization": (0, 0)}, ValueError, "with std > 0"),

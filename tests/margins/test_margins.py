@@ -12,7 +12,7 @@ from head_formulas import loss_implementations
 from keras import ops
 
 import keras_margin as km
-from keras_margin import margins
+from keras_margin import callbacks, margins
 from keras_margin.ops import margin_softmax
 
 BATCH, CLASSES, SIZE = 6, 7, 5
@@ -205,7 +205,7 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
         scale_warmup_steps=0,
         decay_steps=(),
     )
-    diagnostics = training.TrainingDiagnostics(every=2)
+    diagnostics = callbacks.TrainingDiagnostics(every=2)
     trained = training.fit(recipe, reader, callbacks=[diagnostics])
     assert trained.model.head.margin == Linear(0.3)
     assert diagnostics.statistics and all(0 <= statistics.past_pi <= 1 for statistics in diagnostics.statistics)

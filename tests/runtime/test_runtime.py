@@ -81,6 +81,18 @@ def test_normalization_may_differ_by_channel(fixed_batch):
     np.testing.assert_allclose(embeddings, expected(images_of(2), np.array(mean), np.array(std)), atol=1e-6)
 
 
+def test_a_normalization_has_a_name_or_is_declared(fixed_batch, tmp_path):
+    """`imagenet`, as an argument or as `image.normalization` in the metadata; another than declared is refused."""
+    mean, std = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
+    wanted = expected(images_of(2), mean, std)
+    np.testing.assert_allclose(Embedder(fixed_batch, "imagenet").embed(images_of(2)), wanted, atol=1e-6)
+    told = {"normalization": {"mean": mean.tolist(), "std": std.tolist()}}
+    path = with_metadata(fixed_batch, tmp_path / "declared.tflite", image=told)
+    np.testing.assert_allclose(Embedder(path).embed(images_of(2)), wanted, atol=1e-6)
+    with pytest.raises(ValueError, match="declare normalization=.*Received: normalization='raw'"):
+        Embedder(path, "raw")
+
+
 def test_a_bgr_network_is_fed_bgr_from_rgb_images(fixed_batch, free_batch, folder):
     """Feeds a BGR network BGR from RGB images and an RGB normalization."""
     mean, std = (120.0, 110.0, 100.0), (60.0, 70.0, 80.0)
@@ -298,7 +310,7 @@ class SlowInterpreter:
 def test_threads_share_one_embedder_and_each_gets_its_own_answer(free_batch):
     """Returns each thread its own answer from a shared embedder."""
     embedder, wrong, done = Embedder(free_batch), [], []
-    embedder._interpreter = SlowInterpreter(embedder._interpreter)
+    embedder._network.interpreter = SlowInterpreter(embedder._network.interpreter)
 
     def work(seed):
         for count in (3, 3, 1, 5, 3):

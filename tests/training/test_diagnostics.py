@@ -11,16 +11,16 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import layers, training  # noqa: E402
+from keras_margin import callbacks, layers, training  # noqa: E402
+from keras_margin.callbacks import _batch_statistics  # noqa: E402
 from keras_margin.data import ArrayReader  # noqa: E402
-from keras_margin.training import _batch_statistics  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
 
 def treated(reader=None, **changes):
     """The diagnostics after a run of 200 updates."""
-    diagnostics = training.TrainingDiagnostics(every=10, patience=100)
+    diagnostics = callbacks.TrainingDiagnostics(every=10, patience=100)
     plain = {"head": "arcface", "steps": 200, "decay_steps": (), "decay": "constant", "learning_rate": 0.05}
     plain["backbone_options"] = (("dropout", 0.0),)
     training.fit(
@@ -89,7 +89,7 @@ def test_an_exploding_length_is_named():
 @pytest.mark.slow
 def test_the_first_tensor_that_is_no_number_is_named(caplog):
     """Names the first tensor that is NaN or infinite."""
-    diagnostics = training.TrainingDiagnostics()
+    diagnostics = callbacks.TrainingDiagnostics()
     recipe = training_runs.recipe_of(head="arcface", learning_rate=1e30, steps=30, decay_steps=())
     with pytest.raises(ValueError, match="finite embeddings"):
         training.fit(recipe, training_runs.reader_of(), seed=1, callbacks=[diagnostics])
@@ -120,8 +120,8 @@ def test_classes_without_an_image_are_counted():
     reader = training_runs.reader_of()
     gap = ArrayReader(*reader.arrays(), reader.label_names)
     gap.label_names = (*gap.label_names, "nobody")  # A reader of ours refuses such labels; another's may not.
-    diagnostics = training.TrainingDiagnostics()
-    diagnostics.set_params({"run": types.SimpleNamespace(recipe=training_runs.recipe_of(), reader=gap)})
+    diagnostics = callbacks.TrainingDiagnostics()
+    diagnostics.set_run(types.SimpleNamespace(recipe=training_runs.recipe_of(), reader=gap))
     diagnostics.on_train_begin()
     assert diagnostics.sentences[0].startswith("1 of 7 prototypes are never sampled: no image has the label 6.")
 
@@ -133,7 +133,7 @@ def test_statistics_of_a_batch_whose_angles_are_known():
     head.prototypes.assign([[3.0, 0, 0], [0, 0.1, 0]])
     angles = np.radians([30.0, 45.0, 60.0])
     embeddings = 2 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-    found = training.BatchStatistics(**vars(_batch_statistics.measure(head, embeddings, np.array([0, 0, 1]))))
+    found = callbacks.BatchStatistics(**vars(_batch_statistics.measure(head, embeddings, np.array([0, 0, 1]))))
     # The third is at 30 degrees from its own, the second prototype.
     assert found.theta == pytest.approx((30 + 45 + 30) / 3) and found.nearest == pytest.approx((60 + 45 + 60) / 3)
     assert found.length == pytest.approx(2) and found.past_pi == 0

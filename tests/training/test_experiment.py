@@ -15,8 +15,9 @@ from PIL import Image
 from rich.console import Console
 from scripts import ROOT, run_main
 
-from keras_margin import data, evaluation, recipes, runtime
+from keras_margin import callbacks, data, evaluation, recipes, runtime
 from keras_margin._utils import metadata
+from keras_margin.callbacks import _records
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 from keras_margin.models import backbones
@@ -130,7 +131,7 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
     text = (result.folder / "report.md").read_text()
     assert all(f"]({name}.png)" in text for name in ("loss", "accuracy", "angles", "roc", "errors"))
     assert f"{report['measures'][-1]['eer']:.1%}" in text and report["command"] in text
-    rows = training.rows(result.folder / "log.csv")
+    rows = _records.rows(result.folder / "log.csv")
     assert [row["step"] for row in rows] == list(range(1, 13))
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in report["history"]])
     # Twelve steps are noted at each.
@@ -508,7 +509,7 @@ def test_an_embedder_embeds_every_image_whatever_the_batch():
     images, _ = reader_of().arrays()
     wanted = (images.reshape(len(images), -1) / 128.0 - 1) @ np.float64(network.layers[-1].kernel)
     for batch_size in (1, 7, 48, 100):
-        found = training.make_embed_fn(network, batch_size=batch_size)(images)
+        found = callbacks.make_embed_fn(network, batch_size=batch_size)(images)
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 

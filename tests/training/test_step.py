@@ -7,7 +7,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import layers, losses, margins, models, training  # noqa: E402
+from keras_margin import callbacks, layers, losses, margins, models, training  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -18,7 +18,7 @@ def recipe_of(**changes):
     return training_runs.recipe_of(**{**plain, "backbone_options": (("dropout", 0.0),), **changes})
 
 
-class Watch(keras.callbacks.Callback):
+class Watch(callbacks.RunCallback):
     """Notes every update: loss, embeddings, labels, and the weights after it."""
 
     def __init__(self):
@@ -30,7 +30,7 @@ class Watch(keras.callbacks.Callback):
         self.weights.append([weight.numpy() for weight in self.model.embedder.weights])
 
     def on_train_batch_end(self, batch, logs=None):
-        run = self.params["run"]
+        run = self.run
         self.losses.append(logs.totals()[1] - self.before[1])
         self.before = logs.totals()
         self.embeddings.append(run.embeddings.numpy())

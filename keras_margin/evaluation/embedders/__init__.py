@@ -1,33 +1,38 @@
-"""An embedder out of any file: Keras model, SavedModel, TFLite file or a run's folder; uint8 RGB in, embeddings out."""
+"""An embedder out of any file: Keras, SavedModel, TFLite, ONNX or a run's folder; uint8 RGB in, embeddings out."""
 
 import os
 import pathlib
 
 from keras_margin._utils import metadata
+from keras_margin._utils import normalization as pixels
+from keras_margin.evaluation.embedders._onnx import OnnxEmbedder
 from keras_margin.evaluation.embedders._openers import OPENERS
 from keras_margin.evaluation.embedders.base import CHANNELS, FileEmbedder
 
-__all__ = ["CHANNELS", "FileEmbedder", "load_embedder"]
+__all__ = ["CHANNELS", "FileEmbedder", "OnnxEmbedder", "load_embedder"]
 
 # What a run's folder is opened by, best first: the model, of which the others are copies.
 _IN_A_RUN = ("model.keras", "embedder.tflite", "savedmodel")
 
 
-def load_embedder(path, *, normalization=None, channels=None):
+def load_embedder(path, *, normalization=None, channels=None, num_threads=None):
     """Opens an embedder.
 
     - A Keras file, *.keras or *.h5: an EmbeddingModel, a model that ends in a MarginHead, or a backbone.
     - A SavedModel folder: its signature `serving_default` (or its only one), from one image tensor to `embedding` (or
       its only output).
     - A TFLite file, as `keras_margin.runtime.Embedder` reads it.
+    - An ONNX file, *.onnx, by ONNX Runtime: one image input, channels first or last, of any batch or a fixed one.
     - A folder of a run: its model.keras, else embedder.tflite, else savedmodel/.
 
     Args:
         path: str or path-like.
-        normalization: (mean, std), grey levels, each a number or three in the order of `channels`, of a network that
-            takes (image - mean) / std. None for one that takes pixels, 0 to 255, as all of ours do. A SavedModel or
-            TFLite file that takes floats must be told; (0.0, 1.0) feeds it pixels.
+        normalization: (mean, std), grey levels, each a number or three (R, G, B), of a network that takes
+            (image - mean) / std; or a name in keras_margin.runtime.NORMALIZATIONS, such as "imagenet". None for a
+            network that takes pixels, 0 to 255, as all of ours do. A SavedModel, TFLite or ONNX file that takes floats
+            must be told, unless its metadata declare it; (0.0, 1.0) feeds it pixels.
         channels: "RGB" or "BGR", what the network was trained on; None for what its metadata say, else "RGB".
+        num_threads: Threads for LiteRT or ONNX Runtime, >= 1; None for their own default. Refused for the other kinds.
 
     Returns:
         `FileEmbedder`.
@@ -37,7 +42,7 @@ def load_embedder(path, *, normalization=None, channels=None):
         ValueError: No embedder, a normalization that is missing, not wanted or out of range, channels that contradict
             the metadata, metadata that contradict the file.
         TypeError: A normalization that is not such a pair.
-        ImportError: LiteRT (TFLite) or TensorFlow (the others) is not installed.
+        ImportError: LiteRT (TFLite), ONNX Runtime (ONNX) or TensorFlow (the others) is not installed.
 
     Example:
         >>> embedder = keras_margin.load_embedder("runs/latest")
@@ -51,7 +56,10 @@ def load_embedder(path, *, normalization=None, channels=None):
     kind, name = _kind_of(name)
     # A Keras file has none; what lies beside it belongs to another.
     written = None if kind == "keras" else metadata.read_metadata(name)
-    opened = OPENERS[kind](name, normalization)
+    normalization = pixels.resolve(normalization)
+    opened = OPENERS[kind](name, normalization, num_threads)
+    written = opened.pop("metadata", written)
+    normalization = opened.pop("normalization", normalization)
     found = FileEmbedder(
         path=name,
         kind=kind,
@@ -78,11 +86,14 @@ def _kind_of(name):
         return _kind_of(os.path.join(name, inside))
     if name.lower().endswith((".keras", ".h5", ".hdf5")):
         return "keras", name
+    if name.lower().endswith(".onnx"):
+        return "onnx", name
     with pathlib.Path(name).open("rb") as file:
         if file.read(8)[4:] == b"TFL3":
             return "tflite", name
     raise ValueError(
-        f"{name} is not an embedder. Pass a Keras file (.keras, .h5), a TFLite file, a SavedModel or a run's folder."
+        f"{name} is not an embedder. Pass a Keras file (.keras, .h5), a TFLite file, an ONNX file (.onnx), a "
+        "SavedModel or a run's folder."
     )
 
 

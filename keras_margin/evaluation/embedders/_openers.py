@@ -7,13 +7,19 @@ import numpy as np
 
 from keras_margin import runtime
 from keras_margin._utils import metadata
+from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import install_hint
-from keras_margin.evaluation.embedders import _pixels
+from keras_margin.evaluation.embedders import _onnx, _pixels
 
 _TAKES = ("uint8", "float32")
 
 
-def _tensorflow(name):
+def _tensorflow(name, num_threads):
+    if num_threads is not None:
+        raise ValueError(
+            f"num_threads is of TFLite and ONNX files; TensorFlow runs {name}. Received: num_threads={num_threads}. "
+            "Set TF_NUM_INTRAOP_THREADS before the start instead."
+        )
     try:
         import tensorflow
     except ImportError as error:
@@ -24,13 +30,13 @@ def _tensorflow(name):
     return tensorflow
 
 
-def _open_keras(name, normalization):
-    tf = _tensorflow(name)
+def _open_keras(name, normalization, num_threads):
+    tf = _tensorflow(name, num_threads)
 
     from keras_margin import export
 
     if normalization is not None:
-        _pixels.mean_and_std(normalization)
+        pixels.mean_and_std(normalization)
     network = export.extract_embedder(name)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)])
@@ -46,8 +52,8 @@ def _open_keras(name, normalization):
     }
 
 
-def _open_savedmodel(name, normalization):
-    tf = _tensorflow(name)
+def _open_savedmodel(name, normalization, num_threads):
+    tf = _tensorflow(name, num_threads)
     try:
         loaded = tf.saved_model.load(name)
     except (OSError, ValueError, tf.errors.OpError) as error:
@@ -99,12 +105,12 @@ def _signature(loaded, name):
     return signatures.get("serving_default") or next(iter(signatures.values()))
 
 
-def _open_tflite(name, normalization):
+def _open_tflite(name, normalization, num_threads):
     own = ((metadata.read_metadata(name) or {}).get("image") or {}).get("channels", "RGB")
 
     @functools.cache
     def interpreter(normalization):
-        return runtime.Embedder(name, normalization, channels=own)
+        return runtime.Embedder(name, normalization, num_threads, own)
 
     def run(images, normalization):
         # The runtime turns channels round by itself where the file's metadata say so: it is given them turned back.
@@ -121,7 +127,22 @@ def _open_tflite(name, normalization):
     }
 
 
-OPENERS = {"keras": _open_keras, "savedmodel": _open_savedmodel, "tflite": _open_tflite}
+def _open_onnx(name, normalization, num_threads):
+    found = _onnx.OnnxNetwork(name, normalization, num_threads, channels=None)  # FileEmbedder turns them round.
+    blank = found.run(np.zeros((1, *found.image_size, 3), np.uint8))
+    return {
+        "network": found.run,
+        "image_size": found.image_size,
+        "embedding_size": blank.shape[1],
+        "takes_pixels": found.takes_pixels,
+        # Ours bring rows to unit length; of another the lengths are its own.
+        "keeps_length": ((found.metadata or {}).get("embedding") or {}).get("unit_length") is not True,
+        "normalization": found.normalization,
+        "metadata": found.metadata,
+    }
+
+
+OPENERS = {"keras": _open_keras, "savedmodel": _open_savedmodel, "tflite": _open_tflite, "onnx": _open_onnx}
 
 
 def _in_short(error):

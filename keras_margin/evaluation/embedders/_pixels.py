@@ -2,49 +2,39 @@
 
 import numpy as np
 
+from keras_margin._utils import normalization
 
-def check_normalization(name, takes, normalization):
+
+def check_normalization(name, takes, given):
     """Refuses a normalization where the network takes uint8, and a missing one where it takes float32."""
-    if takes == "uint8" and normalization is not None:
+    if takes == "uint8" and given is not None:
         raise ValueError(
-            f"{name} takes uint8 pixels and normalises inside. Received: normalization={normalization!r}. Leave it out."
+            f"{name} takes uint8 pixels and normalises inside. Received: normalization={given!r}. Leave it out."
         )
     if takes == "float32":
-        if normalization is None:
-            raise ValueError(
-                f"{name} takes float32, so it must be told how pixels are normalised, (image - mean) / std: pass for "
-                "example normalization=(127.5, 128.0), or (0.0, 1.0) if it takes raw pixels."
-            )
-        mean_and_std(normalization)
+        if given is None:
+            raise normalization.missing(name, "float32")
+        normalization.mean_and_std(given)
 
 
-def normalized(images, normalization):
+def normalized(images, given):
     """Returns float32 pixels, (image - mean) / std where there is a normalization."""
-    if normalization is None:
+    if given is None:
         return images.astype(np.float32)
-    mean, std = mean_and_std(normalization)
+    mean, std = normalization.mean_and_std(given)
     return (images.astype(np.float32) - mean) / std
 
 
-def mean_and_std(normalization):
-    """Returns (mean, std) as float32 arrays that broadcast over the channels, once they are possible."""
-    try:
-        mean, std = (np.asarray(part, np.float32) for part in normalization)
-    except (TypeError, ValueError):
-        mean = std = np.zeros(0, np.float32)
-    if mean.shape not in ((), (3,)) or std.shape not in ((), (3,)):
-        raise TypeError(
-            "normalization must be (mean, std), each a number or three numbers (R, G, B). "
-            f"Received: normalization={normalization!r}."
-        )
-    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValueError(f"normalization must be finite, with std > 0. Received: normalization={normalization!r}.")
-    return mean, std
+def turned(given):
+    """Returns a normalization of three channels in the opposite order; any other as it is."""
+    if given is None:
+        return None
+    return tuple(part[::-1] if np.ndim(part) else part for part in normalization.resolve(given))
 
 
-def hashable(normalization):
+def hashable(given):
     """Returns the normalization as nested tuples of floats, or None."""
-    return None if normalization is None else tuple(map(_plain, normalization))
+    return None if given is None else tuple(map(_plain, normalization.resolve(given)))
 
 
 def _plain(part):

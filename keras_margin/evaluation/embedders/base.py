@@ -5,23 +5,25 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_margin.evaluation.embedders import _pixels
+
 CHANNELS = ("RGB", "BGR")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileEmbedder:
-    """What `open` returns; `embed` is all one needs.
+    """What `load_embedder` returns; `embed` is all one needs.
 
     Attributes:
         path: The file or folder.
-        kind: "keras", "savedmodel" or "tflite".
+        kind: "keras", "savedmodel", "tflite" or "onnx".
         image_size: (height, width) in pixels of the images it takes.
         embedding_size: Length of one embedding.
         takes_pixels: Whether the file says itself that it takes pixels, 0 to 255, and normalises inside. Of a Keras
             file that cannot be read off, so False.
         keeps_length: Whether `embed(lengths=True)` is possible. Our exports end in unit length.
         channels: "RGB" or "BGR", what the network is fed. Images are given in RGB all the same.
-        normalization: (mean, std) applied to pixels first, or None for none.
+        normalization: (mean, std) applied to pixels first, each a number or three (R, G, B), or None for none.
         metadata: What the export wrote into the file, as `keras_margin.runtime.read_metadata` gives it; or None.
     """
 
@@ -64,9 +66,10 @@ class FileEmbedder:
                 f"{self.path} gives embeddings of unit length: their own length is lost. Evaluate the Keras file, or "
                 "leave lengths out."
             )
+        given = self.normalization
         if self.channels == "BGR":
-            images = np.ascontiguousarray(images[..., ::-1])
-        rows = np.asarray(self.network(images, self.normalization), np.float32)
+            images, given = np.ascontiguousarray(images[..., ::-1]), _pixels.turned(given)
+        rows = np.asarray(self.network(images, given), np.float32)
         bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
         if len(bad):
             raise ValueError(

@@ -6,6 +6,7 @@ import hashlib
 import numpy as np
 
 from keras_margin import evaluation
+from keras_margin._utils import normalization
 
 # Pairs of either kind that a measured check embeds.
 _PAIRS = 200
@@ -17,10 +18,10 @@ _SKIN_SEEN, _SKIN_SWAPPED = 0.7, 0.3
 
 # What networks are fed, by their authors' habits; (mean, std), grey levels.
 NORMALIZATIONS = {
-    "pixels, 0 to 255": (0.0, 1.0),
-    "0 to 1": (0.0, 255.0),
-    "-1 to 1": (127.5, 127.5),
-    "ImageNet's mean and deviation": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "pixels, 0 to 255": normalization.resolve("raw"),
+    "0 to 1": normalization.resolve("zero_one"),
+    "-1 to 1": normalization.resolve("minus_one_one"),
+    "ImageNet's mean and deviation": normalization.resolve("imagenet"),
 }
 
 # Two images are one where their 16 x 16 thumbnails, grey, less their mean, have at least this cosine.

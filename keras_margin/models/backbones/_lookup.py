@@ -1,12 +1,10 @@
 """A network of the user's own by the name "package.module:name"."""
 
-import importlib
 import inspect
-import os
-import sys
 
 import keras
 
+from keras_margin._utils import lookup
 from keras_margin.models.backbones import _checks
 
 
@@ -26,10 +24,7 @@ def builder(name):
         ValueError: Where there is no such module or nothing of that name in it, or the module cannot be imported.
         TypeError: Where the name is neither a function nor a Keras model.
     """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise ValueError(f"A backbone of your own is named 'package.module:name'. Received: {name!r}.")
-    found = _attribute(_module(module_name, name), attribute, name)
+    found = lookup.load_object(name, "backbone")
     if isinstance(found, keras.Model):
         return lambda image_size=None, embedding_size=None, **options: _copied(
             found, name, image_size, embedding_size, options
@@ -39,41 +34,6 @@ def builder(name):
     return lambda image_size=(112, 112), embedding_size=512, **options: _made(
         found, name, image_size, embedding_size, options
     )
-
-
-def _module(module_name, name):
-    here = os.getcwd()
-    # Behind all other folders: a file here must not take the place of an installed package.
-    added = here not in sys.path
-    if added:
-        sys.path.append(here)
-    try:
-        return importlib.import_module(module_name)
-    except Exception as error:  # Whatever the module's own lines raise.
-        missing = isinstance(error, ModuleNotFoundError) and (
-            module_name == error.name or module_name.startswith(f"{error.name}.")
-        )
-        what = (
-            f"there is no module {error.name!r} among the installed packages, nor in {here}"
-            if missing
-            else f"importing {module_name} failed with {type(error).__name__}: {error}"
-        )
-        raise ValueError(f"backbone={name!r}: {what}.") from error
-    finally:
-        if added:
-            sys.path.remove(here)
-
-
-def _attribute(module, attribute, name):
-    found = module
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            known = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))[:20])
-            raise ValueError(
-                f"backbone={name!r}: {module.__name__} has no {attribute!r}. It has: {known or 'nothing'}."
-            )
-        found = getattr(found, part)
-    return found
 
 
 def _check_class(found, name):

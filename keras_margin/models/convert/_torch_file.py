@@ -53,11 +53,12 @@ class _Tensor(NamedTuple):
     strides: tuple
 
 
-def load(path):
+def load(path, machine=None):
     """The value of a file of torch.save: dicts, lists and numbers, tensors as NumPy arrays.
 
     Args:
         path: The file.
+        machine: Class of the pickle machine; None for Machine, which refuses whatever is not a tensor or plain.
 
     Returns:
         The value. bfloat16 becomes float32.
@@ -72,7 +73,7 @@ def load(path):
         file.seek(0)
         try:
             require(start in _LOADERS, "it does not begin like a file of torch.save")
-            return _LOADERS[start](file)
+            return _LOADERS[start](file, machine or Machine)
         except RefusedError as error:
             raise ValueError(f"{path} is not read: {error}. Tensors and plain values are; nothing was run.") from None
         except RecursionError:
@@ -82,7 +83,7 @@ def load(path):
             raise ValueError(f"{path} is cut off or damaged: {error}.") from None
 
 
-def _load_zip(file):
+def _load_zip(file, machine):
     with zipfile.ZipFile(file) as archive:
         names = {entry.filename: entry for entry in archive.infolist()}
         program = any(name.endswith("/constants.pkl") for name in names)
@@ -101,16 +102,16 @@ def _load_zip(file):
             require(entry.file_size == storage.count * _size(storage), f"storage {storage.key!r} has another length")
             return archive.read(entry)
 
-        value = _Machine(archive.read(pickled[0]), _ADMITTED).run()
+        value = machine(archive.read(pickled[0]), _ADMITTED).run()
         return _filled(value, numbers)
 
 
-def _load_stream(file):
+def _load_stream(file, machine):
     """The format before PyTorch 1.6."""
-    magic, version, _ = (_Machine(file, {}).run() for _ in range(3))
+    magic, version, _ = (Machine(file, {}).run() for _ in range(3))
     require((magic, version) == (_LEGACY_MAGIC, 1001), "it does not begin like a file of torch.save")
-    value = _Machine(file, _ADMITTED).run()
-    keys = _Machine(file, {}).run()
+    value = machine(file, _ADMITTED).run()
+    keys = Machine(file, {}).run()
     require(isinstance(keys, list), "it has no list of storages")
     sizes = {}
     _visit(value, lambda tensor: sizes.setdefault(tensor.storage.key, tensor.storage))
@@ -211,7 +212,7 @@ _ADMITTED = {
 }
 
 
-class _Machine(pickles.Machine):
+class Machine(pickles.Machine):
     """The pickle machine with dicts, and with the identifiers by which torch.save names storages."""
 
     def _fill(self, items):

@@ -200,7 +200,7 @@ def _network_of(path, state):
     raise ValueError(
         f"{path} is of no network that is known here: its first tensor is {next(iter(state))!r}. Known are "
         "insightface's IR-ResNets (layer1.0.bn1.weight ... features.weight) and MobileFaceNets "
-        "(layers.0.layers.0.weight ... features.layers.3.weight)."
+        "(layers.0.layers.0.weight ... features.layers.3.weight); from_state_dict knows more."
     )
 
 

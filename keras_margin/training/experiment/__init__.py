@@ -11,7 +11,7 @@ import pathlib
 
 import tensorflow as tf
 
-from keras_margin import export, training
+from keras_margin import callbacks, export, training
 from keras_margin.data import splits
 from keras_margin.training import _batches, _state, _strategies
 from keras_margin.training.experiment import _exports, _folder, _measures, _report, _split
@@ -65,7 +65,7 @@ class RunResult:
         reports: Tuple of export.ParityReport.
         seconds: Time spent in training, all models.
         folder: The run's folder.
-        warnings: What training.TrainingDiagnostics found, sentences.
+        warnings: What callbacks.TrainingDiagnostics found, sentences.
         verdict: A sentence where the trained network is not better than raw pixels on the test people; else "".
     """
 
@@ -164,9 +164,9 @@ def _verification_sets(config, recipe, reader, test, split):
             "--verify=held_out for its held-out people."
         )
     sets = [
-        training.drawn_pairs("held_out", reader.subset(test), split.seed)
+        callbacks.drawn_pairs("held_out", reader.subset(test), split.seed)
         if name == "held_out"
-        else training.read_pairs(name, recipe.model.image_size, split.seed)
+        else callbacks.read_pairs(name, recipe.model.image_size, split.seed)
         for name in config.verify
     ]
     names = [each.name for each in sets]
@@ -200,31 +200,31 @@ class _Work:
             every=config.checkpoint_steps,
             keep=config.keep,
         )
-        callbacks = []
+        watching = []
         if folder and exported:
-            callbacks.append(training.Logs(folder, max(1, recipe.run.steps // 200), recipe.data.batch_size))
-        diagnostics = training.TrainingDiagnostics() if config.diagnostics and folder else None
-        callbacks += [diagnostics] if diagnostics else []
+            watching.append(training.Logs(folder, max(1, recipe.run.steps // 200), recipe.data.batch_size))
+        diagnostics = callbacks.TrainingDiagnostics() if config.diagnostics and folder else None
+        watching += [diagnostics] if diagnostics else []
         words = "training" if exported else "training (known people)"
         bar = training.ProgressBar(recipe.run.steps, recipe.data.batch_size, words, self.stages.console)
         verification = None
         if sets:
             every = config.verify_every or max(1, recipe.run.steps // 10)
-            verification = training.Verification(
+            verification = callbacks.Verification(
                 sets,
                 every,
                 recipe.model.flip_features,
                 folder,
-                report=lambda step, values: bar.say(f"step {step:,}  {training.as_text(values)}"),
+                report=lambda step, values: bar.say(f"step {step:,}  {callbacks.as_text(values)}"),
             )
-            callbacks.append(verification)
+            watching.append(verification)
         with bar:
             trained = training.fit(
                 recipe,
                 self.reader.subset(indices),
                 strategy=self.strategy,
                 seed=self.seed,
-                callbacks=[*callbacks, *([bar] if _strategies.is_chief(self.strategy) else [])],
+                callbacks=[*watching, *([bar] if _strategies.is_chief(self.strategy) else [])],
                 checkpoints=checkpoints,
             )
         self.found.seconds += trained.seconds

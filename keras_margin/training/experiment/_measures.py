@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_margin import evaluation, plots, training
+from keras_margin import callbacks, evaluation, plots
 from keras_margin.data import splits
 from keras_margin.models import backbones
 
@@ -79,8 +79,8 @@ def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, pictu
     untrained = backbones.build(recipe.model.backbone, image_size=recipe.model.image_size, **dict(recipe.model.options))
     embedders = {
         "raw pixels": _raw_pixels,
-        "untrained network": training.make_embed_fn(untrained, recipe.model.flip_features),
-        "trained network": training.make_embed_fn(model.embedder, recipe.model.flip_features),
+        "untrained network": callbacks.make_embed_fn(untrained, recipe.model.flip_features),
+        "trained network": callbacks.make_embed_fn(model.embedder, recipe.model.flip_features),
     }
     measures, curves = [], {}
     for name, embed in embedders.items():

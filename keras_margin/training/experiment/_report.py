@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 
-from keras_margin import evaluation, plots, recipes, training
+from keras_margin import callbacks, evaluation, plots, recipes
+from keras_margin.callbacks import _records
 from keras_margin.recipes.base import flat
 from keras_margin.training.experiment import _folder
 
-# How the figures of training.PairSet are named after their set.
+# How the figures of callbacks.PairSet are named after their set.
 _ACCURACY = "_accuracy"
 
 
@@ -54,8 +55,8 @@ class RunRecord:
         measures: List of EvaluationResult.
         reports: Tuple of export.ParityReport.
         history: Pairs (step, logs) of the exported model's training.
-        verification: Pairs (step, figures as training.PairSet computes them).
-        warnings: What training.TrainingDiagnostics found.
+        verification: Pairs (step, figures as callbacks.PairSet computes them).
+        warnings: What callbacks.TrainingDiagnostics found.
         notes: What the export says of the network.
         verdict: As RunResult's.
         angles: (training images' angles to their own prototype, degrees; the test people's AngleDistributions or None).
@@ -78,7 +79,7 @@ def angles_of(model, train, test, recipe, seed, most=2000):
     chosen = np.random.default_rng(seed).permutation(train.num_images)[:most]
     part = train.subset(np.sort(chosen))
     images, _ = part.arrays()
-    embed = training.make_embed_fn(model.embedder)
+    embed = callbacks.make_embed_fn(model.embedder)
     # A subset numbers its classes again; the names say which they were.
     place = {label: number for number, label in enumerate(train.label_names)}
     labels = np.array([place[part.label_names[label]] for label in part.labels])
@@ -89,7 +90,7 @@ def angles_of(model, train, test, recipe, seed, most=2000):
     own = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     images, labels = test.arrays()
     return own, evaluation.angle_distributions(
-        training.make_embed_fn(model.embedder, recipe.model.flip_features)(images), labels, seed=seed
+        callbacks.make_embed_fn(model.embedder, recipe.model.flip_features)(images), labels, seed=seed
     )
 
 
@@ -101,7 +102,7 @@ def _draw(folder, found):
     """Names of the pictures that could be drawn, with a caption each."""
     drawn = {}
     try:
-        history = training.rows(folder / "log.csv") or [{"step": step, **logs} for step, logs in found.history]
+        history = _records.rows(folder / "log.csv") or [{"step": step, **logs} for step, logs in found.history]
         plots.training_curves({"training": history}, "loss", path=folder / "loss.png")
         drawn["loss.png"] = "Loss, margin and regulariser included, mean since the point before"
         accuracy = {"training, no margin": [(row["step"], row["accuracy"]) for row in history]}

@@ -1,11 +1,14 @@
 """Sets of image pairs to verify on: what they are read from, and the figures of a network on them."""
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from keras_margin import data, evaluation
+from keras_margin import evaluation
 
 # The FARs of which the smallest that a set can show is reported: one that some ten impostor pairs reach.
 _FARS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -22,14 +25,38 @@ class PairSet:
     Attributes:
         name: What the logs call it.
         images: uint8 array (n, height, width, 3), RGB.
+        is_same: Bool array (m,); 0 and 1 will do.
         pairs: Int array (m, 2), indices of images; None for image 2 i with image 2 i + 1, as in a `.bin`.
-        is_same: Bool array (m,).
+
+    Raises:
+        ValueError: Where images, pairs and is_same do not go together, or there are no pairs of a kind.
+
+    Example:
+        >>> PairSet("two", np.zeros((4, 2, 2, 3), "uint8"), np.array([True, False])).directions()
+        {'two_accuracy': 'up', 'two_eer': 'down'}
     """
 
     name: str
     images: np.ndarray
     is_same: np.ndarray
     pairs: np.ndarray | None = None
+
+    def __post_init__(self):
+        is_same = np.asarray(self.is_same).astype(bool)
+        object.__setattr__(self, "is_same", is_same)
+        shape = (len(is_same), 2) if self.pairs is None else np.shape(self.pairs)
+        most = 2 * len(is_same) - 1 if self.pairs is None else np.max(self.pairs, initial=0)
+        if is_same.ndim != 1 or shape != (len(is_same), 2) or most >= len(self.images):
+            raise ValueError(
+                "A set of pairs needs pairs of shape (m, 2), indices of images, and is_same of shape (m,); without "
+                f"pairs two images for each is_same. Received: {len(self.images)} images, is_same of shape "
+                f"{is_same.shape}, pairs {'None' if self.pairs is None else f'of shape {shape}, up to image {most}'}."
+            )
+        if is_same.all() or not is_same.any():
+            raise ValueError(
+                "Verification needs genuine and impostor pairs. Received: is_same that is "
+                f"{bool(is_same[0]) if len(is_same) else 'empty'} throughout."
+            )
 
     def scores(self, embed):
         """Cosines of the pairs, by a function from images to embeddings."""
@@ -50,13 +77,22 @@ class PairSet:
             Dict: NAME_accuracy as `accuracy`; NAME_eer; NAME_tar_at_far_F at the smallest F of 1e-1, 1e-2, ... 1e-5
             with F * impostor pairs >= 10, where there is one. All in [0, 1].
         """
-        scores = self.scores(embed)
-        found = {"accuracy": self._accuracy(scores), "eer": float(evaluation.eer(scores, self.is_same))}
+        scores, far = self.scores(embed), self._far()
+        found = [self._accuracy(scores), evaluation.eer(scores, self.is_same)]
+        found += [] if far is None else [evaluation.tar_at_far(scores, self.is_same, far)]
+        return dict(zip(self.directions(), map(float, found), strict=True))
+
+    def directions(self):
+        """Returns the names of the figures, and whether more ("up") or less ("down") of each is better."""
+        found = {"accuracy": "up", "eer": "down"}
+        if self._far() is not None:
+            found[f"tar_at_far_{self._far():.0e}"] = "up"
+        return {f"{self.name}_{key}": direction for key, direction in found.items()}
+
+    def _far(self):
+        """The smallest FAR that is measured; None of too few impostor pairs."""
         impostors = int((~self.is_same).sum())
-        far = next((far for far in _FARS if far * impostors >= _IMPOSTORS_AT_FAR), None)
-        if far is not None:
-            found[f"tar_at_far_{far:.0e}"] = evaluation.tar_at_far(scores, self.is_same, far)
-        return {f"{self.name}_{key}": float(value) for key, value in found.items()}
+        return next((far for far in _FARS if far * impostors >= _IMPOSTORS_AT_FAR), None)
 
     def _accuracy(self, scores):
         if min(self.is_same.sum(), (~self.is_same).sum()) < 10:
@@ -64,7 +100,7 @@ class PairSet:
         return evaluation.k_fold_accuracy(scores, self.is_same, folds=10).mean
 
 
-def read_pairs(path, image_size, seed=0, most=3000):
+def read_pairs(path: str | os.PathLike, image_size: tuple[int, int], seed: int = 0, most: int = 3000) -> PairSet:
     """Reads a set of pairs from a `.bin`, or draws one from labelled images.
 
     Args:
@@ -80,7 +116,16 @@ def read_pairs(path, image_size, seed=0, most=3000):
     Raises:
         ValueError: Where a folder holds a pair list of its own, or the images make no pairs of a kind.
         OSError: Where nothing can be read there.
+
+    Example:
+        >>> try:
+        ...     read_pairs("missing.bin", (112, 112))
+        ... except FileNotFoundError as error:
+        ...     print("missing.bin" in str(error))
+        True
     """
+    from keras_margin import data  # TensorFlow's; pairs of arrays do without.
+
     path = pathlib.Path(path)
     if not path.is_dir():
         images, is_same = data.load_bin(path, image_size)
@@ -94,14 +139,26 @@ def read_pairs(path, image_size, seed=0, most=3000):
     return drawn_pairs(path.name, data.open(path, image_size=image_size), seed, most)
 
 
-def drawn_pairs(name, reader, seed=0, most=3000):
+def drawn_pairs(name: str, reader: Any, seed: int = 0, most: int = 3000) -> PairSet:
     """Draws as many genuine as impostor pairs from a reader's images.
+
+    Args:
+        name: What the logs call the set.
+        reader: From keras_margin.data.open.
+        seed: Of the draw.
+        most: Pairs of either kind at most.
 
     Returns:
         PairSet.
 
     Raises:
         ValueError: Where there is no pair of a kind.
+
+    Example:
+        >>> import types
+        >>> arrays = np.zeros((6, 4, 4, 3), "uint8"), np.array([0, 0, 1, 1, 2, 2])
+        >>> drawn_pairs("six", types.SimpleNamespace(arrays=lambda: arrays)).is_same.tolist().count(True)
+        3
     """
     images, labels = reader.arrays()
     counts = np.bincount(labels)
@@ -116,8 +173,13 @@ def drawn_pairs(name, reader, seed=0, most=3000):
     return PairSet(name, images, is_same, pairs)
 
 
-def as_text(values):
-    """One line of what PairSet.figures computed: "lfw: accuracy 0.9912, EER 1.20 %, TAR 0.950 at FAR 1e-03"."""
+def as_text(values: Mapping[str, float]) -> str:
+    """Returns one line of what PairSet.figures computed.
+
+    Example:
+        >>> as_text({"lfw_accuracy": 0.9912, "lfw_eer": 0.012, "lfw_tar_at_far_1e-03": 0.95})
+        'lfw: accuracy 0.9912, EER 1.20%, TAR 0.950 at FAR 1e-03'
+    """
     sets = {}
     for name, value in values.items():
         for key, words in (("_accuracy", "accuracy {:.4f}"), ("_eer", "EER {:.2%}")):

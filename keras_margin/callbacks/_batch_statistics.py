@@ -26,6 +26,11 @@ class BatchStatistics:
         saturated: Share of samples whose own logit is over or under all others together by 30.
         dead: Share of the embedding's dimensions that are the same for every sample.
         spread: Mean angle between embeddings of the batch, degrees; near 0 where all fell together.
+
+    Example:
+        >>> diagnostics = keras_margin.callbacks.TrainingDiagnostics()
+        >>> diagnostics.statistics  # One of these for each look.
+        []
     """
 
     theta: float
@@ -38,7 +43,7 @@ class BatchStatistics:
 
 
 def measure(head, embeddings, labels):
-    """BatchStatistics of some rows of a batch.
+    """Returns the BatchStatistics of some rows of a batch.
 
     Args:
         head: MarginHead, built.
@@ -121,16 +126,22 @@ def _finite(tensor):
     return bool(np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(tensor, "float32"))).all())
 
 
-def label_agreement(reader, seed=0, pairs=600):
+def label_agreement(labels, images_of, seed=0, pairs=600):
     """How much more alike two images of one label are than of two, by their pixels alone: the area under the ROC.
 
     0.5 is no more; about 0.02 either way is chance. Labels of real people are above it, shuffled ones are not.
+
+    Args:
+        labels: Int array (n,).
+        images_of: Function from sorted indices of images to the images, an array; shorter where one cannot be read.
+        seed: Of the pairs that are drawn.
+        pairs: Pairs of either kind.
 
     Returns:
         Float; None where no label has two images.
     """
     rng = np.random.default_rng(seed)
-    labels = np.asarray(reader.labels)
+    labels = np.asarray(labels)
     order = np.argsort(labels, kind="stable")
     twice = np.flatnonzero(labels[order][1:] == labels[order][:-1])
     if not len(twice) or labels.min() == labels.max():
@@ -140,7 +151,7 @@ def label_agreement(reader, seed=0, pairs=600):
     impostor = rng.integers(0, len(labels), (4 * pairs, 2))
     impostor = impostor[labels[impostor[:, 0]] != labels[impostor[:, 1]]][:pairs]
     numbers, places = np.unique(np.concatenate([genuine, impostor]), return_inverse=True)
-    images, _ = reader.subset(numbers).arrays()
+    images = images_of(numbers)
     if len(images) != len(numbers):
         return None  # Some could not be read; their places are not known.
     # Less what all have in common, or every cosine is near 1.
