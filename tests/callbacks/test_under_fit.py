@@ -119,11 +119,13 @@ def test_updates_between_two_measurements_are_counted():
     ],
 )
 def test_arrays_that_are_no_pairs_are_refused(given, message):
+    """Refuses arrays that are not pairs."""
     with pytest.raises(ValueError, match=message):
         callbacks.Verification(**given)
 
 
 def test_two_sets_of_one_name_are_refused():
+    """Refuses two sets of one name."""
     sets = callbacks.PairSet("lfw", IMAGES, IS_SAME, PAIRS), callbacks.PairSet("lfw", IMAGES, IS_SAME, PAIRS)
     with pytest.raises(ValueError, match="sets of different names. Received: lfw, lfw"):
         fit(model_of(), callbacks.Verification(sets))
@@ -180,6 +182,7 @@ def test_a_schedule_counts_updates_not_batches():
 
 
 def test_a_schedule_is_not_in_weights_and_files(tmp_path):
+    """Leaves a schedule's margin out of weights and files."""
     model = model_of()
     wanted = len(model.weights)
     history = fit(model, callbacks.MarginSchedule(100))
@@ -198,11 +201,13 @@ def test_a_schedule_is_not_in_weights_and_files(tmp_path):
     ],
 )
 def test_what_a_head_has_not_is_not_scheduled(head, schedule, message):
+    """Refuses to schedule what the head lacks."""
     with pytest.raises(ValueError, match=message):
         fit(model_of(head(CLASSES)), schedule())
 
 
 def test_schedules_refuse_numbers_out_of_range():
+    """Refuses numbers out of range in schedules."""
     with pytest.raises(ValueError, match="MarginSchedule needs steps updates >= 1"):
         callbacks.MarginSchedule(0)
     with pytest.raises(ValueError, match="ScaleSchedule needs start > 0. Received: start=0"):
@@ -236,6 +241,7 @@ def test_diagnostics_name_a_fault_under_model_fit():
 
 
 def test_diagnostics_need_images_under_model_fit():
+    """Requires images for diagnostics under Model.fit."""
     with pytest.raises(ValueError, match=r"Received: no images. Pass TrainingDiagnostics\(images=..., labels=...\)"):
         fit(model_of(), callbacks.TrainingDiagnostics())
 
@@ -244,6 +250,7 @@ def test_diagnostics_need_images_under_model_fit():
 
 
 def test_the_projectors_files_hold_the_unit_embeddings(tmp_path):
+    """Writes the unit embeddings into the projector's files."""
     model = model_of()
     names = [f"person\t{label}" for label in LABELS]
     fit(model, callbacks.EmbeddingProjector(tmp_path / "logs", IMAGES, names))

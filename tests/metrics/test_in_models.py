@@ -68,6 +68,7 @@ def test_history_has_every_metric_of_training_and_validation(data):
 
 
 def test_the_mean_target_angle_is_that_of_float64(data):
+    """Computes the mean target angle of float64."""
     model = model_with([km.metrics.MeanTargetAngle()])
     x = model.predict(data[0], verbose=0).astype(np.float64)
     own = ops.convert_to_numpy(model.head.prototypes).astype(np.float64)[data[1]]
@@ -77,6 +78,8 @@ def test_the_mean_target_angle_is_that_of_float64(data):
 
 
 def test_the_metrics_leave_training_as_it_is(data):
+    """Trains to the same weights with the metrics as without."""
+
     def trained(metrics):
         model = model_with(metrics)
         model.fit(*data, batch_size=20, epochs=2, shuffle=False, verbose=0)
@@ -87,6 +90,7 @@ def test_the_metrics_leave_training_as_it_is(data):
 
 
 def test_sample_weights_reach_weighted_metrics_alone(data):
+    """Passes sample weights to weighted metrics alone."""
     images, labels = data
     weights = np.where(np.arange(COUNT) % 2, 2.0, 0.0).astype("float32")
     model = model_with([km.metrics.AUC(name="plain")], weighted_metrics=[km.metrics.AUC(name="weighted")])
@@ -122,12 +126,14 @@ def test_a_model_that_is_not_built_yet_takes_them(data):
 
 
 def test_a_model_compiled_again_has_the_new_metrics_alone(data):
+    """Replaces the metrics of a model that is compiled again."""
     model = model_with([km.metrics.RecallAtK(1)])
     model.compile("sgd", metrics=[km.metrics.AUC()], jit_compile=JIT)
     assert set(model.evaluate(*data, verbose=0, return_dict=True)) == {"loss", "accuracy", "auc"}
 
 
 def test_a_file_has_the_metrics_that_were_compiled(data, tmp_path):
+    """Restores the compiled metrics from a file."""
     model = model_with(
         [km.metrics.RecallAtK(3), "sparse_categorical_crossentropy"], weighted_metrics=[km.metrics.AUC()]
     )

@@ -102,6 +102,7 @@ def test_pairs_are_those_within_batch_and_memory():
 
 
 def test_a_batch_larger_than_the_memory_is_remembered_by_its_end():
+    """Remembers the end of a batch that is larger than the memory."""
     embeddings, labels = scattered()
     wanted = auc_of(*pairs_of(embeddings, labels, lambda i, j: i >= j // 30 * 30 - 4))
     assert value_of(metrics.AUC(memory=4, bins=100_000), embeddings, labels, 30) == pytest.approx(wanted, abs=1e-4)
@@ -119,6 +120,7 @@ def test_a_pair_weighs_the_product_of_its_samples():
 
 
 def test_rows_that_are_not_finite_are_left_out():
+    """Leaves out rows that are not finite."""
     embeddings, labels = scattered()
     wanted = auc_of(*pairs_of(embeddings[2:], labels[2:]))
     embeddings[0], embeddings[1, 3] = np.nan, np.inf
@@ -137,6 +139,7 @@ def test_without_pairs_of_a_kind_the_value_is_nan(make):
 
 
 def test_a_reset_forgets_the_images():
+    """Forgets the images at a reset."""
     embeddings, labels = scattered()
     metric = metrics.EqualErrorRate()
     value_of(metric, embeddings, labels)
@@ -154,11 +157,13 @@ def test_a_reset_forgets_the_images():
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):
+    """Refuses numbers out of range."""
     with pytest.raises(ValueError, match=message):
         make()
 
 
 def test_embeddings_of_another_size_are_refused():
+    """Refuses embeddings of another size."""
     metric = metrics.AUC()
     metric.update_state(np.array([0, 1]), np.eye(2, dtype="float32"))
     with pytest.raises(ValueError, match="embeddings of 2 numbers. Received: embeddings of 3"):
@@ -171,9 +176,11 @@ def test_embeddings_of_another_size_are_refused():
     ids=lambda metric: type(metric).__name__,
 )
 def test_a_metric_is_built_again_from_its_config(metric):
+    """Builds an equal metric from its config."""
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert type(again) is type(metric) and again.get_config() == metric.get_config()
 
 
 def test_a_far_of_more_digits_has_its_own_name():
+    """Names a FAR of more digits by all of them."""
     assert [metrics.TARAtFAR(far).name for far in (1e-3, 0.0123)] == ["tar_at_far_1e-03", "tar_at_far_0.0123"]

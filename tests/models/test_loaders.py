@@ -104,6 +104,7 @@ def test_a_loader_trains_as_arrays_do(name, tmp_path):
 
 
 def test_array_labels_with_gaps_are_answered_by_relabel():
+    """Answers labels with gaps by a hint at relabel."""
     with pytest.raises(
         ValueError, match=r"labels from 0 to 7, 2 different ones.*keras_margin\.data\.relabel\(labels\)"
     ):

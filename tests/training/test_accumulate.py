@@ -49,12 +49,14 @@ def test_parts_give_the_update_of_the_whole_batch(changes):
 
 
 def test_parts_are_split_over_replicas():
+    """Splits parts over the replicas."""
     wanted, found = trained(1), trained(3, replicas=2)
     for one, other in zip(found.model.trainable_weights, wanted.model.trainable_weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5, err_msg=one.path)
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused():
+    """Refuses parts that do not divide the batch."""
     with pytest.raises(ValueError, match="accumulate must divide batch_size.*accumulate=5, batch_size=12"):
         training_runs.recipe_of(accumulate=5)
     with pytest.raises(ValueError, match=r"batch_size=12 does not split evenly over 2 replicas in 4 parts each"):
@@ -62,6 +64,7 @@ def test_parts_that_do_not_divide_the_batch_are_refused():
 
 
 def test_a_head_that_samples_its_classes_is_refused():
+    """Refuses a head that samples its classes."""
     options = (("sample_rate", 0.5),)
     with pytest.raises(
         ValueError, match="takes the gradient of a whole batch. Received: accumulate=2, sample_rate=0.5"

@@ -59,8 +59,11 @@ def test_a_published_network_computes_what_pytorch_s_does(case, tmp_path):
     np.testing.assert_allclose(found, rows, rtol=1e-3, atol=1e-4 * np.abs(rows).max())
 
 
-def test_whole_modules_and_checkpoints_are_read_without_running_them(tmp_path):
-    """A pickled module, one of several devices in the old format, and a training checkpoint hold the same tensors."""
+def test_modules_and_checkpoints_are_read_without_running_them(tmp_path):
+    """Reads whole modules and checkpoints without running them.
+
+    A pickled module, one of several devices in the old format, and a training checkpoint hold the same tensors.
+    """
     import argparse
 
     import torch
