@@ -81,6 +81,7 @@ def test_fine_bins_give_the_exact_value(name):
         assert value_of(make(memory=128, bins=200_000), embeddings, labels, batch) == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_coarse_bins_err_by_what_the_docstring_says():
     """EER and TAR move by no more than one bin's share, AUC by half the sum of the products of both."""
     embeddings, labels = scattered()

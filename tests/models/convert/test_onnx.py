@@ -207,6 +207,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_each_operator_computes_what_onnx_runtime_does(case, tmp_path):
     """The whole tensor behind the operator, flattened channels first."""
