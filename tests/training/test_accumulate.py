@@ -31,6 +31,7 @@ def trained(accumulate, replicas=1, **changes):
     return training.fit(recipe, training_runs.reader_of(), strategy=strategy, seed=3, reports=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"clip_norm": 0.05, "iam_beta": 0.1, "head": "arcface", "head_options": ()}],
@@ -48,6 +49,7 @@ def test_parts_give_the_update_of_the_whole_batch(changes):
         assert found.model.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 8), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_parts_are_split_over_replicas():
     """Splits parts over the replicas."""
     wanted, found = trained(1), trained(3, replicas=2)

@@ -49,6 +49,7 @@ def recipe_of(*names):
     return training_runs.recipe_of(steps=4, decay_steps=(), decay="constant", callbacks=names)
 
 
+@pytest.mark.slow
 def test_a_recipes_callbacks_come_behind_the_given_ones(folder):
     """The logger writes what a callback before it put into the logs; the factory gets recipe and seed."""
     note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(lfw_accuracy=0.5))

@@ -230,6 +230,7 @@ OLD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", OLD)
 def test_attributes_of_old_operators_are_read(case, tmp_path):
     """What newer files have as inputs, older ones have as attributes."""
@@ -362,6 +363,7 @@ def small_tflite(path):
     return network
 
 
+@pytest.mark.slow
 def test_a_float_tflite_file_becomes_a_keras_model(tmp_path):
     """By way of ONNX, its normalization in front."""
     network = small_tflite(tmp_path / "net.tflite")
@@ -373,6 +375,7 @@ def test_a_float_tflite_file_becomes_a_keras_model(tmp_path):
         convert.from_tflite(tmp_path / "net.tflite")
 
 
+@pytest.mark.slow
 def test_the_command_converts_onnx(tmp_path, capsys, monkeypatch):
     """To .keras and to int8 .tflite, compared with ONNX Runtime on samples; the metadata say where it comes from."""
     from PIL import Image
