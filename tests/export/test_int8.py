@@ -163,6 +163,7 @@ def test_integer_only_tells_how_its_embedding_is_stored(converted):
     assert km.runtime.read_metadata(converted[False][0])["embedding"]["dtype"] == "float32"
 
 
+@pytest.mark.slow
 def test_integer_only_refuses_operators_without_integers(images, tmp_path):
     """An operator that TFLite keeps in floats is an error that names operator and layer, and writes no file."""
     keras.utils.set_random_seed(0)

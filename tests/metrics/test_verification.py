@@ -70,6 +70,7 @@ METRICS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METRICS)
 def test_fine_bins_give_the_exact_value(name):
     """Of all pairs, whatever the batches: the memory is larger than the set."""

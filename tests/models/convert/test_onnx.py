@@ -244,6 +244,7 @@ def test_attributes_of_old_operators_are_read(case, tmp_path):
     np.testing.assert_allclose(model.predict(PIXELS, verbose=0), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"batch": 1}, {"channels_first": False}, {"uint8": True}, {"external": True}])
 def test_every_input_is_taken(options, tmp_path):
     """A fixed batch, channels last, pixels and external weights; the embedding is the formula's."""
@@ -296,6 +297,7 @@ def test_prelu_in_several_nodes_is_one_layer(write_prelu, tmp_path):
     assert kinds == ["InputLayer", "Rescaling", "Conv2D", "PReLU", "Permute", "Reshape"]
 
 
+@pytest.mark.slow
 def test_the_model_is_saved_and_loaded_equal(tmp_path):
     """A .keras file of a converted network, constants inside, gives the same embeddings."""
     graph = Graph()
