@@ -159,6 +159,7 @@ def test_no_level_names_a_package_that_is_gone():
     assert set(LEVEL_OF) - there == set()
 
 
+@pytest.mark.slow
 def test_keras_src_is_imported_in_one_file_alone():
     """Private API of Keras moves without notice: _keras.py is the one place that uses its modules."""
     assert private_keras_imports() == []

@@ -87,6 +87,7 @@ def test_the_file_says_where_it_comes_from_and_what_it_reaches(exported, run_fol
     assert said["threshold"]["tar"] == pytest.approx(np.mean(scores[same] > allowed), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_flip_sum_adds_the_mirror_image_before_the_unit_length(exported, run_folder):
     """Adds the mirror image's embedding before the division by the length."""
     model = keras.saving.load_model(run_folder / "model.keras").embedder
