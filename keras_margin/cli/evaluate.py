@@ -6,8 +6,9 @@ keras-margin evaluate embeddings.npy lfw.bin
 
 MODEL: a Keras file, SavedModel folder, TFLite file, a run's folder; or embeddings made elsewhere, a .npy for one set
 or a folder with NAME.npy for each. DATA, perhaps as NAME=PATH: a .bin; a folder with pairs.txt or pairs.csv, of YTF,
-of IJB-B or IJB-C; a folder of identities, .rec or TFRecord; "orl"; a .npy of labels. --protocol=labelled takes a
-folder as one of identities though it holds a list of pairs.
+of IJB-B or IJB-C, of CFP (two sets, NAME_ff and NAME_fp); a folder of identities, .rec or TFRecord; "orl"; a .npy of
+labels. --protocol=labelled takes a folder as one of identities though it holds a list of pairs. The lists may be in the
+folder of photographs that `keras-margin align` read.
 
 Exit status: 0; 1 an error; 3 a requirement that is not met.
 """
@@ -89,6 +90,7 @@ def _evaluate(arguments, busy):
     if len(named) < len(arguments.data):
         raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
     chosen = _protocols(arguments.protocol, named)
+    named, chosen = _suites(named, chosen)
     with progress.stage(f"Opening {arguments.model}"):
         source = Source(arguments)
     out = _out(arguments)
@@ -137,6 +139,20 @@ def _protocols(given, named):
             )
         chosen |= dict.fromkeys([name] if equals else named, protocol)
     return chosen
+
+
+def _suites(named, chosen):
+    """Returns (paths by name, protocols by name) with each set of several protocols as that many sets."""
+    paths, protocol_of = {}, dict(chosen)
+    for name, path in named.items():
+        parts = [] if name in chosen or not pathlib.Path(path).exists() else protocols.suite(path)
+        if len(parts) < 2:
+            paths[name] = path
+            continue
+        for part in parts:
+            full = f"{name}_{part.rpartition('_')[2]}"
+            paths[full], protocol_of[full] = path, part
+    return paths, protocol_of
 
 
 def _say_protocol(name, path, protocol, busy):
