@@ -10,9 +10,9 @@ from keras_margin import exif
 from keras_margin.data import _changes, _pillow
 from keras_margin.data._batching import CHUNK_SIZE
 from keras_margin.data._decoding import (
-    LARGEST_PIXELS,
     LOOKED_AT,
     announced_size,
+    decode_bytes,
     decode_image,
     decode_small,
     resize_image,
@@ -222,10 +222,7 @@ def decode(contents):
         return _decode_by_pillow(contents)
     try:
         with tf.device("CPU:0"):
-            height, width = announced_size(contents).numpy().tolist()
-            if height * width > LARGEST_PIXELS:
-                raise UnreadableError(f"it has {height:,} x {width:,} pixels, more than {LARGEST_PIXELS:,}")
-            image = decode_image(contents)
+            image = decode_bytes(contents)
             orientation = exif.orientation(contents)
             return image if orientation == exif.UPRIGHT else tf.constant(exif.turn(image.numpy(), orientation))
     except (tf.errors.OpError, ValueError) as error:

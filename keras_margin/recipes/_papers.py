@@ -150,6 +150,24 @@ _SMALL = Recipe(
     weight_decay=1e-2,
     augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2),
 )
+_CFP = Recipe(
+    name="cfp_small",
+    source="Ours, for colour crops of hundreds to thousands of people, a few images of each. Not yet measured.",
+    head_options=(("margin", 0.3), ("scale", 24.0)),
+    backbone="ir_small",
+    backbone_options=(("dropout", 0.2),),
+    image_size=(64, 64),
+    batch_size=32,
+    steps=6_000,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    warmup_steps=200,
+    margin_warmup_steps=1_000,
+    weight_decay=5e-2,
+    augmentation=Augmentation(
+        flip=True, shift=0.04, zoom=0.06, rotate=6.0, contrast=0.2, brightness=0.2, saturation=0.2, grey=0.1
+    ),
+)
 _QAM = Recipe(
     name="qamface_ms1m_r50",
     source=_QAMFACE,
@@ -160,4 +178,4 @@ _QAM = Recipe(
     decay_steps=(80_000, 200_000, 360_000),
 )
 
-ALL = (_DEMO, _SMALL, *_arcface(), *_arcface_table_2(), *_sphereface(), _QAM, *_iam())
+ALL = (_DEMO, _SMALL, _CFP, *_arcface(), *_arcface_table_2(), *_sphereface(), _QAM, *_iam())
