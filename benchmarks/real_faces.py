@@ -9,7 +9,7 @@
 
 FACES holds cfp/ (CFP as distributed), lfw_aligned/ (LFW's 7,701 images of View 2 aligned to 112 x 112, with pairs.txt),
 lfw_photos/ (photographs of folds 1 and 2, with a pairs.txt of those) and lists/lfw/people.txt; docs/real-faces.md says
-how to get them. `measure` writes OUT/report.json, OUT/angles.png and OUT/roc.png, and keeps embeddings in OUT/*.npy,
+how to get them. `measure` writes OUT/report.json, OUT/angles.png and OUT/roc.png, and keeps embeddings in OUT/*.npz,
 which a second call takes as they are. `unseen` measures the people that `training_set` leaves out.
 """
 
@@ -43,6 +43,8 @@ def main():
         if "model" in arguments:
             command.add_argument("--normalization", type=normalization)
             command.add_argument("--fit", choices=("crop", "resize"))
+        if name == "measure":
+            command.add_argument("--sets", nargs="+", help="of lfw, lfw_1_2_field, lfw_1_2_ours, cfp_ff, cfp_fp")
         if name == "speed":
             command.add_argument("--images", type=int, default=512)
             command.add_argument("--photographs", type=int, default=60)
@@ -65,14 +67,15 @@ def measure(arguments):
     photographs = real_faces_sets.part(faces, "lfw_photos/pairs.txt", "It is LFW's pairs.txt of folds 1 and 2.")
     ours = real_faces_sets.part(arguments.crops, "lfw_photos", "`keras-margin align` writes it.")
     cfp = real_faces_sets.part(arguments.crops, "cfp", "`keras-margin align` writes it.")
+    folds = real_faces_sets.write_lfw_folds
     paths = {
-        "lfw": (field, "pairs"),
-        "lfw_1_2_field": (real_faces_sets.write_lfw_folds(photographs, field, out / "sets/field"), "pairs"),
-        "lfw_1_2_ours": (real_faces_sets.write_lfw_folds(photographs, ours, out / "sets/ours"), "pairs"),
-        "cfp_ff": (cfp, "cfp_ff"),
-        "cfp_fp": (cfp, "cfp_fp"),
+        "lfw": (field, "pairs", "lfw_field"),
+        "lfw_1_2_field": (folds(photographs, field, out / "sets/field"), "pairs", "lfw_field"),
+        "lfw_1_2_ours": (folds(photographs, ours, out / "sets/ours"), "pairs", "lfw_ours"),
+        "cfp_ff": (cfp, "cfp_ff", "cfp"),
+        "cfp_fp": (cfp, "cfp_fp", "cfp"),
     }
-    _measure_all(arguments, paths, out)
+    _measure_all(arguments, {name: paths[name] for name in arguments.sets or paths}, out)
 
 
 def unseen(arguments):
@@ -81,7 +84,7 @@ def unseen(arguments):
     cfp = real_faces_sets.write_unseen_cfp(arguments.faces, arguments.crops, out / "sets/cfp")
     lfw, left_out = real_faces_sets.write_unseen_lfw(arguments.faces, out / "sets/lfw")
     print(f"{left_out} of LFW's 1,200 pairs have a person of CFP's training people and are left out.")
-    paths = {"lfw": (lfw, "pairs"), "cfp_ff": (cfp, "cfp_ff"), "cfp_fp": (cfp, "cfp_fp")}
+    paths = {"lfw": (lfw, "pairs", "lfw_field"), "cfp_ff": (cfp, "cfp_ff", "cfp"), "cfp_fp": (cfp, "cfp_fp", "cfp")}
     _measure_all(arguments, paths, out)
 
 
@@ -94,11 +97,11 @@ def _measure_all(arguments, paths, out):
     embedder = embedders.load_embedder(arguments.model, normalization=arguments.normalization)
     out.mkdir(parents=True, exist_ok=True)
     found, angles, rocs = {}, {}, {}
-    for name, (path, kind) in paths.items():
+    for name, (path, kind, group) in paths.items():
         protocol = protocols.load_protocol(
             path, image_size=embedder.image_size, fit=arguments.fit, name=name, protocol=kind
         )
-        embeddings = _embeddings(embedder, protocol, out / f"{name}.npy")
+        embeddings = _embeddings(embedder, protocol, out / f"{group}.npz")
         measured = protocol.measure(embeddings)
         scores, is_same = measured.arrays["scores"], measured.arrays["is_same"]
         rocs[name] = evaluation.roc(scores, is_same)
@@ -112,19 +115,23 @@ def _measure_all(arguments, paths, out):
         _print_values(found[name])
     report = {"model": pathlib.Path(arguments.model).name, "sets": found}
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    plots.angle_histogram(angles, out / "angles.png")
+    if angles:
+        plots.angle_histogram(angles, out / "angles.png")
     plots.roc_curve(rocs, out / "roc.png")
 
 
 def _embeddings(embedder, protocol, path):
-    """Embeds a protocol's images, or reads what an earlier call embedded."""
-    if path.exists():
-        rows = np.load(path, allow_pickle=False)
-        if len(rows) == protocol.num_images:
-            return rows
-    rows = protocols.embed(embedder, protocol)
-    np.save(path, rows)
-    return rows
+    """Embeds a protocol's images but for those that an earlier set or call embedded into the same file."""
+    keys = ["/".join(name.split("/")[-3:]) for name in protocol.listed.rows()[0].tolist()]
+    keys = [key.removeprefix("lfw/") for key in keys]
+    rows = dict(np.load(path, allow_pickle=False)) if path.exists() else {}
+    missing = [at for at, key in enumerate(keys) if key not in rows]
+    for start in range(0, len(missing), 64):
+        some = missing[start : start + 64]
+        rows |= zip([keys[at] for at in some], embedder.embed(protocol.images(some)), strict=True)
+    if missing:
+        np.savez(path, **rows)
+    return np.stack([rows[key] for key in keys])
 
 
 def _statistics(embeddings, people):
