@@ -5,7 +5,9 @@ this process, the ratio of medians. The interpreter and the detector run on one 
 TF_NUM_INTRAOP_THREADS say so.
 """
 
+import contextlib
 import itertools
+import os
 import pathlib
 import statistics
 import tempfile
@@ -15,6 +17,7 @@ import numpy as np
 from benchmarks import real_faces_sets
 from keras_margin import alignment, embedders, protocols
 from keras_margin.alignment.images import read_image
+from keras_margin.cli import main
 
 
 def measured(arguments):
@@ -23,31 +26,38 @@ def measured(arguments):
 
 
 def _evaluate(arguments):
-    """Reading, decoding, embedding and measuring LFW, against the interpreter on arrays that are there already."""
+    """The whole command on LFW, its checks too, against the interpreter on arrays that are there already."""
     from ai_edge_litert.interpreter import Interpreter
 
     root = real_faces_sets.part(arguments.faces, "lfw_aligned", "LFW aligned to 112 x 112 belongs there.")
     embedder = embedders.load_embedder(arguments.model, normalization=arguments.normalization)
     protocol = protocols.load_protocol(root, image_size=embedder.image_size, fit=arguments.fit)
-    protocol = _First(protocol, arguments.images)
     mean, std = arguments.normalization or (0.0, 1.0)
     interpreter = Interpreter(arguments.model, num_threads=1)
-    images = ((protocol.images(range(protocol.num_images)) - np.float32(mean)) / np.float32(std)).astype(np.float32)
     taken = interpreter.get_input_details()[0]
     batch = max(1, int(taken["shape"][0]))
     interpreter.allocate_tensors()
     output = interpreter.get_output_details()[0]["index"]
+    some = protocol.images(range(256))
+    some = ((some - np.float32(mean)) / np.float32(std)).astype(taken["dtype"])
 
     def bare():
-        for start in range(0, len(images) - batch + 1, batch):
-            interpreter.set_tensor(taken["index"], images[start : start + batch])
+        for start in range(0, protocol.num_images - batch + 1, batch):
+            first = start % (len(some) - batch + 1)
+            interpreter.set_tensor(taken["index"], some[first : first + batch])
             interpreter.invoke()
             interpreter.get_tensor(output)
 
-    def ours():
-        protocols.embed(embedder, protocol)
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["evaluate", arguments.model, str(root), f"--out={folder}/report.json"]
+        if arguments.normalization:
+            command.append(f"--normalization={arguments.normalization_text}")
 
-    return _ratio({"bare interpreter": bare, "evaluate": ours}, arguments.repeats)
+        def ours():
+            with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+                main(command)
+
+        return _ratio({"bare interpreter": bare, "evaluate": ours}, arguments.evaluations)
 
 
 def _align(arguments):
@@ -63,6 +73,7 @@ def _align(arguments):
             (source / path.parent.name).mkdir(parents=True, exist_ok=True)
             (source / path.parent.name / path.name).symlink_to(path.resolve())
         runs = itertools.count()
+        detector(images[0])  # Builds its graphs.
 
         def bare():
             for image in images:
@@ -74,23 +85,7 @@ def _align(arguments):
         return _ratio({"detector alone": bare, "align": ours}, arguments.repeats)
 
 
-class _First:
-    """The first images of a protocol."""
-
-    def __init__(self, protocol, count):
-        self._protocol, self.num_images = protocol, min(count, protocol.num_images)
-
-    def batches(self, batch_size):
-        for start in range(0, self.num_images, batch_size):
-            yield self.images(range(start, min(start + batch_size, self.num_images)))
-
-    def images(self, rows):
-        return self._protocol.images(rows)
-
-
 def _ratio(contenders, repeats):
-    for function in contenders.values():
-        function()
     seconds = {name: [] for name in contenders}
     for _ in range(repeats):
         for name, function in contenders.items():

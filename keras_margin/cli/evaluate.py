@@ -189,8 +189,9 @@ def _checks(arguments, source, opened):
         return found
     for name, protocol in opened.items():
         with progress.stage(f"Checking {name}"):
-            found += [(name, checks.check_channels(source.embedder, protocol, arguments.seed))]
-            found += [(name, checks.check_normalization(source.embedder, protocol, arguments.seed))]
+            look = checks.Look(source.embedder, protocol, arguments.seed)
+            for check in (checks.check_channels, checks.check_normalization):
+                found.append((name, check(source.embedder, protocol, arguments.seed, look)))
             if len(opened) > 1 or arguments.training:
                 fingerprints[name] = checks.image_fingerprints(protocol.batches(arguments.batch))
     names = list(fingerprints)
