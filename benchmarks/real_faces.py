@@ -41,18 +41,15 @@ def main():
         for argument in arguments:
             command.add_argument(argument)
         if "model" in arguments:
-            command.add_argument("--normalization")
+            command.add_argument("--normalization", type=normalization)
             command.add_argument("--fit", choices=("crop", "resize"))
         if name == "measure":
             command.add_argument("--sets", nargs="+", help="of lfw, lfw_1_2_field, lfw_1_2_ours, cfp_ff, cfp_fp")
         if name == "speed":
-            command.add_argument("--evaluations", type=int, default=3, help="turns of evaluate, of 7,701 images each")
+            command.add_argument("--images", type=int, default=512)
             command.add_argument("--photographs", type=int, default=60)
-            command.add_argument("--repeats", type=int, default=5, help="turns of align")
+            command.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
-    text = getattr(arguments, "normalization", None)
-    if text is not None:
-        arguments.normalization_text, arguments.normalization = text, normalization(text)
     globals()[arguments.command](arguments)
 
 
