@@ -1,7 +1,7 @@
 """An embedder on LFW and CFP, the photographs aligned by this library: accuracy, the papers' statistics, speed.
 
     keras-margin align FACES/cfp CROPS/cfp
-    keras-margin align FACES/lfw_photos CROPS/lfw_photos
+    keras-margin align FACES/lfw_photos CROPS/lfw_photos --policy=centre
     python -m benchmarks.real_faces measure MODEL FACES CROPS OUT --normalization=127.5/128
     python -m benchmarks.real_faces training_set FACES CROPS OUT
     python -m benchmarks.real_faces unseen MODEL FACES CROPS OUT --fit=resize
