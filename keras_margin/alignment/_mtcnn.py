@@ -47,7 +47,7 @@ def _compiled(network, side):
         network: Keras model from images (n, side, side, 3) to a tuple of tensors.
         side: Pixels; None where each image has its own height and width.
     """
-    import tensorflow as tf
+    from mtcnn.mtcnn import tf  # The package's own; this one imports no framework.
 
     return tf.function(
         lambda images: network(images), input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)]
