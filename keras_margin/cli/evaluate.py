@@ -6,8 +6,9 @@ keras-margin evaluate embeddings.npy lfw.bin
 
 MODEL: a Keras file, SavedModel folder, TFLite or ONNX file, a run's folder; or embeddings made elsewhere, a .npy for
 one set or a folder with NAME.npy for each. DATA, perhaps as NAME=PATH: a .bin; a folder with pairs.txt or pairs.csv,
-of YTF, of IJB-B or IJB-C; a folder of identities, .rec or TFRecord; "orl"; a .npy of labels. --protocol=labelled takes
-a folder as one of identities though it holds a list of pairs.
+of YTF, of IJB-B or IJB-C, of CFP (two sets, NAME_ff and NAME_fp); a folder of identities, .rec or TFRecord; "orl"; a
+.npy of labels. --protocol=labelled takes a folder as one of identities though it holds a list of pairs. The lists may
+be in the folder of photographs that `keras-margin align` read.
 
 Exit status: 0; 1 an error; 3 a requirement that is not met.
 """
@@ -107,7 +108,9 @@ def _evaluate(arguments, busy):
     named = {name: _held_out(path, arguments.model) for name, path in map(_named, arguments.data)}
     if len(named) < len(arguments.data):
         raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
-    chosen, groups = _protocols(arguments.protocol, named), _added.read_groups(arguments.groups, named)
+    chosen = _protocols(arguments.protocol, named)
+    named, chosen = _suites(named, chosen)
+    groups = _added.read_groups(arguments.groups, named)
     with progress.stage(f"Opening {arguments.model}"):
         source = Source(arguments)
     out = _out(arguments)
@@ -159,6 +162,20 @@ def _protocols(given, named):
     return chosen
 
 
+def _suites(named, chosen):
+    """Returns (paths by name, protocols by name) with each set of several protocols as that many sets."""
+    paths, protocol_of = {}, dict(chosen)
+    for name, path in named.items():
+        parts = [] if name in chosen or not pathlib.Path(path).exists() else protocols.suite(path)
+        if len(parts) < 2:
+            paths[name] = path
+            continue
+        for part in parts:
+            full = f"{name}_{part.rpartition('_')[2]}"
+            paths[full], protocol_of[full] = path, part
+    return paths, protocol_of
+
+
 def _say_protocol(name, path, protocol, busy):
     """Says by which protocol a folder is measured where there is a choice."""
     others = protocols.choices(path)[1:]
@@ -196,8 +213,9 @@ def _checks(arguments, source, opened):
         return found
     for name, protocol in opened.items():
         with progress.stage(f"Checking {name}"):
-            found += [(name, checks.check_channels(source.embedder, protocol, arguments.seed))]
-            found += [(name, checks.check_normalization(source.embedder, protocol, arguments.seed))]
+            look = checks.Look(source.embedder, protocol, arguments.seed)
+            for check in (checks.check_channels, checks.check_normalization):
+                found.append((name, check(source.embedder, protocol, arguments.seed, look)))
             if len(opened) > 1 or arguments.training:
                 fingerprints[name] = checks.image_fingerprints(protocol.batches(arguments.batch))
     names = list(fingerprints)

@@ -1,5 +1,7 @@
 """From the bytes of an image file to pixels of one size, in TensorFlow, and never more of them than fit into memory."""
 
+import struct
+
 from keras_margin._typing import Size, Tensor
 from keras_margin._utils import exif
 
@@ -69,6 +71,45 @@ def decode_small(contents: Tensor, image_size: Size) -> Tensor:
     contents = tf.strings.substr(contents, 0, length)
     image = tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
     return tf.ensure_shape(image, (*image_size, 3))
+
+
+def decode_bytes(contents: bytes) -> Tensor:
+    """As `decode_image`, of one file outside a graph, where each question that a graph asks costs more than decoding.
+
+    Args:
+        contents: bytes, the file.
+
+    Returns:
+        uint8 RGB tensor (height, width, 3).
+
+    Raises:
+        ValueError: If the file announces more than LARGEST_PIXELS; no memory is taken for it.
+        tf.errors.InvalidArgumentError: If it cannot be decoded.
+    """
+    import tensorflow as tf
+
+    height, width = _announced_size(contents)
+    if height * width > LARGEST_PIXELS:
+        raise ValueError(f"it has {height:,} x {width:,} pixels, more than {LARGEST_PIXELS:,}")
+    if contents[:2] == b"BM":
+        return tf.io.decode_image(contents, channels=3, expand_animations=False)
+    return tf.io.decode_jpeg(contents, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _announced_size(contents: bytes) -> tuple[int, int]:
+    """(height, width) as `announced_size`, ints, of bytes."""
+    import tensorflow as tf
+
+    if contents[:2] == b"\xff\xd8":
+        return tuple(tf.io.extract_jpeg_shape(contents).numpy()[:2].tolist())
+    head = contents[:26].ljust(26, b"\0")
+    if head[:4] == b"\x89PNG":
+        width, height = struct.unpack_from(">ii", head, 16)
+    elif head[:2] == b"BM":
+        width, height = struct.unpack_from("<ii", head, 18)
+    else:
+        width = height = 0
+    return abs(height), abs(width)
 
 
 def turn_image(image: Tensor, orientation: Tensor) -> Tensor:

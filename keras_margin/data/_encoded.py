@@ -2,7 +2,9 @@
 
 import abc
 import functools
+import importlib.util
 import logging
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,9 +14,9 @@ from keras_margin._utils import exif
 from keras_margin.data import _changes, _pillow
 from keras_margin.data._batching import CHUNK_SIZE
 from keras_margin.data._decoding import (
-    LARGEST_PIXELS,
     LOOKED_AT,
     announced_size,
+    decode_bytes,
     decode_image,
     decode_small,
     resize_image,
@@ -221,21 +223,21 @@ def decode(contents: bytes) -> Tensor:
         contents: bytes of a JPEG, PNG or BMP file.
 
     Returns:
-        uint8 RGB tensor (height, width, 3); an array where TensorFlow is not installed and Pillow decodes.
+        uint8 RGB tensor (height, width, 3); an array where TensorFlow is not imported and Pillow decodes.
 
     Raises:
         UnreadableError: If it cannot be decoded.
     """
+    # Importing TensorFlow takes seconds, and Pillow gives the same pixels: a TFLite file is evaluated without it.
+    if "tensorflow" not in sys.modules and importlib.util.find_spec("PIL") is not None:
+        return _decode_by_pillow(contents)
     try:
         import tensorflow as tf
     except ImportError:
         return _decode_by_pillow(contents)
     try:
         with tf.device("CPU:0"):
-            height, width = announced_size(contents).numpy().tolist()
-            if height * width > LARGEST_PIXELS:
-                raise UnreadableError(f"it has {height:,} x {width:,} pixels, more than {LARGEST_PIXELS:,}")
-            image = decode_image(contents)
+            image = decode_bytes(contents)
             orientation = exif.orientation(contents)
             return image if orientation == exif.UPRIGHT else tf.constant(exif.turn(image.numpy(), orientation))
     except (tf.errors.OpError, ValueError) as error:

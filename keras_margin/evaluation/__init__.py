@@ -24,8 +24,10 @@ from keras_margin.evaluation.identification import cmc, rank_k
 from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centered_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.lists import (
     FaceList,
+    PeopleList,
     VideoPairs,
     read_faces,
+    read_lfw_people,
     read_media,
     read_subjects,
     read_template_pairs,
@@ -87,6 +89,7 @@ __all__ = [
     "TarAtFar",
     "TrillionPairsResult",
     "VerificationReport",
+    "PeopleList",
     "VideoPairs",
     "all_pairs",
     "angle_distributions",
@@ -126,6 +129,7 @@ __all__ = [
     "read_media",
     "read_subjects",
     "read_template_pairs",
+    "read_lfw_people",
     "read_ytf_splits",
     "rejection_threshold",
     "reliability",

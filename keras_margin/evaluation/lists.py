@@ -49,6 +49,25 @@ class VideoPairs:
     folds: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class PeopleList:
+    """The people of LFW's people.txt, peopleDevTrain.txt or peopleDevTest.txt.
+
+    Attributes:
+        names: String array (n,), who, with LFW's underscores.
+        num_images: Integer (n,), how many images of each.
+        folds: Integer (n,), from 0; all 0 in the development lists.
+
+    Example:
+        >>> PeopleList(np.array(["Ada_Lovelace"]), np.array([3]), np.array([0])).num_images.tolist()
+        [3]
+    """
+
+    names: np.ndarray
+    num_images: np.ndarray
+    folds: np.ndarray
+
+
 def read_faces(path: PathLike) -> FaceList:
     r"""Reads `ijbc_name_5pts_score.txt`: lines of a file name, ten coordinates and a detector score.
 
@@ -198,6 +217,53 @@ def read_ytf_splits(path: PathLike) -> VideoPairs:
     if not pairs:
         raise ValueError(f"{path} must hold pairs of videos. Received: none.")
     return VideoPairs(np.array(pairs), np.array(is_same), np.array(folds))
+
+
+def read_lfw_people(path: PathLike) -> PeopleList:
+    """Reads LFW's people.txt, peopleDevTrain.txt or peopleDevTest.txt, of which training pairs may be drawn.
+
+    people.txt begins with the number of folds; each fold, and each development list, with the number of its people;
+    then lines of a name and a number of images. A test on View 2's fold k may train on the people of the others.
+
+    Args:
+        path: File.
+
+    Returns:
+        `PeopleList`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: A line of another form, or fewer lines than announced; the error names the file and the line.
+
+    Example:
+        >>> import pathlib
+        >>> _ = pathlib.Path("peopleDevTest.txt").write_text("1" + chr(10) + "Ada_Lovelace" + chr(9) + "3" + chr(10))
+        >>> read_lfw_people("peopleDevTest.txt").names.tolist()
+        ['Ada_Lovelace']
+
+    Reference: Huang et al., Labeled Faces in the Wild, 2007, section IV, the unrestricted setting.
+    """
+    with open(path, encoding="utf-8") as file:
+        lines = [(number, line.rstrip().rsplit(None, 1)) for number, line in enumerate(file, 1) if line.strip()]
+    counts = [len(fields) == 1 and fields[0].isdigit() for _, fields in lines]
+    rows, folds = [], []
+    # people.txt alone begins with two numbers, the first that of its folds.
+    left, fold = 0, -1
+    for number, fields in lines[1:] if counts[:2] == [True, True] else lines:
+        if left == 0 and len(fields) == 1 and fields[0].isdigit():
+            left, fold = int(fields[0]), fold + 1
+        elif left and len(fields) == 2 and fields[1].isdigit():
+            rows.append((fields[0], int(fields[1])))
+            folds.append(fold)
+            left -= 1
+        else:
+            raise ValueError(
+                f"{path}, line {number}: a fold is a number of people, then as many lines of a name and a number of "
+                f"images. Received: {' '.join(fields)!r}."
+            )
+    if left or not rows:
+        raise ValueError(f"{path} must hold the people that it announces. Received: {left or 'all'} too few.")
+    return PeopleList(np.array([name for name, _ in rows]), np.array([count for _, count in rows]), np.array(folds))
 
 
 def _is_ytf_line(fields: Sequence[str]) -> bool:

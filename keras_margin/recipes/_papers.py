@@ -148,6 +148,21 @@ _SMALL = Recipe(
     data=Data(32, augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2)),
     run=Run(steps=1_000),
 )
+_CFP = Recipe(
+    "cfp_small",
+    "Ours, for colour crops of hundreds to thousands of people; README: what its first 1,500 updates reached.",
+    model=Model("ir_small", {"dropout": 0.2}, image_size=(64, 64)),
+    head=Head("arcface", {"margin": 0.3, "scale": 24.0}),
+    optimizer=Optimizer("adamw", weight_decay=5e-2),
+    schedule=Schedule(learning_rate=2e-3, warmup_steps=200, margin_warmup_steps=1_000),
+    data=Data(
+        32,
+        augmentation=Augmentation(
+            flip=True, shift=0.04, zoom=0.06, rotate=6.0, contrast=0.2, brightness=0.2, saturation=0.2, grey=0.1
+        ),
+    ),
+    run=Run(steps=6_000),
+)
 _QAM = Recipe(
     "qamface_ms1m_r50",
     _QAMFACE,
@@ -159,4 +174,4 @@ _QAM = Recipe(
     run=Run(steps=400_000),
 )
 
-ALL = (_DEMO, _SMALL, *_arcface(), *_arcface_table_2(), *_sphereface(), _QAM, *_iam())
+ALL = (_DEMO, _SMALL, _CFP, *_arcface(), *_arcface_table_2(), *_sphereface(), _QAM, *_iam())

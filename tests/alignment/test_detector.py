@@ -241,3 +241,13 @@ def test_threads_share_one_detector(detector, photograph):
     assert len(answers) == 4
     for points in answers:
         np.testing.assert_allclose(points, alone, atol=0.01)
+
+
+def test_networks_are_traced_once(detector, photograph, monkeypatch):
+    """A second photograph, of another size, runs no layer in Python: the stages are graphs."""
+    keras = pytest.importorskip("keras")
+    detector(photograph)
+    called = []
+    monkeypatch.setattr(keras.layers.Conv2D, "call", lambda *arguments, **options: called.append(arguments))
+    boxes, _, _ = detector(np.ascontiguousarray(photograph[:-16, :-8]))
+    assert len(boxes) and not called

@@ -1,6 +1,8 @@
 """Pillow's decoding, where TensorFlow is not installed, is TensorFlow's."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -52,3 +54,15 @@ def test_what_pillow_cannot_decode_is_unreadable(contents):
     """A file that is cut off or no image is named as unreadable, as with TensorFlow."""
     with pytest.raises(_encoded.UnreadableError, match="."):
         _encoded._decode_by_pillow(contents)
+
+
+def test_a_single_file_is_decoded_without_importing_tensorflow(tmp_path):
+    """Where TensorFlow is installed and not imported, Pillow decodes: importing it takes seconds."""
+    (tmp_path / "a.jpg").write_bytes(encoded("RGB", "JPEG"))
+    program = (
+        "import pathlib, sys\n"
+        "from keras_margin.data._encoded import decode\n"
+        f"print(decode(pathlib.Path({str(tmp_path / 'a.jpg')!r}).read_bytes()).shape, 'tensorflow' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(64, 50, 3) False"

@@ -103,3 +103,31 @@ def test_the_road_of_ytf_from_frames_to_ten_fold_accuracy(tmp_path):
     ]
     np.testing.assert_allclose(scores, expected, atol=1e-12)
     assert evaluation.k_fold_accuracy(scores, videos.is_same, videos.folds).mean > 0.9
+
+
+def test_lfws_people_are_read_fold_by_fold(tmp_path):
+    """people.txt: the number of folds, then of each fold the number of people, their names and images."""
+    people = evaluation.read_lfw_people(written(tmp_path, "2\n2\nA_B\t1\nC_D\t12\n1\nE_F\t3\n"))
+    assert people.names.tolist() == ["A_B", "C_D", "E_F"]
+    assert people.num_images.tolist() == [1, 12, 3] and people.folds.tolist() == [0, 0, 1]
+
+
+def test_lfws_development_people_are_one_fold(tmp_path):
+    """peopleDevTrain.txt begins with the number of its people."""
+    people = evaluation.read_lfw_people(written(tmp_path, "2\nA_B\t1\nC_D\t12\n"))
+    assert people.names.tolist() == ["A_B", "C_D"] and people.folds.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("2\n2\nA_B\t1\n1\nE_F\t3\n", "line 4: a fold is a number of people"),
+        ("3\nA_B\t1\n", "2 too few"),
+        ("1\nA_B\tmany\n", "line 2"),
+        ("", "must hold the people"),
+    ],
+)
+def test_a_list_of_people_of_another_form_is_named(tmp_path, text, words):
+    """The error names the line, or how many people are missing."""
+    with pytest.raises(ValueError, match=words):
+        evaluation.read_lfw_people(written(tmp_path, text))

@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_margin import evaluation
 from keras_margin._typing import PathLike, Size
-from keras_margin.evaluation.protocols import bin_file, ijb, labelled, pair_list, ytf
+from keras_margin.evaluation.protocols import bin_file, cfp, ijb, labelled, lfw_view1, pair_list, ytf
 from keras_margin.evaluation.protocols.base import FITS, MeasuredEmbedder, Protocol, ProtocolResult, Settings
 from keras_margin.evaluation.protocols.calibrating import Calibrated, calibrate, calibrate_scores
 from keras_margin.evaluation.protocols.checks import (
@@ -53,9 +53,22 @@ __all__ = [
     "image_fingerprints",
     "read_groups",
     "read_report",
+    "suite",
 ]
 
-FORMATS = {"bin": bin_file, "ijb": ijb, "ytf": ytf, "pairs": pair_list, "labelled": labelled}
+FORMATS = {
+    "bin": bin_file,
+    "ijb": ijb,
+    "ytf": ytf,
+    "cfp_ff": cfp.FRONTAL_FRONTAL,
+    "cfp_fp": cfp.FRONTAL_PROFILE,
+    "pairs": pair_list,
+    "lfw_view1": lfw_view1,
+    "labelled": labelled,
+}
+
+# Sets of several protocols, all of which are measured where none is named.
+_SUITES = (("cfp_ff", "cfp_fp"),)
 
 # Sets that data.open knows by name.
 _NAMED = ("orl", "digits", "glyphs")
@@ -84,6 +97,24 @@ def choices(path: PathLike) -> list[str]:
     return found if path.is_dir() else found[:1]
 
 
+def suite(path: PathLike) -> list[str]:
+    """Lists the protocols by which a path is measured where none is named: all of a set's own, CFP's two.
+
+    Args:
+        path: str or path-like.
+
+    Returns:
+        List of keys of FORMATS, at least one.
+
+    Example:
+        >>> keras_margin.data.write_bin("tiny.bin", np.zeros((8, 16, 16, 3), np.uint8), [True, False, True, False])
+        >>> suite("tiny.bin")
+        ['bin']
+    """
+    found = choices(path)
+    return next(([*names] for names in _SUITES if found[0] in names and set(names) <= set(found)), found[:1])
+
+
 def load_protocol(
     path: PathLike,
     *,
@@ -98,11 +129,16 @@ def load_protocol(
     - A `.csv` as `keras-margin pairs` writes it, beside the folders of its images, or a folder with `pairs.csv` or
       `pairs.txt` (LFW's, images in `name/name_0001.jpg`): verification over those pairs.
     - A folder with `splits.txt` or `splits_corrected.txt`: YTF, frames in `person/video/`, ten folds.
+    - CFP as distributed, a folder with `Protocol/Split`: "cfp_ff" and "cfp_fp", ten folds of people.
+    - A folder with `pairsDevTrain.txt` and `pairsDevTest.txt`: LFW's View 1, "lfw_view1".
     - A folder with `meta/*_face_tid_mid.txt`: IJB-B or IJB-C as insightface packs them, 1:1 and 1:N.
     - Whatever `data.open` takes, a folder of identities first of all, or "orl": all pairs, ten folds of people,
       identification with one image each enrolled.
     - A `split.json` of `keras-margin split` or of a training run: the same of the people that it holds out.
     - A `.npy` of labels: the same for embeddings that have no images here.
+
+    The lists of YTF, CFP and LFW may be in the folder of the photographs that `keras-margin align` made the images
+    from. A photograph without a face then gives its pairs the score -1, and the result's notes count them.
 
     Args:
         path: str or path-like.

@@ -1,12 +1,15 @@
 """Image files one by one, decoded as they are needed."""
 
 import concurrent.futures
+import os
 import pathlib
 
 import numpy as np
 
 from keras_margin.data._encoded import UnreadableError, decode
 from keras_margin.evaluation.protocols.base import fitted
+
+_THREADS = 8
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -29,8 +32,10 @@ class ImageFiles:
             yield self.load(range(start, min(start + batch_size, len(self._paths))))
 
     def load(self, rows):
-        with concurrent.futures.ThreadPoolExecutor(8) as executor:
-            images = list(executor.map(self._one, rows))
+        # A task a thread, not a task an image: handing over small images costs more than decoding them.
+        parts = np.array_split(np.asarray(rows), min(_THREADS, os.cpu_count() or 1, max(1, len(rows))))
+        with concurrent.futures.ThreadPoolExecutor(len(parts)) as executor:
+            images = [image for part in executor.map(self._some, parts) for image in part]
         shapes = {image.shape for image in images}
         if len(shapes) > 1:
             raise ValueError(
@@ -38,6 +43,9 @@ class ImageFiles:
                 f"{pathlib.Path(self._paths[0]).parent}. Align them, or name the size to resize to."
             )
         return np.stack(images)
+
+    def _some(self, rows):
+        return [self._one(row) for row in rows.tolist()]
 
     def _one(self, row):
         path = self._paths[row]

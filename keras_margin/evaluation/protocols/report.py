@@ -20,7 +20,9 @@ _COMPARISONS = {">=": operator.ge, "<=": operator.le, "==": operator.eq, ">": op
 # How a value is called and shown; the first pattern that fits. {} is the rest of its name.
 _SHOWN = (
     (r"num_(genuine|impostor)", "{} pairs", "{:,.0f}"),
+    (r"num_pairs_without_face", "pairs without a face", "{:,.0f}"),
     (r"accuracy", "accuracy", "{:.2%}"),
+    (r"accuracy_faces_found", "accuracy, pairs with both faces", "{:.2%}"),
     (r"accuracy_(.+)", "accuracy, {}", "{:.2%}"),
     (r"auc", "AUC", "{:.5f}"),
     (r"eer", "EER", "{:.2%}"),

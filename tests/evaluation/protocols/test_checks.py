@@ -155,3 +155,38 @@ def test_people_who_were_trained_on_are_found_by_name(people, level, words):
     """Finds by name the people of the training set."""
     found = checks.check_people(people, ("Cat", "Dan"), ("lfw", "casia"))
     assert found.level == level and words in found.text
+
+
+class Counted:
+    """A network that sees one channel, and how many images it was fed."""
+
+    def __init__(self, channel):
+        self.fed, self._sees = 0, sees(channel)
+
+    def __call__(self, images, normalization):
+        self.fed += len(images)
+        return self._sees(images, normalization)
+
+
+class Drawn(Faces):
+    """Faces whose pairs are drawn as often as asked."""
+
+    def sample_pairs(self, count, seed=0):
+        labels = np.arange(PEOPLE * EACH) // EACH
+        return evaluation.make_pairs(labels, min(count, 180), count, seed)
+
+
+def test_a_network_that_separates_well_is_fed_few_images():
+    """Above an AUC of 0.99 nothing can be better by 0.01: few pairs, two orders of channels, no other normalization."""
+    network, faces = Counted(0), Drawn(0)
+    told = embedder(network, takes_pixels=False, normalization=(127.5, 128.0))
+    look = checks.Look(told, faces)
+    assert checks.check_channels(told, faces, look=look).level == "ok"
+    assert checks.check_normalization(told, faces, look=look).level == "ok"
+    assert network.fed == 2 * len(look.images) and len(look.is_same) == 120
+
+
+def test_a_network_that_separates_badly_is_fed_more_pairs():
+    """A network that sees noise alone is measured on the 200 pairs of a kind, or as many as there are."""
+    told = embedder(Counted(1), takes_pixels=False, normalization=(127.5, 128.0))
+    assert len(checks.Look(told, Drawn(0)).is_same) == 180 + 200

@@ -176,7 +176,7 @@ def test_a_folder_with_a_list_can_be_measured_as_identities(tmp_path):
     assert levels(labelled) == [1, 2, 3, 4] and labelled.title.startswith("verification over all pairs")
     with pytest.raises(ValueError, match="can be measured by pairs or labelled. Received: protocol='ytf'"):
         protocols.load_protocol(tmp_path, protocol="ytf")
-    with pytest.raises(ValueError, match="protocol must be one of bin, ijb, ytf, pairs, labelled"):
+    with pytest.raises(ValueError, match="must be one of bin, ijb, ytf, cfp_ff, cfp_fp, pairs, lfw_view1, labelled"):
         protocols.load_protocol(tmp_path, protocol="lists")
 
 
