@@ -13,7 +13,7 @@ from keras_margin.evaluation.protocols.base import Protocol, VariedEmbedder
 
 # Pairs of either kind that a measured check embeds; and of a network that separates those so well that no other way to
 # feed it can be better by as much as matters.
-_PAIRS, _FEW_PAIRS = 200, 60
+_PAIRS, _FEW_PAIRS = 200, 40
 _RESAMPLES = 500
 # A difference of AUC that matters, and how sure it must be that it is one at all.
 _MATTERS, _SURE = 0.01, 0.99
@@ -59,7 +59,7 @@ def check_channels(embedder: VariedEmbedder, protocol: Protocol, seed: int = 0, 
     The images alone: in most photographs of faces the middle is redder than blue; a set where it is bluer was
     probably stored as BGR. The model: a few hundred pairs are embedded as given and with red and blue swapped. A
     network separates people better with the order that it was trained on; where the swapped order has the higher AUC,
-    by 0.01 at least and surely (99 % of bootstrap resamples), one of the two is wrong. Sixty pairs of either kind are
+    by 0.01 at least and surely (99 % of bootstrap resamples), one of the two is wrong. Forty pairs of either kind are
     enough where their AUC is above 0.99, which no other order can beat by as much.
 
     Args:

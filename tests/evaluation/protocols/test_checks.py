@@ -183,7 +183,7 @@ def test_a_network_that_separates_well_is_fed_few_images():
     look = checks.Look(told, faces)
     assert checks.check_channels(told, faces, look=look).level == "ok"
     assert checks.check_normalization(told, faces, look=look).level == "ok"
-    assert network.fed == 2 * len(look.images) and len(look.is_same) == 120
+    assert network.fed == 2 * len(look.images) and len(look.is_same) == 80
 
 
 def test_a_network_that_separates_badly_is_fed_more_pairs():
