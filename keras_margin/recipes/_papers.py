@@ -130,7 +130,7 @@ def _iam() -> Iterator[Recipe]:
 
 _DEMO = Recipe(
     "orl_demo",
-    "Ours: `make demo` on the ORL faces; the README carries what it reached.",
+    "Ours: `make demo` on the ORL faces; docs/benchmarks/orl.md has what it reached.",
     model=Model("ir_small", {"dropout": 0.2, "stem_strides": 1}, image_size=(56, 48)),
     head=Head("arcface", {"margin": 0.3, "scale": 16.0}),
     optimizer=Optimizer("adamw", weight_decay=1e-2),
@@ -150,7 +150,7 @@ _SMALL = Recipe(
 )
 _CFP = Recipe(
     "cfp_small",
-    "Ours, for colour crops of hundreds to thousands of people; README: what its first 1,500 updates reached.",
+    "Ours, for colour crops of hundreds to thousands of people; docs/real-faces.md has what 1,500 updates reached.",
     model=Model("ir_small", {"dropout": 0.2}, image_size=(64, 64)),
     head=Head("arcface", {"margin": 0.3, "scale": 24.0}),
     optimizer=Optimizer("adamw", weight_decay=5e-2),
