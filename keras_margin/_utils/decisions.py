@@ -22,6 +22,11 @@ class Probability:
         prior: Probability before the faces were seen, in (0, 1).
         cosine: Of the two embeddings.
         log_likelihood_ratio: ln(p(cosine | one person) / p(cosine | two people)); it does not depend on the prior.
+
+    Example:
+        >>> found = Probability(0.97, 0.95, 0.98, prior=0.5, cosine=0.52, log_likelihood_ratio=3.5)
+        >>> found.probability, str(found)
+        (0.97, '97 % (95 to 98 %) at even odds')
     """
 
     probability: float

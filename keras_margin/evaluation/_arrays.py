@@ -184,7 +184,7 @@ def warn_unmeasurable(
         )
 
 
-def most_accepted(wanted: np.ndarray, count: int) -> np.ndarray:
+def most_accepted(wanted: np.ndarray | np.float64, count: int) -> np.ndarray:
     """How many of `count` impostors may be accepted at each wanted FAR: the largest k with k / count <= far."""
     # far * count may round to the wrong side of a whole number (0.29 * 100 < 29); decide by the division roc uses.
     accepted = np.floor(wanted * count) + 1

@@ -1,9 +1,11 @@
 """From cosines to likelihood ratios: fitted on some people, judged on others, with intervals over people."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin._utils.decisions import Calibration, Zone, checked_prior
 from keras_margin.evaluation import _arrays, _intervals
 from keras_margin.evaluation._knots import fit_knots, resampled_band
@@ -36,6 +38,13 @@ class CalibrationReport:
         num_people: People on them; None where the pairs do not tell.
         resampled: "identity" or "pair": what the intervals drew.
         no_zone: Why there is no zone, a sentence; None where there is one.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(120, 8)) + 2 * np.repeat(np.eye(30, 8) - np.eye(30, 8, -8), 4, 0)
+        >>> pairs, is_same = all_pairs(np.repeat(np.arange(30), 4))
+        >>> report = fit_calibration(pair_scores(x, pairs), is_same, bootstrap=Bootstrap(resamples=20))
+        >>> isinstance(report, CalibrationReport), report.num_genuine, report.resampled
+        (True, 180, 'pair')
     """
 
     calibration: Calibration
@@ -80,17 +89,17 @@ class CalibrationReport:
 
 
 def fit_calibration(
-    scores,
-    is_same,
-    identities=None,
+    scores: ArrayLike,
+    is_same: ArrayLike,
+    identities: ArrayLike | None = None,
     *,
-    method="auto",
-    prior=0.5,
-    far=1e-3,
-    frr=1e-2,
-    folds=None,
-    bootstrap=DEFAULT_BOOTSTRAP,
-):
+    method: Literal["auto", "logistic", "isotonic"] = "auto",
+    prior: float = 0.5,
+    far: float = 1e-3,
+    frr: float = 1e-2,
+    folds: ArrayLike | None = None,
+    bootstrap: _intervals.Bootstrap = DEFAULT_BOOTSTRAP,
+) -> CalibrationReport:
     """Fits the log-likelihood ratio of a cosine, and judges the fit on people that it has not seen.
 
     logistic: llr = slope * cosine + intercept, each kind of pair worth a half (`fit_logistic`)

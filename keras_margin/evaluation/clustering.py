@@ -1,9 +1,11 @@
 """Faces of unknown people put together by person, and how well that was done."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 
 
@@ -15,6 +17,11 @@ class ClusteringScore:
         precision: Share of what was put together that belongs together, in [0, 1].
         recall: Share of what belongs together that was put together.
         f: Their harmonic mean.
+
+    Example:
+        >>> score = ClusteringScore(precision=0.5, recall=1.0)
+        >>> round(score.f, 3)
+        0.667
     """
 
     precision: float
@@ -27,7 +34,9 @@ class ClusteringScore:
         return 2 * self.precision * self.recall / total if total else 0.0
 
 
-def chinese_whispers(embeddings, threshold, iterations=20, seed=0):
+def chinese_whispers(
+    embeddings: ArrayLike, threshold: float, iterations: int = 20, seed: int | Sequence[int] = 0
+) -> np.ndarray:
     """Clusters embeddings: every face takes the label that weighs most among its neighbors, again and again.
 
     Neighbors are faces with cosine >= threshold, the weight of a neighbor is its cosine. No number of clusters is
@@ -92,7 +101,7 @@ def _by_size(labels):
     return place[index]
 
 
-def pairwise_score(clusters, labels):
+def pairwise_score(clusters: ArrayLike, labels: ArrayLike) -> ClusteringScore:
     """Scores clusters by pairs: precision is the share of pairs of one cluster that are of one person.
 
     precision = pairs of one cluster and one person / pairs of one cluster      recall = the same / pairs of one person
@@ -119,7 +128,7 @@ def pairwise_score(clusters, labels):
     return ClusteringScore(together / clustered if clustered else 1.0, together / belonging if belonging else 1.0)
 
 
-def bcubed_score(clusters, labels):
+def bcubed_score(clusters: ArrayLike, labels: ArrayLike) -> ClusteringScore:
     """Scores clusters face by face: of each face the share of its cluster that is its person, and the other way round.
 
     precision = mean over faces of |cluster and person| / |cluster|      recall = mean of the same / |person|

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin._utils.decisions import SearchThresholds
 from keras_margin.evaluation import _arrays
 
@@ -13,7 +14,7 @@ _TAIL, _FEWEST_IN_TAIL = 0.003, 100
 _FAR = 10.0 ** -np.arange(0, 11.01, 0.125)
 
 
-def fit_search_thresholds(scores):
+def fit_search_thresholds(scores: ArrayLike) -> SearchThresholds:
     """Fits the FAR of one comparison over all thresholds, of which a search's threshold follows.
 
     FAR(t) = share of the scores >= t                                           where 300 scores are, or 100 of few

@@ -1,9 +1,11 @@
 """Error rates by group of people at one common threshold, with intervals over people, and the gaps between groups."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays, _intervals
 from keras_margin.evaluation._binomial import clopper_pearson
 
@@ -21,6 +23,11 @@ class Rate:
         high: Upper end, or None.
         errors: How many of the pairs.
         pairs: How many pairs there are.
+
+    Example:
+        >>> who, sex = [["Ada", "Ada"], ["Alan", "Alan"], ["Ada", "Alan"]], [["f", "f"], ["m", "m"], ["f", "m"]]
+        >>> group_report([0.9, 0.3, 0.1], [True, True, False], who, sex, threshold=0.5, bootstrap=None).across
+        Rate(value=0.0, low=None, high=None, errors=0, pairs=1)
     """
 
     value: float | None
@@ -40,6 +47,12 @@ class GroupRates:
         fnmr: Share of its genuine pairs that are refused; TAR is 1 less that.
         fmr: Share of its impostor pairs, both sides in the group, that are accepted.
         few: Whether its people are too few for a comparison.
+
+    Example:
+        >>> who, sex = [["Ada", "Ada"], ["Alan", "Alan"], ["Ada", "Alan"]], [["f", "f"], ["m", "m"], ["f", "m"]]
+        >>> report = group_report([0.9, 0.3, 0.1], [True, True, False], who, sex, threshold=0.5, bootstrap=None)
+        >>> [(group.name, group.fnmr.value, group.few) for group in report.groups]
+        [('f', 0.0, True), ('m', 1.0, True)]
     """
 
     name: str
@@ -60,6 +73,13 @@ class Gap:
         ratio: Largest rate over the smallest; None where the smallest is 0.
         worst: Name of the group with the largest rate.
         best: Of the smallest.
+
+    Example:
+        >>> people = np.repeat(np.arange(40), 2)
+        >>> pairs, is_same = all_pairs(people)
+        >>> sex, scores = np.where(people < 20, "female", "male")[pairs], is_same & (pairs[:, 0] >= 10)
+        >>> group_report(scores * 1.0, is_same, people[pairs], sex, threshold=0.5, bootstrap=None).fnmr
+        Gap(gap=0.25, low=None, high=None, ratio=None, worst='female', best='male')
     """
 
     gap: float
@@ -83,6 +103,11 @@ class GroupReport:
         across: `Rate` at which impostors of different groups are.
         mixed: Genuine pairs whose sides are in different groups, which count for none.
         unknown: Pairs with a side of no group, which are left out.
+
+    Example:
+        >>> who, sex = [["Ada", "Ada"], ["Alan", "Alan"], ["Ada", "Alan"]], [["f", "f"], ["", ""], ["f", ""]]
+        >>> group_report([0.9, 0.3, 0.1], [True, True, False], who, sex, threshold=0.5, bootstrap=None).named_values()
+        {'f.people': 1, 'f.tar': 1.0, 'f.fnmr': 0.0}
     """
 
     threshold: float
@@ -118,7 +143,14 @@ def _named(name, rate):
     return {name: rate.value, f"{name}_low": rate.low, f"{name}_high": rate.high}
 
 
-def group_report(scores, is_same, identities, groups, threshold, bootstrap=_intervals.DEFAULT_BOOTSTRAP):
+def group_report(
+    scores: ArrayLike,
+    is_same: ArrayLike,
+    identities: ArrayLike,
+    groups: ArrayLike,
+    threshold: float,
+    bootstrap: _intervals.Bootstrap | None = _intervals.DEFAULT_BOOTSTRAP,
+) -> GroupReport:
     """Computes FNMR and FMR of each group at one threshold, as a system has one.
 
     FNMR(g) = share of genuine pairs with both sides in g and score < threshold
@@ -158,7 +190,7 @@ def group_report(scores, is_same, identities, groups, threshold, bootstrap=_inte
     sides, wrong = groups[known], np.where(is_same, scores < threshold, scores >= threshold)[known]
     genuine, one = is_same[known], sides[:, 0] == sides[:, 1]
     names = np.unique(sides).tolist()
-    chosen = {(name, "fnmr"): genuine & one & (sides[:, 0] == name) for name in names}
+    chosen: dict[Any, np.ndarray] = {(name, "fnmr"): genuine & one & (sides[:, 0] == name) for name in names}
     chosen |= {(name, "fmr"): ~genuine & one & (sides[:, 0] == name) for name in names}
     chosen |= {"within": ~genuine & one, "across": ~genuine & ~one}
     tallies = {key: _Tally(identities[known], wrong, mask, genuine) for key, mask in chosen.items()}
@@ -188,7 +220,7 @@ def group_report(scores, is_same, identities, groups, threshold, bootstrap=_inte
     )
 
 
-def _checked(scores, is_same, identities, groups, threshold):
+def _checked(scores, is_same, identities, groups, threshold) -> tuple[np.ndarray, ...]:
     """Returns scores, is_same, identities as indices and groups, once they are sound."""
     scores, is_same = _arrays.check_scores(scores, is_same)
     if identities is None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin._utils.decisions import checked_prior
 from keras_margin.evaluation import _arrays
 from keras_margin.evaluation._isotonic import isotonic_llr
@@ -20,6 +21,11 @@ class Reliability:
         count: int64 (bins,), how many pairs.
         prior: The prior.
         ece: Expected calibration error, sum(weight * |said - true|), in [0, 1].
+
+    Example:
+        >>> found = reliability([0.9, 0.9, 0.1, 0.1], [True, True, False, False])
+        >>> isinstance(found, Reliability), found.said.tolist(), found.true.tolist(), found.count.tolist()
+        (True, [0.1, 0.9], [0.0, 1.0], [2, 2])
     """
 
     said: np.ndarray
@@ -30,14 +36,14 @@ class Reliability:
     ece: float
 
 
-def cllr(llr, is_same):
+def cllr(llr: ArrayLike, is_same: ArrayLike) -> float:
     """Computes the log-likelihood-ratio cost in bits: 0 for an oracle, 1 for a system that says nothing.
 
     Cllr = (mean over genuine of log2(1 + exp(-llr)) + mean over impostor of log2(1 + exp(llr))) / 2
 
     Args:
-        llr: Real array (n,), natural
-            log-likelihood ratios. -inf of an impostor and +inf of a genuine pair cost nothing.
+        llr: Real array (n,), natural log-likelihood ratios. -inf of an impostor and +inf of a genuine
+            pair cost nothing.
         is_same: Bool array (n,); True is a genuine pair.
 
     Returns:
@@ -61,7 +67,7 @@ def cllr(llr, is_same):
     return float(costs / (2 * np.log(2)))
 
 
-def min_cllr(scores, is_same):
+def min_cllr(scores: ArrayLike, is_same: ArrayLike) -> float:
     """Computes the least Cllr that a monotone calibration of these scores could have: what discrimination costs.
 
     The calibration is isotonic regression (pool adjacent violators) on the scores themselves; Cllr less this is what
@@ -87,7 +93,7 @@ def min_cllr(scores, is_same):
     return cllr(isotonic_llr(scores, is_same), is_same)
 
 
-def reliability(probability, is_same, prior=0.5, bins=15):
+def reliability(probability: ArrayLike, is_same: ArrayLike, prior: float = 0.5, bins: int = 15) -> Reliability:
     """Computes the reliability diagram and the expected calibration error.
 
     Bins are of equal width. Genuine pairs weigh `prior` together and impostor pairs 1 - prior, whatever their numbers:

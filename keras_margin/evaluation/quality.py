@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 
 
@@ -17,6 +18,11 @@ class ErrorVersusDiscard:
         area: Area under the curve over its range, divided by the range: the mean FNMR; lower is better.
         random: The same of a quality that says nothing, the FNMR of all pairs.
         threshold: Of the pairs.
+
+    Example:
+        >>> found = error_versus_discard([0.9, 0.2, 0.1], [1, 1, 0], [[0, 1], [2, 3], [0, 2]], [4, 3, 2, 1], 0.5)
+        >>> isinstance(found, ErrorVersusDiscard), found.discarded.tolist(), found.fnmr.tolist(), found.random
+        (True, [0.0, 0.25], [0.5, 0.0], 0.5)
     """
 
     discarded: np.ndarray
@@ -26,7 +32,14 @@ class ErrorVersusDiscard:
     threshold: float
 
 
-def error_versus_discard(scores, is_same, pairs, quality, threshold, most=0.3):
+def error_versus_discard(
+    scores: ArrayLike,
+    is_same: ArrayLike,
+    pairs: ArrayLike,
+    quality: ArrayLike,
+    threshold: float,
+    most: float = 0.3,
+) -> ErrorVersusDiscard:
     """Computes the error-versus-discard curve of a quality.
 
     A pair is as good as its worse image. At each share d, the d * n images of lowest quality are discarded and with
@@ -80,7 +93,7 @@ def error_versus_discard(scores, is_same, pairs, quality, threshold, most=0.3):
     return ErrorVersusDiscard(discarded, fnmr, area, float(wrong.mean()), float(threshold))
 
 
-def rejection_threshold(quality, share):
+def rejection_threshold(quality: ArrayLike, share: float) -> float:
     """Returns the quality below which a share of the images lies: what enrollment should refuse.
 
     Args:
@@ -103,7 +116,7 @@ def rejection_threshold(quality, share):
     return float(np.sort(quality)[_arrays.most_accepted(np.float64(share), len(quality))])
 
 
-def check_quality(quality):
+def check_quality(quality: ArrayLike) -> np.ndarray:
     """Returns qualities as float64 (n,); TypeError or ValueError where they are no numbers, not finite or all equal."""
     quality = np.asarray(quality)
     if quality.dtype.kind not in "fiu":

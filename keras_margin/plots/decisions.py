@@ -1,15 +1,24 @@
 """Figures of decisions: whether probabilities come true, what quality saves, how groups differ."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from keras_margin._typing import ArrayLike, PathLike
 from keras_margin.evaluation import Reliability
 from keras_margin.plots import _figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _SMALLEST, _LARGEST = 12, 160
 
 
-def reliability_diagram(results, path=None):
-    """What was said against what came true; points on the diagonal are honest, their area is their share of pairs.
+def reliability_diagram(results: Mapping[str, Reliability], path: PathLike | None = None) -> "Figure":
+    """Draws what was said against what came true; the area of a point is its share of the pairs.
+
+    Points on the diagonal are honest.
 
     Args:
         results: Dict from a name to its `keras_margin.evaluation.Reliability`, one or more.
@@ -47,8 +56,8 @@ def reliability_diagram(results, path=None):
     return _figure.finish(figure, path)
 
 
-def edc_curve(results, path=None):
-    """Error versus discard: FNMR of what is left against the share of the worst images that is discarded.
+def edc_curve(results: Mapping[str, tuple[ArrayLike, ArrayLike]], path: PathLike | None = None) -> "Figure":
+    """Draws error versus discard: FNMR of what is left against the share of the worst images that is discarded.
 
     Args:
         results: Dict from a name to (discarded, fnmr), two arrays as `evaluation.ErrorVersusDiscard` has them.
@@ -83,12 +92,14 @@ def edc_curve(results, path=None):
     return _figure.finish(figure, path)
 
 
-def group_rates(results, path=None):
-    """Error rates of groups side by side with their intervals, a panel for each kind of rate.
+def group_rates(
+    results: Mapping[str, Mapping[str, tuple[float, float | None, float | None]]], path: PathLike | None = None
+) -> "Figure":
+    """Draws error rates of groups side by side with their intervals, a panel for each kind of rate.
 
     Args:
         results: Dict from a kind of rate, such as "FNMR", to a dict from a group to (rate, low, high), shares in
-            [0, 1]; low and high may be None.
+            [0, 1]; low and high may both be None.
         path: As for `reliability_diagram`.
 
     Returns:
@@ -110,7 +121,7 @@ def group_rates(results, path=None):
     for axes, (kind, rates), style in zip(panels[0], results.items(), _figure.styles(), strict=False):
         for place, (value, low, high) in enumerate(rates.values()):
             if low is not None:
-                axes.plot([100 * low, 100 * high], [place, place], color=style["color"], linewidth=1.6)
+                axes.plot([100 * low, 100 * high], [place, place], color=style["color"], linewidth=1.6)  # type: ignore[operator]
             axes.plot([100 * value], [place], marker="o", color=style["color"])
         axes.set_yticks(range(len(rates)), list(rates))
         axes.set_ylim(len(rates) - 0.5, -0.5)

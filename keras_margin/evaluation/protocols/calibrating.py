@@ -1,9 +1,14 @@
 """What a file's metadata get from a set of pairs: the worth of a cosine, and thresholds of a search."""
 
 import dataclasses
+from typing import Any
+
+import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.evaluation.protocols.base import Settings
+from keras_margin._typing import ArrayLike
+from keras_margin._utils.decisions import SearchThresholds
+from keras_margin.evaluation.protocols.base import Protocol, Settings
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -12,13 +17,19 @@ class Calibrated:
 
     Attributes:
         report: `evaluation.CalibrationReport`.
-        search: `decisions.SearchThresholds`, or None.
+        search: `keras_margin.runtime.SearchThresholds`, or None.
         no_search: Why there are no thresholds of a search, a sentence; or None.
         set_name: The protocol's name.
+
+    Example:
+        >>> scores = np.tile([0.9, 0.7, 0.4, 0.5, 0.2, 0.1], 20)
+        >>> calibrated = calibrate_scores(scores, np.tile([True] * 3 + [False] * 3, 20), resamples=20)
+        >>> isinstance(calibrated, Calibrated), calibrated.search, calibrated.as_metadata()["calibration"]["set"]
+        (True, None, 'pairs')
     """
 
     report: evaluation.CalibrationReport
-    search: object | None
+    search: SearchThresholds | None
     no_search: str | None
     set_name: str
 
@@ -28,7 +39,9 @@ class Calibrated:
         return {"calibration": self.report.as_metadata() | {"set": self.set_name}, "search": search}
 
 
-def calibrate(protocol, embeddings, seed=0, resamples=200, **options):
+def calibrate(
+    protocol: Protocol, embeddings: np.ndarray, seed: int = 0, resamples: int = 200, **options: Any
+) -> Calibrated:
     """Calibrates embeddings of a protocol's images on its pairs.
 
     Args:
@@ -45,8 +58,13 @@ def calibrate(protocol, embeddings, seed=0, resamples=200, **options):
         TypeError, ValueError: As `evaluation.fit_calibration`; a protocol that has no pairs.
 
     Example:
-        >>> calibrated = calibrate(protocol, keras_margin.evaluation.protocols.embed(embedder, protocol))
-        >>> keras_margin.evaluation.embedders.update_metadata("face.tflite", calibrated.as_metadata())
+        >>> labels, noise = np.repeat(np.arange(30), 4), np.random.default_rng(0).normal(size=(120, 30))
+        >>> np.save("labels.npy", labels)
+        >>> calibrated = calibrate(load_protocol("labels.npy"), np.eye(30)[labels] + 0.2 * noise, resamples=20)
+        >>> calibrated.set_name, calibrated.report.num_people, list(calibrated.as_metadata())
+        ('labels', 30, ['calibration', 'search'])
+
+    `evaluation.embedders.update_metadata` writes what `Calibrated.as_metadata` returns into an exported file.
     """
     arrays = protocol.measure(embeddings, Settings(resamples=0, seed=seed, far=(1.0,))).arrays
     if "scores" not in arrays or not len(arrays["scores"]):
@@ -58,7 +76,16 @@ def calibrate(protocol, embeddings, seed=0, resamples=200, **options):
     return calibrate_scores(scores, is_same, identities, protocol.name, seed=seed, resamples=resamples, **options)
 
 
-def calibrate_scores(scores, is_same, identities=None, set_name="pairs", *, seed=0, resamples=200, **options):
+def calibrate_scores(
+    scores: np.ndarray,
+    is_same: np.ndarray,
+    identities: ArrayLike | None = None,
+    set_name: str = "pairs",
+    *,
+    seed: int = 0,
+    resamples: int = 200,
+    **options: Any,
+) -> Calibrated:
     """Calibrates scores: `calibrate` where pairs were scored before.
 
     Args:
@@ -75,6 +102,12 @@ def calibrate_scores(scores, is_same, identities=None, set_name="pairs", *, seed
 
     Raises:
         TypeError, ValueError: As `evaluation.fit_calibration`.
+
+    Example:
+        >>> scores, is_same = np.tile([0.9, 0.7, 0.4, 0.5, 0.2, 0.1], 20), np.tile([True] * 3 + [False] * 3, 20)
+        >>> report = calibrate_scores(scores, is_same, resamples=20).report
+        >>> report.method, report.num_genuine, report.cllr < 1
+        ('logistic', 60, True)
     """
     bootstrap = evaluation.Bootstrap(resamples=resamples, seed=seed)
     report = evaluation.fit_calibration(scores, is_same, identities, bootstrap=bootstrap, **options)

@@ -7,7 +7,8 @@ import pathlib
 import numpy as np
 
 from keras_margin import evaluation
-from keras_margin.evaluation.protocols.base import ProtocolResult
+from keras_margin._typing import PathLike
+from keras_margin.evaluation.protocols.base import Protocol, ProtocolResult
 
 KEYS = ("image", "identity")
 DEFAULT_FAR = 1e-3
@@ -21,6 +22,11 @@ class GroupList:
         path: The file.
         key: "image" or "identity": what its first column names.
         columns: Dict from a column's name to a dict from an image or identity to its group.
+
+    Example:
+        >>> groups = GroupList("groups.csv", "identity", {"sex": {"Ada": "female", "Alan": "male"}})
+        >>> groups.columns["sex"]["Ada"]
+        'female'
     """
 
     path: str
@@ -28,8 +34,8 @@ class GroupList:
     columns: dict[str, dict[str, str]]
 
 
-def read_groups(path):
-    """Reads a list of groups: a `.csv` with a header, first `image` or `identity`, then a column for each grouping.
+def read_groups(path: PathLike) -> GroupList:
+    r"""Reads a list of groups: a `.csv` with a header, first `image` or `identity`, then a column for each grouping.
 
         identity,sex,born
         Ada,female,before 1900
@@ -48,6 +54,8 @@ def read_groups(path):
         ValueError: Another form; the error names the line.
 
     Example:
+        >>> import pathlib
+        >>> written = pathlib.Path("groups.csv").write_text("identity,sex\nAda,female\nAlan,male\n")
         >>> read_groups("groups.csv").columns["sex"]["Ada"]
         'female'
     """
@@ -75,7 +83,13 @@ def read_groups(path):
     return GroupList(str(path), header[0], columns)
 
 
-def measure_groups(protocol, measured, groups, far=None, bootstrap=None):
+def measure_groups(
+    protocol: Protocol,
+    measured: ProtocolResult,
+    groups: GroupList,
+    far: float | None = None,
+    bootstrap: evaluation.Bootstrap | None = None,
+) -> ProtocolResult:
     """Computes a protocol's rates by group, at one threshold for all.
 
     Args:
@@ -92,7 +106,14 @@ def measure_groups(protocol, measured, groups, far=None, bootstrap=None):
         ValueError: A protocol without pairs or people, groups that name nobody of the set, a FAR out of range.
 
     Example:
-        >>> measure_groups(protocol, measured, read_groups("groups.csv")).values["groups.sex.fnmr_gap"]
+        >>> labels = np.repeat(np.arange(20), 2)
+        >>> np.save("labels.npy", labels)
+        >>> protocol = load_protocol("labels.npy")
+        >>> measured = protocol.measure(np.eye(20)[labels], Settings(resamples=0))
+        >>> sex = {str(person): "female" if person < 10 else "male" for person in range(20)}
+        >>> groups = GroupList("groups.csv", "identity", {"sex": sex})
+        >>> measure_groups(protocol, measured, groups).values["groups.sex.fnmr_gap"]
+        0.0
     """
     if "pairs" not in measured.arrays or protocol.people is None:
         raise ValueError(

@@ -1,12 +1,26 @@
 """A model card: what an exported file's metadata and the reports on it say, as Markdown for people."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
 from keras_margin._utils import decisions
 
 _UNSAID = "Not stated. Say it when the model is exported: --about={}=..."
 _GALLERIES = (10, 100, 1_000, 10_000)
 
 
-def model_card(metadata, name, reports=()):
+class _Report(Protocol):
+    """What a card shows of a `Report`."""
+
+    @property
+    def sets(self) -> Mapping[str, Any]:
+        """Dict from a set's name to what was found on it."""
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Returns (header, rows)."""
+
+
+def model_card(metadata: Mapping[str, Any], name: str, reports: Iterable[_Report] = ()) -> str:
     """Writes a model card of what was measured; what nobody measured or said is called so, not left out.
 
     Args:
