@@ -6,6 +6,7 @@ import logging
 import numpy as np
 
 from keras_margin import alignment
+from keras_margin.alignment.detector import default_detector
 from keras_margin.messages import install_hint
 
 FITS = (None, "crop", "resize")
@@ -33,7 +34,7 @@ def prepare(image, embedder, *, align=False, detector=None, fit=None):
         image: uint8 array (height, width, 3), RGB, upright.
         embedder: `runtime.Embedder` or `embedders.FileEmbedder`: its `image_size`, `metadata` and `path` are read.
         align: Whether to find the face.
-        detector: Callable as `alignment.align` takes it, instead of MTCNN; given, it aligns.
+        detector: Callable as `alignment.align` takes it, instead of the default one; given, it aligns.
         fit: None, "crop" or "resize", for images of another size that are not to be aligned, such as crops that are
             aligned already.
 
@@ -61,7 +62,7 @@ def prepare(image, embedder, *, align=False, detector=None, fit=None):
         raise ValueError(f"An aligned face has the right size. Received: align=True and fit={fit!r}. Pass one of them.")
     if align:
         _check_template(embedder)
-        return alignment.align(image, embedder.image_size, _Bounded(detector or _default_detector()))
+        return alignment.align(image, embedder.image_size, _Bounded(detector or default_detector()))
     if image.shape[:2] == tuple(embedder.image_size):
         return image
     if fit is None:
@@ -131,11 +132,6 @@ def _scaled(image, size):
         raise ImportError(f"Pictures are scaled with Pillow: {install_hint('litert')}.") from error
     # Antialiased where it shrinks: Pillow widens the filter by the scale.
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-@functools.cache
-def _default_detector():
-    return alignment.MTCNNDetector()
 
 
 class _Bounded:

@@ -10,9 +10,9 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 LEVELS = (
     {
         *("_arguments", "_keras", "_registration", "_typing"),
-        *("arrays", "curves", "exif", "files", "messages", "metadata", "optimizers", "pickles", "progress"),
+        *("arrays", "canvas", "curves", "exif", "files", "messages", "metadata", "optimizers", "pickles", "progress"),
     },
-    {"_cosine_source", "evaluation", "ops", "pair_lists"},
+    {"_cosine_source", "detection", "evaluation", "ops", "pair_lists"},
     {"alignment", "backbones", "data", "losses", "margins", "plots", "runtime"},
     {"audit", "convert", "layers", "pairs", "photographs", "recipes"},
     {"models", "protocols"},
@@ -26,6 +26,7 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 SHARED = {
     "alignment": {"transform", "detector", "images"},
     "data": {"reader"},
+    "detection": {"build", "detector", "graph", "pyramid_scales", "sampling"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
     "export": {"tflite"},
     "layers": {"margin_head", "sampling"},
@@ -142,7 +143,7 @@ def test_evaluation_alignment_and_runtime_import_no_keras():
 
 def test_the_runtime_imports_numpy_and_litert_alone():
     """The runtime, and what it stands on, needs no other package."""
-    packages = {"runtime", "files", "messages", "metadata"}
+    packages = {"runtime", "canvas", "files", "messages", "metadata"}
     assert [(at, name) for at, name in _third_party(packages, deferred=True) if name not in ON_THE_DEVICE] == []
 
 

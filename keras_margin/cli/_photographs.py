@@ -3,13 +3,16 @@
 import importlib
 import pathlib
 
-from keras_margin import files, photographs
+from keras_margin import alignment, files, photographs
 from keras_margin.alignment import images
 from keras_margin.cli import _errors, _exported, _flags, _words
 from keras_margin.progress import Progress
 
 _AT_ONCE = 32
 _NAMED = 10
+
+# Of every command that looks for faces.
+DETECTOR_HELP = "mtcnn, the package on TensorFlow; or package.module:name, a callable that makes a detector"
 _FLAGS = ("align", "detector", "fit", "threads", "normalization", "channels")
 
 
@@ -29,9 +32,7 @@ class UnusableError(ValueError):
 def add_arguments(parser):
     """Flags of every command that feeds photographs to an embedder."""
     parser.add_argument("--align", action="store_true", help="find the largest face and crop it onto the template")
-    parser.add_argument(
-        "--detector", help="package.module:name, a callable that makes a detector; aligns; default MTCNN"
-    )
+    parser.add_argument("--detector", help=f"aligns; {DETECTOR_HELP}")
     parser.add_argument(
         "--fit",
         choices=[fit for fit in photographs.FITS if fit],
@@ -158,13 +159,15 @@ def images_in(path):
 
 
 def made_detector(text):
-    """The detector of --detector=package.module:name."""
+    """The detector of --detector=mtcnn or --detector=package.module:name."""
+    if text == "mtcnn":
+        return alignment.MTCNNDetector()
     module, colon, name = text.partition(":")
     maker = getattr(importlib.import_module(module), name, None) if colon and module else None
     if not callable(maker):
         raise ValueError(
-            "--detector needs package.module:name, a callable without arguments that returns a detector. Received: "
-            f"{text}."
+            "--detector needs mtcnn, or package.module:name, a callable without arguments that returns a detector. "
+            f"Received: {text}."
         )
     return maker()
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from keras_margin.alignment import LANDMARKS_112, MTCNNDetector, _mtcnn, align, align_points, warp
+from keras_margin.alignment import detector as detector_module
+from keras_margin.detection import FaceDetector
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -130,7 +132,23 @@ def test_aligning_a_photograph_puts_its_points_on_the_template(detector, photogr
     # The detector looks again at its own crop; the fit itself leaves 2 pixels, her pose against the mean face's.
     _, points, _ = detector(face)
     np.testing.assert_allclose(points[0], LANDMARKS_112, atol=5)
-    np.testing.assert_array_equal(align(photograph), face)  # the default detector
+
+
+def test_the_default_detector_is_the_fast_one(monkeypatch, detector, photograph):
+    """LiteRT's where it is installed, here on a small canvas; else the package's."""
+    pytest.importorskip("ai_edge_litert", reason="the align extra is not installed")
+    small = photograph[::5, ::5]
+    fast = FaceDetector((120, 160))
+    default = detector_module.default_detector
+    monkeypatch.setattr(detector_module, "FaceDetector", lambda: fast)
+    default.cache_clear()
+    try:
+        np.testing.assert_array_equal(align(small), align(small, detector=fast))
+        monkeypatch.setattr(detector_module, "is_available", lambda: False)
+        default.cache_clear()
+        np.testing.assert_array_equal(align(small), align(small, detector=detector))
+    finally:
+        default.cache_clear()
 
 
 def test_a_tilted_photograph_is_turned_upright(detector, photograph):
