@@ -24,7 +24,7 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 
 # Inside a package a file may use these, `base` and the `_private` ones of the same package.
 SHARED = {
-    "alignment": {"transform", "detector", "images"},
+    "alignment": {"detector", "images", "resample", "transform"},
     "data": {"reader"},
     "detection": {"build", "detector", "graph", "pyramid_scales", "sampling"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates"},

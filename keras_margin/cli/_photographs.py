@@ -158,6 +158,18 @@ def images_in(path):
     return found
 
 
+def read(path):
+    """The photographs that a path means, uint8 arrays.
+
+    Raises:
+        ValueError: One that cannot be read, or a folder without an image.
+    """
+    try:
+        return [images.read_image(file) for file in images_in(path)]
+    except images.ImageError as error:
+        raise ValueError(f"{path} holds an image that cannot be read: {error}.") from error
+
+
 def made_detector(text):
     """The detector of --detector=mtcnn or --detector=package.module:name."""
     if text == "mtcnn":

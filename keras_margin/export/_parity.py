@@ -64,6 +64,7 @@ class ParityReport:
         bytes: Size on disk.
         accuracy: Accuracy on the pairs; None where there were none.
         why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
+        photo: PhotoParity of a file that takes photographs, or None.
     """
 
     path: str
@@ -77,6 +78,7 @@ class ParityReport:
     bytes: int
     accuracy: Accuracy | None = None
     why: str = ""
+    photo: object = None
 
     @property
     def failures(self):
@@ -114,6 +116,7 @@ class ParityReport:
             f"{self.num_images} {images}: cosine mean {self.mean_cosine:.6f}, worst {self.worst_cosine:.6f} "
             f"(image {self.worst_images[0]}){'; ' if wanted else ''}{', '.join(wanted)}."
         )
+        text += f" {self.photo}" if self.photo is not None else ""
         if self.accuracy is None:
             return text
         found = self.accuracy
