@@ -1,6 +1,9 @@
 """One .tflite from the photograph to the embedding: its signatures, its gate, and the runtime on it."""
 
 import json
+import math
+import subprocess
+import sys
 
 import hopper
 import numpy as np
@@ -202,3 +205,145 @@ def test_a_file_that_finds_no_face_is_not_written(network, file, photograph, tmp
     with pytest.raises(export.ParityError, match="1 of 1 faces of the Keras detector are not found"):
         export.to_tflite(network, tmp_path / "a.tflite", photo=CANVAS, photographs=[photograph])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def embedder(file):
+    from keras_margin.runtime import Embedder
+
+    return Embedder(file, num_threads=1)
+
+
+def cosine(one, other):
+    one, other = np.float64(one).ravel(), np.float64(other).ravel()
+    return one @ other / math.sqrt((one @ one) * (other @ other))
+
+
+def test_faces_are_those_of_our_aligner_and_network(embedder, photograph, network):
+    """On a photograph that fits: the network in Keras, on the crop that the aligner makes of the points found."""
+    small = canvas.shrunk(photograph, (113, 96))
+    (face,) = embedder.faces(small)
+    crop = alignment.align_points(small, face.points, SHAPE)
+    assert np.abs(face.image.astype(np.int64) - crop).max() <= 1
+    assert cosine(face.embedding, network(crop[None].astype(np.float32)).numpy()) >= 0.9999
+    assert np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5) and face.score > 0.9
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_a_larger_photograph_is_cropped_from_itself(embedder, photograph, times):
+    """Five to twenty times larger than the canvas: the crop is the aligner's of the photograph, not of the copy."""
+    large = np.repeat(np.repeat(photograph, times, axis=0), times, axis=1)
+    (face,) = embedder.faces(large)
+    np.testing.assert_allclose(face.points, hopper.POINTS * times + (times - 1) / 2, atol=15 * times)
+    crop = alignment.align_points(large, face.points, SHAPE)
+    np.testing.assert_array_equal(face.image, crop)
+    np.testing.assert_allclose(face.embedding, embedder.embed(crop)[0], atol=1e-6)
+
+
+def test_the_largest_of_many_faces_are_kept_and_it_is_said(embedder, photograph, caplog):
+    """Three faces on a canvas, room for two."""
+    picture, tight = np.full((*CANVAS, 3), 90, np.uint8), photograph[20:480, 60:460]
+    for left, side in ((0, 50), (50, 54), (104, 56)):
+        picture[:side, left : left + side] = canvas.shrunk(tight, (side, side))
+    faces = embedder.faces(picture)
+    assert len(faces) == 2 and all(face.points[:, 0].min() > 50 for face in faces)
+    assert "more faces than the 2 that" in caplog.text
+
+
+def test_the_smaller_canvas_is_taken_where_it_fits(embedder, photograph, monkeypatch):
+    """Of two canvases the smallest that the photograph fits on, else the one that shrinks it least."""
+    signatures = embedder._photographs
+    assert signatures._canvas_for((60, 80)) == SIDE
+    assert signatures._canvas_for((65, 60)) == CANVAS
+    assert signatures._canvas_for((1000, 500)) == CANVAS
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (11, 300), (12, 12), (1, 4000), (64, 80), (500, 500)])
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_one_color_shows_nobody(embedder, shape, grey):
+    """Smaller than 12 pixels, of one row, larger than the canvas: an empty list."""
+    assert embedder.faces(np.full((*shape, 3), grey, np.uint8)) == []
+
+
+@pytest.mark.parametrize("part", [np.s_[:260], np.s_[:, :270], np.s_[200:], np.s_[150:300, 200:330]])
+def test_a_face_at_the_border_gives_finite_numbers(embedder, photograph, part):
+    """Cut below, at a side, above, and on all sides: boxes inside, unit embeddings, or nobody."""
+    cut = np.ascontiguousarray(photograph[part])
+    for face in embedder.faces(cut):
+        assert (face.box >= 0).all() and (face.box[2:] <= [cut.shape[1] - 1, cut.shape[0] - 1]).all()
+        assert np.isfinite(face.points).all() and np.linalg.norm(face.embedding) == pytest.approx(1, abs=1e-5)
+
+
+def test_photographs_are_verified_by_their_largest_face(embedder, photograph):
+    """Her photograph against itself at two sizes, and against the aligned face of it."""
+    (face,) = embedder.faces(photograph)
+    assert embedder.verify(photograph, photograph) == pytest.approx(1, abs=1e-6)
+    assert embedder.verify(photograph, face.image) == pytest.approx(1, abs=1e-6)
+    with pytest.raises(ValueError, match="No face was found in a photograph of 40 x 50 pixels"):
+        embedder.verify(photograph, np.zeros((40, 50, 3), np.uint8))
+
+
+def test_a_gallery_takes_photographs(embedder, photograph):
+    """Enrolled by one photograph, she is found on another; a stranger's threshold finds nobody."""
+    from keras_margin.runtime import Gallery
+
+    gallery = Gallery(embedder.embedding_size, embedder.model_id)
+    gallery.enroll_photographs("Grace", [photograph], embedder)
+    ((face, match),) = gallery.identify(photograph, embedder, threshold=0.9)
+    assert match.name == "Grace" and match.score == pytest.approx(1, abs=1e-5) and face.score > 0.9
+    assert gallery.identify(np.zeros((50, 50, 3), np.uint8), embedder, threshold=0.9) == []
+    gallery.remove("Grace")
+    gallery.enroll("Nobody", -face.embedding)
+    assert gallery.identify(photograph, embedder, threshold=0.9)[0][1] is None
+    with pytest.raises(ValueError, match="No face was found"):
+        gallery.enroll_photographs("Two", [photograph, np.zeros((50, 50, 3), np.uint8)], embedder)
+    assert "Two" not in gallery
+    gallery.model = "0" * 64
+    with pytest.raises(ValueError, match="another model"):
+        gallery.identify(photograph, embedder, threshold=0.9)
+
+
+def test_a_file_of_aligned_faces_says_what_to_do(network, tmp_path):
+    """Its `faces` names the export that takes photographs."""
+    from keras_margin.runtime import Embedder
+
+    export.to_tflite(network, tmp_path / "plain.tflite")
+    plain = Embedder(tmp_path / "plain.tflite")
+    assert not plain.takes_photographs
+    with pytest.raises(ValueError, match="takes aligned faces alone.*--photo"):
+        plain.faces(np.zeros((60, 60, 3), np.uint8))
+
+
+def test_the_runtime_finds_faces_without_tensorflow(file, photograph, tmp_path):
+    """A fresh process in which neither TensorFlow nor Keras, mtcnn or Pillow can be imported."""
+    np.save(tmp_path / "photograph.npy", photograph)
+    program = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'mtcnn', 'joblib', 'PIL'): sys.modules[name] = None\n"
+        "import numpy as np\n"
+        "from keras_margin.runtime import Embedder\n"
+        f"print(len(Embedder({str(file)!r}).faces(np.load({str(tmp_path / 'photograph.npy')!r}))))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_commands_find_the_faces_of_photographs(file, photograph, tmp_path, capfd):
+    """verify, enroll, identify and embed on photographs without --align; align with the file as its detector."""
+    from keras_margin import cli
+
+    (tmp_path / "people" / "Grace").mkdir(parents=True)
+    one, dark = tmp_path / "people" / "Grace" / "one.png", tmp_path / "dark.png"
+    alignment.images.save_image(one, photograph)
+    alignment.images.save_image(dark, np.zeros((90, 90, 3), np.uint8))
+    gallery, model = tmp_path / "people.npz", f"--model={file}"
+    assert cli.main(["verify", str(file), str(one), str(one), "--threshold=0.5"]) == 0
+    assert cli.main(["verify", str(file), str(one), str(dark), "--threshold=0.5"]) == 1
+    assert cli.main(["enroll", str(tmp_path / "people"), str(gallery), model]) == 0
+    assert cli.main(["identify", str(one), str(gallery), model, "--threshold=0.5"]) == 0
+    assert cli.main(["embed", str(file), str(one), str(dark), f"--out={tmp_path / 'rows.npz'}"]) == 0
+    assert cli.main(["align", str(tmp_path / "people"), str(tmp_path / "faces"), f"--detector={file}"]) == 0
+    said = capfd.readouterr()
+    assert "Grace, cosine 1.0" in said.out and "1 without a face" in said.out and "No face was found in" in said.err
+    assert (tmp_path / "faces" / "Grace" / "one.jpg").exists()
+    assert np.load(tmp_path / "rows.npz")["embeddings"].shape == (1, 16)

@@ -12,7 +12,10 @@ _AT_ONCE = 32
 _NAMED = 10
 
 # Of every command that looks for faces.
-DETECTOR_HELP = "mtcnn, the package on TensorFlow; or package.module:name, a callable that makes a detector"
+DETECTOR_HELP = (
+    "mtcnn, the package on TensorFlow; a .tflite that takes photographs; or package.module:name, a callable that makes "
+    "a detector"
+)
 _FLAGS = ("align", "detector", "fit", "threads", "normalization", "channels")
 
 
@@ -60,6 +63,9 @@ class Photographs:
         path = _exported.file_of(arguments.model)
         with files.suppress_native_stderr():  # LiteRT writes a line on its start.
             self.embedder = runtime.Embedder(path, arguments.normalization, arguments.threads, arguments.channels)
+        # The file's own detector and aligner, unless others are asked for.
+        asked = arguments.detector is not None or arguments.fit is not None
+        self._found_by_file = self.embedder.takes_photographs and not asked
 
     def face(self, path):
         """An image file as uint8 RGB of the embedder's size.
@@ -71,6 +77,11 @@ class Photographs:
             image = images.read_image(path)
         except images.ImageError as error:
             raise UnusableError(path, f"{path} cannot be read: {error}.", f"it cannot be read: {error}") from error
+        if self._found_by_file and image.shape[:2] != tuple(self.embedder.image_size):
+            found = self.embedder.faces(image)
+            if not found:
+                raise UnusableError(path, f"No face was found in {path}.")
+            return found[0].image
         try:
             face = photographs.prepare(image, self.embedder, align=self._align, detector=self._detector, fit=self._fit)
         except ValueError as error:
@@ -171,15 +182,19 @@ def read(path):
 
 
 def made_detector(text):
-    """The detector of --detector=mtcnn or --detector=package.module:name."""
+    """The detector of --detector=mtcnn, --detector=face.tflite or --detector=package.module:name."""
     if text == "mtcnn":
         return alignment.MTCNNDetector()
+    if text.endswith(".tflite"):
+        from keras_margin import runtime
+
+        return runtime.Embedder(text).detect
     module, colon, name = text.partition(":")
     maker = getattr(importlib.import_module(module), name, None) if colon and module else None
     if not callable(maker):
         raise ValueError(
-            "--detector needs mtcnn, or package.module:name, a callable without arguments that returns a detector. "
-            f"Received: {text}."
+            "--detector needs mtcnn, a .tflite file, or package.module:name, a callable without arguments that returns "
+            f"a detector. Received: {text}."
         )
     return maker()
 

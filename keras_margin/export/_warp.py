@@ -11,6 +11,9 @@ from keras_margin import alignment
 from keras_margin.alignment import resample
 from keras_margin.detection import sampling
 
+# A power of two, which float16 holds, of a pixel: the template is kept to a 16,384th of a pixel.
+_TEMPLATE_UNITS = 2.0**14
+
 
 def crop(photo, size, points, shape):
     """Crops a face whose five points are known onto the landmark template.
@@ -24,9 +27,11 @@ def crop(photo, size, points, shape):
     Returns:
         float32 (height, width, 3), whole numbers in [0, 255], within one of `align_points`.
     """
-    template = alignment.landmark_template(tuple(shape)).astype(np.float32)
+    template = _template(shape, size)
     (a, b), middle = _inverse(points, template)
-    across, down = (steps - template.mean(0)[axis] for axis, steps in enumerate(_grid(shape)))
+    centre = tf.reduce_mean(template, 0)
+    columns, rows = _grid(shape)
+    across, down = columns - centre[0], rows - centre[1]
     halvings, count, step = _samples(tf.sqrt(a * a + b * b))
     table, size = _halved(tf.cast(photo, tf.float32), tf.cast(size, tf.float32), halvings)
     square = tf.pow(2.0, halvings)
@@ -44,6 +49,15 @@ def crop(photo, size, points, shape):
     return tf.round(total / (count * count))
 
 
+def _template(shape, size):
+    """The landmark template, float32 (5, 2), out of whole numbers, which float16 weights leave as they are.
+
+    What is added is 0, which no converter knows: it would compute the constant first, and round it to float16.
+    """
+    whole = np.rint(alignment.landmark_template(tuple(shape)) * _TEMPLATE_UNITS).astype(np.int32)
+    return tf.cast(whole + tf.minimum(size[0], 0), tf.float32) / _TEMPLATE_UNITS
+
+
 def _grid(shape):
     """(columns (1, width), rows (height, 1)) of the crop's pixels, float32."""
     return np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
@@ -57,7 +71,7 @@ def _inverse(points, template):
     c^2 + s^2.
     """
     middle = tf.reduce_mean(points, 0)
-    p, q = points - middle, template - template.mean(0)
+    p, q = points - middle, template - tf.reduce_mean(template, 0)
     cosine = tf.reduce_sum(p * q)
     sine = tf.reduce_sum(p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0])
     # Over the squared scale: (c / sum p^2) / ((c^2 + s^2) / (sum p^2)^2). Points that are all one give a crop of them.

@@ -1,10 +1,12 @@
 """Runs an exported face embedder on a device with NumPy and LiteRT alone: no TensorFlow, no Keras.
 
 Our own exports take uint8 RGB pixels and normalise inside (signature `image` -> `embedding`). Embedders from elsewhere
-run too: float or quantised, fixed or free batch, channels last or first. `Gallery` keeps the people one looks for.
+run too: float or quantised, fixed or free batch, channels last or first. A file that takes photographs finds the faces
+itself. `Gallery` keeps the people one looks for.
 """
 
-from keras_margin.runtime._embedder import Embedder
 from keras_margin.runtime._gallery import Gallery, Match
+from keras_margin.runtime._photo_embedder import Embedder
+from keras_margin.runtime._photographs import Face
 
-__all__ = ["Embedder", "Gallery", "Match"]
+__all__ = ["Embedder", "Face", "Gallery", "Match"]

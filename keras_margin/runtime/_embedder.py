@@ -1,4 +1,4 @@
-"""Embedder: a TFLite face embedder through LiteRT."""
+"""AlignedEmbedder: a TFLite face embedder through LiteRT, on faces that are aligned already."""
 
 import hashlib
 import threading
@@ -13,8 +13,8 @@ from keras_margin.runtime._gallery import Gallery
 _MAX_BATCH = 32
 
 
-class Embedder:
-    """A TFLite face embedder: uint8 RGB images in, unit-length embeddings out.
+class AlignedEmbedder:
+    """What `Embedder` does with aligned faces: uint8 RGB images in, unit-length embeddings out.
 
     embedding = y / ||y||,  y the network's output (dequantised: scale * (q - zero_point))
 
@@ -106,7 +106,8 @@ class Embedder:
         return dict(self._input)
 
     def __repr__(self):
-        return f"Embedder({self._path!r}, image_size={self._image_size}, embedding_size={self._embedding_size})"
+        about = f"image_size={self._image_size}, embedding_size={self._embedding_size}"
+        return f"{type(self).__name__}({self._path!r}, {about})"
 
     def embed(self, images):
         """Embeds images.
@@ -167,7 +168,7 @@ class Embedder:
         Raises:
             TypeError, ValueError: As `verify`; and where neither the call nor the file has a threshold.
         """
-        threshold = self._decided(threshold)
+        threshold = self.decided(threshold)
         return self.verify(a, b) >= threshold
 
     def identify(self, images, gallery, threshold=None):
@@ -195,7 +196,7 @@ class Embedder:
             >>> indices, scores = embedder.identify(probes, embedder.embed(known))
         """
         if isinstance(gallery, Gallery):
-            return self._identify(images, gallery, self._decided(threshold))
+            return self._identify(images, gallery, self.decided(threshold))
         if threshold is not None:
             raise ValueError("identify takes a threshold with a Gallery; of an array, compare the scores.")
         gallery = np.asarray(gallery)
@@ -211,8 +212,12 @@ class Embedder:
             )
         return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
 
-    def _decided(self, threshold):
-        """The threshold of a decision: the caller's, or the file's."""
+    def decided(self, threshold):
+        """The threshold of a decision: the caller's, or where that is None the file's.
+
+        Raises:
+            ValueError: Neither there, or outside of [-1, 1].
+        """
         threshold = self.threshold if threshold is None else threshold
         if threshold is None:
             reason = (self._metadata or {}).get("no_threshold")

@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 
-from keras_margin.runtime import _gallery_file, _rows
+from keras_margin.runtime import _gallery_file, _photo_gallery, _rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,41 @@ class Gallery:
             self._rows[self._count : end] = rows
             self._people[self._count : end] = [self._places[each] for each in names]
             self._count = end
+
+    def enroll_photographs(self, name, photographs, embedder):
+        """Adds a person by the largest face of each photograph; none where one of them has no face.
+
+        Args:
+            name: Who; a str that is not empty.
+            photographs: List of uint8 arrays (height, width, 3), RGB, of any size.
+            embedder: `Embedder` of a file that takes photographs.
+
+        Raises:
+            TypeError, ValueError: As `enroll`; another model's embedder; a photograph without a face.
+
+        Example:
+            >>> gallery.enroll_photographs("Ada", [read_image("ada.jpg")], embedder)
+        """
+        _photo_gallery.enroll(self, name, photographs, embedder)
+
+    def identify(self, photo, embedder, threshold=None):
+        """Says who is on a photograph, a uint8 RGB array of any size.
+
+        Args:
+            photo: As for `Embedder.faces`.
+            embedder: As for `enroll_photographs`.
+            threshold: Cosine below which a face is nobody's; None for the file's.
+
+        Returns:
+            List of (`Face`, `Match` or None), the largest face first.
+
+        Raises:
+            TypeError, ValueError: As `Embedder.faces`; another model's embedder; no threshold.
+
+        Example:
+            >>> [(face.box, match and match.name) for face, match in gallery.identify(photo, embedder)]
+        """
+        return _photo_gallery.identify(self, photo, embedder, threshold)
 
     def remove(self, name):
         """Removes a person: their name and every embedding, from memory at once, from a file with the next `save`.
