@@ -2,6 +2,8 @@
 
 import json
 import math
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -16,6 +18,7 @@ pytestmark = pytest.mark.tensorflow_only
 pytest.importorskip("mtcnn", reason="the align extra is not installed")
 pytest.importorskip("ai_edge_litert", reason="the litert extra is not installed")
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 CANVAS, SIDE, SHAPE = (120, 160), (64, 80), (32, 28)
 
 
@@ -169,6 +172,13 @@ def test_pixels_beyond_the_photograph_count_for_nothing(interpreter, photograph)
     for one, other in zip(*answers, strict=True):
         for name in one:
             np.testing.assert_allclose(one[name], other[name], atol=1e-3)
+
+
+@pytest.mark.slow
+def test_float16_keeps_the_crop(network, photograph, tmp_path):
+    """The template's coordinates in float16 would move it by several grey levels; the gate holds it to one."""
+    report = export.to_tflite(network, tmp_path / "a.tflite", quantize="float16", photo=SIDE, photographs=[photograph])
+    assert report.photo.worst_warp <= 1 and report.photo.found == report.photo.faces == 1
 
 
 @pytest.mark.parametrize("quantize", ["dynamic", "int8"])
@@ -347,3 +357,29 @@ def test_commands_find_the_faces_of_photographs(file, photograph, tmp_path, capf
     assert "Grace, cosine 1.0" in said.out and "1 without a face" in said.out and "No face was found in" in said.err
     assert (tmp_path / "faces" / "Grace" / "one.jpg").exists()
     assert np.load(tmp_path / "rows.npz")["embeddings"].shape == (1, 16)
+
+
+def test_damaged_files_end_in_an_answer_or_an_error(file, photograph, tmp_path):
+    """Forty seeded mutations of a JPEG and of the model, each run in a process of its own: no crash, no other error."""
+    alignment.images.save_image(tmp_path / "photograph.jpg", canvas.shrunk(photograph, (113, 96)))
+    command = [sys.executable, "-m", "benchmarks.mutations", str(file), str(tmp_path / "photograph.jpg"), "--count=40"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    counts = [re.findall(r"(\d+) (\w[\w ]*)", line.partition("mutations: ")[2]) for line in done.stdout.splitlines()]
+    assert [sum(int(number) for number, _ in each) for each in counts] == [40, 40]
+    assert [{what for _, what in each} for each in counts] == [{"pixels", "ImageError"}, {"faces", "ValueError"}]
+
+
+@pytest.mark.parametrize("change", ["canvases", "faces", "signature", "huge"])
+def test_metadata_that_make_no_sense_are_refused(file, tmp_path, change):
+    """A field that is missing, a canvas of a million pixels a side, a signature that the file does not have."""
+    from keras_margin.runtime._photographs import Photographs
+
+    about = metadata.read(file)["photo"]
+    if change == "signature":
+        about["canvases"][0]["detect"] = "find"
+    elif change == "huge":
+        about["canvases"][0]["height"] = 10**6
+    else:
+        del about[change]
+    with pytest.raises(ValueError, match="do not describe its photographs|cannot run find"):
+        Photographs(str(file), about, None).detect(np.zeros((100, 100, 3), np.uint8))

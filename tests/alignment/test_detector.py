@@ -151,6 +151,14 @@ def test_the_default_detector_is_the_fast_one(monkeypatch, detector, photograph)
         default.cache_clear()
 
 
+def test_settings_go_to_the_detector_that_is_there(monkeypatch):
+    """`make_detector`, behind --min_face_size and --min_score, without LiteRT and with it."""
+    for available, name in ((True, "FaceDetector"), (False, "MTCNNDetector")):
+        monkeypatch.setattr(detector_module, "is_available", lambda answer=available: answer)
+        monkeypatch.setattr(detector_module, name, lambda name=name, **settings: (name, settings))
+        assert detector_module.make_detector(min_face_size=40) == (name, {"min_face_size": 40})
+
+
 def test_a_tilted_photograph_is_turned_upright(detector, photograph):
     cosine, sine = math.cos(0.35), math.sin(0.35)
     tilted = warp(photograph, [[cosine, -sine, 220], [sine, cosine, 30]], (800, 800))
