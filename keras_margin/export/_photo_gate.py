@@ -89,7 +89,7 @@ def compare(content, judge, photo, photographs, path):
     Raises:
         ParityError: Where something is beyond its limit.
     """
-    interpreter = _interpreter(content)
+    interpreter, detector = _interpreter(content), alignment.MTCNNDetector(photo.min_face_size)
     pictures, wanted, crops, warp = 0, [], [], 0
     for size in photo.canvases:
         detect, embed = (interpreter.get_signature_runner(name) for name in photo.names(size))
@@ -97,7 +97,7 @@ def compare(content, judge, photo, photographs, path):
         for picture in given:
             placed = canvas.place(picture, size)
             boxes, points = _detected(detect, placed)
-            wanted.append(_overlaps(placed, boxes, photo))
+            wanted.append(_overlaps(detector(_own(placed)), boxes, photo.faces))
             crops += [_crop(embed, placed, each, judge) for each in points]
         crops += [_crop(embed, *each, judge) for each in _poses(size, judge.network.input_shape[1:3])]
         pictures += len(given)
@@ -148,13 +148,12 @@ def _detected(detect, placed):
     return answer["boxes"][:count], answer["points"][:count]
 
 
-def _overlaps(placed, boxes, photo):
-    """The best overlap of each face that the Keras detector is sure of with those found; the largest faces alone."""
-    detector = alignment.MTCNNDetector(photo.min_face_size)
-    wanted, _, scores = detector(_own(placed))
+def _overlaps(wanted, boxes, slots):
+    """The best overlap with `boxes` of each face that the Keras detector is sure of; of the largest faces alone."""
+    wanted, _, scores = wanted
     order = np.argsort(-np.prod(wanted[:, 2:] - wanted[:, :2], axis=1), kind="stable")
     # One face less than there are slots where there are more faces: two of nearly one size may change places.
-    order = order if len(order) <= photo.faces else order[: photo.faces - 1]
+    order = order if len(order) <= slots else order[: slots - 1]
     wanted = wanted[order[scores[order] >= _SURE]]
     low = np.maximum(wanted[:, None, :2], boxes[None, :, :2])
     high = np.minimum(wanted[:, None, 2:], boxes[None, :, 2:])
