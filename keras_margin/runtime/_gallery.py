@@ -136,15 +136,12 @@ class Gallery:
         _photo_gallery.enroll(self, name, photographs, embedder)
 
     def identify(self, photo, embedder, threshold=None):
-        """Says who is on a photograph, a uint8 RGB array of any size.
+        """Says who is on a photograph: a list of (`Face`, `Match` or None), the largest face first.
 
         Args:
             photo: As for `Embedder.faces`.
             embedder: As for `enroll_photographs`.
             threshold: Cosine below which a face is nobody's; None for the file's.
-
-        Returns:
-            List of (`Face`, `Match` or None), the largest face first.
 
         Raises:
             TypeError, ValueError: As `Embedder.faces`; another model's embedder; no threshold.
