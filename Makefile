@@ -18,8 +18,8 @@ WEB_READY := export/web/node_modules/.package-lock.json
 
 # The files that pass on every backend; the rest is TensorFlow's or has no Keras in it. Tests in them that are
 # TensorFlow's alone carry the marker tensorflow_only.
-PORTABLE_TESTS := $(wildcard $(patsubst %,tests/%/test_*.py,backbones layers losses margins models ops) \
-  tests/convert/test_parity.py tests/test_docs.py tests/test_private_keras.py tests/test_registration.py)
+PORTABLE_TESTS := $(wildcard $(patsubst %,tests/%/test_*.py,callbacks layers losses margins metrics models models/backbones ops) \
+  tests/models/convert/test_*parity.py tests/test_docs.py tests/test_private_keras.py tests/test_registration.py)
 
 # Each worker gets a part of the files in one piece, so that what a file's tests share is made once, and takes from the
 # other's end when it is through. It computes on one thread: as many as there are cores do not fight over them.
@@ -27,15 +27,16 @@ SPREAD := -n $(JOBS) --dist=worksteal
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo web test test-tensorflow test-jax test-torch test-web lint format clean check-python check-node
+.PHONY: help demo web check test test-tensorflow test-jax test-torch test-web lint format clean check-python check-node
 
 help:
 	@echo 'make demo        train on the ORL faces with two replicas, measure, export  (ARGS="--steps=50" passes flags)'
 	@echo 'make web         two faces compared in the browser, on localhost:8000  (MODEL=face.tflite ARGS="--port=9000")'
+	@echo 'make check       lint, types and the fast tests on TensorFlow: for the inner loop'
 	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
 	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
-	@echo 'make lint        ruff check, ruff format --check, mypy on the core'
+	@echo 'make lint        ruff check, ruff format --check, mypy on the library'
 	@echo 'make format      rewrite what a tool can: code layout, import order'
 	@echo 'make clean       remove the environments and every cache'
 	@echo 'PYTHON=python3.12 picks the interpreter.'
@@ -47,13 +48,17 @@ web: $(DEMO_READY) $(WEB_READY)
 	KERAS_BACKEND=tensorflow TF_CPP_MIN_LOG_LEVEL=2 \
 	  .venv/bin/python export/serve_web.py $(if $(MODEL),'--model=$(MODEL)') $(ARGS)
 
+# The tests without the marker slow; what a change needs besides is in the files next to it.
+check: lint
+	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q $(SPREAD) -m 'not slow'
+
 test: lint test-tensorflow test-jax
 
 test-tensorflow: $(TEST_READY)
 	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q $(SPREAD)
 
 # Many small programs, each run a few times: XLA's optimiser took a third of the processor time and changed no answer.
-# Many are the same: what is compiled is kept beside pytest's own notes, and found by what it is made of.
+# Many are the same: what is compiled is kept next to pytest's own notes, and found by what it is made of.
 JAX_FOR_TESTS := XLA_FLAGS=--xla_backend_optimization_level=0 JAX_COMPILATION_CACHE_DIR=.pytest_cache/jax \
   JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES=-1
 
@@ -65,7 +70,7 @@ test-torch: $(TORCH_READY)
 
 # What `make test` skips where it is missing, a Chromium above all, is required here.
 test-web: $(TEST_READY) $(WEB_READY)
-	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/test_web.py
+	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/scripts/test_web.py
 
 lint: $(TEST_READY)
 	.venv/bin/ruff check --quiet

@@ -1,12 +1,12 @@
-"""Backbones on this CPU: images a second, forward and training, beside PyTorch's channels_last, in one run.
+"""Backbones on this CPU: images a second, forward and training, compared with PyTorch's channels_last, in one run.
 
     python -m benchmarks.backbones --networks=mobilefacenet_x2,ir_resnet18 --torch=.venv-torch/bin/python
 
 Each framework has a process of its own; the two take turns of `--seconds`, one waits while the other computes. A turn's
 two figures lie moments apart, so what the machine does meanwhile meets both: the ratio is the median of the turns'
 ratios, with their quartiles; images a second are each side's median. A training step is forward, backward and SGD with
-momentum on the squares of the embeddings: no head, no data. The PyTorch networks are those of tests/torch_networks.py,
-in channels_last.
+momentum on the squares of the embeddings: no head, no data. The PyTorch networks are those of
+tests/helpers/torch_networks.py, in channels_last.
 """
 
 import contextlib
@@ -135,7 +135,7 @@ def keras_step(network, kind):
     import keras
     import tensorflow as tf
 
-    from keras_margin import backbones
+    from keras_margin.models import backbones
 
     model = backbones.build(network)
     batch = tf.constant(images())
@@ -159,7 +159,7 @@ def torch_step(network, kind):
     """A function that does one batch on the PyTorch side."""
     import torch
 
-    sys.path.insert(0, str(ROOT / "tests"))
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
     import torch_networks
 
     torch.set_num_threads(FLAGS.threads)

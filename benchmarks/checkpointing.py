@@ -54,7 +54,7 @@ def gradient(network, size, kind):
     """(MiB the process grew by, MiB of the gradients, processor seconds)."""
     import tensorflow as tf
 
-    from keras_margin import backbones
+    from keras_margin.models import backbones
 
     model = backbones.build(network)
     called = backbones.rematerialized(model) if kind == "checkpointed" else model

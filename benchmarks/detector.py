@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from keras_margin import alignment, canvas, detection
+from keras_margin import alignment, detection
+from keras_margin._utils import canvas
 from keras_margin.alignment import images
 
 _SAMPLE = flags.DEFINE_integer("sample", 100, "Photographs, evenly spread over the folder.")

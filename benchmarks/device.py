@@ -23,13 +23,14 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from keras_margin import backbones, export, runtime
+from keras_margin import export, runtime
+from keras_margin.models import backbones
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(
     "networks",
     ["mobilefacenet", "mobilefacenet:relu", "mobilefacenet:leaky_relu", "ir_resnet18", "ir_resnet50"],
-    "Names in keras_margin.BACKBONES, perhaps with :activation.",
+    "Names in keras_margin.models.backbones.BACKBONES, perhaps with :activation.",
 )
 flags.DEFINE_list("threads", ["1", "2"], "Threads of LiteRT and of ONNX Runtime.")
 flags.DEFINE_integer("turns", 30, "Turns of each candidate.")

@@ -1,4 +1,4 @@
-"""Evaluation at scale beside what it is made of, in one run: a matrix product, and scikit-learn's ROC.
+"""Evaluation at scale compared with what it is made of, in one run: a matrix product, and scikit-learn's ROC.
 
     python -m benchmarks.evaluation                                    the two targets of the design, minutes
     python -m benchmarks.evaluation --shape=1000x100000 --pairs=1000000 --repeats=5 --out=evaluation.json
@@ -7,7 +7,7 @@
 Search: exact TAR@FAR over all scores of probes against a gallery, against the float32 product of the same sets alone,
 which keeps no score; the faster of two tilings is the bare product. ROC: as many template pairs as IJB-C has, equal to
 scikit-learn's in every number or the run fails. Contenders take turns, so that whatever else the machine does falls on
-all alike; a figure is the ratio of medians, and beside it that of the best turns, which noise moves less. Memory is
+all alike; a figure is the ratio of medians, and next to it that of the best turns, which noise moves less. Memory is
 the peak above the resident inputs, in a process of its own (Linux). Threads are the BLAS library's: OMP_NUM_THREADS.
 """
 

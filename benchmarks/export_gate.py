@@ -9,7 +9,7 @@ Trains on 30 people, compares on all pairs of photographs of the other 10, and p
 file that is too far from its model is refused, and its row says so. Each is trained for minutes, not to be good.
 
 --swap prints another table: the network with other activations in the place of PReLU (export.with_activation), before
-and after a fine-tuning, and beside them the network itself, tuned as long.
+and after a fine-tuning, and next to them the network itself, tuned as long.
 """
 
 import pathlib
@@ -19,11 +19,14 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from keras_margin import backbones, data, evaluation, export, layers, models
+from keras_margin import data, evaluation, export, layers, models
 from keras_margin.data import splits
+from keras_margin.models import backbones
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("networks", ["mobilefacenet", "spherenet4", "ir_resnet18"], "Names in keras_margin.BACKBONES.")
+flags.DEFINE_list(
+    "networks", ["mobilefacenet", "spherenet4", "ir_resnet18"], "Names in keras_margin.models.backbones.BACKBONES."
+)
 flags.DEFINE_integer("steps", 150, "Updates of 16 images.")
 flags.DEFINE_integer("side", 64, "Pixels of an image's side.")
 flags.DEFINE_float("learning_rate", 1e-3, "AdamW's.")

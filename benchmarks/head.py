@@ -1,4 +1,4 @@
-"""Cost of a head's loss and gradient beside its three bare matrix products, in one run.
+"""Cost of a head's loss and gradient compared with its three bare matrix products, in one run.
 
     python -m benchmarks.head                                    the two shapes of the design, minutes
     python -m benchmarks.head --shapes=512x85742 --repeats=9 --out=head.json
@@ -6,9 +6,9 @@
     KERAS_BACKEND=jax python -m benchmarks.head                  on another backend, its default device
 
 Every variant of a shape takes turns with the bare products (X W^T, G W, G^T X), so that whatever else the machine does
-falls on all alike; a figure is the ratio of medians. `cpu` is the same of the process's processor seconds, which other
-programs disturb less. Memory is the peak above the resident X and W, each variant in a process of its own (Linux, on a
-CPU); the gradient of W is part of it. Estimates are `ops.peak_bytes`.
+falls on all equally; a figure is the ratio of medians. `cpu` is the same of the process's processor seconds, which
+other programs disturb less. Memory is the peak above the resident X and W, each variant in a process of its own
+(Linux, on a CPU); the gradient of W is part of it. Estimates are `ops.peak_bytes`.
 """
 
 import json

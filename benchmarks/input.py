@@ -1,4 +1,4 @@
-"""Speed of the input pipeline beside bare decoding, in one run.
+"""Speed of the input pipeline compared with bare decoding, in one run.
 
     python -m benchmarks.input                         4,096 JPEGs of 112x112, minutes
     python -m benchmarks.input --images=20000 --threads=8 --out=input.json

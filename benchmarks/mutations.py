@@ -18,7 +18,8 @@ import time
 import numpy as np
 from absl import app, flags
 
-from keras_margin import alignment, files, runtime
+from keras_margin import alignment, runtime
+from keras_margin._utils import files
 
 _COUNT = flags.DEFINE_integer("count", 2000, "Mutations of each file.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the mutations.")

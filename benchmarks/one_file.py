@@ -16,7 +16,8 @@ import time
 import numpy as np
 from absl import app, flags
 
-from keras_margin import canvas, detection, metadata
+from keras_margin import detection
+from keras_margin._utils import canvas, metadata
 from keras_margin.alignment import images
 from keras_margin.detection import _cascade
 
@@ -30,7 +31,7 @@ def main(arguments):
     paths = sorted(path for path in pathlib.Path(arguments[2]).rglob("*") if path.suffix.lower() in images.EXTENSIONS)
     chosen = [paths[place] for place in np.linspace(0, len(paths) - 1, min(_SAMPLE.value, len(paths))).astype(int)]
     photographs = [images.read_image(path) for path in chosen]
-    for each in metadata.read(arguments[1])["photo"]["canvases"]:
+    for each in metadata.read_metadata(arguments[1])["photo"]["canvases"]:
         for threads in map(int, _THREADS.value):
             # Spawned: the memory of what ran before does not count.
             with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -53,7 +54,7 @@ def _measured(path, about, photographs, threads):
         if found["count"]:
             embed(photo=each.pixels, size=each.size, points=found["points"][0])
     memory = _resident() - before
-    shape = metadata.read(path)["image"]
+    shape = metadata.read_metadata(path)["image"]
     aligned = _timed(interpreter.get_signature_runner("embed_aligned"), "embed_aligned", times)
     for _ in range(10):
         aligned(image=np.zeros((1, shape["height"], shape["width"], 3), np.uint8))

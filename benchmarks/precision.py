@@ -8,7 +8,6 @@ where its mean over the seeds is nearer to float32's than the seeds are to each 
 software: what is shown there is the numbers, not the speed.
 """
 
-import dataclasses
 import json
 import os
 import pathlib
@@ -33,16 +32,16 @@ def trained(recipe, precision, seed):
     """One run's figures."""
     import numpy as np
 
-    from keras_margin import data, evaluation, training
+    from keras_margin import callbacks, data, evaluation, training
 
-    reader = data.open(image_size=recipe.image_size)
+    reader = data.open(image_size=recipe.model.image_size)
     learn, test = data.identity_disjoint_split(reader.labels, FLAGS.held_out, seed)
     start = time.process_time()
-    found = training.fit(dataclasses.replace(recipe, precision=precision), reader.subset(learn), seed=seed)
+    found = training.fit(recipe.replace(precision=precision), reader.subset(learn), seed=seed)
     seconds = time.process_time() - start
     images, labels = reader.subset(test).arrays()
     pairs, is_same = evaluation.all_pairs(labels)
-    embeddings = training.make_embed_fn(found.model.embedder)(images)
+    embeddings = callbacks.make_embed_fn(found.model.embedder)(images)
     scores = evaluation.pair_scores(embeddings, pairs)
     # As many pairs of either kind, in an order that gives each fold of both.
     balanced, same = evaluation.make_pairs(labels, int(is_same.sum()), int(is_same.sum()), seed)

@@ -17,7 +17,7 @@ class Method:
     """A loss with the settings to choose from.
 
     Attributes:
-        head: Name in km.HEADS.
+        head: Name in km.layers.HEADS.
         grid: One dict a configuration: arguments of the head, and "rate", a factor of the learning rate.
         auxiliary_loss: Name in km.losses.LOSSES or None; its arguments are the grid's under "auxiliary_loss".
         family: Group in tables and figures.
@@ -36,7 +36,7 @@ class Method:
             arguments["auxiliary_loss"] = km.losses.LOSSES[self.auxiliary_loss](**terms)
         if "gamma" in arguments:
             arguments["gamma"] = arguments["gamma"] / steps
-        return km.HEADS[self.head](num_classes, **arguments)
+        return km.layers.HEADS[self.head](num_classes, **arguments)
 
     def rate(self, configuration):
         """Factor of the learning rate."""

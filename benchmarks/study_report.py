@@ -4,7 +4,7 @@ import pathlib
 import statistics
 
 from benchmarks.study_methods import METHODS
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.plots import _figure
 
 MEASURES = {"eer": "EER", "accuracy": "accuracy", "tar": "TAR", "rank1": "rank 1"}

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import data, evaluation, files
+from keras_margin import data, evaluation
+from keras_margin._utils import files
 from keras_margin.data import glyphs
 
 # Training images come in this many variants: shifted by a pixel or two, faces also mirrored.
@@ -95,7 +96,7 @@ def _resized(images, size):
 
 
 def _variants(images, mirror):
-    """The images as they are and VARIANTS - 1 times moved, alike in every run."""
+    """The images as they are and VARIANTS - 1 times moved, the same in every run."""
     generator = np.random.default_rng(0)
     padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge")
     yield images
@@ -106,7 +107,7 @@ def _variants(images, mirror):
 
 
 def _by_class(labels, sizes):
-    """Rows and new labels of so many classes each, all different, at random; alike in every run."""
+    """Rows and new labels of so many classes each, all different, at random; the same in every run."""
     order = np.random.default_rng(0).permutation(np.unique(labels))
     for size in sizes:
         chosen, order = np.sort(order[:size]), order[size:]

@@ -1,10 +1,10 @@
-"""A whole training step beside its parts: the backbone's forward and backward pass, and the head's three products.
+"""A whole training step compared with its parts: the backbone's forward and backward pass, the head's three products.
 
     python -m benchmarks.train                                         ir_small at 112x112 and CASIA's classes, minutes
     python -m benchmarks.train --backbone=ir_resnet18 --batch_size=64 --repeats=5
     python -m benchmarks.train --head=sphereface --out=train.json
 
-Parts and step take turns, so that whatever else the machine does falls on all alike. `parts / step` is how much of a
+Parts and step take turns, so that whatever else the machine does falls on all equally. `parts / step` is how much of a
 step's time its two parts explain, by the clock and by the process's processor seconds, which other programs disturb
 less: 1 means that loss, optimiser, batch-norm updates and bookkeeping cost nothing. The input is a folder of JPEGs,
 decoded and flipped, read alone at its own pace: `input / step` above 1 means that it never holds the step up, given
@@ -77,17 +77,17 @@ def input_speed(recipe, repeats):
 
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as root:
-        for number in range(4 * recipe.batch_size):
+        for number in range(4 * recipe.data.batch_size):
             path = pathlib.Path(root) / f"{number % 8}" / f"{number}.jpg"
             path.parent.mkdir(exist_ok=True)
-            image = tf.image.resize(generator.integers(0, 256, (14, 14, 3)), recipe.image_size)
+            image = tf.image.resize(generator.integers(0, 256, (14, 14, 3)), recipe.model.image_size)
             path.write_bytes(tf.io.encode_jpeg(tf.cast(image, tf.uint8), quality=95).numpy())
-        reader = data.open(root, image_size=recipe.image_size)
+        reader = data.open(root, image_size=recipe.model.image_size)
         batches = iter(training.batches(recipe, reader))
         for _ in range(4):
             next(batches)
         times = [timed(lambda: next(batches)[0].numpy()) for _ in range(4 * repeats)]
-    return [recipe.batch_size / (sum(each) / len(times)) for each in zip(*times, strict=True)]
+    return [recipe.data.batch_size / (sum(each) / len(times)) for each in zip(*times, strict=True)]
 
 
 def main(_):
@@ -98,9 +98,7 @@ def main(_):
     from keras_margin import recipes, training
     from keras_margin.training import _step
 
-    recipe = recipes.Recipe(
-        name="benchmark",
-        source="",
+    recipe = recipes.Recipe("benchmark", "").replace(
         head=FLAGS.head,
         backbone=FLAGS.backbone,
         batch_size=FLAGS.batch_size,

@@ -12,7 +12,6 @@ asked for. The last 10 are met by no training at all. Each row of the table that
 so the pretrained ones have seen more images; that is their point.
 """
 
-import dataclasses
 import os
 import pathlib
 import sys
@@ -25,13 +24,14 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.cli import _cpu
 
 _cpu.choose_onednn(sys.argv)
 
 with files.suppress_native_stderr():
-    from keras_margin import backbones, data, evaluation, recipes, training
+    from keras_margin import callbacks, data, evaluation, recipes, training
+    from keras_margin.models import backbones
 
 ROWS = ("scratch", "untuned", "tail", "frozen", "all")
 PRETRAINING, YOURS = 20, 10
@@ -70,9 +70,9 @@ def image_size():
 
 def recipe(**changes):
     """The recipe of the ORL demo with another network, other steps, other first weights."""
-    options = recipes.get("orl_demo").backbone_options if FLAGS.backbone == "ir_small" else ()
+    options = recipes.get("orl_demo").model.options if FLAGS.backbone == "ir_small" else ()
     base = {"backbone": FLAGS.backbone, "backbone_options": options, "image_size": image_size()}
-    return dataclasses.replace(recipes.get("orl_demo"), **base, **changes)
+    return recipes.get("orl_demo").replace(**base, **changes)
 
 
 def pretrained(path, faces, seed, console):
@@ -136,7 +136,7 @@ def tuned(changes, weights, sets, seed):
         network, seconds = trained.model.embedder, trained.seconds
         trainable = backbones.parameters(network)[0]
 
-    embed = training.make_embed_fn(network)
+    embed = callbacks.make_embed_fn(network)
 
     def embedded(part):
         images, labels = part.arrays()

@@ -26,14 +26,16 @@ from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import __version__, files
+from keras_margin import __version__
+from keras_margin._utils import files
 
 with files.suppress_native_stderr():
     import keras
     import numpy as np
 
-    from keras_margin import EmbeddingModel, backbones, evaluation, layers, losses, plots, training
+    from keras_margin import EmbeddingModel, evaluation, layers, losses, plots, training
     from keras_margin.data import digits, splits
+    from keras_margin.models import backbones
 
 NUM_CLASSES = digits.NUM_DIGITS
 BATCH_SIZE = 32
@@ -79,13 +81,13 @@ BY_SCALE = {
 }
 LOSSES = BY_LENGTH | BY_SCALE
 WITH_IAM = "+iam"
-# As they are drawn. IAM stands beside fixed scales alone: it has no lower bound, and where logits grow with the
+# As they are drawn. IAM stands next to fixed scales alone: it has no lower bound, and where logits grow with the
 # embedding's length it pays for length without end (a length of 100,000 after 375 updates under softmax + IAM).
 ROWS = (tuple(BY_LENGTH), tuple(BY_SCALE), tuple(name + WITH_IAM for name in BY_SCALE))
 NAMES = [name for row in ROWS for name in row]
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("losses", NAMES, "Names of losses; +iam is IAM's term beside one.")
+flags.DEFINE_list("losses", NAMES, "Names of losses; +iam is IAM's term next to one.")
 flags.DEFINE_list("dimensions", ["2", "3"], "Sizes of the embedding: 2, 3 or both.")
 flags.DEFINE_list("seeds", ["0"], "Seeds of split, weights and order; every loss runs once under each.")
 flags.DEFINE_integer("training_digits", 400, "How many of the 500 of each digit train; the others are the test.", 1)

@@ -18,7 +18,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 from rich.console import Console
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.cli import _cpu
 
 _cpu.choose_onednn(sys.argv)

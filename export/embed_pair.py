@@ -1,4 +1,4 @@
-"""Embeds two image files with a TFLite face embedder, through LiteRT alone, and prints how alike they are.
+"""Embeds two image files with a TFLite face embedder, through LiteRT alone, and prints how similar they are.
 
     python export/embed_pair.py --model face.tflite a.jpg b.jpg
     python export/embed_pair.py --model face.tflite --align --threshold 0.35 a.jpg b.jpg
@@ -17,7 +17,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image, ImageOps
 
-from keras_margin import photographs
+from keras_margin.alignment import photographs
 from keras_margin.cli import _errors, _flags, _words
 from keras_margin.runtime import Embedder
 
@@ -63,7 +63,7 @@ def face_of(path, embedder):
         FileNotFoundError, ValueError: as `read_image`; its size is refused, or no face was found.
     """
     try:
-        face = photographs.prepare(read_image(path), embedder, align=_ALIGN.value, fit=_FIT.value)
+        face = photographs.prepare_photograph(read_image(path), embedder, align=_ALIGN.value, fit=_FIT.value)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if face is None:

@@ -5,7 +5,7 @@
     python export/serve_web.py --model=runs/latest/model.keras  # exported first
 
 `make web` also fetches LiteRT.js into export/web/node_modules, which the page needs. A .tflite file is served as it is,
-with the JSON beside it; the page fixes a free batch size by itself. A .keras file is exported to a temporary folder.
+with the JSON next to it; the page fixes a free batch size by itself. A .keras file is exported to a temporary folder.
 Exit code: 0 at Ctrl-C, or 1 with one line that says what was wrong.
 """
 
@@ -44,7 +44,7 @@ class PageHandler(http.server.SimpleHTTPRequestHandler):
         super().__init__(*arguments, directory=str(PAGE), **named)
 
     def send_head(self):
-        """Sends / on to the page with its model, and refuses what is no part of it."""
+        """Sends / on to the page with its model, and refuses what is not part of it."""
         if urllib.parse.urlsplit(self.path).path == "/":
             self.send_response(302)
             self.send_header("Location", f"/index.html?model={urllib.parse.quote(f'model/{self.model.name}')}")

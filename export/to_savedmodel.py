@@ -19,13 +19,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app, flags
 from absl import logging as absl_logging
 
-from keras_margin import files
+from keras_margin._utils import files
 
 with files.suppress_native_stderr():
     import keras
     import tensorflow as tf
 
-    from keras_margin import backbones, export, models  # noqa: F401  Their layers are read from the file.
+    from keras_margin import export
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "The .keras file.", required=True)

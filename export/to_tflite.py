@@ -5,7 +5,7 @@
     python export/to_tflite.py --model=runs/latest/model.keras --out=face.tflite --quantize=int8 --representative=faces
 
 The model is a .keras file: an EmbeddingModel, a model that ends in a margin head, or a backbone. The images are a
-folder of identities, root/identity/*.jpg, aligned as in training, or "orl" for the ORL faces. Beside face.tflite lands
+folder of identities, root/identity/*.jpg, aligned as in training, or "orl" for the ORL faces. Next to face.tflite lands
 face.tflite.json, which says what the file takes and gives. Exit code: 0, or 1 with one line that says what was wrong;
 then nothing was written.
 """
@@ -20,13 +20,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import app, flags
 from absl import logging as absl_logging
 
-from keras_margin import files
+from keras_margin._utils import files
 
 with files.suppress_native_stderr():
     import keras
     import tensorflow as tf
 
-    from keras_margin import backbones, export, models  # noqa: F401  Their layers are read from the file.
+    from keras_margin import export
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "The .keras file.", required=True)

@@ -19,36 +19,25 @@ if TYPE_CHECKING:
     # isort: off
     from keras_margin import (
         alignment as alignment,
-        audit as audit,
-        backbones as backbones,
-        convert as convert,
-        curves as curves,
+        callbacks as callbacks,
         data as data,
         detection as detection,
-        embedders as embedders,
         evaluation as evaluation,
-        experiment as experiment,
         export as export,
         layers as layers,
         losses as losses,
         margins as margins,
-        metadata as metadata,
+        metrics as metrics,
         models as models,
         ops as ops,
         optimizers as optimizers,
-        pairs as pairs,
-        photographs as photographs,
         plots as plots,
-        progress as progress,
-        protocols as protocols,
         recipes as recipes,
         runtime as runtime,
         training as training,
     )
-    from keras_margin.backbones import BACKBONES as BACKBONES
-    from keras_margin.embedders import load_embedder as load_embedder
+    from keras_margin.evaluation.embedders import load_embedder as load_embedder
     from keras_margin.layers import (
-        HEADS as HEADS,
         AdaFaceHead as AdaFaceHead,
         ArcFaceHead as ArcFaceHead,
         CombinedMarginHead as CombinedMarginHead,
@@ -72,28 +61,19 @@ __version__ = "0.2.0"
 
 _MODULES = (
     "alignment",
-    "audit",
-    "backbones",
-    "convert",
-    "curves",
+    "callbacks",
     "data",
     "detection",
-    "embedders",
     "evaluation",
-    "experiment",
     "export",
     "layers",
     "losses",
     "margins",
-    "metadata",
+    "metrics",
     "models",
     "ops",
     "optimizers",
-    "pairs",
-    "photographs",
     "plots",
-    "progress",
-    "protocols",
     "recipes",
     "runtime",
     "training",
@@ -115,10 +95,8 @@ _HOMES = {
     "SoftmaxHead": "layers",
     "LSoftmaxHead": "layers",
     "L2SoftmaxHead": "layers",
-    "HEADS": "layers",
-    "BACKBONES": "backbones",
     "EmbeddingModel": "models",
-    "load_embedder": "embedders",
+    "load_embedder": "evaluation",
 }
 
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -136,7 +114,7 @@ def _load(name: str):
         missing = (error.name or "").split(".")[0]
         if missing not in ("keras", *_BACKENDS):
             raise
-        from keras_margin.messages import install_hint
+        from keras_margin._utils.messages import install_hint
 
         raise ImportError(
             f"keras-margin needs Keras and a backend for it; {missing} cannot be imported. Install one: "

@@ -53,7 +53,7 @@ class CosineSource:
         embeddings: Tensor = None,
         training: bool = False,
         is_logits: bool = False,
-    ):
+    ) -> None:
         self._head = weakref.ref(head)
         self._output: Callable[[], Any] = lambda: None
         self.cosines, self.embeddings = cosines, embeddings
@@ -77,7 +77,6 @@ class CosineSource:
 
 # JAX's tracers take no attributes. Their sources are found by identity, and held by the head that made them.
 _of_tracers: weakref.WeakValueDictionary[int, CosineSource] = weakref.WeakValueDictionary()
-_KEPT = 8
 
 
 def with_source(output: Tensor, source: CosineSource) -> Tensor:
@@ -92,7 +91,13 @@ def with_source(output: Tensor, source: CosineSource) -> Tensor:
     except AttributeError:
         source._output = weakref.ref(output)
         _of_tracers[id(output)] = source
-        source.head.recent_sources.append(source)
+        live = source.head.live_sources
+        for _ in range(len(live)):  # Once round: those whose tracer is gone leave.
+            if live[0]._output() is None:
+                live.popleft()
+            else:
+                live.rotate(-1)
+        live.append(source)
     return output
 
 
@@ -106,9 +111,9 @@ def source_of(output: Tensor) -> CosineSource | None:
     return source
 
 
-def recent_sources() -> collections.deque:
-    """Returns what a head keeps its latest sources in, so that those of tracers live."""
-    return collections.deque(maxlen=_KEPT)
+def live_sources() -> collections.deque:
+    """Returns what a head keeps the sources of its living tracers in; a deque, as Keras would wrap a list."""
+    return collections.deque()
 
 
 def guarded(cosines: Tensor) -> Tensor:
@@ -125,7 +130,11 @@ def _tensorflow_guard(cosines):
 
     if tf.executing_eagerly():
         return _tensorflow_identity()(cosines)
-    guarded_cosines = _tensorflow_program()(cosines)
+    try:
+        guarded_cosines = _tensorflow_program()(cosines)
+    except ValueError:
+        # Under a persistent tape a function's gradient is traced with the function, wanted or not.
+        return tf.raw_ops.PreventGradient(input=cosines, message=_BARE_COSINES)
     guarded_cosines.set_shape(cosines.shape)
     return guarded_cosines
 

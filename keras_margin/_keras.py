@@ -65,9 +65,9 @@ class MaximizedMean(MetricsList):
         name: Name in the logs.
     """
 
-    def __init__(self, name: str):
+    def __init__(self, name: str) -> None:
         mean = keras.metrics.Mean(name=name)
-        mean._direction = "up"
+        set_direction(mean, "up")
         super().__init__([mean], name=name)
 
     def update_state(self, values: Any) -> None:
@@ -77,6 +77,54 @@ class MaximizedMean(MetricsList):
     def result(self) -> Any:
         """Returns the mean, a scalar tensor."""
         return self.metrics[0].result()
+
+
+class MetricGroup(MetricsList):
+    """Metrics that a model updates itself, whose values are in its logs and found by callbacks with mode="auto".
+
+    A metric that a callback monitors without a mode has to be in a `MetricsList`, see `MaximizedMean`.
+
+    Args:
+        metrics: Keras metrics.
+        name: Name of the group, which is not in the logs.
+    """
+
+    def __init__(self, metrics: list, name: str):
+        super().__init__(metrics, name=name)
+
+    def result(self) -> dict:
+        """Returns the values by name."""
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+class MonitorDirections(MetricsList):
+    """Says for figures that are no metrics which way is better, and adds nothing to the logs.
+
+    Callbacks with mode="auto" look for that among the compiled metrics alone, see `MaximizedMean`.
+
+    Args:
+        directions: From a figure's name to "up" or "down".
+    """
+
+    def __init__(self, directions: dict[str, str]):
+        figures = []
+        for name, direction in directions.items():
+            figure = keras.metrics.Metric(name=name)
+            set_direction(figure, direction)
+            figures.append(figure)
+        super().__init__(figures, name="monitor_directions")
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Does nothing."""
+
+    def result(self) -> dict:
+        """Returns no values."""
+        return {}
+
+
+def set_direction(metric: keras.metrics.Metric, direction: str) -> None:
+    """Sets whether more ("up") or less ("down") of a metric is better, as Keras's own metrics say it."""
+    metric._direction = direction
 
 
 def compiled_metrics(model: keras.Model) -> Any:

@@ -10,7 +10,7 @@ import sys
 
 # The packages and modules with registered classes.
 _BACKENDS = ("keras", "tensorflow", "jax", "torch")
-_SERIALIZABLE = ("margins", "losses", "layers", "backbones", "models", "optimizers", "recipes._warm_up")
+_SERIALIZABLE = ("margins", "losses", "layers", "metrics", "models.backbones", "models.embedding_model", "optimizers")
 
 
 def register_when_keras_is_imported(package: str) -> None:
@@ -25,7 +25,7 @@ def register_when_keras_is_imported(package: str) -> None:
 class _Finder(importlib.abc.MetaPathFinder):
     """Sees Keras and the package's own modules being imported; registers when the outermost of them is through."""
 
-    def __init__(self, package: str):
+    def __init__(self, package: str) -> None:
         self._package = package
         self._depth = 0
 
@@ -37,7 +37,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader.exec_module = self._then_register(spec.loader.exec_module)
+                    spec.loader.exec_module = self._then_register(spec.loader.exec_module)  # type: ignore[method-assign]
                 return spec
         return None
 

@@ -6,7 +6,7 @@ BUILD and tools/python.bzl are run as Python, of which Starlark is nearly a subs
 import ast
 import dataclasses
 import graphlib
-import itertools
+import pathlib
 import re
 import shutil
 import sys
@@ -49,7 +49,7 @@ class Target:
     sources: set = dataclasses.field(default_factory=set)
     deps: set = dataclasses.field(default_factory=set)
     binaries: set = dataclasses.field(default_factory=set)
-    tests: list = dataclasses.field(default_factory=list)  # The files of each py_test.
+    has_tests: bool = False
 
 
 def declared_targets(root=ROOT):
@@ -67,9 +67,10 @@ def declared_targets(root=ROOT):
 
     def py_test(name, srcs, deps, main, **attributes):
         py_library(name, set(srcs) - {main}, deps)
-        targets[-1].tests.append(set(srcs) - {main})
+        targets[-1].has_tests = True
 
     def test_suite(name, **attributes):
+        """Suite."""
         targets[-1].name = name
 
     def glob(include, exclude=(), allow_empty=False):
@@ -103,9 +104,10 @@ def expected_deps(target, labels, root=ROOT):
         return library
     deps = {_dep(imported, source, labels) for source in target.sources for imported in imports_of(source, root)}
     deps |= {f"@pypi//{UNIMPORTED[source]}" for source in target.sources & UNIMPORTED.keys()}
-    if f":{target.name}" in library:
-        deps.add(labels[TOP_LEVEL])  # Python runs it before any module below it.
-    if target.tests:
+    if f":{target.name}" in library:  # Python runs every __init__ above a module before the module.
+        above = {str(folder) for source in target.sources for folder in pathlib.PurePosixPath(source).parents}
+        deps |= {labels.get(f"{folder}/__init__.py") for folder in above}
+    if target.has_tests:
         deps |= {labels[CONFTEST], "@pypi//pytest"}
     if WHOLE_LIBRARY in deps:
         deps -= library
@@ -116,9 +118,12 @@ def _dep(imported, source, labels):
     """Returns the label of what an import needs; None for the standard library and the other backends."""
     top = imported.name.split(".")[0]
     in_library = source.startswith(f"{PACKAGE}/")
-    home = module_file(imported.name, labels) or (not in_library and module_file(f"tests.{imported.name}", labels))
-    if source == TOP_LEVEL and imported.deferred:
-        return None  # It loads the packages on first use.
+    home = module_file(imported.name, labels)
+    if not (home or in_library):
+        home = module_file(f"tests.helpers.{imported.name}", labels)
+    folder = source.removesuffix("__init__.py")
+    if home and imported.deferred and folder != source and home.startswith(folder):
+        return None  # A package loads what is below it on first use.
     if home == TOP_LEVEL:
         return None if in_library and imported.name == f"{PACKAGE}.__version__" else WHOLE_LIBRARY
     if home:
@@ -141,8 +146,6 @@ def problems(root=ROOT):
             found.append(f"BUILD's {target.name} lacks deps that its files import: {missing}.")
         if superfluous := sorted(target.deps - expected):
             found.append(f"BUILD's {target.name} has deps that its files do not import: {superfluous}.")
-        if unshared := sorted(_unshared(target, root)):
-            found.append(f"BUILD's {target.name} must name in `shared` what its tests import: {unshared}.")
     try:
         graphlib.TopologicalSorter({f":{target.name}": target.deps for target in targets}).prepare()
     except graphlib.CycleError as error:
@@ -169,15 +172,7 @@ def _wrong_binaries(targets, root):
             yield f"{source} {'needs a' if is_script else 'does not run as a script, and has a'} py_binary in BUILD."
 
 
-def _unshared(target, root):
-    """Yields the test files that another one in the same target imports without having it among its files."""
-    for sources in target.tests:
-        for imported in itertools.chain(*(imports_of(source, root) for source in sources)):
-            home = module_file(f"tests.{imported.name}", target.sources)
-            if home and home not in sources:
-                yield home
-
-
+@pytest.mark.slow
 def test_every_file_has_a_target_and_every_import_a_dep():
     """Every Python file is in one target, and each target's deps are what its files import, without a cycle."""
     found = problems()
@@ -213,8 +208,8 @@ SMALL_TREE = {
     "keras_margin/margins/arcface.py": "def f():\n    from keras_margin import __version__, numerics\n",
     "benchmarks/head.py": 'from keras_margin import margins\n\nif __name__ == "__main__":\n    margins.f()\n',
     "tests/conftest.py": "import pytest\n",
-    "tests/helpers.py": "from PIL import Image\n",
-    "tests/test_margins.py": "import helpers\nimport jax\nimport keras_margin as km\nfrom keras_margin import margins",
+    "tests/helpers/images.py": "from PIL import Image\n",
+    "tests/test_margins.py": "import images\nimport jax\nimport keras_margin as km\nfrom keras_margin import margins",
     "BUILD": """\
 load("//:tools/python.bzl", "package_library", "package_tests", "script_binaries")
 py_library(name = "init", srcs = ["keras_margin/__init__.py"])
@@ -224,7 +219,7 @@ py_library(name = "keras_margin", deps = [":init", ":margins", ":numerics"])
 script_binaries(name = "benchmarks", srcs = glob(["benchmarks/*.py"]), deps = [":margins"])
 py_library(
     name = "test_helpers",
-    srcs = glob(["tests/*.py"], exclude = ["tests/test_*.py"]),
+    srcs = ["tests/conftest.py"] + glob(["tests/helpers/*.py"]),
     deps = ["@pypi//pillow", "@pypi//pytest"],
 )
 package_tests(name = "tests", deps = [":keras_margin"])
@@ -280,12 +275,6 @@ def test_a_file_in_two_targets_is_reported(tmp_path):
     build = SMALL_TREE["BUILD"] + 'py_library(name = "two", srcs = glob(["benchmarks/h*.py"]))\n'
     problem = "benchmarks/head.py must be in one target of BUILD; it is in benchmarks, two."
     assert _problems_of_small_tree(tmp_path, {"BUILD": build}) == [problem]
-
-
-def test_an_imported_test_file_must_be_shared(tmp_path):
-    """A test file that imports another one needs it among the files that it runs with."""
-    problem = "BUILD's tests must name in `shared` what its tests import: ['tests/test_margins.py']."
-    assert _problems_of_small_tree(tmp_path, {"tests/test_new.py": "import test_margins"}) == [problem]
 
 
 def test_a_cycle_between_packages_is_reported(tmp_path):

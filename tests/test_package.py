@@ -15,6 +15,7 @@ def run(code):
 
 
 def test_importing_the_package_imports_no_backend():
+    """Imports no backend with the package."""
     found = run(
         "import sys, keras_margin, keras_margin.evaluation, keras_margin.runtime\n"
         "assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules), 'a backend was imported'"
@@ -23,6 +24,7 @@ def test_importing_the_package_imports_no_backend():
 
 
 def test_without_a_backend_the_error_names_the_extras():
+    """Names the extras where there is no backend."""
     found = run("import sys; sys.modules['tensorflow'] = None\nimport keras_margin as km; km.ArcFaceHead")
     assert "ImportError: keras-margin needs Keras and a backend for it; tensorflow cannot be imported" in found.stderr
     assert 'pip install -e ".[cpu]"' in found.stderr and "or with gpu (TensorFlow with CUDA)" in found.stderr
@@ -34,7 +36,8 @@ def test_without_keras_the_error_names_the_extras():
     assert "ImportError: keras-margin needs Keras and a backend for it; keras cannot be imported" in found.stderr
 
 
-def test_every_public_name_is_there_and_an_unknown_one_is_refused():
+def test_every_public_name_exists_and_others_are_refused():
+    """Exports every public name, and refuses an unknown one."""
     assert all(getattr(km, name) is not None for name in km.__all__)
     assert km.ArcFaceHead is km.layers.ArcFaceHead
     with pytest.raises(AttributeError, match="no attribute 'ArcfaceHead'. It has:.*ArcFaceHead"):

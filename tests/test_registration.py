@@ -23,6 +23,7 @@ folder = sys.argv[1]
 images, labels = numpy.load(f"{folder}/images.npy"), numpy.load(f"{folder}/labels.npy")
 for name in ("embedding", "cosines"):
     model = keras.models.load_model(f"{folder}/{name}.keras")
+    model.run_eagerly = keras.config.backend() == "tensorflow"  # Tracing takes longer than one batch.
     numpy.save(f"{folder}/{name}.npy", [model.evaluate(images, labels, verbose=0)[0]])
 assert not [finder for finder in sys.meta_path if type(finder).__module__.startswith("keras_margin")]
 """
@@ -36,7 +37,7 @@ def saved(tmp_path_factory):
     sum_of_losses = km.losses.CenterLoss() + km.losses.IAM(0.1)
     models = {"embedding": km.EmbeddingModel(network, km.SphereFaceHead(3, auxiliary_loss=sum_of_losses))}
     decay = keras.optimizers.schedules.CosineDecay(0.01, 100)
-    models["embedding"].compile(km.optimizers.SGDWithL2(km.recipes.WarmUp(decay, 10, 0.01, shifted=True)))
+    models["embedding"].compile(km.optimizers.SGDWithL2(km.optimizers.schedules.WarmUp(decay, 10, 0.01, shifted=True)))
     head = km.ArcFaceHead(3)
     models["cosines"] = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3), head])
     models["cosines"].compile("sgd", loss=head.loss, metrics=["accuracy"])
@@ -49,8 +50,10 @@ def saved(tmp_path_factory):
     return folder, wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ORDERS)
 def test_files_are_read_in_a_fresh_process(order, saved):
+    """Reads files in a fresh process."""
     folder, wanted = saved
     found = subprocess.run(
         [sys.executable, "-c", ORDERS[order] + READ, folder], capture_output=True, text=True, check=False
@@ -62,6 +65,7 @@ def test_files_are_read_in_a_fresh_process(order, saved):
 
 
 def test_classes_are_registered_under_the_packages_name():
+    """Registers classes under the package's name."""
     for known in (km.ArcFaceHead, km.EmbeddingModel, km.margins.ArcFace, km.losses.IAM, km.optimizers.SGDWithL2):
         name = keras.saving.get_registered_name(known)
         assert name == f"keras_margin>{known.__name__}"
@@ -70,5 +74,6 @@ def test_classes_are_registered_under_the_packages_name():
 
 @pytest.mark.once
 def test_importing_keras_margin_imports_no_keras():
+    """Imports no Keras with keras_margin."""
     code = "import sys, keras_margin; assert not {'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,14 +2,19 @@
 
 load("@rules_python//python:defs.bzl", "py_binary", "py_library", "py_test")
 
-def package_library(name, deps = []):
+def package_library(name, deps = [], apart = []):
     """Declares one package of the library, or one module that lies directly in keras_margin/.
 
     Args:
         name: Name of the package: its files are keras_margin/<name>/**/*.py or keras_margin/<name>.py.
         deps: Labels of what its files import. `:init` is added: Python runs keras_margin/__init__.py first.
+        apart: Names of packages inside this one that have a target of their own.
     """
-    srcs = native.glob(["keras_margin/%s.py" % name, "keras_margin/%s/**/*.py" % name], allow_empty = True)
+    srcs = native.glob(
+        ["keras_margin/%s.py" % name, "keras_margin/%s/**/*.py" % name],
+        exclude = ["keras_margin/%s/**/*.py" % other for other in apart],
+        allow_empty = True,
+    )
     if not srcs:
         fail("No keras_margin/%s.py and no files in keras_margin/%s/: delete this target." % (name, name))
     py_library(name = name, srcs = srcs, deps = [":init"] + deps)
@@ -28,20 +33,19 @@ def script_binaries(name, srcs, deps, modules = []):
         if src not in modules:
             py_binary(name = src[:-len(".py")], srcs = [src], deps = [":" + name])
 
-def package_tests(name, deps, data = [], shared = []):
+def package_tests(name, deps, data = []):
     """Declares one py_test for each test file of a folder, //:tests/data/test_bin, and a test_suite of them all.
 
     Args:
         name: The folder, which is also the name of the suite: its files are <name>/test_*.py.
         deps: Labels of what these files import. pytest is added, and `:test_helpers` for tests/conftest.py.
         data: Labels of the files that the tests read. pyproject.toml is added: it configures pytest.
-        shared: Those test files that others of the folder import.
     """
     srcs = native.glob([name + "/test_*.py"], allow_empty = False)
     for src in srcs:
         py_test(
             name = src[:-len(".py")],
-            srcs = ["tools/pytest_main.py", src] + [other for other in shared if other != src],
+            srcs = ["tools/pytest_main.py", src],
             main = "tools/pytest_main.py",
             args = [src],
             data = ["pyproject.toml"] + data,

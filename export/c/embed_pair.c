@@ -1,4 +1,4 @@
-/* Embeds two faces with an exported .tflite file through LiteRT's C API, and prints how alike they are.
+/* Embeds two faces with an exported .tflite file through LiteRT's C API, and prints how similar they are.
  *
  *     cc -std=c11 -O2 export/c/embed_pair.c -o embed_pair -L"$LITERT" -lLiteRt -Wl,-rpath,"$LITERT" -lm
  *     ./embed_pair face.tflite one.ppm other.ppm

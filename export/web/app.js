@@ -5,12 +5,12 @@ import { Editor } from "./editor.js";
 import { Embedder } from "./embedder.js";
 import { decode, pixelsOf, resized, show } from "./pictures.js";
 import { drawAgreement, drawEmpty } from "./ring.js";
-import { cosine, readContract, unit, verdict } from "./similarity.js";
+import { cosine, readMetadata, unit, verdict } from "./similarity.js";
 
 const MODEL = new URL(new URLSearchParams(location.search).get("model") ?? "model/face.tflite", location.href);
 const find = (selector) => document.querySelector(selector);
 const editor = new Editor(find("#editor"));
-const state = { embedder: null, modelName: "", contract: readContract(null), faces: {} };
+const state = { embedder: null, modelName: "", metadata: readMetadata(null), faces: {} };
 
 /** One of the two frames: its picture, its crop and its embedding. */
 class Face {
@@ -53,12 +53,12 @@ class Face {
   get ready() {
     const { height, width } = state.embedder;
     const fits = this.picture.height === height && this.picture.width === width;
-    return this.points !== null || fits || !state.contract.aligned;
+    return this.points !== null || fits || !state.metadata.aligned;
   }
 
   /** Fits the picture to the model there is now. */
   async fit() {
-    this.align.disabled = !state.contract.aligned;
+    this.align.disabled = !state.metadata.aligned;
     return this.points === null ? this.whole() : this.crop();
   }
 
@@ -81,7 +81,7 @@ class Face {
 
   async whole() {
     const { height, width } = state.embedder;
-    const note = state.contract.aligned ? "An aligned crop" : "The whole picture";
+    const note = state.metadata.aligned ? "An aligned crop" : "The whole picture";
     await this.embed(resized(this.picture, height, width), note);
   }
 
@@ -117,12 +117,12 @@ class Face {
 /** What `alignPoints` needs to know of the crop that the model takes. */
 function cropSize() {
   const { height, width } = state.embedder;
-  return { height, width, template: state.contract.template };
+  return { height, width, template: state.metadata.template };
 }
 
 /** Embeds a face's crop, then compares; of two hasty calls the later counts. */
 async function compare(face) {
-  // No number of other pictures may stand beside this one meanwhile.
+  // No number of other pictures may stand next to this one meanwhile.
   clearResult("Computing …", "");
   say("Computing …");
   // Let the crop be painted first: the network runs on this thread.
@@ -149,7 +149,7 @@ function refresh() {
     return;
   }
   const similarity = cosine(first.embedding, second.embedding);
-  const { threshold } = state.contract;
+  const { threshold } = state.metadata;
   const { same, title, sentence } = verdict(similarity, threshold);
   drawAgreement(find("#ring"), unit(first.embedding), unit(second.embedding));
   find("#similarity").value = similarity.toFixed(3).replace("-", "−");
@@ -200,9 +200,9 @@ async function useModel(bytes, name, beside) {
   find("#model-state").textContent = `Loading ${name} …`;
   try {
     const embedder = await Embedder.load(bytes);
-    const contract = contractOf(embedder, beside);
+    const metadata = metadataFor(embedder, beside);
     state.embedder?.delete();
-    Object.assign(state, { embedder, contract, modelName: name });
+    Object.assign(state, { embedder, metadata, modelName: name });
   } finally {
     describeModel();
   }
@@ -213,10 +213,10 @@ async function useModel(bytes, name, beside) {
   }
 }
 
-/** What is inside the file counts; a JSON beside it may be another file's. */
-function contractOf(embedder, beside) {
+/** What is inside the file counts; a JSON next to it may be another file's. */
+function metadataFor(embedder, beside) {
   try {
-    return readContract(embedder.contract ?? beside);
+    return readMetadata(embedder.metadata ?? beside);
   } catch (error) {
     embedder.delete();
     throw error;
@@ -224,19 +224,19 @@ function contractOf(embedder, beside) {
 }
 
 function describeModel() {
-  const { embedder, contract, modelName } = state;
+  const { embedder, metadata, modelName } = state;
   if (embedder === null) {
     find("#model-state").textContent = "No model yet: choose a .tflite file.";
     return;
   }
-  const threshold = contract.threshold === null ? "no threshold" : `threshold ${contract.threshold.toFixed(3)}`;
+  const threshold = metadata.threshold === null ? "no threshold" : `threshold ${metadata.threshold.toFixed(3)}`;
   find("#model-state").textContent =
     `${modelName} · faces of ${embedder.width} × ${embedder.height} · ${embedder.size} numbers · ${threshold}`;
   document.documentElement.style.setProperty("--face-ratio", embedder.width / embedder.height);
-  find("#facts").textContent = contract.facts.join(" ");
+  find("#facts").textContent = metadata.facts.join(" ");
 }
 
-/** The model beside the page, where there is one. */
+/** The model next to the page, where there is one. */
 async function loadServedModel() {
   const name = decodeURIComponent(MODEL.pathname.split("/").pop());
   find("#model-state").textContent = `Loading ${name} …`;
@@ -244,8 +244,8 @@ async function loadServedModel() {
     const answer = await fetch(MODEL).catch(() => null);
     if (answer === null || !answer.ok) return;
     const beside = await fetch(new URL(`${MODEL.pathname}.json`, MODEL)).catch(() => null);
-    const contract = beside?.ok ? parsed(await beside.text(), name) : null;
-    await useModel(new Uint8Array(await answer.arrayBuffer()), name, contract);
+    const metadata = beside?.ok ? parsed(await beside.text(), name) : null;
+    await useModel(new Uint8Array(await answer.arrayBuffer()), name, metadata);
   } finally {
     describeModel();
   }
@@ -254,16 +254,16 @@ async function loadServedModel() {
 async function chooseModel(files) {
   const file = files.find(({ name }) => !name.endsWith(".json"));
   const beside = files.find(({ name }) => name.endsWith(".json"));
-  if (file === undefined) throw new Error("A JSON alone is no model: choose the .tflite file together with it.");
-  const contract = beside === undefined ? null : parsed(await beside.text(), beside.name);
-  await useModel(new Uint8Array(await file.arrayBuffer()), file.name, contract);
+  if (file === undefined) throw new Error("A JSON alone is not a model: choose the .tflite file together with it.");
+  const metadata = beside === undefined ? null : parsed(await beside.text(), beside.name);
+  await useModel(new Uint8Array(await file.arrayBuffer()), file.name, metadata);
 }
 
 function parsed(text, name) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error(`The JSON beside ${name} cannot be read: it is no JSON.`);
+    throw new Error(`The JSON next to ${name} cannot be read: it is not JSON.`);
   }
 }
 

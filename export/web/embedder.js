@@ -5,7 +5,7 @@ import { Tensor, loadAndCompile, loadLiteRt } from "@litertjs/core";
 import { describe, withBatchOfOne } from "./tflite.js";
 
 const WASM = new URL("./node_modules/@litertjs/core/wasm/", import.meta.url).href;
-const CONTRACT = "keras_margin.contract";
+const METADATA_NAME = "keras_margin.contract";
 // One face in float32 at 1024 x 1024 is 12 MiB; a damaged shape must not exhaust the memory.
 const MOST_PIXELS = 1024 * 1024;
 
@@ -51,9 +51,9 @@ export class Embedder {
     return this.layout.width;
   }
 
-  /** The contract that travels inside the file, or null. */
-  get contract() {
-    return this.layout.contract;
+  /** The metadata that travel inside the file, or null. */
+  get metadata() {
+    return this.layout.metadata;
   }
 
   /**
@@ -125,11 +125,11 @@ function checkedLayout({ inputs, outputs, metadata }) {
     throw new ModelError(`A face embedder answers float32 numbers, an embedding. This model answers ${shown(outputs)}.`);
   }
   if (batch > 32) throw new ModelError(`This model takes ${batch} images at once; export it with a batch size of 1.`);
-  return { height, width, batch: Math.max(batch, 1), freeBatch: batch < 1, output, contract: insideContract(metadata) };
+  return { height, width, batch: Math.max(batch, 1), freeBatch: batch < 1, output, metadata: parsedMetadata(metadata) };
 }
 
-function insideContract(metadata) {
-  const bytes = metadata.get(CONTRACT);
+function parsedMetadata(metadata) {
+  const bytes = metadata.get(METADATA_NAME);
   if (!bytes) return null;
   try {
     return JSON.parse(new TextDecoder().decode(bytes));

@@ -11,7 +11,7 @@ export class PictureError extends Error {}
  *
  * @param {Blob} blob
  * @returns {Promise<HTMLCanvasElement>} At most LONGEST_SIDE a side.
- * @throws {PictureError} It is no picture that this browser can read.
+ * @throws {PictureError} It is not a picture that this browser can read.
  */
 export async function decode(blob) {
   const options = { imageOrientation: "from-image", colorSpaceConversion: "none" };

@@ -19,23 +19,23 @@ export function unit(embedding) {
 }
 
 /**
- * What a model's contract says that this page uses.
+ * What a model's metadata say that this page uses.
  *
- * @param {object|null} contract The JSON inside the file or beside it; null where there is none.
+ * @param {object|null} metadata The JSON inside the file or next to it; null where there is none.
  * @returns {{threshold: number|null, aligned: boolean, template: number[][]|null, facts: string[]}} `aligned`: whether
  *   faces are carried by five points; `template`: where to, null for the usual places.
- * @throws {Error} The threshold or the template is there and is no such thing.
+ * @throws {Error} The threshold or the template is there and is not such a thing.
  */
-export function readContract(contract) {
-  const threshold = contract?.threshold?.cosine ?? null;
+export function readMetadata(metadata) {
+  const threshold = metadata?.threshold?.cosine ?? null;
   if (threshold !== null && !(threshold >= -1 && threshold <= 1)) {
-    throw new Error(`The contract's threshold must be a cosine from -1 to 1. Received: ${threshold}.`);
+    throw new Error(`The metadata's threshold must be a cosine from -1 to 1. Received: ${threshold}.`);
   }
-  const template = contract?.alignment?.points ?? null;
+  const template = metadata?.alignment?.points ?? null;
   if (template !== null && !(template.length === 5 && template.flat().length === 10 && template.flat().every(Number.isFinite))) {
-    throw new Error(`The contract's alignment must be five points. Received: ${JSON.stringify(template)}.`);
+    throw new Error(`The metadata's alignment must be five points. Received: ${JSON.stringify(template)}.`);
   }
-  return { threshold, aligned: contract?.alignment !== null, template, facts: factsOf(contract ?? {}) };
+  return { threshold, aligned: metadata?.alignment !== null, template, facts: factsOf(metadata ?? {}) };
 }
 
 /**
@@ -63,7 +63,7 @@ export function verdict(similarity, threshold) {
   };
 }
 
-/** What was measured, in sentences; the numbers are the contract's own. */
+/** What was measured, in sentences; the numbers are the metadata's own. */
 function factsOf({ threshold, accuracy, head, recipe, keras_margin: version }) {
   const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
   const facts = [];

@@ -1,5 +1,5 @@
 // What a .tflite file says of itself, read from its bytes before anything runs: a file of another kind, a free batch
-// and a contract travelling inside are found here, and each gets its own words.
+// and metadata inside the file are found here, and each gets its own words.
 //
 // A FlatBuffer: every table begins with the (signed) distance back to its list of field positions. Field numbers are
 // those of TensorFlow Lite's schema, version 3.
@@ -21,7 +21,7 @@ export class NotAModel extends Error {}
  * @param {Uint8Array} bytes The whole file.
  * @returns {{inputs: object[], outputs: object[], metadata: Map<string, Uint8Array>}} Each input and output as
  *   {name, shape, type, quantized}; `shape` has -1 where a size is free; `name` is the signature's, where there is one.
- * @throws {NotAModel} The bytes are no TFLite model, or end too early.
+ * @throws {NotAModel} The bytes are not a TFLite model, or end too early.
  */
 export function describe(bytes) {
   if (bytes.length < 8 || text(bytes, 4, 8) !== "TFL3") {
@@ -184,7 +184,7 @@ function whatItIs(bytes) {
     [/^PK/, "It looks like a .keras file or another zip: export it with keras_margin.export.to_tflite."],
     [/^\x89HDF/, "It looks like an HDF5 file: export it with keras_margin.export.to_tflite."],
     [/^(\xff\xd8|\x89PNG|GIF8|RIFF)/, "It looks like a picture: pictures go into the two frames."],
-    [/^\s*[{[]/, "It looks like JSON: choose the .tflite file, with its JSON beside it."],
+    [/^\s*[{[]/, "It looks like JSON: choose the .tflite file, with its JSON next to it."],
     [/^version/, "It is a Git LFS pointer, not the file itself: fetch it with git lfs pull."],
   ];
   return kinds.find(([pattern]) => pattern.test(head))?.[1] ?? "Choose a file that ends in .tflite.";

@@ -7,6 +7,7 @@ Importing this package needs NumPy alone. The detector (`align` without a `detec
 from keras_margin.alignment.detector import MTCNNDetector, align, align_all
 from keras_margin.alignment.folder import AlignmentReport, align_folder
 from keras_margin.alignment.images import ImageError, read_image
+from keras_margin.alignment.photographs import prepare_photograph
 from keras_margin.alignment.transform import (
     LANDMARKS_112,
     align_points,
@@ -25,6 +26,7 @@ __all__ = [
     "align_folder",
     "align_points",
     "landmark_template",
+    "prepare_photograph",
     "read_image",
     "similarity_transform",
     "warp",

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from keras_margin._utils.messages import install_hint
 from keras_margin.detection.pyramid_scales import pyramid_scales
-from keras_margin.messages import install_hint
 
 
 def load():

@@ -26,7 +26,7 @@ def _skip(boxes, shape):
 POLICIES = {"largest": _largest, "centre": _centre, "all": _all, "skip": _skip}
 
 
-def check_policy(policy):
+def check_policy(policy: str) -> None:
     """Raises ValueError unless there is such a policy."""
     if policy not in POLICIES:
         raise ValueError(f"policy must be one of {', '.join(POLICIES)}. Received: policy={policy!r}.")

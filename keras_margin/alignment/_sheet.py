@@ -5,7 +5,7 @@ import html
 import io
 import os
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.alignment.images import ImageError, read_image, thumbnail
 
 # A page, not a picture: under the crops' folder an image file would be taken for a face by whatever reads it next.
@@ -71,5 +71,5 @@ def _list(title, names):
 
 
 def _text(name):
-    # File names may hold bytes that are no characters.
+    # File names may hold bytes that are not characters.
     return html.escape(name.encode("utf-8", "backslashreplace").decode("utf-8"))

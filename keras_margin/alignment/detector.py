@@ -7,9 +7,11 @@ face is looked for.
 
 import functools
 import threading
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from keras_margin._typing import Size
 from keras_margin.alignment import _mtcnn
 from keras_margin.alignment._policies import POLICIES, check_policy, checked_faces
 from keras_margin.alignment.transform import align_points, check_image
@@ -18,6 +20,13 @@ from keras_margin.detection.detector import FaceDetector, is_available
 # mtcnn rows: image, x1, y1, x2, y2, score, then the x of the five points and their y. Its "left" eye and mouth corner
 # are the viewer's left, the smaller x of an upright face: the order of LANDMARKS_112.
 _BOX, _SCORE, _POINTS_X, _POINTS_Y = slice(1, 5), 5, slice(6, 11), slice(11, 16)
+
+
+class Detector(Protocol):
+    """What finds faces: `MTCNNDetector`, or a function of your own."""
+
+    def __call__(self, image: np.ndarray, /) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns (boxes, points, scores) of a uint8 RGB image, as `MTCNNDetector` does."""
 
 
 class MTCNNDetector:
@@ -37,7 +46,8 @@ class MTCNNDetector:
 
     Example:
         >>> boxes, points, scores = MTCNNDetector()(np.zeros((64, 64, 3), np.uint8))
-        >>> boxes.shape, points.shape, scores.shape  # ((0, 4), (0, 5, 2), (0,))
+        >>> boxes.shape, points.shape, scores.shape
+        ((0, 4), (0, 5, 2), (0,))
 
     Reference: Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks",
     IEEE SPL 23(10), 2016.
@@ -45,7 +55,7 @@ class MTCNNDetector:
 
     DEFAULTS = 20, 0.8
 
-    def __init__(self, min_face_size=DEFAULTS[0], min_score=DEFAULTS[1]):
+    def __init__(self, min_face_size: float = DEFAULTS[0], min_score: float = DEFAULTS[1]) -> None:
         if not min_face_size > 0:
             raise ValueError(f"MTCNNDetector needs min_face_size > 0 pixels. Received: min_face_size={min_face_size}.")
         if not 0.0 <= min_score <= 1.0:
@@ -55,11 +65,11 @@ class MTCNNDetector:
         self._network = _mtcnn.load()
         self._lock = threading.Lock()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         # A lock and a network do not travel to another process; the settings do.
         return type(self), (self.min_face_size, self.min_score)
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Finds every face of one image.
 
         Args:
@@ -89,7 +99,12 @@ class MTCNNDetector:
         return rows[:, _BOX], np.stack([rows[:, _POINTS_X], rows[:, _POINTS_Y]], axis=-1), rows[:, _SCORE]
 
 
-def align(image, size=112, detector=None, policy="largest"):
+def align(
+    image: np.ndarray,
+    size: int | Size = 112,
+    detector: Detector | None = None,
+    policy: Literal["largest", "centre", "skip"] = "largest",
+) -> np.ndarray | None:
     """Finds the face of an image and crops it onto the landmark template.
 
     Args:
@@ -111,7 +126,8 @@ def align(image, size=112, detector=None, policy="largest"):
         ImportError: no `detector` was given and the `align` extra is not installed.
 
     Example:
-        >>> align(np.zeros((64, 64, 3), np.uint8)) is None  # True: no face there
+        >>> align(np.zeros((64, 64, 3), np.uint8)) is None  # No face is there.
+        True
 
     Reference: Deng et al., ArcFace, CVPR 2019, section 3.1.
     """
@@ -121,7 +137,12 @@ def align(image, size=112, detector=None, policy="largest"):
     return faces[0] if faces else None
 
 
-def align_all(image, size=112, detector=None, policy="all"):
+def align_all(
+    image: np.ndarray,
+    size: int | Size = 112,
+    detector: Detector | None = None,
+    policy: Literal["all", "largest", "centre", "skip"] = "all",
+) -> list[np.ndarray]:
     """Finds the faces of an image and crops each onto the landmark template.
 
     Args:
@@ -137,7 +158,8 @@ def align_all(image, size=112, detector=None, policy="all"):
         TypeError, ValueError, ImportError: As `align`.
 
     Example:
-        >>> align_all(np.zeros((64, 64, 3), np.uint8))  # []
+        >>> align_all(np.zeros((64, 64, 3), np.uint8))
+        []
     """
     check_policy(policy)
     check_image(image, "align")
@@ -147,7 +169,7 @@ def align_all(image, size=112, detector=None, policy="all"):
     return [align_points(image, points[face], size) for face in chosen]
 
 
-def make_detector(**settings):
+def make_detector(**settings: Any) -> Detector:
     """Makes the detector that is meant where none is named: a FaceDetector, or without LiteRT an MTCNNDetector.
 
     Args:
@@ -157,6 +179,6 @@ def make_detector(**settings):
 
 
 @functools.cache
-def default_detector():
+def default_detector() -> Detector:
     """Returns `make_detector()`, one a process."""
     return make_detector()

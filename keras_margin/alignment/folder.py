@@ -5,13 +5,17 @@ import dataclasses
 import json
 import logging
 import os
+from collections.abc import Mapping
+from typing import Literal
 
-from keras_margin import files
+from keras_margin._typing import PathLike, Size
+from keras_margin._utils import files
+from keras_margin._utils.progress import Progress
 from keras_margin.alignment import _journal, _sheet, _workers
 from keras_margin.alignment._policies import check_policy
+from keras_margin.alignment.detector import Detector
 from keras_margin.alignment.images import EXTENSIONS
 from keras_margin.alignment.transform import landmark_template
-from keras_margin.progress import Progress
 
 REPORT = "alignment.json"
 FORMATS = ("jpg", "png")
@@ -34,6 +38,11 @@ class AlignmentReport:
         refused: Name -> reason, of images that cannot be read or aligned.
         resumed: How many of the images an earlier call had done.
         other_files: Extension -> number of files whose names are not those of images, such as {".cr2": 2, "": 1}.
+
+    Example:
+        >>> report = AlignmentReport(3, 2, ("sky.jpg",), several={}, refused={}, resumed=0, other_files={".cr2": 1})
+        >>> report.crops, report.no_face
+        (2, ('sky.jpg',))
     """
 
     images: int
@@ -45,7 +54,15 @@ class AlignmentReport:
     other_files: dict = dataclasses.field(default_factory=dict)
 
 
-def align_folder(source, out, size=112, policy="largest", detector=None, workers=1, image_format="jpg"):
+def align_folder(
+    source: PathLike,
+    out: PathLike,
+    size: int | Size = 112,
+    policy: Literal["largest", "centre", "all", "skip"] = "largest",
+    detector: Detector | None = None,
+    workers: int = 1,
+    image_format: Literal["jpg", "png"] = "jpg",
+) -> AlignmentReport:
     """Crops the faces of all images below a folder, into the same folders below another.
 
     `source/ann/7.png` becomes `out/ann/7.jpg`. Where two images of a folder differ in their extension alone, all of
@@ -80,8 +97,14 @@ def align_folder(source, out, size=112, policy="largest", detector=None, workers
         OSError: If something cannot be written.
 
     Example:
-        >>> report = align_folder("photographs", "faces", workers=4)
-        >>> report.crops, len(report.no_face)  # (9812, 63)
+        >>> import pathlib
+        >>> from PIL import Image
+        >>> pathlib.Path("photographs").mkdir()
+        >>> Image.new("RGB", (40, 40)).save("photographs/sky.png")
+        >>> nothing = np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0)
+        >>> report = align_folder("photographs", "faces", detector=lambda image: nothing)
+        >>> report.images, report.crops, list(report.no_face)
+        (1, 0, ['sky.png'])
     """
     check_policy(policy)
     if workers < 1 or image_format not in FORMATS:
@@ -129,7 +152,7 @@ def align_folder(source, out, size=112, policy="largest", detector=None, workers
     return report
 
 
-def counted(extensions):
+def counted(extensions: Mapping[str, int]) -> str:
     """Numbers of files by their extensions, in words: "2 .cr2, 1 without an extension"."""
     return ", ".join(f"{count:,} {extension or 'without an extension'}" for extension, count in extensions.items())
 

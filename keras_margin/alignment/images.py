@@ -2,11 +2,13 @@
 
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 
-from keras_margin import exif
-from keras_margin.messages import install_hint
+from keras_margin._typing import PathLike, Size
+from keras_margin._utils import exif
+from keras_margin._utils.messages import install_hint
 
 EXTENSIONS = (
     ".avif",
@@ -41,15 +43,15 @@ LARGEST_PIXELS = 100_000_000
 # Formats that the readers of data sets read too: one function decides which way up they are. MPO is JPEG of two frames.
 _EXIF_FORMATS = ("JPEG", "MPO", "PNG")
 
-# Modes whose values are no shades of 8 bits, and what brings them there. Pillow's own convert() clips them.
+# Modes whose values are not shades of 8 bits, and what brings them there. Pillow's own convert() clips them.
 _DEEP = {"I;16": 8, "I;16L": 8, "I;16B": 8, "I": 8}
 
 
 class ImageError(ValueError):
-    """Says in a few words why a file is no image that can be aligned."""
+    """Says in a few words why a file is not an image that can be aligned."""
 
 
-def read_image(path, largest_pixels=LARGEST_PIXELS):
+def read_image(path: PathLike, largest_pixels: int = LARGEST_PIXELS) -> np.ndarray:
     """Reads an image file as a person would see it.
 
     The orientation that a camera notes in EXIF is applied. Grey, palette and CMYK become RGB, of 16 bits the upper 8
@@ -63,11 +65,14 @@ def read_image(path, largest_pixels=LARGEST_PIXELS):
         uint8 array (height, width, 3), RGB.
 
     Raises:
-        ImageError: If it cannot be read, is damaged, too large, or of values that are no shades, such as floats.
+        ImageError: If it cannot be read, is damaged, too large, or of values that are not shades, such as floats.
         ImportError: If Pillow is not installed.
 
     Example:
-        >>> read_image("photograph.jpg").shape  # (600, 512, 3)
+        >>> from PIL import Image
+        >>> Image.new("RGB", (60, 40)).save("photograph.jpg")
+        >>> read_image("photograph.jpg").shape
+        (40, 60, 3)
     """
     Image, ImageOps = _pillow()
     try:
@@ -135,20 +140,20 @@ def _what_it_is(path, formats):
     return f"no readable BMP, JPEG, PNG, TIFF, WebP, GIF, AVIF or HEIC file; it begins with {head[:8]}"
 
 
-def save_image(path, image, quality=95):
+def save_image(path: PathLike, image: np.ndarray, quality: int = 95) -> None:
     """Writes a uint8 RGB array as the file that the extension of `path` names; JPEG with all of its colour."""
     Image, _ = _pillow()
     options = {} if os.fspath(path).endswith(".png") else {"quality": quality, "subsampling": 0}
     Image.fromarray(image).save(path, **options)
 
 
-def resize_image(image, size):
+def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
     """A uint8 RGB array made smaller, every pixel the mean of those it stands for; `size` is (height, width)."""
     Image, _ = _pillow()
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BOX))
 
 
-def thumbnail(image, side):
+def thumbnail(image: np.ndarray, side: int) -> Any:
     """A uint8 RGB array as a Pillow image of at most `side` pixels a side."""
     Image, _ = _pillow()
     small = Image.fromarray(image)

@@ -29,7 +29,7 @@ class Sampling(NamedTuple):
     """
 
     halvings: int = 0
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]
     step: float = 0.0
 
     def offsets(self):

@@ -7,9 +7,11 @@ corner at larger x. Left and right are the image's, as the viewer sees them, not
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike, Size
 from keras_margin.alignment import resample
 
 # The five points of an upright face in a 112x112 crop, as ArcFace's released data sets are aligned.
@@ -20,8 +22,8 @@ LANDMARKS_112 = np.array(
 LANDMARKS_112.setflags(write=False)
 
 
-def landmark_template(size=112):
-    """Where the five points of a face lie in an aligned crop.
+def landmark_template(size: int | Size = 112) -> np.ndarray:
+    """Returns where the five points of a face lie in an aligned crop.
 
     With LANDMARKS_112 the published points of the 112x112 crop:
 
@@ -42,7 +44,8 @@ def landmark_template(size=112):
         ValueError: a side is below 1.
 
     Example:
-        >>> landmark_template((112, 96))[0]  # approx. [30.2946, 51.6963]
+        >>> landmark_template((112, 96))[0].round(4).tolist()
+        [30.2946, 51.6963]
 
     Reference: Deng et al., ArcFace, CVPR 2019, section 3.1 (112x112); Liu et al., SphereFace, CVPR 2017 (112x96).
     """
@@ -51,8 +54,8 @@ def landmark_template(size=112):
     return LANDMARKS_112 * ratio - np.array([(height - width) / 2.0, 0.0])
 
 
-def similarity_transform(source, target):
-    """Least-squares rotation, uniform scale and shift that carries `source` onto `target`, never a reflection.
+def similarity_transform(source: ArrayLike, target: ArrayLike) -> np.ndarray:
+    """Computes the least-squares rotation, uniform scale and shift from `source` to `target`, never a reflection.
 
     With mu the means, sigma_s^2 the mean squared distance of the source points from their mean, and
     C = mean((target - mu_t) (source - mu_s)^T) = U D V^T, D descending:
@@ -74,7 +77,8 @@ def similarity_transform(source, target):
             target points coincide, or the best scale is 0).
 
     Example:
-        >>> similarity_transform([[0, 0], [1, 0]], [[5, 5], [5, 7]])  # approx. [[0, -2, 5], [2, 0, 5]]
+        >>> similarity_transform([[0, 0], [1, 0]], [[5, 5], [5, 7]]).round(6).tolist()
+        [[0.0, -2.0, 5.0], [2.0, 0.0, 5.0]]
 
     Reference: Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
     IEEE TPAMI 13(4), 1991, eq. 38-43.
@@ -104,8 +108,8 @@ def similarity_transform(source, target):
     return np.column_stack([linear, target_mean - linear @ source_mean])
 
 
-def warp(image, matrix, size, antialias=True):
-    """Carries an image through an affine map, with 0 (black) outside the image.
+def warp(image: np.ndarray, matrix: ArrayLike, size: int | Size, antialias: bool = True) -> np.ndarray:
+    """Maps an image through an affine transform, with 0 (black) outside the image.
 
     out(p) = sum over the 4 pixels q around `inverse(matrix) p` of in(q) (1 - |dx|) (1 - |dy|), in(q) = 0 outside
 
@@ -129,7 +133,8 @@ def warp(image, matrix, size, antialias=True):
         ValueError: a shape is wrong, or `matrix` is not finite or cannot be inverted.
 
     Example:
-        >>> warp(np.full((4, 4, 3), 7, np.uint8), [[1, 0, 0], [0, 1, 0]], 2)[0, 0]  # [7 7 7]
+        >>> warp(np.full((4, 4, 3), 7, np.uint8), [[1, 0, 0], [0, 1, 0]], 2)[0, 0].tolist()
+        [7, 7, 7]
     """
     check_image(image, "warp")
     matrix = np.asarray(matrix, dtype=np.float64)
@@ -145,7 +150,7 @@ def warp(image, matrix, size, antialias=True):
     return np.rint(found).astype(np.uint8)
 
 
-def align_points(image, points, size=112, antialias=True):
+def align_points(image: np.ndarray, points: ArrayLike, size: int | Size = 112, antialias: bool = True) -> np.ndarray:
     """Crops one face whose five points are known: `warp` by `similarity_transform` onto `landmark_template`.
 
     Args:
@@ -162,14 +167,15 @@ def align_points(image, points, size=112, antialias=True):
         ValueError: a shape is wrong, or the points fix no transform.
 
     Example:
-        >>> align_points(np.zeros((200, 200, 3), np.uint8), LANDMARKS_112 + 40).shape  # (112, 112, 3)
+        >>> align_points(np.zeros((200, 200, 3), np.uint8), LANDMARKS_112 + 40).shape
+        (112, 112, 3)
     """
     if np.shape(points) != (5, 2):
         raise ValueError(f"align_points needs five (x, y) points, shape (5, 2). Received: shape {np.shape(points)}.")
     return warp(image, similarity_transform(points, landmark_template(size)), size, antialias)
 
 
-def check_image(image, caller):
+def check_image(image: Any, caller: str) -> None:
     """Raises unless `image` is a uint8 RGB array (height, width, 3) with at least one pixel."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
         what = f"{image.dtype} array" if isinstance(image, np.ndarray) else type(image).__name__
@@ -194,7 +200,7 @@ def _inverse(matrix):
     return np.linalg.inv(linear), 1 / math.sqrt(abs(determinant))
 
 
-def _points(points, name):
+def _points(points: ArrayLike, name: str) -> np.ndarray:
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
         raise ValueError(f"similarity_transform needs {name} points of shape (n, 2), n >= 2. Received: {points.shape}.")

@@ -10,8 +10,8 @@ import os
 import sys
 
 from keras_margin import __version__
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.cli import _errors
-from keras_margin.messages import did_you_mean
 
 _DESCRIPTION = "Margin-softmax embeddings for Keras 3, from the data to the device."
 
@@ -24,14 +24,14 @@ COMMANDS = {
     "evaluate": "any embedder by the protocols of the field: LFW-style sets, IJB, YTF, labelled folders",
     "export": "the embedding alone as TFLite, SavedModel or ONNX, compared with its model before it gets its name",
     "inspect": "the metadata of an exported file: input, head, accuracy, threshold",
-    "embed": "embeddings of image files by a TFLite embedder, without TensorFlow",
-    "verify": "whether two photographs show one person, by a TFLite embedder, without TensorFlow",
+    "embed": "embeddings of image files by a TFLite or ONNX embedder, without TensorFlow",
+    "verify": "whether two photographs show one person, by a TFLite or ONNX embedder, without TensorFlow",
     "enroll": "put the people of a folder into a gallery, by a TFLite embedder, without TensorFlow",
     "identify": "which person of a gallery a photograph shows, by a TFLite embedder, without TensorFlow",
     "gallery": "list the people of a gallery, or remove some",
     "plot": "figures of reports, runs, heads and embeddings: ROC, DET, CMC, angles, errors, curves",
     "backbones": "the networks by name: parameters, multiply-adds, shapes",
-    "convert": "insightface's PyTorch and ONNX weights to Keras and TFLite, and back",
+    "convert": "other people's weights, ONNX, PyTorch or TFLite, to Keras and TFLite; insightface's also back",
     "recipes": "the training recipes: the papers' published ones, and the demo's",
     "train": "trains an embedding by a recipe, measures it on people it never met, and exports it",
     "plan": "what fits where: memory and work of each implementation, for a number of classes and devices",

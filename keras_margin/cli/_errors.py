@@ -3,7 +3,7 @@
 import importlib.util
 import re
 
-from keras_margin.messages import install_hint
+from keras_margin._utils.messages import install_hint
 
 # Import name -> (what it is called, the extra that installs it).
 _PACKAGES = {

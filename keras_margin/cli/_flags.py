@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import math
 
+from keras_margin._utils.normalization import NORMALIZATIONS
+
 
 @dataclasses.dataclass(frozen=True)
 class Flag:
@@ -41,6 +43,13 @@ TRAIN = (
         "Keras model. Default: the recipe's.",
     ),
     Flag("batch_size", int, None, "Images per update, over all replicas. Default: the recipe's."),
+    Flag(
+        "callbacks",
+        list,
+        (),
+        "package.module:name of a function that returns a Keras callback, or a list of them; repeatable. It may take "
+        "recipe= and seed=. They come behind those of the recipe.",
+    ),
     Flag("steps", int, None, "Updates; the schedule is stretched to fit. Default: the recipe's."),
     Flag("replicas", int, 1, "GPUs, or logical CPUs where there is no GPU, that share each batch."),
     Flag("strategy", str, "mirrored", "mirrored: devices of this machine. multiworker: the processes of TF_CONFIG."),
@@ -112,7 +121,9 @@ def checked_cosine(threshold):
 
 
 def normalization(text):
-    """Reads (mean, std) of a network that takes floats: "127.5/128", "127.5,128" or "120,110,100/60,50,40"."""
+    """Reads (mean, std) of a network that takes floats: "127.5/128", "127.5,128", "120,110,100/60,50,40" or a name."""
+    if text in NORMALIZATIONS:
+        return NORMALIZATIONS[text]
     parts = text.split("/") if "/" in text else text.split(",")
     try:
         mean, std = ([float(number) for number in part.split(",")] for part in parts)
@@ -121,5 +132,6 @@ def normalization(text):
     except ValueError:
         pass
     raise argparse.ArgumentTypeError(
-        f"must be MEAN/STD in grey levels, each a number or three (R,G,B), std > 0, such as 127.5/128, received {text}"
+        f"must be MEAN/STD in grey levels, each a number or three (R,G,B), std > 0, such as 127.5/128, "
+        f"or one of {', '.join(NORMALIZATIONS)}, received {text}"
     )

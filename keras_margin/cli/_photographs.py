@@ -3,10 +3,11 @@
 import importlib
 import pathlib
 
-from keras_margin import alignment, files, photographs
-from keras_margin.alignment import images
+from keras_margin._utils import files
+from keras_margin._utils.progress import Progress
+from keras_margin.alignment import images, photographs
+from keras_margin.alignment.detector import MTCNNDetector
 from keras_margin.cli import _errors, _exported, _flags, _words
-from keras_margin.progress import Progress
 
 _AT_ONCE = 32
 _NAMED = 10
@@ -41,9 +42,12 @@ def add_arguments(parser):
         choices=[fit for fit in photographs.FITS if fit],
         help="of pictures of another size that are not to be aligned: cut the middle out, or stretch the whole",
     )
-    parser.add_argument("--threads", type=_flags.count, help="for LiteRT")
+    parser.add_argument("--threads", type=_flags.count, help="for LiteRT or ONNX Runtime")
     parser.add_argument(
-        "--normalization", type=_flags.normalization, metavar="MEAN/STD", help="of a foreign network that takes floats"
+        "--normalization",
+        type=_flags.normalization,
+        metavar="MEAN/STD",
+        help="of a foreign network that takes floats, or a name: imagenet",
     )
     parser.add_argument("--channels", choices=("RGB", "BGR"), default="RGB", help="what a foreign network takes")
 
@@ -56,13 +60,11 @@ class Photographs:
     """
 
     def __init__(self, arguments):
-        from keras_margin import runtime
-
         self._align, self._fit = arguments.align, arguments.fit
         self._detector = None if arguments.detector is None else made_detector(arguments.detector)
         path = _exported.file_of(arguments.model)
         with files.suppress_native_stderr():  # LiteRT writes a line on its start.
-            self.embedder = runtime.Embedder(path, arguments.normalization, arguments.threads, arguments.channels)
+            self.embedder = _embedder(path)(path, arguments.normalization, arguments.threads, arguments.channels)
         # The file's own detector and aligner, unless others are asked for.
         asked = arguments.detector is not None or arguments.fit is not None
         self._found_by_file = self.embedder.takes_photographs and not asked
@@ -83,7 +85,9 @@ class Photographs:
                 raise UnusableError(path, f"No face was found in {path}.")
             return found[0].image
         try:
-            face = photographs.prepare(image, self.embedder, align=self._align, detector=self._detector, fit=self._fit)
+            face = photographs.prepare_photograph(
+                image, self.embedder, align=self._align, detector=self._detector, fit=self._fit
+            )
         except ValueError as error:
             reason = _errors.in_flags(str(error), _FLAGS)
             raise UnusableError(path, f"{path} cannot be used: {reason}", reason) from error
@@ -113,6 +117,14 @@ class Photographs:
                 yield kept, self.embedder.embed(faces)
                 kept, faces = [], []
             progress.at(done)
+
+
+def _embedder(path):
+    """The class that opens an embedder's file."""
+    from keras_margin import runtime
+    from keras_margin.evaluation import embedders
+
+    return embedders.OnnxEmbedder if str(path).lower().endswith(".onnx") else runtime.Embedder
 
 
 class LeftOut:
@@ -184,7 +196,7 @@ def read(path):
 def made_detector(text):
     """The detector of --detector=mtcnn, --detector=face.tflite or --detector=package.module:name."""
     if text == "mtcnn":
-        return alignment.MTCNNDetector()
+        return MTCNNDetector()
     if text.endswith(".tflite"):
         from keras_margin import runtime
 

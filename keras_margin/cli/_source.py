@@ -4,21 +4,22 @@ import pathlib
 
 import numpy as np
 
-from keras_margin import embedders, files, protocols
+from keras_margin._utils import files
+from keras_margin.evaluation import embedders, protocols
 
 
 class Source:
     """An embedder, or embeddings made elsewhere.
 
     Args:
-        arguments: The command's, with `model`, `flip`, `lengths`, `normalization`, `channels` and `batch`.
+        arguments: The command's, with `model`, `flip`, `lengths`, `normalization`, `channels`, `threads` and `batch`.
     """
 
     def __init__(self, arguments):
         self._arguments, self.embedder, self._files = arguments, None, None
         path = pathlib.Path(arguments.model)
         if path.suffix.lower() == ".npy" or (path.is_dir() and any(path.glob("*.npy"))):
-            unused = [name for name in ("flip", "normalization", "channels") if getattr(arguments, name)]
+            unused = [name for name in ("flip", "normalization", "channels", "threads") if getattr(arguments, name)]
             if unused or arguments.lengths:
                 raise ValueError(
                     f"Embeddings are evaluated as they are. Received: {path} with --{(unused or ['lengths'])[0]}."
@@ -27,7 +28,10 @@ class Source:
         else:
             with files.suppress_native_stderr():
                 self.embedder = embedders.load_embedder(
-                    path, normalization=arguments.normalization, channels=arguments.channels
+                    path,
+                    normalization=arguments.normalization,
+                    channels=arguments.channels,
+                    num_threads=arguments.threads,
                 )
             own = (self.embedder.metadata or {}).get("embedding") or {}
             if arguments.flip and own.get("flip_sum"):

@@ -8,9 +8,9 @@ import sys
 
 from rich.console import Console
 
-from keras_margin import progress
+from keras_margin._utils import progress
 
-_LOGGERS = ("keras_margin.export", "keras_margin.convert")
+_LOGGERS = ("keras_margin.export", "keras_margin.models.convert")
 
 
 @contextlib.contextmanager

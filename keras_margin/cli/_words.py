@@ -9,7 +9,7 @@ def some(lines, most):
 
 
 def printable(text):
-    """A text that any terminal takes: file names may hold bytes that are no characters."""
+    """A text that any terminal takes: file names may hold bytes that are not characters."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -13,7 +13,8 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import alignment, progress
+from keras_margin import alignment
+from keras_margin._utils import progress
 from keras_margin.alignment import folder
 from keras_margin.alignment.detector import make_detector
 from keras_margin.cli import _photographs, _words

@@ -13,8 +13,10 @@ import os
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import audit, data, progress
+from keras_margin import data
+from keras_margin._utils import progress
 from keras_margin.cli import _words
+from keras_margin.data import auditing
 
 UNSOUND = 3
 _NAMED = 5
@@ -39,7 +41,7 @@ def run(arguments):
     """Audits, prints the table and returns the status."""
     with progress.bars():
         against = {path: _evaluation_set(path) for path in arguments.against}
-        found = audit.audit(data.open(arguments.source), against)
+        found = auditing.audit(data.open(arguments.source), against)
     if arguments.json:
         found.to_json(arguments.json)
     rows = _rows(found)

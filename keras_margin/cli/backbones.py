@@ -9,8 +9,8 @@ import keras
 from rich.console import Console
 from rich.progress import track
 
-from keras_margin import backbones
 from keras_margin.cli import _tables
+from keras_margin.models import backbones
 
 
 def add_arguments(parser):

@@ -1,9 +1,9 @@
-"""Embeddings of image files, by a TFLite embedder through LiteRT alone.
+"""Embeddings of image files, by a TFLite embedder through LiteRT alone, or an ONNX one through ONNX Runtime.
 
 keras-margin embed face.tflite one.jpg two.jpg --out=faces.npz
 keras-margin embed runs/latest photographs/ --align --out=faces.npz
 
-MODEL: a .tflite file, or a run's folder. FILES: images, or folders that are searched for them. The .npz holds
+MODEL: a .tflite or .onnx file, or a run's folder. FILES: images, or folders that are searched for them. The .npz holds
 `embeddings`, float32 (n, size) of unit length, and `names`, the files, as text. With --align the largest face of each
 picture is cropped. Files that cannot be read and pictures without a face are left out, counted and named.
 """
@@ -11,14 +11,14 @@ picture is cropped. Files that cannot be read and pictures without a face are le
 import numpy as np
 from rich.console import Console
 
-from keras_margin import files
+from keras_margin._utils import files
+from keras_margin._utils.progress import bars
 from keras_margin.cli import _photographs
-from keras_margin.progress import bars
 
 
 def add_arguments(parser):
     """The command's flags."""
-    parser.add_argument("model", help="the .tflite embedder, or a run's folder")
+    parser.add_argument("model", help="the .tflite or .onnx embedder, or a run's folder")
     parser.add_argument("files", nargs="+", help="image files and folders")
     parser.add_argument("--out", required=True, help="the .npz to write")
     _photographs.add_arguments(parser)

@@ -13,8 +13,8 @@ import pathlib
 
 from rich.console import Console
 
+from keras_margin._utils.progress import bars
 from keras_margin.cli import _photographs, _words
-from keras_margin.progress import bars
 
 
 def add_arguments(parser):

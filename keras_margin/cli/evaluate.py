@@ -4,10 +4,10 @@ keras-margin evaluate face.tflite lfw.bin cfp_fp.bin --require "lfw.accuracy>=0.
 keras-margin evaluate runs/latest unseen=faces/ --flip=sum --training=CASIA-WebFace
 keras-margin evaluate embeddings.npy lfw.bin
 
-MODEL: a Keras file, SavedModel folder, TFLite file, a run's folder; or embeddings made elsewhere, a .npy for one set
-or a folder with NAME.npy for each. DATA, perhaps as NAME=PATH: a .bin; a folder with pairs.txt or pairs.csv, of YTF,
-of IJB-B or IJB-C; a folder of identities, .rec or TFRecord; "orl"; a .npy of labels. --protocol=labelled takes a
-folder as one of identities though it holds a list of pairs.
+MODEL: a Keras file, SavedModel folder, TFLite or ONNX file, a run's folder; or embeddings made elsewhere, a .npy for
+one set or a folder with NAME.npy for each. DATA, perhaps as NAME=PATH: a .bin; a folder with pairs.txt or pairs.csv,
+of YTF, of IJB-B or IJB-C; a folder of identities, .rec or TFRecord; "orl"; a .npy of labels. --protocol=labelled takes
+a folder as one of identities though it holds a list of pairs.
 
 Exit status: 0; 1 an error; 3 a requirement that is not met.
 """
@@ -18,10 +18,12 @@ import pathlib
 import numpy as np
 from rich.console import Console
 
-from keras_margin import data, embedders, files, progress, protocols
-from keras_margin.cli import _tables
+from keras_margin import data
+from keras_margin._utils import files, progress
+from keras_margin.cli import _flags, _tables
 from keras_margin.cli._source import Source
-from keras_margin.protocols import checks, report
+from keras_margin.evaluation import embedders, protocols
+from keras_margin.evaluation.protocols import checks, report
 
 NOT_MET = 3
 
@@ -40,8 +42,12 @@ def add_arguments(parser):
     parser.add_argument("--flip", choices=("sum", "concatenate"), help="add embeddings of mirror images")
     parser.add_argument("--lengths", action="store_true", help="let the network's own embedding lengths weigh")
     parser.add_argument(
-        "--normalization", type=_normalization, help="MEAN/STD of a network that takes floats: 127.5/128"
+        "--normalization",
+        type=_flags.normalization,
+        metavar="MEAN/STD",
+        help="of a network that takes floats: 127.5/128, or a name: imagenet",
     )
+    parser.add_argument("--threads", type=_flags.count, help="for LiteRT or ONNX Runtime")
     parser.add_argument("--channels", choices=embedders.CHANNELS, help="what the network was trained on; default: RGB")
     parser.add_argument(
         "--protocol",
@@ -250,14 +256,6 @@ def _held_out(path, model):
     """Returns the split file of a run's folder for "held_out", the people that the run was not trained on."""
     split = pathlib.Path(model, "split.json")
     return str(split) if path == "held_out" and split.is_file() else path
-
-
-def _normalization(text):
-    try:
-        mean, std = ([float(number) for number in part.split(",")] for part in text.split("/"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"MEAN/STD, such as 127.5/128, received {text}") from None
-    return tuple(part[0] if len(part) == 1 else tuple(part) for part in (mean, std))
 
 
 def _numbers(text):

@@ -15,7 +15,7 @@ import os
 
 from rich.console import Console
 
-from keras_margin import progress
+from keras_margin._utils import progress
 from keras_margin.cli import _photographs, _sets, _stages
 
 QUANTIZE = ("none", "float16", "dynamic", "int8")

@@ -7,8 +7,8 @@ keras-margin gallery remove people.npz "Ada Lovelace" Grace
 neither TensorFlow nor LiteRT.
 """
 
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.cli import _photographs
-from keras_margin.messages import did_you_mean
 
 
 def add_arguments(parser):

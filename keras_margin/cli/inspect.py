@@ -6,7 +6,7 @@ keras-margin inspect runs/latest --json
 
 import json
 
-from keras_margin import metadata
+from keras_margin._utils import metadata
 from keras_margin.cli import _exported, _tables, _words
 
 
@@ -19,7 +19,7 @@ def add_arguments(parser):
 def run(arguments):
     """Prints the metadata."""
     file = _exported.file_with_metadata(arguments.file)
-    found = metadata.read(file)
+    found = metadata.read_metadata(file)
     if found is None:
         raise ValueError(
             f"{file} carries no metadata of keras-margin: it was not exported by it, or lost them on the way."

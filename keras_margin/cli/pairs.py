@@ -10,8 +10,9 @@ A .bin holds the images, as insightface's lfw.bin does. A .csv lists the pairs b
 
 from rich.console import Console
 
-from keras_margin import pairs, progress
+from keras_margin._utils import progress
 from keras_margin.cli import _splits, _words
+from keras_margin.data import pairs
 
 
 def add_arguments(parser):

@@ -17,7 +17,8 @@ import pathlib
 import numpy as np
 from rich.console import Console
 
-from keras_margin import evaluation, plots, protocols
+from keras_margin import evaluation, plots
+from keras_margin.evaluation import protocols
 
 # Length of an embedding, for heads whose logits depend on it.
 _NORM = 20.0
@@ -93,7 +94,8 @@ def _draw_training(inputs, arguments):
 
 
 def _draw_heads(inputs, arguments):
-    from keras_margin import curves, layers  # The other figures need no Keras.
+    from keras_margin import layers  # The other figures need no Keras.
+    from keras_margin.plots import margin_curves  # The other figures need no Keras.
 
     unknown = [name for name in inputs if name not in layers.HEADS]
     if unknown:
@@ -102,7 +104,7 @@ def _draw_heads(inputs, arguments):
     for name in inputs:
         head = layers.HEADS[name](2)
         depends = head.depends_on_norm
-        drawn[f"{name}, norm {_NORM:g}" if depends else name] = curves.target_curve(head, norm=_NORM)
+        drawn[f"{name}, norm {_NORM:g}" if depends else name] = margin_curves.target_curve(head, norm=_NORM)
     {"logits": plots.target_logits, "losses": plots.loss_curves}[arguments.kind](drawn, arguments.out)
 
 
@@ -196,7 +198,7 @@ def _history(path):
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         return json.loads(text)["history"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no run's report.json, .jsonl or .csv with a history. {error}") from error
+        raise ValueError(f"{path} is not a run's report.json, .jsonl or .csv with a history. {error}") from error
 
 
 def _named(text):

@@ -9,7 +9,8 @@ Killed, the same command goes on with the first shard that is not whole; casia-s
 
 from rich.console import Console
 
-from keras_margin import data, progress
+from keras_margin import data
+from keras_margin._utils import progress
 from keras_margin.cli import _splits, _words
 
 

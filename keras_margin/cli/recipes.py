@@ -5,8 +5,6 @@ keras-margin recipes arcface_casia_r50     every key of one, as --set takes them
 keras-margin recipes --json                all keys of all
 """
 
-import dataclasses
-
 from rich.console import Console
 
 from keras_margin import recipes
@@ -38,11 +36,15 @@ def run(arguments):
 
 
 def lines(recipe):
-    """key = value of every key."""
-    values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    for options, prefix in (("head_options", "head"), ("backbone_options", "backbone")):
-        values |= {f"{prefix}.{name}": value for name, value in values.pop(options)}
-    values |= {f"augmentation.{name}": value for name, value in vars(values.pop("augmentation")).items()}
+    """key = value of every key, part by part."""
+    values = {"name": recipe.name, "source": recipe.source}
+    for part in ("model", "head", "optimizer", "schedule", "data", "run"):
+        inside = dict(vars(getattr(recipe, part)))
+        of = "backbone" if part == "model" else part
+        options = {f"{of}.{name}": value for name, value in inside.pop("options", ())}
+        changes = vars(inside.pop("augmentation")) if part == "data" else {}
+        values |= {f"{part}.{name}": value for name, value in inside.items()} | options
+        values |= {f"augmentation.{name}": value for name, value in changes.items()}
     width = max(map(len, values))
     return [f"{name:{width}} = {_text(value)}" for name, value in values.items()]
 
@@ -59,18 +61,18 @@ def table(found):
     about = "keras-margin train --recipe NAME [--set key=value ...]; keras-margin recipes NAME shows its keys."
     table = _tables.Table(["recipe", "head", "backbone", "decay", "batch", "updates", "rate"], caption=about, left=4)
     for recipe in found:
-        decay = f"/10 at {', '.join(f'{step:,}' for step in recipe.decay_steps)}" if recipe.decay_steps else "cosine"
-        numbers = " ".join(f"{name}={value:g}" for name, value in recipe.head_options)
-        added = [name for name, _ in recipe.auxiliary_losses] + (
-            [f"IAM {recipe.iam_beta:g}"] if recipe.iam_beta else []
+        turns = ", ".join(f"{step:,}" for step in recipe.schedule.decay_steps)
+        numbers = " ".join(f"{name}={value:g}" for name, value in recipe.head.options)
+        added = [name for name, _ in recipe.head.auxiliary_losses] + (
+            [f"IAM {recipe.head.iam_beta:g}"] if recipe.head.iam_beta else []
         )
         table.add(
             recipe.name,
-            " + ".join([f"{recipe.head} {numbers}".strip(), *added]),
-            recipe.backbone,
-            recipe.decay or decay,
-            str(recipe.batch_size),
-            f"{recipe.steps:,}",
-            f"{recipe.learning_rate:g}",
+            " + ".join([f"{recipe.head.name} {numbers}".strip(), *added]),
+            recipe.model.backbone,
+            f"/10 at {turns}" if turns and not recipe.schedule.decay else recipe.schedule.decay_name,
+            str(recipe.data.batch_size),
+            f"{recipe.run.steps:,}",
+            f"{recipe.schedule.learning_rate:g}",
         )
     return table

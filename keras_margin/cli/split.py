@@ -9,7 +9,8 @@ keras-margin pairs CASIA-WebFace held-out.bin --split=split.json
 
 from rich.console import Console
 
-from keras_margin import data, progress
+from keras_margin import data
+from keras_margin._utils import progress
 from keras_margin.cli import _words
 
 

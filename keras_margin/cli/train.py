@@ -4,19 +4,18 @@ keras-margin train                                            the embedded ORL f
 keras-margin train --data_dir CASIA-WebFace --out runs/casia --replicas 4
 keras-margin train --recipe orl_demo --set head.margin=0.4 --set learning_rate=1e-3
 keras-margin train --data_dir ms1m --verify lfw.bin --verify agedb_30.bin --strategy multiworker
-keras-margin train --data_dir faces --backbone mypackage.networks:small
+keras-margin train --data_dir faces --backbone mypackage.networks:small --callbacks mypackage.trackers:wandb
 
 Killed at any moment, the same command goes on from the last checkpoint, in OUT.partial, which is OUT when it is done.
 """
 
-import dataclasses
 import logging
 import os
 import sys
 
 from rich.console import Console
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.cli import _cpu, _flags, _tables
 
 _TIMES = "KERAS_MARGIN_TIMES_STARTED_AGAIN"
@@ -76,7 +75,7 @@ def interrupted(out):
     """What to say to who interrupted a run."""
     import pathlib
 
-    from keras_margin import experiment
+    from keras_margin.training import experiment
 
     out = pathlib.Path(out)
     if experiment.can_go_on(out):
@@ -95,12 +94,12 @@ def is_small(reader):
 
 def suggestion(recipe, reader):
     """A sentence where a recipe for large sets was named for a small one; "" otherwise."""
-    if recipe.batch_size <= MODEST_BATCH or not is_small(reader):
+    if recipe.data.batch_size <= MODEST_BATCH or not is_small(reader):
         return ""
     return (
-        f"{recipe.name} is made for ten thousand people and more (batch {recipe.batch_size}, {recipe.backbone}); the "
-        f"set has {reader.num_classes} people and {reader.num_images} images. --recipe=arcface_small is made for such "
-        "sets."
+        f"{recipe.name} is made for ten thousand people and more (batch {recipe.data.batch_size}, "
+        f"{recipe.model.backbone}); the set has {reader.num_classes} people and {reader.num_images} images. "
+        "--recipe=arcface_small is made for such sets."
     )
 
 
@@ -127,16 +126,17 @@ def chosen_recipe(arguments, reader=None):
         if getattr(arguments, name) is not None
     ]
     recipe = recipes.with_settings(recipe, [*settings, *arguments.set])
+    recipe = recipe.replace(callbacks=(*recipe.run.callbacks, *arguments.callbacks))
     if arguments.mixed_precision:
         if any(setting.startswith("precision=") for setting in arguments.set):
             raise ValueError("--mixed_precision and --set precision=... contradict each other. Pass one of them.")
         half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
-        recipe = dataclasses.replace(recipe, precision=half)
+        recipe = recipe.replace(precision=half)
     return recipe
 
 
 def train(arguments, console):
-    """Runs what the flags say, prints it, and returns the experiment.RunResult.
+    """Runs what the flags say, prints it, and returns the training.RunResult.
 
     Args:
         arguments: Whatever has the flags of `_flags.TRAIN` as attributes.
@@ -146,7 +146,8 @@ def train(arguments, console):
         KeyboardInterrupt: On SIGINT and SIGTERM, after a checkpoint.
         ValueError, OSError, ImportError, tf.errors.OpError: What cannot be.
     """
-    from keras_margin import experiment, training
+    from keras_margin import training
+    from keras_margin.training import experiment
 
     # Devices are split, and the collectives of several workers made, before anything computes: a look at sizes does.
     training.make_strategy(arguments.replicas, arguments.strategy)
@@ -184,7 +185,7 @@ def _recipe_and_reader(arguments, console):
     from keras_margin import data
 
     def opened(recipe):
-        return data.open(arguments.data_dir, image_size=recipe.image_size, strict=arguments.strict)
+        return data.open(arguments.data_dir, image_size=recipe.model.image_size, strict=arguments.strict)
 
     recipe = chosen_recipe(arguments)
     reader = opened(recipe)
@@ -193,7 +194,7 @@ def _recipe_and_reader(arguments, console):
     say(console, f"Data: {arguments.data_dir}, {reader.num_classes} identities, {reader.num_images} images.")
     if not arguments.recipe:
         first, recipe = recipe, chosen_recipe(arguments, reader)
-        reader = reader if recipe.image_size == first.image_size else opened(recipe)
+        reader = reader if recipe.model.image_size == first.model.image_size else opened(recipe)
         say(console, f"Recipe: {recipe.name}, chosen by the size of the set; --recipe names another one.")
     elif hint := suggestion(recipe, reader):
         say(console, hint)
@@ -208,10 +209,10 @@ def unaligned(reader):
     Args:
         reader: From keras_margin.data.open.
     """
-    from keras_margin import data
+    from keras_margin.data import _sizes
 
-    sizes = data.stored_sizes(reader)
-    if data.looks_aligned(sizes):
+    sizes = _sizes.stored_sizes(reader)
+    if _sizes.looks_aligned(sizes):
         return ""
     (height, width), (last_height, last_width) = min(sizes), max(sizes)
     return (
@@ -222,7 +223,7 @@ def unaligned(reader):
 
 
 def say(console, text):
-    """One line, not broken at the terminal's edge; brackets in a path are no markup."""
+    """One line, not broken at the terminal's edge; brackets in a path are not markup."""
     console.print(text, soft_wrap=True, markup=False)
 
 
@@ -233,8 +234,8 @@ def show(console, recipe, seed, result):
     if not result.measures:
         say(console, f"This worker's part is done ({result.seconds:.0f} s); the first one measures and exports.")
         return
-    run = f"{recipe.steps} steps of {recipe.batch_size}, seed {seed}"
-    title = f"{recipe.name}: {recipe.head}, {recipe.backbone}, {run}"
+    run = f"{recipe.run.steps} steps of {recipe.data.batch_size}, seed {seed}"
+    title = f"{recipe.name}: {recipe.head.name}, {recipe.model.backbone}, {run}"
     table = _tables.Table(["people", "embedder", "rank-1", "EER", "10-fold accuracy"], title=title, left=2)
     for measure in result.measures:
         table.add(

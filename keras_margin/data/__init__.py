@@ -6,14 +6,16 @@ A format is a module with two functions: `recognizes(path)`, which answers at a 
 
 import os
 
+from keras_margin._typing import PathLike, Size
 from keras_margin.data import _contents, _shards, digits, folder, glyphs, orl, recordio, tfrecord
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import relabel
-from keras_margin.data._sizes import looks_aligned, stored_sizes
+from keras_margin.data.auditing import Audit, audit
+from keras_margin.data.augmentation import Augmentation
 from keras_margin.data.bin import load_bin, write_bin
-from keras_margin.data.folder import FolderReader
+from keras_margin.data.pair_lists import read_pairs
+from keras_margin.data.pairs import make_protocol, write_pairs, write_protocol
 from keras_margin.data.reader import Reader
-from keras_margin.data.recordio import RecordIOReader
 from keras_margin.data.splits import (
     Split,
     draw_split,
@@ -22,27 +24,27 @@ from keras_margin.data.splits import (
     read_split,
     write_split,
 )
-from keras_margin.data.tfrecord import TFRecordReader
 
 __all__ = [
-    "FORMATS",
     "ArrayReader",
-    "FolderReader",
+    "Audit",
+    "Augmentation",
     "Reader",
-    "RecordIOReader",
     "Split",
-    "TFRecordReader",
+    "audit",
     "draw_split",
     "identity_disjoint_split",
     "load_bin",
-    "looks_aligned",
+    "make_protocol",
     "open",
     "per_identity_split",
     "prepare",
+    "read_pairs",
     "read_split",
     "relabel",
-    "stored_sizes",
     "write_bin",
+    "write_pairs",
+    "write_protocol",
     "write_split",
 ]
 
@@ -61,15 +63,15 @@ _SETS = (
     "the ORL faces"
 )
 
-# What is no set, but close to one.
+# What is not a set, but close to one.
 _OTHER_FILES = {
     ".tfrecord": "Pass the directory that holds all shards and their index.json.",
     ".bin": _contents.HINTS[".bin"],
-    ".idx": "The images are in the .rec file beside it: pass that.",
+    ".idx": "The images are in the .rec file next to it: pass that.",
 }
 
 
-def open(path=None, *, image_size=None, strict=False):
+def open(path: PathLike | None = None, *, image_size: Size | None = None, strict: bool = False) -> Reader:
     """Opens a set of labelled images, whatever its format.
 
     - None or "orl": the ORL faces, 40 people x 10 (see `keras_margin.data.orl`). A directory that is called orl
@@ -123,7 +125,7 @@ def open(path=None, *, image_size=None, strict=False):
     for module in FORMATS.values():
         if module.recognizes(path):
             return module.open_reader(path, image_size, strict)
-    path = os.fsdecode(path)
+    path = os.fsdecode(path or "")  # None is a format of its own.
     if not os.path.lexists(path):
         raise FileNotFoundError(
             f"open() needs a directory that exists. Received: path={path!r}, where there is nothing. Pass {_SETS}."
@@ -133,15 +135,17 @@ def open(path=None, *, image_size=None, strict=False):
     raise NotADirectoryError(f"open() needs a set of labelled images. Received: path={path!r}, which is a file. {hint}")
 
 
-def prepare(source, out, shards=16, seed=0, strict=False):
+def prepare(
+    source: Reader | PathLike | None, out: PathLike, shards: int = 16, seed: int = 0, strict: bool = False
+) -> None:
     """Writes a set as TFRecord shards, which `open(out)` and every other reader of TFRecord read.
 
     The images are written as they are, without decoding them, in one random order over the whole set, so that also
     who reads the shards from front to back gets them shuffled. What is written streams: memory does not grow with the
     images. If the call is killed, the same call goes on with the first shard that is not whole; `out` appears under
-    its name when everything is there. Until then it is in a hidden folder `.out.partial` beside it.
+    its name when everything is there. Until then it is in a hidden folder `.out.partial` next to it.
 
-    A record is a tf.train.Example of `image`, the bytes of a JPEG, PNG or BMP file, and `label`. Beside the shards
+    A record is a tf.train.Example of `image`, the bytes of a JPEG, PNG or BMP file, and `label`. Next to the shards
     `index.json` has the counts, the names of the classes and the SHA-256 of every file.
 
     Args:

@@ -2,12 +2,15 @@
 
 import copy
 import functools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_margin import arrays
+from keras_margin._typing import Size, Tensor
+from keras_margin._utils import arrays
+from keras_margin.data._arguments import check_image_size
 from keras_margin.data._decoding import resize_image
-from keras_margin.data.reader import Reader, check_image_size
+from keras_margin.data.reader import Reader
 
 
 class ArrayReader(Reader):
@@ -33,15 +36,21 @@ class ArrayReader(Reader):
         <ArrayReader: 4 images of 2 identities, image_size=(112, 112)>
     """
 
-    def __init__(self, images, labels, label_names=None, image_size=None):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | Sequence[int],
+        label_names: Sequence[str] | None = None,
+        image_size: Size | None = None,
+    ) -> None:
         self._array = arrays.check_images(images, type(self).__name__)
-        labels = arrays.check_labels(labels, len(self._array), type(self).__name__)
+        numbers = arrays.check_labels(labels, len(self._array), type(self).__name__)
         if label_names is None:
-            label_names = [str(label) for label in range(labels.max() + 1)]
-        super().__init__(labels, label_names, check_image_size(image_size) or self._array.shape[1:3])
+            label_names = [str(label) for label in range(numbers.max() + 1)]
+        super().__init__(numbers, label_names, check_image_size(image_size) or self._array.shape[1:3])
 
     @functools.cached_property
-    def _pixels(self):
+    def _pixels(self) -> np.ndarray:
         """uint8 array (num_images, *image_size, 1 or 3): resized once, not in every epoch."""
         images = self._array if self._array.ndim == 4 else self._array[..., np.newaxis]
         if images.shape[1:3] != self.image_size:
@@ -50,14 +59,14 @@ class ArrayReader(Reader):
             images = np.concatenate([resize_image(part, self.image_size) for part in parts])
         return images
 
-    def encoded(self, number):
+    def encoded(self, number: int) -> bytes:
         import tensorflow as tf
 
         with tf.device("CPU:0"):
             # Of grey as of RGB: `decode_image` makes three channels of one.
             return tf.io.encode_png(self._pixels[number]).numpy()
 
-    def _loader(self):
+    def _loader(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         import tensorflow as tf
 
         images = tf.constant(self._pixels)
@@ -69,7 +78,7 @@ class ArrayReader(Reader):
 
         return load
 
-    def _select(self, indices, labels, label_names):
+    def _select(self, indices: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> "ArrayReader":
         # Not by the constructor: a few dark images of a sound set would look like floats that were cast.
         selected = copy.copy(self)
         selected.__dict__.pop("_pixels", None)

@@ -1,13 +1,21 @@
 """From the numbers of images to changed batches of them, in tf.data; each mirrored while it is small and alone."""
 
 import dataclasses
+from typing import TYPE_CHECKING
+
+from keras_margin._typing import Tensor
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_margin.data.augmentation import Augmentation
 
 # Images are loaded so many at a time: enough to make what is done once for all of them cheap, few enough to keep a
 # chunk for every processor core in memory.
 CHUNK_SIZE = 32
 
 
-def split(augmentation):
+def split(augmentation: "Augmentation | None") -> "tuple[bool, Augmentation | None]":
     """(whether images are mirrored as they are loaded, the Augmentation that is left to do on batches or None).
 
     A mirrored image is the same whether it is mirrored alone or in its batch, and alone it is still in the cache of
@@ -20,7 +28,7 @@ def split(augmentation):
     return alone, rest if rest.changes else None
 
 
-def coded(batches, augmentation, draw):
+def coded(batches: "tf.data.Dataset", augmentation: "Augmentation | None", draw: "Draw") -> "tf.data.Dataset":
     """Image numbers, and which of the images are mirrored: a tf.data set of int64 (CHUNK_SIZE,) for `decoded`.
 
     Args:
@@ -39,7 +47,7 @@ def coded(batches, augmentation, draw):
     return coded_batches.unbatch().batch(CHUNK_SIZE)
 
 
-def decoded(codes):
+def decoded(codes: Tensor) -> tuple[Tensor, Tensor]:
     """(numbers, bools) of what `coded` gave."""
     return codes // 2, codes % 2 == 1
 
@@ -52,13 +60,15 @@ class Draw:
     start: int
     part: tuple
 
-    def seed_of(self, step):
+    def seed_of(self, step: Tensor) -> Tensor:
         import tensorflow as tf
 
         return tf.stack([step, tf.cast(self.seed, tf.int64)])
 
 
-def batched(chunks, batch_size, drop_remainder, num_images):
+def batched(
+    chunks: "tf.data.Dataset", batch_size: int | None, drop_remainder: bool, num_images: int
+) -> "tf.data.Dataset":
     """Chunks of images as single ones (`batch_size` None) or in batches; `num_images` as tf.data's cardinality."""
     import tensorflow as tf
 
@@ -73,7 +83,7 @@ def batched(chunks, batch_size, drop_remainder, num_images):
     return batches.apply(tf.data.experimental.assert_cardinality(num_images))
 
 
-def changed(batches, augmentation, draw):
+def changed(batches: "tf.data.Dataset", augmentation: "Augmentation", draw: "Draw") -> "tf.data.Dataset":
     """Batches of (images, labels) through what `Augmentation.apply` does."""
     import tensorflow as tf
 

@@ -6,11 +6,13 @@ All but mirroring take float32 images (batch, height, width, channels) in [0, 25
 
 import math
 
+from keras_margin._typing import Tensor
+
 # Luma of ITU-R BT.601, what JPEG and everybody's grey conversion take.
 LUMA = (0.299, 0.587, 0.114)
 
 
-def mirror_if(image, mirrored=None):
+def mirror_if(image: Tensor, mirrored: Tensor | None = None) -> Tensor:
     """One image (height, width, channels) of any type, mirrored where the bool tensor () says so; None for never."""
     import tensorflow as tf
 
@@ -19,7 +21,7 @@ def mirror_if(image, mirrored=None):
     return tf.ensure_shape(tf.cond(mirrored, lambda: tf.reverse(image, axis=[1]), lambda: image), image.shape)
 
 
-def mirror_some(images, mirrored=None):
+def mirror_some(images: Tensor, mirrored: Tensor | None = None) -> Tensor:
     """A batch of images of any type, those mirrored where the bool tensor (batch,) says so; None for none."""
     import tensorflow as tf
 
@@ -32,7 +34,7 @@ def mirror_some(images, mirrored=None):
     return tf.ensure_shape(both, images.shape)
 
 
-def _mirror(images):
+def _mirror(images: Tensor) -> Tensor:
     """A batch of images, left and right exchanged."""
     import tensorflow as tf
 
@@ -41,7 +43,7 @@ def _mirror(images):
     return tf.reshape(tf.reverse(tf.reshape(images, (-1, shape[2], shape[3])), axis=[1]), shape)
 
 
-def contrast(images, share, draws):
+def contrast(images: Tensor, share: float, draws: Tensor) -> Tensor:
     """mean + (x - mean) (1 + share d), the mean being each image's own; d in [-1, 1]."""
     import tensorflow as tf
 
@@ -50,7 +52,7 @@ def contrast(images, share, draws):
     return tf.clip_by_value(mean + (images - mean) * factor[:, None, None, None], 0.0, 255.0)
 
 
-def color(images, matrices):
+def color(images: Tensor, matrices: Tensor) -> Tensor:
     """Each pixel times its image's matrix: y = M x, cut to [0, 255]; matrices (batch, 3, 3)."""
     import tensorflow as tf
 
@@ -59,7 +61,7 @@ def color(images, matrices):
     return tf.clip_by_value(tf.reshape(pixels, shape), 0.0, 255.0)
 
 
-def color_matrices(brightness, saturation, hue, is_grey):
+def color_matrices(brightness: Tensor, saturation: Tensor, hue: Tensor, is_grey: Tensor) -> Tensor:
     """The matrix (batch, 3, 3) of each image: M = b (L + s (I - L) R (I - L)), or b L where it becomes grey.
 
     L = 1 l^T, l being LUMA, takes a colour to its grey, and I - L to what is left of it, which R turns about the grey
@@ -85,7 +87,7 @@ def color_matrices(brightness, saturation, hue, is_grey):
     return brightness[:, None, None] * chosen
 
 
-def blur(images, sigmas):
+def blur(images: Tensor, sigmas: Tensor) -> Tensor:
     """Gaussian blur of standard deviation `sigmas` (batch,), pixels; the weights inside the image sum to 1."""
     import tensorflow as tf
 
@@ -98,7 +100,7 @@ def blur(images, sigmas):
     return tf.ensure_shape(tf.transpose(blurred, (0, 2, 1, 3)), images.shape)
 
 
-def _weights(side, sigmas):
+def _weights(side: int, sigmas: Tensor) -> Tensor:
     import tensorflow as tf
 
     places = tf.range(tf.cast(side, tf.float32))
@@ -108,7 +110,7 @@ def _weights(side, sigmas):
     return tf.nn.softmax(-distances / (2.0 * tf.square(sigmas)), axis=-1)
 
 
-def jpeg(images, qualities):
+def jpeg(images: Tensor, qualities: Tensor) -> Tensor:
     """Each image written as JPEG of its quality, (batch,) in [1, 100], and read again."""
     import tensorflow as tf
 
@@ -123,7 +125,7 @@ def jpeg(images, qualities):
     return tf.cast(tf.map_fn(degrade, (rounded, qualities), fn_output_signature=spec), tf.float32)
 
 
-def cutout(images, sides, centre_y, centre_x):
+def cutout(images: Tensor, sides: Tensor, centre_y: Tensor, centre_x: Tensor) -> Tensor:
     """A square in mid-grey, 127.5, which is 0 to the network.
 
     Args:

@@ -37,7 +37,7 @@ HINTS = {
 }
 
 
-def described(root):
+def described(root: str) -> tuple[str | None, str | None]:
     """Counts the files of a folder, those of its folders included, by extension.
 
     Args:
@@ -47,7 +47,7 @@ def described(root):
         (words, hint): such as "3 .parquet, 1 .md", or None where there is no file; what to do about the commonest kind
         that is known, or None.
     """
-    kinds = collections.Counter()
+    kinds: collections.Counter[str] = collections.Counter()
     for _, folders, names in os.walk(root):
         folders[:] = [folder for folder in folders if not folder.startswith(".")]
         for name in names:

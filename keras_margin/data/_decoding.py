@@ -1,6 +1,7 @@
 """From the bytes of an image file to pixels of one size, in TensorFlow, and never more of them than fit into memory."""
 
-from keras_margin import exif
+from keras_margin._typing import Size, Tensor
+from keras_margin._utils import exif
 
 # No face is larger, and no file's word for it is taken: a batch of them must fit into memory.
 LARGEST_SIDE = 8192
@@ -11,7 +12,7 @@ LARGEST_PIXELS = LARGEST_SIDE**2
 LOOKED_AT = LARGEST_PIXELS // 1032
 
 
-def decode_image(contents):
+def decode_image(contents: Tensor) -> Tensor:
     """Decodes the bytes of a JPEG, PNG or BMP file, in a TensorFlow graph or eagerly.
 
     Grey, palette and CMYK images become RGB, 16-bit ones keep their high byte, alpha is dropped. The image is as it is
@@ -31,7 +32,7 @@ def decode_image(contents):
 
     def bounded():
         fits = tf.less_equal(tf.reduce_prod(announced_size(contents)), LARGEST_PIXELS)
-        return tf.cond(fits, lambda: contents, lambda: tf.constant(b"too many pixels"))  # Which is no image.
+        return tf.cond(fits, lambda: contents, lambda: tf.constant(b"too many pixels"))  # Which is not an image.
 
     # A look at the header takes a tenth of a small image's decoding. What a file of fewer bytes announces beyond the
     # limit it does not hold: deflate makes a byte of 1,032 at most, and JPEG of 512; the decoders end where it does.
@@ -46,7 +47,7 @@ def decode_image(contents):
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def decode_small(contents, image_size):
+def decode_small(contents: Tensor, image_size: Size) -> Tensor:
     """As `decode_image`, for a JPEG or PNG of this very size and at most LOOKED_AT bytes; anything else is an error.
 
     Without the questions that `decode_image` asks, each of which takes a twentieth of a small image's decoding.
@@ -70,7 +71,7 @@ def decode_small(contents, image_size):
     return tf.ensure_shape(image, (*image_size, 3))
 
 
-def turn_image(image, orientation):
+def turn_image(image: Tensor, orientation: Tensor) -> Tensor:
     """Turns a decoded image upright, in a TensorFlow graph or eagerly.
 
     Args:
@@ -91,14 +92,14 @@ def turn_image(image, orientation):
     return tf.ensure_shape(tf.cond(orientation > exif.UPRIGHT, turned, lambda: image), (None, None, 3))
 
 
-def announced_size(contents):
+def announced_size(contents: Tensor) -> Tensor:
     """What an image file says of its size, in a TensorFlow graph or eagerly; nothing is decoded.
 
     Args:
         contents: String tensor, ().
 
     Returns:
-        int64 tensor (2,), height and width; zeros for what is no JPEG, PNG or BMP file.
+        int64 tensor (2,), height and width; zeros for what is not a JPEG, PNG or BMP file.
 
     Raises:
         tf.errors.InvalidArgumentError: If a JPEG has no header; when the tensor is computed.
@@ -120,7 +121,7 @@ def announced_size(contents):
     return tf.cond(tf.equal(tf.strings.substr(contents, 0, 2), b"\xff\xd8"), jpeg, other)
 
 
-def resize_image(image, image_size):
+def resize_image(image: Tensor, image_size: Size) -> Tensor:
     """Resizes an image by antialiased bilinear interpolation; one that has the size already is left as it is.
 
     The whole image is stretched to the size: the ratio of its sides is not kept.

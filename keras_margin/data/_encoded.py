@@ -3,10 +3,12 @@
 import abc
 import functools
 import logging
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_margin import exif
+from keras_margin._typing import Size, Tensor
+from keras_margin._utils import exif
 from keras_margin.data import _changes, _pillow
 from keras_margin.data._batching import CHUNK_SIZE
 from keras_margin.data._decoding import (
@@ -51,30 +53,38 @@ class EncodedReader(Reader):
             its own label.
     """
 
-    def __init__(self, labels, label_names, image_size, strict=False, unreadable=(), orientations=None):
+    def __init__(
+        self,
+        labels: np.ndarray | Sequence[int],
+        label_names: Sequence[str],
+        image_size: Size,
+        strict: bool = False,
+        unreadable: Sequence[str] = (),
+        orientations: np.ndarray | None = None,
+    ) -> None:
         super().__init__(labels, label_names, image_size)
         self.unreadable = tuple(unreadable)
         self._strict = strict
         self._orientations = orientations
-        self._replaced = {}
+        self._replaced: dict[int, str] = {}
 
     @property
-    def replaced(self):
+    def replaced(self) -> tuple[str, ...]:
         # A copy, because the threads of the pipeline may be adding to it.
         return tuple(self.name_of(number) for number in sorted(self._replaced.copy()))
 
     @abc.abstractmethod
-    def _handles(self):
+    def _handles(self) -> Callable[[Tensor], Tensor]:
         """A function for a TensorFlow graph: int64 image numbers (n,) -> a string tensor (n,), a handle of each."""
 
-    def _contents(self, handle):
+    def _contents(self, handle: Tensor) -> Tensor:
         """In a TensorFlow graph, the bytes behind a handle; where handles are the bytes themselves, the handle."""
         return handle
 
-    def _loader(self):
+    def _loader(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         return self._mirroring_loader()
 
-    def _mirroring_loader(self):
+    def _mirroring_loader(self) -> Callable[..., tuple[Tensor, Tensor]]:
         import tensorflow as tf
 
         handles = self._handles()
@@ -116,7 +126,7 @@ class EncodedReader(Reader):
         most_are_small = self._starts_small()
         return load_chunk
 
-    def _graph_decoders(self, turns):
+    def _graph_decoders(self, turns: bool) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
         """(load, load_small) for a graph: functions of a handle, of an EXIF orientation if `turns`, of a bool or not.
 
         They give an image of the reader's size; the bool says whether it is mirrored. The second takes upright images
@@ -126,7 +136,7 @@ class EncodedReader(Reader):
         def load(handle, *changes):
             image = decode_image(self._contents(handle))
             if turns:
-                orientation, *changes = changes
+                orientation, changes = changes[0], changes[1:]
                 image = turn_image(image, orientation)
             return _changes.mirror_if(resize_image(image, self.image_size), *changes)
 
@@ -136,7 +146,7 @@ class EncodedReader(Reader):
 
         return load, load_small
 
-    def _starts_small(self):
+    def _starts_small(self) -> bool:
         """Whether the first image is of those that `decode_small` takes, so that most others are too."""
         import tensorflow as tf
 
@@ -148,7 +158,7 @@ class EncodedReader(Reader):
             return False
         return size == tuple(self.image_size) and len(contents) <= LOOKED_AT // 2
 
-    def _load_carefully(self, numbers):
+    def _load_carefully(self, numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         """Loads a chunk that has unreadable images; returns (images, the numbers of the images that they are)."""
         images, loaded = [], []
         for number in numbers:
@@ -160,7 +170,7 @@ class EncodedReader(Reader):
             loaded.append(number)
         return np.stack(images), np.array(loaded, np.int64)
 
-    def _load_or_replace(self, number):
+    def _load_or_replace(self, number: int) -> Tensor | None:
         """Returns an image, or None if it cannot be read, which is logged; refuses to go on if there are too many."""
         try:
             image = decode(self.encoded(number))
@@ -188,13 +198,13 @@ def _as_it_is(*values):
     return values
 
 
-def _no_images(image_size):
+def _no_images(image_size: Size) -> Tensor:
     import tensorflow as tf
 
     return tf.zeros((0, *image_size, 3), tf.uint8)
 
 
-def _loaded(files, load, image_size):
+def _loaded(files: Tensor, load: Callable[..., Tensor], image_size: Size) -> Tensor:
     """The images of a data set of at most CHUNK_SIZE files, less those that cannot be decoded."""
     import tensorflow as tf
 
@@ -204,7 +214,7 @@ def _loaded(files, load, image_size):
     return images.get_single_element()
 
 
-def decode(contents):
+def decode(contents: bytes) -> Tensor:
     """Decodes an image outside a graph, and turns it upright by its EXIF orientation.
 
     Args:
@@ -235,14 +245,14 @@ def decode(contents):
         raise UnreadableError(reason.rstrip(".")) from None
 
 
-def _decode_by_pillow(contents):
+def _decode_by_pillow(contents: bytes) -> np.ndarray:
     try:
         return exif.turn(_pillow.decode(contents), exif.orientation(contents))
     except ValueError as error:
         raise UnreadableError(str(error).rstrip(".")) from None
 
 
-def upright(contents):
+def upright(contents: bytes) -> bytes:
     """Returns an image file that needs no turning.
 
     Args:
@@ -262,7 +272,7 @@ def upright(contents):
         return tf.io.encode_png(decode(contents)).numpy()
 
 
-def leave_out(what, names, strict, count=None):
+def leave_out(what: str, names: Sequence[str], strict: bool, count: int | str | None = None) -> None:
     """Says what of a set is left out when it is opened, or refuses it.
 
     Args:

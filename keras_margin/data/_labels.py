@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 
-def relabel(labels):
-    """Numbers classes without gaps: 0 .. number of classes - 1, in the order of their old labels.
+
+def relabel(labels: ArrayLike) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Renumbers classes without gaps: 0 .. number of classes - 1, in the order of their old labels.
 
     Args:
         labels: Integer or string array or sequence, (n,), n >= 1; who is on each image, in any numbering.
@@ -34,7 +36,7 @@ def relabel(labels):
     return numbers.astype(np.int32), tuple(str(label) for label in classes.tolist())
 
 
-def renumbered(ids):
+def renumbered(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers class ids, which may have gaps, without gaps.
 
     Args:

@@ -1,17 +1,24 @@
 """Which image comes when: a function of the seed and the place alone, so that a run can go on from any step."""
 
 import itertools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from keras_margin._typing import Tensor
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class FileOrder:
     """The images as they are, in every epoch."""
 
-    def __init__(self, num_images):
+    def __init__(self, num_images: int) -> None:
         self.epoch_size = num_images
 
-    def cutter(self, epoch):
+    def cutter(self, epoch: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """A function for a TensorFlow graph: (first, end) -> int64 numbers of the images at these places."""
         import tensorflow as tf
 
@@ -21,7 +28,12 @@ class FileOrder:
 class _DrawnOrder:
     """An order that is drawn again for every epoch, by `numbers(epoch)`."""
 
-    def cutter(self, epoch):
+    epoch_size: int
+
+    def numbers(self, epoch: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def cutter(self, epoch: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         import tensorflow as tf
 
         # Dataset.shuffle would hold a tensor per image, a gigabyte for 5.8 million, and depend on the global seed.
@@ -32,11 +44,11 @@ class _DrawnOrder:
 class Shuffle(_DrawnOrder):
     """A new permutation of all images in every epoch."""
 
-    def __init__(self, num_images, seed):
+    def __init__(self, num_images: int, seed: int) -> None:
         self.epoch_size = num_images
         self._seed = seed
 
-    def numbers(self, epoch):
+    def numbers(self, epoch: int) -> np.ndarray:
         """int64 array (epoch_size,), the images of an epoch in their order."""
         return np.random.default_rng((self._seed, epoch)).permutation(self.epoch_size)
 
@@ -54,7 +66,7 @@ class IdentityShuffle(_DrawnOrder):
         ValueError: If not so many identities have images.
     """
 
-    def __init__(self, labels, identities, images, seed):
+    def __init__(self, labels: np.ndarray, identities: int, images: int, seed: int) -> None:
         self._members = np.argsort(labels, kind="stable")
         counts = np.bincount(labels)
         self._counts = counts[counts > 0]
@@ -70,7 +82,7 @@ class IdentityShuffle(_DrawnOrder):
         self._used = len(self._counts) // identities * identities
         self.epoch_size = self._used * images
 
-    def numbers(self, epoch):
+    def numbers(self, epoch: int) -> np.ndarray:
         """int64 array (epoch_size,), the images of an epoch in their order."""
         rng = np.random.default_rng((self._seed, epoch))
         identities = rng.permutation(len(self._counts))[: self._used]
@@ -82,7 +94,7 @@ class IdentityShuffle(_DrawnOrder):
         return self._members[self._starts[identities][:, None] + chosen].ravel()
 
 
-def _distinct(rng, counts, number):
+def _distinct(rng: np.random.Generator, counts: np.ndarray, number: int) -> np.ndarray:
     """`number` different integers below each of `counts`, (n, number); every choice of them is equally likely.
 
     Floyd's sampling (Bentley and Floyd, Communications of the ACM 30(9), 1987), for all rows at once.
@@ -96,7 +108,7 @@ def _distinct(rng, counts, number):
     return chosen
 
 
-def chunks(order, size, repeat, start):
+def chunks(order: FileOrder | Shuffle | IdentityShuffle, size: int, repeat: bool, start: int) -> "tf.data.Dataset":
     """A tf.data set of image numbers, (size,) or fewer at an epoch's end; one epoch, or with `repeat` all.
 
     Args:

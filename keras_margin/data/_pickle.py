@@ -4,12 +4,13 @@ The table's functions build records of ours, and not NumPy arrays, whose own unp
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_margin import pickles
-from keras_margin.pickles import RefusedError, require, text
+from keras_margin._utils import pickles
+from keras_margin._utils.pickles import RefusedError, require, text
 
 __all__ = ["PickledArray", "RefusedError", "load"]
 
@@ -32,13 +33,12 @@ class PickledArray(NamedTuple):
     data: bytes
     dtype: str
 
-    def values(self):
+    def values(self) -> np.ndarray:
         """The NumPy array of this shape; not to be written to."""
-        order = "F" if self.fortran_order else "C"
-        return np.frombuffer(self.data, self.dtype).reshape(self.shape, order=order)
+        return np.frombuffer(self.data, self.dtype).reshape(self.shape, order="F" if self.fortran_order else "C")
 
 
-def load(data):
+def load(data: bytes) -> Any:
     """The value of a pickle of lists, tuples, bytes, strings, numbers, booleans, None and arrays of numbers or bools.
 
     Args:
@@ -112,7 +112,7 @@ def _no_bytes(*arguments):
     return b""
 
 
-_ADMITTED = {
+_ADMITTED: dict[str, Callable[..., Any] | None] = {
     "numpy.ndarray": None,
     "numpy.dtype": _dtype,
     "_codecs.encode": _encode,

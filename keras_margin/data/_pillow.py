@@ -11,7 +11,7 @@ from keras_margin.data._decoding import LARGEST_PIXELS
 _DEEP = ("I;16", "I;16L", "I;16B", "I")
 
 
-def decode(contents):
+def decode(contents: bytes) -> np.ndarray:
     """Decodes an image as TensorFlow's decoders do: JPEG by the accurate inverse DCT, alpha dropped, grey as RGB.
 
     Args:
@@ -32,7 +32,8 @@ def decode(contents):
         # Pillow warns of odd metadata, which changes no pixel, and of sizes below our limit.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(contents), formats=("BMP", "JPEG", "PNG")) as image:
+            with Image.open(io.BytesIO(contents), formats=("BMP", "JPEG", "PNG")) as file:
+                image: Image.Image = file
                 width, height = image.size
                 if width * height > LARGEST_PIXELS:
                     raise ValueError(f"it has {height:,} x {width:,} pixels, more than {LARGEST_PIXELS:,}")

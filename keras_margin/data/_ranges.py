@@ -4,9 +4,12 @@ import abc
 import os
 import threading
 import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import PathLike, Size, Tensor
 from keras_margin.data._encoded import EncodedReader, UnreadableError, upright
 
 
@@ -21,7 +24,7 @@ class RangeFile:
         path: Its name.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         self.path = os.fspath(path)
         # Only Windows knows the difference, and lacks `pread`.
         self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -32,7 +35,7 @@ class RangeFile:
             # Images are read in random order: reading ahead fetches many times what is used.
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
-    def read(self, start, size):
+    def read(self, start: int, size: int) -> bytes:
         """The bytes [start, start + size).
 
         Raises:
@@ -46,7 +49,7 @@ class RangeFile:
             raise UnreadableError(f"{size:,} bytes are wanted, and the file ends before")
         return data
 
-    def _read(self, start, size):
+    def _read(self, start: int, size: int) -> bytes:
         if hasattr(os, "pread"):
             return os.pread(self._descriptor, size, start)
         with self._lock:
@@ -64,28 +67,37 @@ class RangeReader(EncodedReader):
         labels, label_names, image_size, strict, unreadable: See `EncodedReader`.
     """
 
-    def __init__(self, files, ranges, labels, label_names, image_size, strict=False, unreadable=()):
+    def __init__(
+        self,
+        files: Sequence[RangeFile],
+        ranges: np.ndarray,
+        labels: np.ndarray,
+        label_names: Sequence[str],
+        image_size: Size,
+        strict: bool = False,
+        unreadable: Sequence[str] = (),
+    ) -> None:
         super().__init__(labels, label_names, image_size, strict, unreadable)
         self._files = tuple(files)
         self._ranges = ranges
 
-    def name_of(self, number):
+    def name_of(self, number: int) -> str:
         file, place = self._place(number)
         return f"{file.path}, the image at byte {int(place['start']):,}"
 
-    def encoded(self, number):
+    def encoded(self, number: int) -> bytes:
         file, place = self._place(number)
         return self._read(file, place)
 
     @abc.abstractmethod
-    def _read(self, file, place):
+    def _read(self, file: RangeFile, place: Any) -> bytes:
         """The bytes of one image, from its RangeFile and its row of `ranges`; or UnreadableError."""
 
-    def _place(self, number):
+    def _place(self, number: int) -> tuple[RangeFile, Any]:
         place = self._ranges[number]
-        return self._files[place["file"] if "file" in self._ranges.dtype.names else 0], place
+        return self._files[place["file"] if "file" in (self._ranges.dtype.names or ()) else 0], place
 
-    def _handles(self):
+    def _handles(self) -> Callable[[Tensor], Tensor]:
         import tensorflow as tf
 
         def read(numbers):
@@ -93,7 +105,7 @@ class RangeReader(EncodedReader):
 
         return read
 
-    def _read_all(self, numbers):
+    def _read_all(self, numbers: np.ndarray) -> np.ndarray:
         contents = np.empty(len(numbers), object)
         for place, number in enumerate(numbers):
             try:
@@ -102,5 +114,5 @@ class RangeReader(EncodedReader):
                 contents[place] = b""  # Will not decode; the reason is asked for again where that is met.
         return contents
 
-    def _select(self, indices, labels, label_names):
+    def _select(self, indices: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> "RangeReader":
         return type(self)(self._files, self._ranges[indices], labels, label_names, self.image_size, self._strict)

@@ -8,12 +8,14 @@ beginning. The payload is `IfQQ` (flag, label, id, id2), then `flag` float32 lab
 import mmap
 import struct
 import warnings
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_margin._typing import PathLike
+from keras_margin._utils.progress import Progress
 from keras_margin.data._encoded import UnreadableError
-from keras_margin.progress import Progress
 
 MAGIC = 0xCED7230A
 HEADER_SIZE = 24
@@ -51,20 +53,20 @@ class Heads(NamedTuple):
 class Words:
     """A file as a memory map of 32-bit words, which is let go of as one reads on."""
 
-    def __init__(self, path):
+    def __init__(self, path: PathLike) -> None:
         self.path = path
         with open(path, "rb") as file:
             self.size = file.seek(0, 2)
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
+            self._map: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
         self.words = np.frombuffer(self._map, "<u4", count=self.size // 4)
 
-    def forget(self):
+    def forget(self) -> None:
         """Takes what was read out of this process's memory; the system keeps it as long as it likes."""
         if hasattr(mmap, "MADV_DONTNEED") and self.size:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def read_offsets(path):
+def read_offsets(path: PathLike) -> np.ndarray:
     """The offsets that an .idx file lists, `key<TAB>offset` a line; the keys are not needed.
 
     Args:
@@ -97,7 +99,7 @@ def read_offsets(path):
 
 def _offsets_in(text, done):
     with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # What NumPy 1 makes of a text that is no numbers.
+        warnings.simplefilter("error", DeprecationWarning)  # What NumPy 1 makes of a text that is not numbers.
         try:
             numbers = np.fromstring(text, np.int64, sep=" ") if text else np.empty(0, np.int64)
         except (ValueError, DeprecationWarning):
@@ -107,7 +109,7 @@ def _offsets_in(text, done):
     return numbers[1::2]
 
 
-def scan(file):
+def scan(file: Words) -> tuple[np.ndarray, np.ndarray]:
     """The offsets of all frames that begin a record, found without an index.
 
     Every aligned magic is a candidate. One inside the payload of a frame that ends where another begins is none: a
@@ -147,7 +149,7 @@ def scan(file):
     return candidates if keep.all() else candidates[keep], np.array(damaged, np.int64)
 
 
-def _candidates(file):
+def _candidates(file: Words) -> Iterator[np.ndarray]:
     progress = Progress("Scanned", "bytes", file.size)
     for start in range(0, len(file.words), _SCAN_BLOCK):
         yield 4 * (start + np.flatnonzero(file.words[start : start + _SCAN_BLOCK] == MAGIC))
@@ -155,12 +157,12 @@ def _candidates(file):
         progress.at(4 * start)
 
 
-def frame_ends(offsets, lengths):
+def frame_ends(offsets: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Where frames end: 8 bytes of head, the payload, and its padding to a multiple of 4."""
     return offsets + 8 + (lengths.astype(np.int64) + 3) // 4 * 4
 
 
-def read_heads(file, offsets):
+def read_heads(file: Words, offsets: np.ndarray) -> Iterator[Heads]:
     """The heads of frames and the headers of their payloads, some at a time.
 
     Args:
@@ -180,7 +182,7 @@ def read_heads(file, offsets):
         progress.at(start)
 
 
-def _read_some_heads(file, offsets):
+def _read_some_heads(file: Words, offsets: np.ndarray) -> Heads:
     words = file.words
     _require_none((offsets % 4 != 0) | (offsets + 8 > file.size), offsets)
 
@@ -197,12 +199,12 @@ def _read_some_heads(file, offsets):
     return Heads(offsets, cflag, length, flag, label, key, word(first + 8 + flag))
 
 
-def _require_none(wrong, offsets):
+def _require_none(wrong: np.ndarray, offsets: np.ndarray) -> None:
     if wrong.any():
         raise UnreadableError(f"no record begins at byte {int(offsets[wrong.argmax()]):,}")
 
 
-def join(read, offset):
+def join(read: Callable[[int, int], bytes], offset: int) -> bytes:
     """The payload of a split record.
 
     Args:
@@ -227,7 +229,7 @@ def join(read, offset):
     return struct.pack("<I", MAGIC).join(parts)
 
 
-def unpack(payload):
+def unpack(payload: bytes) -> tuple[float, bytes, int]:
     """The payload of one record, taken apart.
 
     Returns:

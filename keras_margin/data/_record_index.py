@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.data import _record_frames as frames
 from keras_margin.data._encoded import UnreadableError
 
@@ -31,7 +31,7 @@ class RecordIndex:
     Attributes:
         ranges: Structured array (n,) of dtype RANGE.
         ids: int32 array (n,), class ids as they are in the file; gaps are allowed.
-        damaged: List of (byte, reason), the records that are no image and should be.
+        damaged: List of (byte, reason), the records that are not images and should be.
         announced: How many images record 0 says there are, or None.
         unused: (byte, number): the first byte of those between records that belong to none of them, and how many.
     """
@@ -43,11 +43,11 @@ class RecordIndex:
     unused: tuple[int, int] = (0, 0)
 
 
-def read(rec_path, idx_path):
+def read(rec_path: str, idx_path: str) -> RecordIndex:
     """Reads the headers of all records, or what an earlier call kept of them.
 
     A large set's headers are spread over all of its bytes: reading them takes as long as the disk takes for the
-    whole file. So they are kept in a file `.headers.npz` beside it, or where that cannot be written in the folder
+    whole file. So they are kept in a file `.headers.npz` next to it, or where that cannot be written in the folder
     KERAS_MARGIN_CACHE, by default `~/.cache/keras-margin`. It is used while both files have the size and time that it
     notes, and may be removed at any time.
 
@@ -68,7 +68,7 @@ def read(rec_path, idx_path):
     return index
 
 
-def _caches(rec_path):
+def _caches(rec_path: str) -> tuple[str, str]:
     """Where headers may be kept, the best place first."""
     real = os.path.realpath(rec_path)
     beside = os.path.splitext(rec_path)[0] + ".headers.npz"
@@ -78,7 +78,7 @@ def _caches(rec_path):
     return beside, os.path.join(elsewhere, name)
 
 
-def _read(rec_path, idx_path):
+def _read(rec_path: str, idx_path: str) -> RecordIndex:
     file = frames.Words(rec_path)
     try:
         offsets = frames.read_offsets(idx_path)
@@ -95,7 +95,7 @@ def _read(rec_path, idx_path):
     return index
 
 
-def _judge(file, offsets):
+def _judge(file: frames.Words, offsets: np.ndarray) -> RecordIndex:
     """The index of the records at these offsets."""
     ranges, ids = np.empty(len(offsets), RANGE), np.empty(len(offsets), np.int32)
     index = RecordIndex(ranges, ids)
@@ -104,7 +104,7 @@ def _judge(file, offsets):
         done += len(heads.offset)
         following = np.append(heads.offset[1:], offsets[done] if done < len(offsets) else file.size)
         start, size, label, keep = _judge_some(file, heads, following, index)
-        new = slice(count, count + np.count_nonzero(keep))
+        new = slice(count, count + int(np.count_nonzero(keep)))
         ranges["start"][new], ranges["size"][new], ids[new] = start[keep], size[keep], label[keep]
         count = new.stop
         if len(index.damaged) > max(_FEW, done / 2):
@@ -128,8 +128,8 @@ def _judge_some(file, heads, following, index):
         "the file ends inside it": whole & (heads.offset + 8 + heads.length > file.size),
         "it reaches into the next record": whole & (ends > np.maximum(following, heads.offset)),
         "it is too short for its header and labels": whole & (size < 0),
-        "its image is no JPEG, PNG or BMP file": is_image & ~_is_image(heads.begins),
-        "its label is no class id, an integer in [0, 2**24]": is_image & ~_is_class_id(label),
+        "its image is not a JPEG, PNG or BMP file": is_image & ~_is_image(heads.begins),
+        "its label is not a class id, an integer in [0, 2**24]": is_image & ~_is_class_id(label),
     }
     keep = is_image.copy()
     for reason, wrong in faults.items():
@@ -170,9 +170,9 @@ def _check_split(file, offset):
 
     label, image, _ = frames.unpack(frames.join(read, offset))
     if not _is_image(np.frombuffer(image[:4].ljust(4, b"\0"), "<u4"))[0]:
-        raise UnreadableError("its image is no JPEG, PNG or BMP file")
+        raise UnreadableError("its image is not a JPEG, PNG or BMP file")
     if not _is_class_id(np.float32([label]))[0]:
-        raise UnreadableError("its label is no class id, an integer in [0, 2**24]")
+        raise UnreadableError("its label is not a class id, an integer in [0, 2**24]")
     return label
 
 
@@ -186,13 +186,13 @@ def _is_class_id(label):
         return (label >= 0) & (label <= frames.LARGEST_ID) & (label == np.floor(label))
 
 
-def _stamp(rec_path, idx_path):
+def _stamp(rec_path: str, idx_path: str) -> np.ndarray:
     """Size and time of both files; zeros where there is none."""
     stats = [os.stat(path) if os.path.exists(path) else None for path in (rec_path, idx_path)]
     return np.array([(stat.st_size, stat.st_mtime_ns) if stat else (0, 0) for stat in stats], np.int64)
 
 
-def _keep(cache, stamp, index):
+def _keep(cache: str, stamp: np.ndarray, index: RecordIndex) -> bool:
     """Writes what `_kept` reads; returns whether that was possible."""
     try:
         with files.atomic_write(cache) as temporary, open(temporary, "wb") as file:
@@ -205,7 +205,7 @@ def _keep(cache, stamp, index):
     return True
 
 
-def _kept(cache, stamp):
+def _kept(cache: str, stamp: np.ndarray) -> RecordIndex | None:
     """What `_keep` wrote for these very files, or None."""
     try:
         with open(cache, "rb") as file, np.load(file, allow_pickle=False) as kept:

@@ -8,11 +8,14 @@ import operator
 import os
 import pathlib
 import zlib
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import PathLike
+from keras_margin._utils.progress import Progress
 from keras_margin.data._encoded import UnreadableError, leave_out
-from keras_margin.progress import Progress
+from keras_margin.data.reader import LabelledImages
 
 FORMAT = "keras-margin TFRecord set, version 1"
 INDEX = "index.json"
@@ -27,7 +30,7 @@ _LARGEST_SHARDS = 1000
 _logger = logging.getLogger("keras_margin.data")
 
 
-def write(reader, out, shards, seed, strict):
+def write(reader: LabelledImages, out: PathLike, shards: int, seed: int, strict: bool) -> None:
     """Writes what `keras_margin.data.prepare` says."""
     shards, seed = operator.index(shards), operator.index(seed)
     largest = min(_LARGEST_SHARDS, reader.num_images)
@@ -59,13 +62,13 @@ def write(reader, out, shards, seed, strict):
     os.replace(partial, out)
 
 
-def _check_plan(partial, reader, shards, seed):
+def _check_plan(partial: pathlib.Path, reader: LabelledImages, shards: int, seed: int) -> None:
     """Makes sure that what an earlier, unfinished call left there is of this call."""
     ends = [reader.name_of(0), reader.name_of(reader.num_images - 1)]
     plan = {
         "shards": shards,
         "seed": seed,
-        "labels": hashlib.sha256(reader.labels).hexdigest(),
+        "labels": hashlib.sha256(reader.labels.data).hexdigest(),
         "first_and_last": ends,
     }
     path = partial / "plan.json"
@@ -84,7 +87,7 @@ def _check_plan(partial, reader, shards, seed):
     _logger.info("Going on with %s.", partial)
 
 
-def _finished(partial, name):
+def _finished(partial: pathlib.Path, name: str) -> dict[str, Any] | None:
     """The note of a shard that is there as a whole, or None."""
     try:
         note = json.loads((partial / f"{name}.note").read_bytes())
@@ -126,7 +129,7 @@ def _write_shard(partial, name, reader, numbers, progress, done):
     return note
 
 
-def _read_some(reader, numbers):
+def _read_some(reader: LabelledImages, numbers: np.ndarray):
     """Yields (number, bytes or UnreadableError), in order; several are read at once."""
 
     def read(number):
@@ -139,7 +142,7 @@ def _read_some(reader, numbers):
         yield from zip(numbers, executor.map(read, numbers), strict=True)
 
 
-def _example(image, label):
+def _example(image: bytes, label: int) -> bytes:
     import tensorflow as tf
 
     features = {
@@ -149,11 +152,11 @@ def _example(image, label):
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString(deterministic=True)
 
 
-def _described(path):
+def _described(path: pathlib.Path) -> dict[str, Any]:
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
 
 
-def sha256_of(path):
+def sha256_of(path: PathLike) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -176,11 +179,11 @@ def _index(reader, seed, notes, num_skipped):
     }
 
 
-def _write_json(path, value):
+def _write_json(path: pathlib.Path, value: Any) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         data = json.dumps(value, indent=1, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # A name holds bytes that are no characters, which JSON has an escape for.
+    except UnicodeEncodeError:  # A name holds bytes that are not characters, which JSON has an escape for.
         data = json.dumps(value, indent=1).encode()
     temporary.write_bytes(data + b"\n")
     os.replace(temporary, path)

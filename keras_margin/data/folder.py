@@ -6,14 +6,17 @@ import itertools
 import logging
 import os
 import struct
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_margin import exif
+from keras_margin._typing import PathLike, Size, Tensor
+from keras_margin._utils import exif
+from keras_margin._utils.progress import Progress
 from keras_margin.data import _contents
+from keras_margin.data._arguments import check_image_size
 from keras_margin.data._encoded import EncodedReader, UnreadableError, decode, leave_out
-from keras_margin.data.reader import check_image_size
-from keras_margin.progress import Progress
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png")
 DEFAULT_IMAGE_SIZE = (112, 112)
@@ -35,39 +38,48 @@ class FolderReader(EncodedReader):
         unreadable, replaced: See `EncodedReader`; the names are paths.
     """
 
-    def __init__(self, paths, labels, label_names, image_size, strict=False, unreadable=(), orientations=None):
+    def __init__(
+        self,
+        paths: Sequence[str],
+        labels: np.ndarray | Sequence[int],
+        label_names: Sequence[str],
+        image_size: Size,
+        strict: bool = False,
+        unreadable: Sequence[str] = (),
+        orientations: np.ndarray | None = None,
+    ) -> None:
         super().__init__(labels, label_names, image_size, strict, unreadable, orientations)
         self.paths = tuple(paths)
 
-    def name_of(self, number):
+    def name_of(self, number: int) -> str:
         return self.paths[number]
 
-    def encoded(self, number):
+    def encoded(self, number: int) -> bytes:
         return _read(self.paths[number])
 
-    def _handles(self):
+    def _handles(self) -> Callable[[Tensor], Tensor]:
         import tensorflow as tf
 
         paths = tf.constant([os.fsencode(path) for path in self.paths])
         return lambda numbers: tf.gather(paths, numbers)
 
-    def _contents(self, handle):
+    def _contents(self, handle: Tensor) -> Tensor:
         import tensorflow as tf
 
         return tf.io.read_file(handle)
 
-    def _select(self, indices, labels, label_names):
+    def _select(self, indices: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> "FolderReader":
         paths = [self.paths[i] for i in indices]
         orientations = None if self._orientations is None else self._orientations[indices]
         return type(self)(paths, labels, label_names, self.image_size, self._strict, orientations=orientations)
 
 
-def recognizes(path):
+def recognizes(path: Any) -> bool:
     """Whether `keras_margin.data.open(path)` means a folder of identities."""
     return path is not None and os.path.isdir(path)
 
 
-def open_reader(path, image_size=None, strict=False):
+def open_reader(path: PathLike, image_size: Size | None = None, strict: bool = False) -> FolderReader:
     """Opens a folder of identities. See `keras_margin.data.open`, which calls this for directories.
 
     Args:
@@ -107,10 +119,10 @@ def open_reader(path, image_size=None, strict=False):
     labels = [label for label, files in enumerate(identities.values()) for _ in files]
     paths = [path for files in identities.values() for path in files]
     orientations = np.array([turned.get(path, exif.UPRIGHT) for path in paths], np.uint8) if turned else None
-    return FolderReader(paths, labels, identities, image_size, strict, bad, orientations)
+    return FolderReader(paths, labels, tuple(identities), image_size, strict, tuple(bad), orientations)
 
 
-def _list_identities(root):
+def _list_identities(root: str) -> tuple[dict[str, list[str]], list[str]]:
     """Returns ({identity: [path]}, [path of an image directly in root]), by name; hidden entries do not count."""
     directories, stray = [], []
     for entry in _entries(root):
@@ -118,7 +130,8 @@ def _list_identities(root):
             directories.append(entry)
         elif _is_image(entry.name):
             stray.append(entry.path)
-    identities, others = {}, collections.Counter()
+    identities: dict[str, list[str]] = {}
+    others: collections.Counter[str] = collections.Counter()
     for directory in directories:
         identities[directory.name] = files = []
         try:
@@ -137,27 +150,27 @@ def _list_identities(root):
     return identities, stray
 
 
-def _entries(directory):
+def _entries(directory: str) -> list[os.DirEntry[str]]:
     with os.scandir(directory) as entries:
         return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
 
 
-def _is_directory(entry):
+def _is_directory(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:  # A link that leads to itself.
         return False
 
 
-def _is_image(name):
+def _is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def _listed_extensions():
+def _listed_extensions() -> str:
     return "(*" + ", *".join(EXTENSIONS) + ")"
 
 
-def _check_layout(root, identities, stray):
+def _check_layout(root: str, identities: dict[str, list[str]], stray: Sequence[str]) -> None:
     if any(identities.values()):
         return
     if stray:
@@ -168,8 +181,8 @@ def _check_layout(root, identities, stray):
     found, hint = _contents.described(root)
     if found is None and not identities:
         raise ValueError(f"A folder of identities needs images. Received: {root}, which is empty. {_LAYOUT}")
-    deeper = (os.path.join(root, name) for name in identities)
-    deeper = next((path for path in deeper if any(_list_identities(path)[0].values())), None)
+    inside = (os.path.join(root, name) for name in identities)
+    deeper = next((path for path in inside if any(_list_identities(path)[0].values())), None)
     if deeper:
         hint = f"Did you mean {deeper}?"
     raise ValueError(
@@ -178,7 +191,7 @@ def _check_layout(root, identities, stray):
     )
 
 
-def _check_files(paths, strict):
+def _check_files(paths: Sequence[str], strict: bool) -> tuple[dict[str, str], dict[str, int]]:
     """Looks at every file; logs the progress.
 
     The files' first and last bytes are looked at, and a file is decoded only if those leave a doubt.
@@ -187,7 +200,8 @@ def _check_files(paths, strict):
         ({path: reason} of the unreadable files, the first only if `strict`; {path: EXIF orientation} of the files that
         are not upright).
     """
-    bad, turned = {}, {}
+    bad: dict[str, str] = {}
+    turned: dict[str, int] = {}
     progress = Progress("Checked", "images", len(paths))
     # Threads do not hurt on a local disk, and on a network's they hide its latency, which would else add up to hours.
     with concurrent.futures.ThreadPoolExecutor(8) as executor:
@@ -205,13 +219,13 @@ def _check_files(paths, strict):
     return bad, turned
 
 
-def _check_some(paths):
+def _check_some(paths: Sequence[str]) -> list[tuple[str, str | None, int]]:
     """[(path, reason or None, orientation)] of the files that are unreadable or not upright."""
     checks = ((path, *_check_file(path)) for path in paths)
     return [(path, reason, turned) for path, reason, turned in checks if reason or turned != exif.UPRIGHT]
 
 
-def _check_file(path):
+def _check_file(path: str) -> tuple[str | None, int]:
     """(why an image file cannot be read, or None; its EXIF orientation)."""
     try:
         with open(path, "rb", buffering=0) as file:
@@ -231,7 +245,7 @@ def _check_file(path):
     elif head.startswith(b"\x89PNG\r\n\x1a\n"):
         complete = tail.endswith(b"IEND\xaeB\x60\x82")
     else:
-        return f"not a JPEG, PNG or BMP file: it begins with {head[:8]}", exif.UPRIGHT
+        return f"not a JPEG, PNG or BMP file: it begins with {head[:8]!r}", exif.UPRIGHT
     return None if complete else _decoding_error(path), orientation
 
 
@@ -251,7 +265,7 @@ def _bmp_reason(head, size, file):
     return "the file is truncated" if offset + row_size * abs(height) > size else None
 
 
-def _decoding_error(path):
+def _decoding_error(path: str) -> str | None:
     """Why a file cannot be decoded as a whole, or None."""
     try:
         decode(_read(path))
@@ -260,7 +274,7 @@ def _decoding_error(path):
     return None
 
 
-def _read(path):
+def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read()

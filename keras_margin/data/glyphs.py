@@ -2,7 +2,7 @@
 
 The classes are the 2,965 kanji of JIS level 1 (JIS X 0208, rows 16 to 47), the images of a class its renderings in the
 designs of `DESIGNS`: gothic, mincho, handwriting and brush. What holds for type need not hold for faces: always say
-so beside a result. The fonts are not part of this package and have licences of their own: they are looked for on the
+so next to a result. The fonts are not part of this package and have licences of their own: they are looked for on the
 machine, where Debian's packages put them, and drawn by Pillow (the extra `glyphs`).
 """
 
@@ -13,13 +13,16 @@ import logging
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._typing import PathLike, Size
+from keras_margin._utils import files
+from keras_margin._utils.messages import install_hint
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import renumbered
-from keras_margin.messages import install_hint
 
 IMAGE_SIZE = (64, 64)
 
@@ -33,7 +36,7 @@ _EM = 152
 _VERSION = 1
 _ARRAYS = ("images", "labels", "designs")
 
-# Unicode guarantees that this is no character, so a font answers with its .notdef.
+# Unicode guarantees that this is not a character, so a font answers with its .notdef.
 _NO_CHARACTER = chr(0x10FFFF)
 
 _logger = logging.getLogger(__name__)
@@ -114,7 +117,7 @@ class Glyphs:
     report: GlyphReport
 
 
-def jis_level_1():
+def jis_level_1() -> tuple[str, ...]:
     """The 2,965 kanji of JIS level 1, in their order: rows 16 to 47 of JIS X 0208, as Python's codec has them.
 
     Returns:
@@ -129,7 +132,7 @@ def jis_level_1():
     return tuple(character for place in places if (character := place.decode("euc_jp", errors="ignore")))
 
 
-def installed(designs=DESIGNS):
+def installed(designs: Sequence["Design"] = DESIGNS) -> tuple["Design", ...]:
     """Those of `designs` whose fonts are on this machine.
 
     Args:
@@ -142,7 +145,9 @@ def installed(designs=DESIGNS):
     return tuple(design for design in designs if paths[design])
 
 
-def load(designs=DESIGNS, characters=None, cache=None) -> Glyphs:
+def load(
+    designs: Sequence["Design"] = DESIGNS, characters: Sequence[str] | None = None, cache: PathLike | None = None
+) -> Glyphs:
     """Renders the glyphs, or reads what an earlier call rendered.
 
     A character that a design lacks, and an image that an earlier design of the same character has pixel by pixel, are
@@ -182,12 +187,12 @@ def load(designs=DESIGNS, characters=None, cache=None) -> Glyphs:
     return glyphs
 
 
-def recognizes(path):
+def recognizes(path: Any) -> bool:
     """Whether `keras_margin.data.open(path)` means the glyphs."""
     return isinstance(path, str) and path == "glyphs"
 
 
-def open_reader(path="glyphs", image_size=None, strict=False):
+def open_reader(path: Any = "glyphs", image_size: Size | None = None, strict: bool = False) -> ArrayReader:
     """A reader of the glyphs of all `DESIGNS`, grey on three equal channels. See `keras_margin.data.open`.
 
     Args:
@@ -263,7 +268,7 @@ def _find_all(designs):
     return paths
 
 
-def cache_folder():
+def cache_folder() -> pathlib.Path:
     """Where renderings are kept: keras-margin in the user's cache folder, $XDG_CACHE_HOME or ~/.cache.
 
     Returns:
@@ -297,7 +302,7 @@ def _draw_all(path, characters):
     try:
         font = ImageFont.truetype(str(path), _EM, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
-        raise ValueError(f"{path} is no font that can be read: {error}. Install its package again.") from error
+        raise ValueError(f"{path} is not a font that can be read: {error}. Install its package again.") from error
     blank = _draw(font, _NO_CHARACTER)
     notdef = None if blank is None else blank.tobytes()
     drawn = ((number, _draw(font, character)) for number, character in enumerate(characters))

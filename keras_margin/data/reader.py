@@ -2,13 +2,50 @@
 
 import abc
 import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from keras_margin import arrays
-from keras_margin.data import _batching, _changes, _order
-from keras_margin.data._decoding import LARGEST_SIDE
+from keras_margin._typing import ArrayLike, Size, Tensor
+from keras_margin._utils import arrays
+from keras_margin.data import _arguments, _batching, _changes, _order
 from keras_margin.data._labels import renumbered
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from keras_margin.data.augmentation import Augmentation
+
+
+class LabelledImages(Protocol):
+    """What functions need of a set of labelled images: each `Reader` has it, and so may a class of your own."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of every image, int array (num_images,)."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The identity behind every class."""
+
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many identities there are."""
+
+    @property
+    def image_size(self) -> Size:
+        """Height and width of the images that come out, in pixels."""
+
+    def name_of(self, number: int) -> str:
+        """Says where an image is."""
+
+    def encoded(self, number: int) -> bytes:
+        """Returns the bytes of an image file."""
 
 
 class Reader(abc.ABC):
@@ -23,9 +60,14 @@ class Reader(abc.ABC):
         labels: int32 array, (num_images,); the class of every image in file order, 0 .. num_classes - 1.
         label_names: Tuple of str; the identity behind every class.
         image_size: (height, width) in pixels, of every image that comes out.
+
+    Example:
+        >>> reader = keras_margin.data.open("orl")
+        >>> isinstance(reader, Reader), reader.num_classes, reader.image_size
+        (True, 40, (112, 92))
     """
 
-    def __init__(self, labels, label_names, image_size):
+    def __init__(self, labels: np.ndarray | Sequence[int], label_names: Sequence[str], image_size: Size) -> None:
         self.label_names = tuple(label_names)
         self.labels = arrays.check_labels(labels, len(labels), type(self).__name__, len(self.label_names))
         self.labels.setflags(write=False)
@@ -41,7 +83,7 @@ class Reader(abc.ABC):
         """How many identities there are: what a head wants as its `num_classes`."""
         return len(self.label_names)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"<{type(self).__name__}: {self.num_images} images of {self.num_classes} identities, "
             f"image_size={self.image_size}>"
@@ -49,17 +91,17 @@ class Reader(abc.ABC):
 
     def dataset(
         self,
-        batch_size=None,
+        batch_size: int | None = None,
         *,
-        shuffle=False,
-        seed=0,
-        repeat=False,
-        drop_remainder=False,
-        start=0,
-        images_per_identity=None,
-        part=(0, 1),
-        augmentation=None,
-    ):
+        shuffle: bool = False,
+        seed: int = 0,
+        repeat: bool = False,
+        drop_remainder: bool = False,
+        start: int = 0,
+        images_per_identity: int | None = None,
+        part: tuple[int, int] = (0, 1),
+        augmentation: "Augmentation | None" = None,
+    ) -> "tf.data.Dataset":
         """A tf.data set of (image, label).
 
         The shuffle is uniform over all the images, never a window of them: the order of epoch e is
@@ -97,11 +139,12 @@ class Reader(abc.ABC):
                 `drop_remainder` or `augmentation` is set without batches, or `start` or `part` without `repeat`.
 
         Example:
-            >>> import keras_margin.data
             >>> images, labels = next(iter(keras_margin.data.open("orl").dataset(32, shuffle=True)))
+            >>> images.shape[0], labels.shape[0]
+            (32, 32)
         """
-        batch_size, seed, start = _check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start)
-        share, shares = _check_part(part, batch_size, repeat)
+        batch_size, seed, start = _arguments.check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start)
+        share, shares = _arguments.check_part(part, batch_size, repeat)
         if augmentation is not None and batch_size is None:
             raise ValueError("augmentation changes batches. Received: an augmentation without a batch_size.")
         order = self._order(batch_size, shuffle, seed, images_per_identity)
@@ -112,9 +155,9 @@ class Reader(abc.ABC):
         # A visible GPU would otherwise receive, and hand back, every constant that the input pipeline captures.
         with tf.device("CPU:0"):
             # A mirrored image is drawn by its place in the batch.
-            size = batch_size if mirrors or shares > 1 else _batching.CHUNK_SIZE
+            size = batch_size if batch_size and (mirrors or shares > 1) else _batching.CHUNK_SIZE
             numbers = _order.chunks(order, size, repeat, start * (batch_size or 1))
-            if mirrors or shares > 1:
+            if batch_size and (mirrors or shares > 1):
                 batch_size //= shares
                 if repeat:  # The end of an epoch is not that of a batch.
                     numbers = numbers.unbatch().batch(batch_size).shard(shares, share)
@@ -129,13 +172,15 @@ class Reader(abc.ABC):
             options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
             return dataset.prefetch(tf.data.AUTOTUNE).with_options(options)
 
-    def _chunk_loader(self, mirrors):
+    def _chunk_loader(self, mirrors: bool) -> Callable[..., Any]:
         if not mirrors:
             return self._loader()
         load = self._mirroring_loader()
         return lambda codes: load(*_batching.decoded(codes))
 
-    def _order(self, batch_size, shuffle, seed, images_per_identity):
+    def _order(
+        self, batch_size: int | None, shuffle: bool, seed: int, images_per_identity: int | None
+    ) -> "_order.FileOrder | _order.Shuffle | _order.IdentityShuffle":
         if images_per_identity is None:
             return _order.Shuffle(self.num_images, seed) if shuffle else _order.FileOrder(self.num_images)
         images = operator.index(images_per_identity)
@@ -146,7 +191,7 @@ class Reader(abc.ABC):
             )
         return _order.IdentityShuffle(self.labels, batch_size // images, images, seed)
 
-    def arrays(self):
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """All images in memory, in file order, for a small set.
 
         Returns:
@@ -166,7 +211,7 @@ class Reader(abc.ABC):
         keep = self._keep()
         return (images, labels) if keep is None else (images[keep], labels[keep])
 
-    def subset(self, indices):
+    def subset(self, indices: ArrayLike) -> "Reader":
         """A reader of some of the images.
 
         The classes that are left are numbered 0 .. n-1 in the order they had, and keep their names.
@@ -204,12 +249,12 @@ class Reader(abc.ABC):
         labels, classes = renumbered(self.labels[indices])
         return self._select(indices, labels, tuple(self.label_names[label] for label in classes))
 
-    def name_of(self, number):
+    def name_of(self, number: int) -> str:
         """Where an image is, in words a user can go by: its file, and its byte there if it is one of many."""
         return f"image {number}"
 
     @abc.abstractmethod
-    def encoded(self, number):
+    def encoded(self, number: int) -> bytes:
         """The bytes of an image's JPEG, PNG or BMP file, or of one made of it without loss.
 
         Args:
@@ -223,10 +268,10 @@ class Reader(abc.ABC):
         """
 
     @abc.abstractmethod
-    def _loader(self):
+    def _loader(self) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         """A function for a TensorFlow graph: int64 image numbers (n,) -> (uint8 images, int32 labels), n of each."""
 
-    def _mirroring_loader(self):
+    def _mirroring_loader(self) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """As `_loader`, of (numbers, bools (n,)): the images that are to be mirrored are."""
         load = self._loader()
 
@@ -236,58 +281,10 @@ class Reader(abc.ABC):
 
         return load_mirrored
 
-    def _keep(self):
+    def _keep(self) -> np.ndarray | None:
         """The numbers of the images that were loaded, where others had to take some places; None for all."""
         return None
 
     @abc.abstractmethod
-    def _select(self, indices, labels, label_names):
+    def _select(self, indices: np.ndarray, labels: np.ndarray, label_names: Sequence[str]) -> "Reader":
         """The reader of the images `indices`, which have these new labels and names."""
-
-
-def check_image_size(image_size):
-    """Returns `image_size` as a tuple of two ints, or None for None.
-
-    Raises:
-        ValueError: If it is not two integers in [1, 8192].
-    """
-    if image_size is None:
-        return None
-    try:
-        height, width = (operator.index(side) for side in image_size)
-    except (TypeError, ValueError):
-        height = width = 0
-    if not (1 <= height <= LARGEST_SIDE and 1 <= width <= LARGEST_SIDE):
-        raise ValueError(
-            f"image_size needs two integers in [1, {LARGEST_SIDE}], (height, width). Received: "
-            f"image_size={image_size!r}. Pass for example image_size=(112, 112)."
-        )
-    return height, width
-
-
-def _check_part(part, batch_size, repeat):
-    share, shares = (operator.index(number) for number in part)
-    if not 0 <= share < shares or (shares > 1 and (not repeat or batch_size is None or batch_size % shares)):
-        raise ValueError(
-            "part=(k, n) needs 0 <= k < n, and for n > 1 repeat=True and a batch_size that is a multiple of n. "
-            f"Received: part={tuple(part)}, repeat={repeat}, batch_size={batch_size}."
-        )
-    return share, shares
-
-
-def _check_dataset_arguments(batch_size, seed, drop_remainder, repeat, start):
-    if batch_size is not None and operator.index(batch_size) < 1:
-        raise ValueError(
-            f"batch_size needs an integer >= 1. Received: batch_size={batch_size}. Pass None for single images."
-        )
-    if batch_size is None and drop_remainder:
-        raise ValueError(
-            "drop_remainder is about batches. Received: drop_remainder=True without a batch_size. Pass both or neither."
-        )
-    if operator.index(seed) < 0:
-        raise ValueError(f"seed needs an integer >= 0. Received: seed={seed}.")
-    if operator.index(start) < 0 or (start and not repeat):
-        raise ValueError(
-            f"start needs an integer >= 0, and repeat=True where it is not 0. Received: start={start}, repeat={repeat}."
-        )
-    return batch_size, operator.index(seed), operator.index(start)

@@ -2,12 +2,14 @@
 
 import logging
 import os
+from typing import Any
 
+from keras_margin._typing import PathLike, Size
 from keras_margin.data import _record_frames, _record_index
+from keras_margin.data._arguments import check_image_size
 from keras_margin.data._encoded import leave_out
 from keras_margin.data._labels import renumbered
 from keras_margin.data._ranges import RangeFile, RangeReader
-from keras_margin.data.reader import check_image_size
 
 DEFAULT_IMAGE_SIZE = (112, 112)
 
@@ -23,14 +25,14 @@ class RecordIOReader(RangeReader):
         unreadable, replaced: See `EncodedReader`; the names are the file and the byte in it.
     """
 
-    def _read(self, file, place):
+    def _read(self, file: RangeFile, place: Any) -> bytes:
         start, size = int(place["start"]), int(place["size"])
         if size:
             return file.read(start, size)
         return _record_frames.unpack(_record_frames.join(file.read, start))[1]
 
 
-def recognizes(path):
+def recognizes(path: Any) -> bool:
     """Whether `keras_margin.data.open(path)` means a RecordIO set: a .rec file, or a folder with one or its .idx."""
     if path is None:
         return False
@@ -40,7 +42,7 @@ def recognizes(path):
     return path.endswith(".rec") and os.path.lexists(path)
 
 
-def open_reader(path, image_size=None, strict=False):
+def open_reader(path: PathLike, image_size: Size | None = None, strict: bool = False) -> RecordIOReader:
     """Opens a RecordIO set. See `keras_margin.data.open`, which calls this.
 
     Every record's own label counts; what record 0 says of identities is not used, because its float32 numbers are
@@ -67,7 +69,7 @@ def open_reader(path, image_size=None, strict=False):
     index = _record_index.read(rec_path, idx_path)
     unreadable = [f"{rec_path}, the record at byte {byte:,} ({reason})" for byte, reason in sorted(index.damaged)]
     if unreadable:
-        leave_out("records that are no image", unreadable, strict)
+        leave_out("records that are not images", unreadable, strict)
     _compare(rec_path, idx_path, index, strict)
     labels, ids = renumbered(index.ids)
     names = [str(number) for number in ids]
@@ -79,7 +81,7 @@ def open_reader(path, image_size=None, strict=False):
     if announced_classes not in (None, len(names)):
         # Not a fault by itself: RecBuilder counts ids that no image has.
         _logger.warning(
-            "The property beside %s says %s classes; it has images of %s.",
+            "The property next to %s says %s classes; it has images of %s.",
             rec_path,
             f"{announced_classes:,}",
             f"{len(names):,}",
@@ -88,11 +90,11 @@ def open_reader(path, image_size=None, strict=False):
     return RecordIOReader([RangeFile(rec_path)], index.ranges, labels, names, image_size, strict, unreadable)
 
 
-def _is_part(name):
+def _is_part(name: str) -> bool:
     return name.endswith((".rec", ".idx")) and not name.startswith(".")
 
 
-def _rec_path(path):
+def _rec_path(path: PathLike):
     if not os.path.isdir(path):
         return path
     parts = sorted(name for name in os.listdir(path) if _is_part(name))
@@ -101,7 +103,7 @@ def _rec_path(path):
         recs = ["train.rec"]
     if not recs:
         raise FileNotFoundError(
-            f"{path} has {parts[0]} and no .rec file, which holds the images. Put {parts[0][:-4]}.rec beside it. "
+            f"{path} has {parts[0]} and no .rec file, which holds the images. Put {parts[0][:-4]}.rec next to it. "
             f"{_LAYOUT}"
         )
     if len(recs) > 1:
@@ -112,7 +114,7 @@ def _rec_path(path):
     return os.path.join(path, recs[0])
 
 
-def _read_property(path):
+def _read_property(path: PathLike):
     """(num_classes, (height, width)) out of a file `num_classes,height,width`, or (None, None) without it."""
     try:
         with open(path, "rb") as file:

@@ -5,7 +5,9 @@ import json
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._typing import ArrayLike, PathLike
+from keras_margin._utils import files
+from keras_margin.data.reader import LabelledImages
 
 _FORMAT = "keras-margin split, version 1"
 _MOST_NAMED = 5
@@ -22,6 +24,12 @@ class Split:
         num_identities: Number of identities of the whole set.
         seed: The seed that chose them; None where something else did.
         source: Where the set was, for the reader of the file; None where that is not known.
+
+    Example:
+        >>> split = Split(held_out=("s1", "s2"), num_identities=40, seed=0)
+        >>> train_indices, held_out_indices = split.indices(keras_margin.data.open("orl"))
+        >>> len(train_indices), len(held_out_indices)
+        (380, 20)
     """
 
     held_out: tuple
@@ -30,7 +38,9 @@ class Split:
     source: str | None = None
 
     @classmethod
-    def of(cls, reader, held_out_indices, seed=None, source=None):
+    def of(
+        cls, reader: LabelledImages, held_out_indices: ArrayLike, seed: int | None = None, source: str | None = None
+    ) -> "Split":
         """Makes the split that holds out the people on some images.
 
         Args:
@@ -42,11 +52,16 @@ class Split:
 
         Returns:
             Split.
+
+        Example:
+            >>> reader = keras_margin.data.open("orl")
+            >>> Split.of(reader, np.flatnonzero(reader.labels < 2)).held_out
+            ('s1', 's2')
         """
         held_out = [reader.label_names[label] for label in np.unique(reader.labels[held_out_indices])]
         return cls(tuple(held_out), reader.num_classes, seed, source)
 
-    def indices(self, reader):
+    def indices(self, reader: LabelledImages) -> tuple[np.ndarray, np.ndarray]:
         """Finds the images of either part in a set.
 
         Args:
@@ -81,7 +96,9 @@ class Split:
         return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
-def draw_split(reader, num_held_out=None, seed=0, source=None):
+def draw_split(
+    reader: LabelledImages, num_held_out: int | None = None, seed: int = 0, source: str | None = None
+) -> Split:
     """Draws the identities of a set that are held out, by `identity_disjoint_split`.
 
     Args:
@@ -113,7 +130,7 @@ def draw_split(reader, num_held_out=None, seed=0, source=None):
     return Split.of(reader, held_out, seed, source)
 
 
-def write_split(path, split):
+def write_split(path: PathLike, split: Split) -> None:
     """Writes a split as JSON; the file appears whole or not at all.
 
     Args:
@@ -127,12 +144,12 @@ def write_split(path, split):
         >>> write_split("split.json", draw_split(keras_margin.data.open("orl")))
     """
     with files.atomic_write(path) as temporary:
-        # ASCII, because names may hold bytes that are no characters.
+        # ASCII, because names may hold bytes that are not characters.
         content = {"format": _FORMAT} | dataclasses.asdict(split)
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
 
 
-def read_split(path):
+def read_split(path: PathLike) -> Split:
     """Reads what `write_split`, `keras-margin split` or a training run wrote.
 
     Args:
@@ -169,8 +186,8 @@ def read_split(path):
     return split
 
 
-def identity_disjoint_split(labels, num_test, seed=0):
-    """Parts the images by identity: nobody is in both parts. For verification of unseen people.
+def identity_disjoint_split(labels: ArrayLike, num_test: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the images by identity: nobody is in both parts. For verification of unseen people.
 
     Args:
         labels: Int array, (num_images,); the identity of every image.
@@ -200,8 +217,8 @@ def identity_disjoint_split(labels, num_test, seed=0):
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
-def per_identity_split(labels, num_train, seed=0):
-    """Parts the images of each identity: everybody is in both parts. For identification of known people.
+def per_identity_split(labels: ArrayLike, num_train: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the images of each identity: everybody is in both parts. For identification of known people.
 
     Args:
         labels: Int array, (num_images,); the identity of every image.
@@ -234,7 +251,7 @@ def per_identity_split(labels, num_train, seed=0):
     return np.flatnonzero(is_train), np.flatnonzero(~is_train)
 
 
-def _check_labels(labels):
+def _check_labels(labels: ArrayLike) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim != 1 or not labels.size or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(

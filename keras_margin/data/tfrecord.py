@@ -1,6 +1,6 @@
 """TFRecord shards, as `keras_margin.data.prepare` writes them: every reader of TFRecord reads them, this one at random.
 
-A record is a tf.train.Example of `image` (bytes of a JPEG, PNG or BMP file) and `label` (int64). Beside each shard a
+A record is a tf.train.Example of `image` (bytes of a JPEG, PNG or BMP file) and `label` (int64). Next to each shard a
 .npy lists where its images are, with checksums; index.json has the counts, the names and the checksums of the files.
 """
 
@@ -8,14 +8,16 @@ import json
 import operator
 import os
 import zlib
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import PathLike, Size
 from keras_margin.data import _shards
+from keras_margin.data._arguments import check_image_size
 from keras_margin.data._encoded import UnreadableError, leave_out
 from keras_margin.data._labels import renumbered
 from keras_margin.data._ranges import RangeFile, RangeReader
-from keras_margin.data.reader import check_image_size
 
 _RANGE = np.dtype([("file", "<u2"), *((name, _shards.RANGE[name]) for name in ("start", "size", "crc"))])
 _LAYOUT = "A TFRecord set is a folder that keras_margin.data.prepare wrote: index.json, and .tfrecord and .npy files."
@@ -28,14 +30,14 @@ class TFRecordReader(RangeReader):
         unreadable, replaced: See `EncodedReader`; the names are the file and the byte in it.
     """
 
-    def _read(self, file, place):
+    def _read(self, file: RangeFile, place: Any) -> bytes:
         data = file.read(int(place["start"]), int(place["size"]))
         if zlib.crc32(data) != place["crc"]:
             raise UnreadableError("its bytes are not those that were written, by their checksum")
         return data
 
 
-def recognizes(path):
+def recognizes(path: Any) -> bool:
     """Whether `keras_margin.data.open(path)` means TFRecord shards: a folder with an index.json or a .tfrecord."""
     if path is None or not os.path.isdir(path):
         return False
@@ -43,7 +45,7 @@ def recognizes(path):
     return _shards.INDEX in names or any(name.endswith(".tfrecord") for name in names)
 
 
-def open_reader(path, image_size=None, strict=False):
+def open_reader(path: PathLike, image_size: Size | None = None, strict: bool = False) -> TFRecordReader:
     """Opens TFRecord shards. See `keras_margin.data.open`, which calls this.
 
     The files' sizes and the checksums of the .npy files are compared with index.json; an image's checksum is when it
@@ -74,7 +76,7 @@ def open_reader(path, image_size=None, strict=False):
                 f"images of {file.path}",
                 [f"it has {file.size:,} bytes, and had {shard['records']['bytes']:,}"],
                 strict,
-                np.count_nonzero(~there),
+                int(np.count_nonzero(~there)),
             )
             table = table[there]
         files.append(file)
@@ -101,11 +103,11 @@ def open_reader(path, image_size=None, strict=False):
             f"A TFRecord set needs readable images of at least 2 people. Received: {root}, with {len(labels):,} images "
             f"of {len(names)}. {_LAYOUT}"
         )
-    size = check_image_size(image_size) or check_image_size(index["image_size"])
+    size = check_image_size(index["image_size"] if image_size is None else image_size)
     return TFRecordReader(files, ranges, labels, names, size, strict, unreadable)
 
 
-def _read_index(path):
+def _read_index(path: PathLike):
     try:
         with open(path, "rb") as file:
             text = file.read()
@@ -139,10 +141,10 @@ def _check_index(index):
         for file in (shard["records"], shard["ranges"]):
             operator.index(file["bytes"])
             if not isinstance(file["sha256"], str) or os.path.basename(file["file"]) != file["file"]:
-                raise ValueError(f"{file['file']!r} is no name of a file beside it")
+                raise ValueError(f"{file['file']!r} is not a name of a file next to it")
 
 
-def _open_shard(root, shard):
+def _open_shard(root: str, shard: dict[str, Any]) -> tuple[RangeFile, np.ndarray]:
     """(RangeFile, table of its images)."""
     records, ranges = (os.path.join(root, shard[kind]["file"]) for kind in ("records", "ranges"))
     for path in (records, ranges):

@@ -6,8 +6,8 @@ import os
 import pathlib
 import sys
 
-from keras_margin import files
-from keras_margin.messages import install_hint
+from keras_margin._utils import files
+from keras_margin._utils.messages import install_hint
 
 # Counts with every change of the graph: an older file is another detector.
 _GRAPH = 1

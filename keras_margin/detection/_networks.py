@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from keras_margin.messages import install_hint
+from keras_margin._utils.messages import install_hint
 
 
 class Networks:

@@ -4,7 +4,7 @@ import tempfile
 
 import tensorflow as tf
 
-from keras_margin import files
+from keras_margin._utils import files
 from keras_margin.detection import graph
 from keras_margin.detection._cascade import AT_ONCE, LEVEL_BOXES
 

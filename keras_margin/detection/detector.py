@@ -3,13 +3,15 @@
 import logging
 import operator
 import threading
+from typing import Any
 
 import numpy as np
 
-from keras_margin.canvas import place
+from keras_margin._typing import Size
+from keras_margin._utils.canvas import place
+from keras_margin._utils.messages import install_hint
 from keras_margin.detection import _cache, _cascade
 from keras_margin.detection.pyramid_scales import finer, pyramid_scales
-from keras_margin.messages import install_hint
 
 # What the networks' own last threshold is. Faces above a higher one are among those above it, because a face is removed
 # by a stronger one alone: one model serves for all higher thresholds.
@@ -53,7 +55,8 @@ class FaceDetector:
 
     Example:
         >>> boxes, points, scores = FaceDetector()(np.zeros((64, 64, 3), np.uint8))
-        >>> boxes.shape, points.shape, scores.shape  # ((0, 4), (0, 5, 2), (0,))
+        >>> boxes.shape, points.shape, scores.shape
+        ((0, 4), (0, 5, 2), (0,))
 
     Reference: Zhang et al., "Joint face detection and alignment using multitask cascaded convolutional networks",
     IEEE SPL 23(10), 2016.
@@ -61,7 +64,13 @@ class FaceDetector:
 
     DEFAULTS = (480, 640), 20, 0.8
 
-    def __init__(self, canvas=DEFAULTS[0], min_face_size=DEFAULTS[1], min_score=DEFAULTS[2], num_threads=None):
+    def __init__(
+        self,
+        canvas: Size = DEFAULTS[0],
+        min_face_size: float = DEFAULTS[1],
+        min_score: float = DEFAULTS[2],
+        num_threads: int | None = None,
+    ):
         self.canvas = _checked_canvas(canvas)
         if not 12 <= min_face_size <= min(self.canvas):
             raise ValueError(
@@ -73,7 +82,8 @@ class FaceDetector:
         self.min_face_size, self.min_score = float(min_face_size), float(min_score)
         self._model_score = min(self.min_score, _SCORE)
         self.num_threads = _checked_threads(num_threads)
-        self._lock, self._runners = threading.Lock(), {}
+        self._lock = threading.Lock()
+        self._runners: dict[float, Any] = {}
         self._runners_for(self.min_face_size)
 
     def __reduce__(self):
@@ -83,7 +93,7 @@ class FaceDetector:
     def __repr__(self):
         return f"FaceDetector(canvas={self.canvas}, min_face_size={self.min_face_size:g}, min_score={self.min_score:g})"
 
-    def __call__(self, image):
+    def __call__(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Finds every face of one image.
 
         Args:
@@ -102,7 +112,7 @@ class FaceDetector:
         placed = place(image, self.canvas)
         smallest = self._smallest_on_canvas(placed.shrink)
         found = _cascade.nothing()
-        if len(pyramid_scales(*placed.size, smallest)):
+        if len(pyramid_scales(int(placed.size[0]), int(placed.size[1]), smallest)):
             with self._lock:
                 found = _cascade.detect(self._runners_for(smallest), placed.pixels, placed.size, self._model_score)
         if found.missed:
@@ -129,7 +139,7 @@ class FaceDetector:
         return self._runners[min_face_size]
 
 
-def is_available():
+def is_available() -> bool:
     """Whether LiteRT is installed."""
     try:
         import ai_edge_litert.interpreter  # noqa: F401

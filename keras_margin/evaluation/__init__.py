@@ -1,5 +1,12 @@
-"""The field's protocols as functions of numpy arrays; no Keras, no TensorFlow."""
+"""The field's metrics as functions of NumPy arrays, its protocols on their files, and embedders out of any file.
 
+The metrics are imported with NumPy alone: no Keras, no TensorFlow. `protocols`, `load_protocol` and `load_embedder` are
+loaded on first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from keras_margin import _lazy
 from keras_margin.evaluation._intervals import Bootstrap, tar_interval
 from keras_margin.evaluation.distractors import (
     CrossTar,
@@ -34,7 +41,6 @@ from keras_margin.evaluation.statistics import (
 from keras_margin.evaluation.templates import combine_flips, template_embeddings, template_scores
 from keras_margin.evaluation.thresholds import Roc, auc, eer, roc, tar_at_far, threshold_at_far
 from keras_margin.evaluation.verification import (
-    FEWEST_ACCEPTED,
     TarAtFar,
     VerificationReport,
     is_measurable,
@@ -42,6 +48,11 @@ from keras_margin.evaluation.verification import (
     score_report,
     verification_report,
 )
+
+if TYPE_CHECKING:
+    from keras_margin.evaluation import protocols
+    from keras_margin.evaluation.embedders import FileEmbedder, load_embedder
+    from keras_margin.evaluation.protocols import load_protocol
 
 # The name of 0.1, which other code may call.
 centred_k_fold_accuracy = centered_k_fold_accuracy
@@ -51,8 +62,8 @@ __all__ = [
     "AngleStatistics",
     "Bootstrap",
     "CrossTar",
-    "FEWEST_ACCEPTED",
     "FaceList",
+    "FileEmbedder",
     "KFoldAccuracy",
     "MegaFaceResult",
     "OpenSetResult",
@@ -76,12 +87,15 @@ __all__ = [
     "is_measurable",
     "k_fold_accuracy",
     "least_far",
+    "load_embedder",
+    "load_protocol",
     "make_pairs",
     "mean_average_precision",
     "megaface",
     "open_set_identification",
     "pair_angles",
     "pair_scores",
+    "protocols",
     "rank_k",
     "read_faces",
     "read_media",
@@ -98,3 +112,17 @@ __all__ = [
     "trillion_pairs",
     "verification_report",
 ]
+
+_HOMES = {
+    "FileEmbedder": "embedders",
+    "load_embedder": "embedders",
+    "load_protocol": "protocols",
+    "protocols": "protocols",
+}
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.loader(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

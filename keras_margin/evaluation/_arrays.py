@@ -2,20 +2,23 @@
 
 import operator
 import warnings
+from typing import Any
 
 import numpy as np
 
-# No temporary is larger than this: big enough to keep a matrix product fast, small beside the inputs.
+from keras_margin._typing import ArrayLike
+
+# No temporary is larger than this: big enough to keep a matrix product fast, small compared with the inputs.
 BLOCK_BYTES = 32 * 2**20
 
 
-def blocks(count, row_bytes):
+def blocks(count: int, row_bytes: int) -> list[slice]:
     """Slices that cover range(count), each of at most `BLOCK_BYTES` (and at least one row)."""
     step = max(1, BLOCK_BYTES // max(1, row_bytes))
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
-def check_count(value, name, low, high=None):
+def check_count(value: Any, name: str, low: int, high: int | None = None) -> int:
     """`value` as an int in [low, high]; TypeError or ValueError where it is not."""
     try:
         number = operator.index(value)
@@ -27,7 +30,7 @@ def check_count(value, name, low, high=None):
     return number
 
 
-def check_embeddings(embeddings, name="embeddings"):
+def check_embeddings(embeddings: ArrayLike, name: str = "embeddings") -> np.ndarray:
     """Embeddings as an array (n, embedding_size) whose every row has a direction.
 
     Args:
@@ -63,7 +66,7 @@ def check_embeddings(embeddings, name="embeddings"):
     return embeddings
 
 
-def check_same_size(embeddings, others, name, others_name):
+def check_same_size(embeddings: np.ndarray, others: np.ndarray, name: str, others_name: str) -> None:
     """ValueError unless both arrays of vectors have one embedding size."""
     if embeddings.shape[1] != others.shape[1]:
         raise ValueError(
@@ -72,7 +75,7 @@ def check_same_size(embeddings, others, name, others_name):
         )
 
 
-def check_labels(labels, count=None, name="labels"):
+def check_labels(labels: ArrayLike, count: int | None = None, name: str = "labels") -> np.ndarray:
     """Labels as an array (n,) of integers or strings; TypeError or ValueError where they are not."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or (count is None and not labels.size):
@@ -84,7 +87,7 @@ def check_labels(labels, count=None, name="labels"):
     return labels
 
 
-def check_pairs(pairs, count):
+def check_pairs(pairs: ArrayLike, count: int) -> np.ndarray:
     """Pairs as an integer array (n, 2) of indices in [0, count); TypeError or ValueError where they are not."""
     pairs = np.asarray(pairs)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
@@ -101,11 +104,11 @@ def check_pairs(pairs, count):
     return pairs.astype(np.intp, copy=False)
 
 
-def check_scores(scores, is_same):
+def check_scores(scores: ArrayLike, is_same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Scores and their truth, ready for any threshold metric.
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Array (n,), bool or numbers that are all 0 or 1; True is a genuine pair.
 
     Returns:
@@ -134,7 +137,7 @@ def check_scores(scores, is_same):
     return scores, check_is_same(is_same)
 
 
-def check_truth(is_same, count):
+def check_truth(is_same: ArrayLike, count: int) -> np.ndarray:
     """The truth of `count` pairs as bool (count,), with both kinds among them."""
     is_same = np.asarray(is_same)
     if is_same.shape != (count,):
@@ -142,7 +145,7 @@ def check_truth(is_same, count):
     return check_is_same(is_same)
 
 
-def check_is_same(is_same):
+def check_is_same(is_same: np.ndarray) -> np.ndarray:
     """The truth as bool; ValueError where it is not 0 or 1, or holds one kind of pair only."""
     if is_same.dtype.kind != "b":
         if is_same.dtype.kind not in "fiu" or not np.isin(is_same, (0, 1)).all():
@@ -161,7 +164,7 @@ def check_is_same(is_same):
     return is_same
 
 
-def check_far(far, name="far"):
+def check_far(far: float | ArrayLike, name: str = "far") -> np.ndarray:
     """Wanted rates as a float64 array; ValueError where one is outside (0, 1]."""
     wanted = np.asarray(far, np.float64)
     if not ((wanted > 0) & (wanted <= 1)).all():
@@ -169,7 +172,9 @@ def check_far(far, name="far"):
     return wanted
 
 
-def warn_unmeasurable(wanted, count, stacklevel, rate="FAR", kind="impostor pairs"):
+def warn_unmeasurable(
+    wanted: np.ndarray, count: int, stacklevel: int, rate: str = "FAR", kind: str = "impostor pairs"
+) -> None:
     """Warns where a wanted rate is under what so many impostors can show."""
     if wanted.size and wanted.min() < 1 / count:
         warnings.warn(
@@ -179,7 +184,7 @@ def warn_unmeasurable(wanted, count, stacklevel, rate="FAR", kind="impostor pair
         )
 
 
-def most_accepted(wanted, count):
+def most_accepted(wanted: np.ndarray, count: int) -> np.ndarray:
     """How many of `count` impostors may be accepted at each wanted FAR: the largest k with k / count <= far."""
     # far * count may round to the wrong side of a whole number (0.29 * 100 < 29); decide by the division roc uses.
     accepted = np.floor(wanted * count) + 1
@@ -188,18 +193,18 @@ def most_accepted(wanted, count):
     return np.minimum(accepted, count).astype(np.intp)
 
 
-def best_refused(impostor, wanted):
+def best_refused(impostor: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Per wanted FAR, the score of the best impostor that must be refused; -inf where none must."""
     descending = np.append(np.sort(impostor)[::-1], np.array(-np.inf, impostor.dtype))
     return descending[most_accepted(wanted, len(impostor))]
 
 
-def tar_above(genuine, refused):
+def tar_above(genuine: np.ndarray, refused: np.ndarray) -> np.ndarray:
     """Share of the genuine scores above each refused score."""
     return (len(genuine) - np.searchsorted(np.sort(genuine), refused, side="right")) / len(genuine)
 
 
-def check_same_kind(probe_labels, gallery_labels):
+def check_same_kind(probe_labels: np.ndarray, gallery_labels: np.ndarray) -> None:
     """TypeError unless both are integers or both strings."""
     kinds = {labels.dtype.kind.replace("u", "i") for labels in (probe_labels, gallery_labels)}
     if len(kinds) > 1:
@@ -209,14 +214,14 @@ def check_same_kind(probe_labels, gallery_labels):
         )
 
 
-def common_index(probe_labels, gallery_labels):
+def common_index(probe_labels: np.ndarray, gallery_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both arrays as indices of the identities of either."""
     check_same_kind(probe_labels, gallery_labels)
     index = np.unique(np.concatenate([probe_labels, gallery_labels]), return_inverse=True)[1]
     return index[: len(probe_labels)], index[len(probe_labels) :]
 
 
-def mates(probe_index, gallery_index):
+def mates(probe_index: np.ndarray, gallery_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(rows, columns) of every probe with every gallery entry of the same identity, rows in order."""
     order = np.argsort(gallery_index, kind="stable")
     ordered = gallery_index[order]
@@ -226,7 +231,7 @@ def mates(probe_index, gallery_index):
     return rows, order[places]
 
 
-def unit_rows(embeddings, rows=slice(None), dtype=None):
+def unit_rows(embeddings: np.ndarray, rows: np.ndarray | slice = slice(None), dtype: Any = None) -> np.ndarray:
     """Chosen rows divided by their length, as a new array of `dtype`, by default theirs but at least float32.
 
     Rows whose squares leave the range of the dtype, as of float32 entries beyond 1.8e19, are scaled by their largest
@@ -246,7 +251,7 @@ def unit_rows(embeddings, rows=slice(None), dtype=None):
     return values
 
 
-def paired_cosines(unit, pairs):
+def paired_cosines(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Cosine of each pair of unit rows, (len(pairs),), in [-1, 1]; the score of every pair, never the whole matrix."""
     # Gathering rows costs about ten times a matrix product per pair: take the product where the pairs fill it.
     dense = 8 * len(pairs) >= len(unit) ** 2
@@ -254,14 +259,14 @@ def paired_cosines(unit, pairs):
     return np.clip(cosines, -1, 1, out=cosines)
 
 
-def _gathered_cosines(unit, pairs):
+def _gathered_cosines(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     cosines = np.empty(len(pairs), unit.dtype)
     for block in blocks(len(pairs), 2 * unit.itemsize * unit.shape[1]):
         cosines[block] = np.einsum("ij,ij->i", unit[pairs[block, 0]], unit[pairs[block, 1]])
     return cosines
 
 
-def _dense_cosines(unit, pairs):
+def _dense_cosines(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     first, second = pairs.T
     order = np.argsort(first, kind="stable")
     ends = np.searchsorted(first, np.arange(len(unit) + 1), sorter=order)
@@ -273,7 +278,7 @@ def _dense_cosines(unit, pairs):
     return cosines
 
 
-def enumerate_pairs(starts, counts, chosen=None):
+def enumerate_pairs(starts: np.ndarray, counts: np.ndarray, chosen: np.ndarray | None = None) -> np.ndarray:
     """Pairs (i, j) with j in [starts[i], starts[i] + counts[i]), all of them or those at places `chosen`, (m, 2)."""
     ends = np.cumsum(counts)
     if chosen is None:
@@ -285,7 +290,7 @@ def enumerate_pairs(starts, counts, chosen=None):
     return np.stack([first, second], axis=1)
 
 
-def angles(unit, others):
+def angles(unit: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Angles in radians between corresponding unit rows, float64 (n,).
 
     theta = 2 * atan2(|a - b|, |a + b|), which keeps its digits at 0 and pi, where arccos of the cosine loses half.
@@ -297,7 +302,7 @@ def angles(unit, others):
     return theta
 
 
-def paired_angles(unit, pairs):
+def paired_angles(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Angles in radians of each pair of unit rows, float64 (len(pairs),)."""
     theta = np.empty(len(pairs))
     for block in blocks(len(pairs), 4 * 8 * unit.shape[1]):

@@ -9,7 +9,7 @@ _TINY = 1e-300
 _EPS = 2.0**-52
 
 
-def clopper_pearson(successes, trials, level=0.95):
+def clopper_pearson(successes: float, trials: float, level: float = 0.95) -> tuple[float, float]:
     """Computes the Clopper-Pearson interval of a share.
 
     low  = quantile (1 - level) / 2 of Beta(successes, trials - successes + 1), 0 where successes = 0
@@ -36,7 +36,7 @@ def clopper_pearson(successes, trials, level=0.95):
     return low, high
 
 
-def _beta_quantile(share, a, b):
+def _beta_quantile(share: float, a: float, b: float) -> float:
     """Returns x with I_x(a, b) = share, by bisection to the last bit."""
     low, high = 0.0, 1.0
     while True:
@@ -49,7 +49,7 @@ def _beta_quantile(share, a, b):
             high = middle
 
 
-def _incomplete_beta(x, a, b):
+def _incomplete_beta(x: float, a: float, b: float) -> float:
     """Computes the regularised incomplete beta function I_x(a, b), a and b > 0."""
     if x in (0.0, 1.0):
         return x
@@ -59,7 +59,7 @@ def _incomplete_beta(x, a, b):
     return math.exp(front) / (a * _continued_fraction(x, a, b))
 
 
-def _continued_fraction(x, a, b):
+def _continued_fraction(x: float, a: float, b: float) -> float:
     """Evaluates 1 + d1 / (1 + d2 / (1 + ...)) of I_x(a, b) by Lentz's method.
 
     d_2m     = m (b - m) x / ((a + 2 m - 1) (a + 2 m))

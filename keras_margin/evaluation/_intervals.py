@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 from keras_margin.evaluation._binomial import clopper_pearson
 
@@ -16,6 +17,13 @@ class Bootstrap:
         resamples: How many times, >= 1; the ends of a 95 % interval rest on a fortieth of them.
         level: Share of the resampled values between the ends, in (0, 1).
         seed: Seed of numpy's default generator.
+
+    Example:
+        >>> few = Bootstrap(resamples=200, seed=1)
+        >>> scores, is_same = np.r_[np.linspace(0.4, 1, 100), np.linspace(0, 0.5, 100)], np.arange(200) < 100
+        >>> (low,), (high,) = tar_interval(scores, is_same, [0.1], bootstrap=few)
+        >>> low < tar_at_far(scores, is_same, 0.1) < high
+        True
     """
 
     resamples: int = 1000
@@ -26,7 +34,13 @@ class Bootstrap:
 DEFAULT_BOOTSTRAP = Bootstrap()
 
 
-def tar_interval(scores, is_same, far, identities=None, bootstrap=DEFAULT_BOOTSTRAP):
+def tar_interval(
+    scores: ArrayLike,
+    is_same: ArrayLike,
+    far: float | ArrayLike,
+    identities: ArrayLike | None = None,
+    bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
+) -> tuple[list[float], list[float]]:
     """Computes a confidence interval of TAR at a FAR: the wider of a bootstrap and exact binomial limits.
 
     Bootstrap by identity: P people are drawn from the P people with replacement; with c[p] the times that p was drawn,
@@ -44,7 +58,7 @@ def tar_interval(scores, is_same, far, identities=None, bootstrap=DEFAULT_BOOTST
     with fewer the threshold is too uncertain (`TarAtFar.measurable`).
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Bool array (n,); True is a genuine pair.
         far: Wanted FARs, numbers in (0, 1], array (k,).
         identities: Integer or string array (n, 2), who is on either side of each pair; or None.
@@ -91,10 +105,10 @@ def tar_interval(scores, is_same, far, identities=None, bootstrap=DEFAULT_BOOTST
     return np.minimum(ends[0], low).tolist(), np.maximum(ends[1], high).tolist()
 
 
-def _exact_limits(tar, variance, num_genuine, people, level):
+def _exact_limits(tar: float, variance: float, num_genuine: int, people: int, level: float) -> tuple[float, float]:
     """Returns (low, high) by Clopper and Pearson, as `tar_interval` describes them."""
     if tar in (0.0, 1.0):
-        trials = people
+        trials: float = people
     else:
         trials = num_genuine if variance == 0 else min(max(tar * (1 - tar) / variance, 1.0), num_genuine)
     low, high = clopper_pearson(tar * trials, trials, level)
@@ -102,7 +116,9 @@ def _exact_limits(tar, variance, num_genuine, people, level):
     return min(low, without_failure), max(high, 1 - without_failure)
 
 
-def _resampled_tars(scores, is_same, far, identities, bootstrap):
+def _resampled_tars(
+    scores: np.ndarray, is_same: np.ndarray, far: np.ndarray, identities: np.ndarray | None, bootstrap: Bootstrap
+):
     """Returns the TARs (k,) of every resample that has both kinds of pair."""
     order = np.argsort(-scores, kind="stable")
     genuine, impostor = order[is_same[order]], order[~is_same[order]]
@@ -139,7 +155,7 @@ def _weights(genuine, impostor, identities):
     return weigh
 
 
-def _check_identities(identities, is_same):
+def _check_identities(identities: ArrayLike | None, is_same: np.ndarray) -> np.ndarray | None:
     """Returns identities as indices (n, 2), or None; ValueError where they contradict the truth."""
     if identities is None:
         return None
@@ -160,7 +176,7 @@ def _check_identities(identities, is_same):
     return _as_indices(identities)
 
 
-def _as_indices(identities):
+def _as_indices(identities: np.ndarray) -> np.ndarray:
     """Returns the same identities numbered from 0 without gaps."""
     if identities.dtype.kind in "iu" and int(identities.max()) - int(identities.min()) < 4 * identities.size:
         # A table instead of a sort, which takes longer than everything else on millions of pairs.

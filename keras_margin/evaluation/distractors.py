@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays, _streaming
 
 
@@ -22,6 +23,11 @@ class CrossTar:
         threshold: float64 (k,): accept where score >= threshold; the next number above the best refused impostor.
         num_genuine: How many genuine scores.
         num_impostor: How many impostor scores.
+
+    Example:
+        >>> result = cross_tar_at_far(np.eye(2), [0, 1], np.array([[2.0, 0.1], [0.1, 2.0]]), [0, 1], far=0.5)
+        >>> isinstance(result, CrossTar), result.far.tolist(), result.tar.tolist()
+        (True, [0.5], [1.0])
     """
 
     far: np.ndarray
@@ -39,6 +45,12 @@ class MegaFaceResult:
         cmc: float64 (max_rank,); cmc[k - 1] is the rank-k rate.
         verification: `CrossTar` of probe pairs against probes and distractors.
         num_searches: How many couples of a probe and a mate were searched.
+
+    Example:
+        >>> probe = np.array([[1.0, 0.0], [0.9, 0.1]])
+        >>> result = megaface(probe, ["a", "a"], np.array([[0.0, 1.0], [-1.0, 0.0]]), max_rank=1, far=0.5)
+        >>> isinstance(result, MegaFaceResult), result.num_searches, result.cmc.tolist()
+        (True, 2, [1.0])
     """
 
     cmc: np.ndarray
@@ -56,6 +68,12 @@ class TrillionPairsResult:
         threshold: Accept the first of a search where score >= threshold.
         verification: `CrossTar` of probe pairs against probes and distractors.
         num_searches: How many couples of a probe and a mate were searched.
+
+    Example:
+        >>> probe = np.array([[1.0, 0.0], [0.9, 0.1]])
+        >>> result = trillion_pairs(probe, ["a", "a"], np.array([[0.0, 1.0], [-1.0, 0.0]]), fpir=0.5, far=0.5)
+        >>> isinstance(result, TrillionPairsResult), result.num_searches, result.tpir
+        (True, 2, 1.0)
     """
 
     tpir: float
@@ -65,8 +83,10 @@ class TrillionPairsResult:
     num_searches: int
 
 
-def cross_tar_at_far(probe, probe_labels, gallery, gallery_labels, far):
-    """TAR at FARs over every score of probe against gallery, streaming.
+def cross_tar_at_far(
+    probe: ArrayLike, probe_labels: ArrayLike, gallery: ArrayLike, gallery_labels: ArrayLike, far: float | ArrayLike
+) -> CrossTar:
+    """Computes TAR at FARs over every score of probe against gallery, streaming.
 
     tar = mean(genuine > refused); refused = the best impostor that the FAR does not allow, as in `tar_at_far`
 
@@ -112,8 +132,16 @@ def cross_tar_at_far(probe, probe_labels, gallery, gallery_labels, far):
     return _cross_tar(genuine, highest, wanted, allowed, num_impostor)
 
 
-def megaface(probe, probe_labels, distractors, max_rank=100, far=1e-6, without_probes=(), without_distractors=()):
-    """Rank-k identification and TAR at a FAR among distractors, as MegaFace's challenge 1 measures them.
+def megaface(
+    probe: ArrayLike,
+    probe_labels: ArrayLike,
+    distractors: ArrayLike,
+    max_rank: int = 100,
+    far: float | ArrayLike = 1e-6,
+    without_probes: ArrayLike = (),
+    without_distractors: ArrayLike = (),
+) -> MegaFaceResult:
+    """Computes rank-k identification and TAR at a FAR among distractors, as MegaFace's challenge 1 measures them.
 
     Identification: each ordered couple of two images of a person is one search, the first through a gallery of the
     second and all distractors; other images of the person are not in it. rank = 1 + number of distractors with score
@@ -157,8 +185,16 @@ def megaface(probe, probe_labels, distractors, max_rank=100, far=1e-6, without_p
     return MegaFaceResult(rates, verification, len(ranks))
 
 
-def trillion_pairs(probe, probe_labels, distractors, fpir=1e-3, far=1e-9, without_probes=(), without_distractors=()):
-    """Identification at an FPIR and verification at a FAR among distractors, as Trillion-Pairs reports them.
+def trillion_pairs(
+    probe: ArrayLike,
+    probe_labels: ArrayLike,
+    distractors: ArrayLike,
+    fpir: float = 1e-3,
+    far: float | ArrayLike = 1e-9,
+    without_probes: ArrayLike = (),
+    without_distractors: ArrayLike = (),
+) -> TrillionPairsResult:
+    """Computes identification at an FPIR and verification at a FAR among distractors, as Trillion-Pairs reports them.
 
     Identification: searches as in `megaface`; one is a hit where the mate scores above every distractor and above the
     threshold. FPIR is the share of probes whose best distractor is at or above the threshold. Verification as in
@@ -212,19 +248,26 @@ class _DistractorSets:
     mates: np.ndarray
 
     @classmethod
-    def check(cls, probe, probe_labels, distractors, without_probes, without_distractors):
-        probe, distractors = _check_sets(probe, distractors, "distractors")
-        labels = _arrays.check_labels(probe_labels, len(probe), "probe_labels")
-        kept = _remaining(len(probe), without_probes, "without_probes")
-        columns = _remaining(len(distractors), without_distractors, "without_distractors")
-        probe, labels = probe[kept], labels[kept]
+    def check(
+        cls,
+        probe: ArrayLike,
+        probe_labels: ArrayLike,
+        distractors: ArrayLike,
+        without_probes: ArrayLike,
+        without_distractors: ArrayLike,
+    ) -> "_DistractorSets":
+        probes, others = _check_sets(probe, distractors, "distractors")
+        labels = _arrays.check_labels(probe_labels, len(probes), "probe_labels")
+        kept = _remaining(len(probes), without_probes, "without_probes")
+        columns = _remaining(len(others), without_distractors, "without_distractors")
+        probes, labels = probes[kept], labels[kept]
         index = np.unique(labels, return_inverse=True)[1]
         rows, mates = _arrays.mates(index, index)
         other = rows != mates
-        _check_kinds(np.count_nonzero(other), len(probe) * len(columns))
-        return cls(probe, distractors, columns, rows[other], mates[other])
+        _check_kinds(int(np.count_nonzero(other)), len(probes) * len(columns))
+        return cls(probes, others, columns, rows[other], mates[other])
 
-    def measure(self, count, far):
+    def measure(self, count: int, far: float | ArrayLike):
         """(best scores of distractors a probe, score of each couple, `CrossTar`), in one pass."""
         wanted = np.atleast_1d(_arrays.check_far(far))
         num_impostor = len(self.probe) * len(self.columns)
@@ -250,20 +293,20 @@ def _cross_tar(genuine, highest, wanted, allowed, num_impostor):
     return CrossTar(wanted, tar, np.nextafter(refused, np.inf), len(genuine), num_impostor)
 
 
-def _check_sets(probe, others, name):
+def _check_sets(probe: ArrayLike, others: ArrayLike, name: str) -> tuple[np.ndarray, np.ndarray]:
     probe, others = _arrays.check_embeddings(probe, "probe"), _arrays.check_embeddings(others, name)
     _arrays.check_same_size(probe, others, "probe", name)
     return probe, others
 
 
-def _check_kinds(num_genuine, num_impostor):
+def _check_kinds(num_genuine: int, num_impostor: int) -> None:
     if not num_genuine:
         raise ValueError("There must be genuine scores. Received: no two images of one person. Check the labels.")
     if not num_impostor:
         raise ValueError("There must be impostor scores. Received: images of one person alone.")
 
 
-def _remaining(count, without, name):
+def _remaining(count: int, without: ArrayLike, name: str) -> np.ndarray:
     """The rows in [0, count) that are not left out."""
     without = np.asarray(without)
     if without.size and (without.ndim != 1 or without.dtype.kind not in "iu"):

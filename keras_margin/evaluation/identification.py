@@ -6,6 +6,7 @@ in the list sorted by falling cosine: 1 where a mate comes first.
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 
 # Equal cosines computed at different places of a float32 matrix product differed by up to five units in the last place
@@ -13,8 +14,10 @@ from keras_margin.evaluation import _arrays
 _TIE_UNITS = 8
 
 
-def rank_k(probe, probe_labels, gallery, gallery_labels, k=1):
-    """Rank-k identification rate: the share of probes with a mate among their k most similar gallery entries.
+def rank_k(
+    probe: ArrayLike, probe_labels: ArrayLike, gallery: ArrayLike, gallery_labels: ArrayLike, k: int = 1
+) -> float:
+    """Computes the rank-k identification rate: the share of probes with a mate among their k best gallery entries.
 
     rank_k = mean(rank <= k); rank = 1 + number of entries of other people with cosine >= the best mate's cosine
 
@@ -49,8 +52,10 @@ def rank_k(probe, probe_labels, gallery, gallery_labels, k=1):
     return float(np.mean(_ranks(probe, probe_labels, gallery, gallery_labels) <= k))
 
 
-def cmc(probe, probe_labels, gallery, gallery_labels, max_rank=10):
-    """Cumulative match characteristic: the rank-k rate of every k up to `max_rank`.
+def cmc(
+    probe: ArrayLike, probe_labels: ArrayLike, gallery: ArrayLike, gallery_labels: ArrayLike, max_rank: int = 10
+) -> np.ndarray:
+    """Computes the cumulative match characteristic: the rank-k rate of every k up to `max_rank`.
 
     cmc[k - 1] = mean(rank <= k), ranks and ties as in `rank_k`
 
@@ -79,7 +84,7 @@ def cmc(probe, probe_labels, gallery, gallery_labels, max_rank=10):
     return np.cumsum(np.bincount(ranks, minlength=max_rank + 1)[1 : max_rank + 1]) / len(ranks)
 
 
-def _ranks(probe, probe_labels, gallery, gallery_labels):
+def _ranks(probe: ArrayLike, probe_labels: ArrayLike, gallery: ArrayLike, gallery_labels: ArrayLike) -> np.ndarray:
     """Rank of each probe's best mate, integers >= 1, (num_probes,)."""
     probe = _arrays.check_embeddings(probe, "probe")
     gallery = _arrays.check_embeddings(gallery, "gallery")
@@ -102,7 +107,7 @@ def _ranks(probe, probe_labels, gallery, gallery_labels):
     return ranks
 
 
-def _common_labels(probe_labels, gallery_labels):
+def _common_labels(probe_labels: np.ndarray, gallery_labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both arrays as indices of the gallery's identities; ValueError where a probe's is not among them."""
     _arrays.check_same_kind(probe_labels, gallery_labels)
     identities, gallery_index = np.unique(gallery_labels, return_inverse=True)
@@ -128,7 +133,7 @@ def _best_mate(probe, probe_index, gallery, gallery_index, dtype):
     return best
 
 
-def _rows_by_identity(index):
+def _rows_by_identity(index: np.ndarray) -> dict[int, np.ndarray]:
     order = np.argsort(index, kind="stable")
     identities, starts = np.unique(index[order], return_index=True)
     return dict(zip(identities.tolist(), np.split(order, starts[1:]), strict=True))

@@ -1,10 +1,16 @@
 """Verification accuracy by folds, the number of LFW and the sets that follow it: the threshold never sees its test."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
+
+# How a fold's threshold is searched.
+Search: TypeAlias = Literal["exact", "grid", "sphereface"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +23,11 @@ class KFoldAccuracy:
         accuracies: float64 (folds,).
         thresholds: float64 (folds,), as scores.
         balanced: Whether the accuracies are (TAR + 1 - FAR) / 2, because there are more pairs of one kind.
+
+    Example:
+        >>> result = k_fold_accuracy([0.9, 0.1, 0.8, 0.2], [True, False, True, False], folds=2)
+        >>> isinstance(result, KFoldAccuracy), result.mean, result.accuracies.tolist()
+        (True, 1.0, [1.0, 1.0])
     """
 
     mean: float
@@ -26,8 +37,10 @@ class KFoldAccuracy:
     balanced: bool = False
 
 
-def assign_folds(pairs, labels, folds=10, by="identity", seed=0):
-    """A fold for each pair, for sets that come without published folds.
+def assign_folds(
+    pairs: ArrayLike, labels: ArrayLike, folds: int = 10, by: Literal["identity", "pair"] = "identity", seed: int = 0
+) -> np.ndarray:
+    """Assigns a fold to each pair, for sets that come without published folds.
 
     `by="identity"` deals the people, not the pairs: the threshold is tested on people it was not chosen on, as LFW's
     view 2 does. An impostor pair of people in different folds belongs to none and gets -1. With P people it keeps
@@ -89,7 +102,9 @@ def _check_folds(fold, is_same, folds):
             )
 
 
-def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
+def k_fold_accuracy(
+    scores: ArrayLike, is_same: ArrayLike, folds: int | np.ndarray | Sequence[int] = 10, search: Search = "exact"
+) -> KFoldAccuracy:
     """Computes verification accuracy by folds: the threshold of all other folds, tested on the one left out.
 
     accuracy = share of pairs judged right     with as many genuine as impostor pairs, as LFW and its like have
@@ -104,7 +119,7 @@ def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
     equal to the threshold is wrong whatever it is.
 
     Args:
-        scores: Real array (n,), finite, higher is more alike; cosines in [-1, 1] unless the search is exact.
+        scores: Real array (n,), finite, higher is more similar; cosines in [-1, 1] unless the search is exact.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
         folds: A number >= 2: that many runs of consecutive pairs, the first ones longer by one where n does not
             divide, which is how LFW and the `.bin` sets give their folds. Or an integer array (n,) naming each
@@ -117,7 +132,7 @@ def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
     Raises:
         TypeError: Scores that are not numbers, folds that are not integers.
         ValueError: As `roc`; an unknown search, a fold without a genuine or without an impostor pair, a grid over
-            scores that are no cosines.
+            scores that are not cosines.
 
     Example:
         >>> result = k_fold_accuracy([0.9, 0.2, 0.8, 0.1, 0.3, 0.4], [True, False] * 3, folds=3)
@@ -136,14 +151,20 @@ def k_fold_accuracy(scores, is_same, folds=10, search="exact"):
     return _of_folds([judge(scores.astype(np.float64), is_same, *part, balanced) for part in parts], balanced)
 
 
-def centered_k_fold_accuracy(embeddings, pairs, is_same, folds=10, search="sphereface"):
+def centered_k_fold_accuracy(
+    embeddings: ArrayLike,
+    pairs: ArrayLike,
+    is_same: ArrayLike,
+    folds: int | np.ndarray | Sequence[int] = 10,
+    search: Search = "sphereface",
+) -> KFoldAccuracy:
     """Computes `k_fold_accuracy` of embeddings less their mean over the other folds, as SphereFace publishes it.
 
     mean_f = mean of the embeddings of both sides of every pair outside fold f, an image counted each time it occurs
     score  = cosine(a - mean_f, b - mean_f), for the pairs of all folds
 
     The fold's own images never enter its mean. Raw embeddings are averaged: a longer one weighs more. The published
-    numbers use each image's embedding beside that of its mirror image (`combine_flips(..., how="concatenate")`).
+    numbers use each image's embedding next to that of its mirror image (`combine_flips(..., how="concatenate")`).
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0; whole, not of unit length.
@@ -187,7 +208,7 @@ def centered_k_fold_accuracy(embeddings, pairs, is_same, folds=10, search="spher
     return _of_folds(results, balanced)
 
 
-def _without_rounding(centered, largest):
+def _without_rounding(centered: np.ndarray, largest: float) -> np.ndarray:
     """Rows that are zero but for the rounding of a mean of so many rows, as zeros, which have no direction."""
     rounding = len(centered) * np.finfo(np.float64).eps * largest
     return np.where((np.abs(centered) <= rounding).all(axis=1, keepdims=True), 0, centered)
@@ -198,7 +219,7 @@ def _of_folds(results, balanced):
     return KFoldAccuracy(float(accuracies.mean()), float(accuracies.std()), accuracies, thresholds, balanced)
 
 
-def _share_right(right, is_same, balanced):
+def _share_right(right: np.ndarray, is_same: np.ndarray, balanced: bool) -> float:
     """Returns the share of pairs judged right; balanced, the mean of the two kinds' shares, rounded once."""
     if not balanced:
         return right.mean()
@@ -219,7 +240,7 @@ _GRID = np.nextafter(-np.arange(0, 4, 0.01), np.inf)
 
 
 def _judge_grid(scores, is_same, train, held_out, balanced):
-    values = 2 * _cosines(scores, "grid") - 2  # -d of unit vectors, so that higher is still more alike.
+    values = 2 * _cosines(scores, "grid") - 2  # -d of unit vectors, so that higher is still more similar.
     threshold = _best_threshold(values[train], is_same[train], _GRID, balanced)
     same = is_same[held_out]
     return 1 + threshold / 2, _share_right((values[held_out] >= threshold) == same, same, balanced)
@@ -241,13 +262,13 @@ def _judge_sphereface(scores, is_same, train, held_out, balanced):
 _JUDGES = {"exact": _judge_exact, "grid": _judge_grid, "sphereface": _judge_sphereface}
 
 
-def _check_search(search):
+def _check_search(search: str):
     if search not in _JUDGES:
         raise ValueError(f'search must be "exact", "grid" or "sphereface". Received: search={search!r}.')
     return _JUDGES[search]
 
 
-def _cosines(scores, search):
+def _cosines(scores: np.ndarray, search: Search):
     # A cosine computed in float32 may pass 1 by a few units in its last place.
     if np.abs(scores).max() > 1 + 1e-5:
         raise ValueError(
@@ -257,7 +278,7 @@ def _cosines(scores, search):
     return np.clip(scores, -1, 1)
 
 
-def _midpoints(scores):
+def _midpoints(scores: np.ndarray) -> np.ndarray:
     """One threshold in every gap of the scores, strictest first, from above the highest to the lowest score."""
     distinct = np.unique(scores)[::-1]
     upper, lower = distinct[:-1], distinct[1:]
@@ -279,7 +300,7 @@ def _weighted(refused, lost, impostor, genuine, balanced):
     return refused * len(genuine) - lost * len(impostor) if balanced else refused - lost
 
 
-def _fold_index(folds, count):
+def _fold_index(folds: int | np.ndarray | Sequence[int], count: int) -> tuple[np.ndarray, int]:
     """Each pair's fold and the number of folds."""
     if np.ndim(folds) == 0:
         number = _arrays.check_count(folds, "folds", 2)

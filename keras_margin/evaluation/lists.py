@@ -1,9 +1,12 @@
 """The list files that template protocols come with, read into arrays."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from keras_margin._typing import PathLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,6 +17,11 @@ class FaceList:
         names: String array (n,), file names.
         landmarks: float32 (n, 5, 2), x and y in pixels of eyes, nose, mouth corners, for `alignment.align_points`.
         detector_scores: float32 (n,).
+
+    Example:
+        >>> faces = FaceList(np.array(["1.jpg"]), np.zeros((1, 5, 2), np.float32), np.array([0.9], np.float32))
+        >>> faces.landmarks.shape
+        (1, 5, 2)
     """
 
     names: np.ndarray
@@ -29,6 +37,11 @@ class VideoPairs:
         pairs: String array (m, 2), names of videos.
         is_same: bool (m,).
         folds: Integer (m,), from 0: `k_fold_accuracy(..., folds=)` takes it.
+
+    Example:
+        >>> videos = VideoPairs(np.array([["a/1", "a/2"], ["a/1", "b/1"]]), np.array([True, False]), np.array([0, 1]))
+        >>> videos.pairs[videos.is_same].tolist()
+        [['a/1', 'a/2']]
     """
 
     pairs: np.ndarray
@@ -36,8 +49,8 @@ class VideoPairs:
     folds: np.ndarray
 
 
-def read_faces(path):
-    """Reads `ijbc_name_5pts_score.txt`: lines of a file name, ten coordinates and a detector score.
+def read_faces(path: PathLike) -> FaceList:
+    r"""Reads `ijbc_name_5pts_score.txt`: lines of a file name, ten coordinates and a detector score.
 
     Args:
         path: File.
@@ -50,14 +63,19 @@ def read_faces(path):
         ValueError: A line of another form; the error names the file and the row.
 
     Example:
-        >>> faces = read_faces("ijbc_name_5pts_score.txt")
+        >>> import pathlib
+        >>> list_file = pathlib.Path("ijbc_name_5pts_score.txt")
+        >>> _ = list_file.write_text("1.jpg 38 52 74 52 56 72 42 92 71 92 0.99\n")
+        >>> faces = read_faces(list_file)
+        >>> faces.names.tolist(), faces.landmarks.shape
+        (['1.jpg'], (1, 5, 2))
     """
     values = _table(path, 12, np.float32, usecols=range(1, 12))
     return FaceList(_names(path), values[:, :10].reshape(-1, 5, 2), values[:, 10])
 
 
-def read_media(path):
-    """Reads `ijbc_face_tid_mid.txt`: lines of a file name, its template and its medium.
+def read_media(path: PathLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Reads `ijbc_face_tid_mid.txt`: lines of a file name, its template and its medium.
 
     Args:
         path: File.
@@ -69,14 +87,19 @@ def read_media(path):
         OSError, ValueError: As `read_faces`.
 
     Example:
-        >>> names, templates, media = read_media("ijbc_face_tid_mid.txt")
+        >>> import pathlib
+        >>> list_file = pathlib.Path("ijbc_face_tid_mid.txt")
+        >>> _ = list_file.write_text("1.jpg 7 100\n2.jpg 7 101\n")
+        >>> names, templates, media = read_media(list_file)
+        >>> templates.tolist(), media.tolist()
+        ([7, 7], [100, 101])
     """
     values = _table(path, 3, np.int64, usecols=(1, 2))
     return _names(path), values[:, 0], values[:, 1]
 
 
-def read_template_pairs(path):
-    """Reads `ijbc_template_pair_label.txt`: lines of two templates and 1 (the same person) or 0.
+def read_template_pairs(path: PathLike) -> tuple[np.ndarray, np.ndarray]:
+    r"""Reads `ijbc_template_pair_label.txt`: lines of two templates and 1 (the same person) or 0.
 
     Args:
         path: File; the 15.7 million lines of IJB-C take seconds.
@@ -88,7 +111,12 @@ def read_template_pairs(path):
         OSError, ValueError: As `read_faces`.
 
     Example:
-        >>> pairs, is_same = read_template_pairs("ijbc_template_pair_label.txt")
+        >>> import pathlib
+        >>> list_file = pathlib.Path("ijbc_template_pair_label.txt")
+        >>> _ = list_file.write_text("1 2 1\n1 3 0\n")
+        >>> pairs, is_same = read_template_pairs(list_file)
+        >>> pairs.tolist(), is_same.tolist()
+        ([[1, 2], [1, 3]], [True, False])
     """
     values = _table(path, 3, np.int64)
     label = values[:, 2]
@@ -96,8 +124,8 @@ def read_template_pairs(path):
     return values[:, :2], label.astype(bool)
 
 
-def read_subjects(path):
-    """Reads `ijbc_1N_gallery_G1.csv` or a probe list: after a header, lines that begin with a template and its subject.
+def read_subjects(path: PathLike) -> tuple[np.ndarray, np.ndarray]:
+    r"""Reads `ijbc_1N_gallery_G1.csv` or a probe list: after a header, lines beginning with a template and its subject.
 
     Args:
         path: File; further columns are left unread, a template may stand in many lines, one an image.
@@ -110,7 +138,12 @@ def read_subjects(path):
         ValueError: A line of another form, a template of two subjects.
 
     Example:
-        >>> templates, subjects = read_subjects("ijbc_1N_gallery_G1.csv")
+        >>> import pathlib
+        >>> list_file = pathlib.Path("ijbc_1N_gallery_G1.csv")
+        >>> _ = list_file.write_text("TEMPLATE_ID,SUBJECT_ID\n1,40\n2,41\n")
+        >>> templates, subjects = read_subjects(list_file)
+        >>> templates.tolist(), subjects.tolist()
+        ([1, 2], [40, 41])
     """
     values = _table(path, 2, np.int64, delimiter=",", skiprows=1, usecols=(0, 1))
     pairs = np.unique(values, axis=0)
@@ -122,8 +155,8 @@ def read_subjects(path):
     return pairs[:, 0], pairs[:, 1]
 
 
-def read_ytf_splits(path):
-    """Reads YTF's `splits.txt`: split number, pair number, two videos, and 1 (the same person) or 0, by commas.
+def read_ytf_splits(path: PathLike) -> VideoPairs:
+    r"""Reads YTF's `splits.txt`: split number, pair number, two videos, and 1 (the same person) or 0, by commas.
 
     `splits_corrected.txt`, in which the set's authors corrected labels, has the same form. Say which you used.
 
@@ -138,7 +171,12 @@ def read_ytf_splits(path):
         ValueError: A line of another form; the error names the file and the line.
 
     Example:
-        >>> videos = read_ytf_splits("splits.txt")
+        >>> import pathlib
+        >>> list_file = pathlib.Path("splits.txt")
+        >>> _ = list_file.write_text("1, 1, a/1, a/2, 1\n1, 2, a/1, b/1, 0\n")
+        >>> videos = read_ytf_splits(list_file)
+        >>> videos.pairs.tolist(), videos.folds.tolist()
+        ([['a/1', 'a/2'], ['a/1', 'b/1']], [0, 0])
 
     Reference: Wolf, Hassner and Maoz, Face Recognition in Unconstrained Videos with Matched Background Similarity,
     CVPR 2011.
@@ -162,12 +200,12 @@ def read_ytf_splits(path):
     return VideoPairs(np.array(pairs), np.array(is_same), np.array(folds))
 
 
-def _is_ytf_line(fields):
+def _is_ytf_line(fields: Sequence[str]) -> bool:
     numbered = len(fields) == 5 and fields[0].isdigit() and fields[0] != "0" and fields[1].isdigit()
     return numbered and all(fields[2:4]) and fields[4] in ("0", "1")
 
 
-def _names(path):
+def _names(path: PathLike) -> np.ndarray:
     with open(path, encoding="utf-8") as file:
         return np.array([line.split(maxsplit=1)[0] for line in file if line.strip()])
 
@@ -192,7 +230,7 @@ def _table(path, columns, dtype, **options):
     return values
 
 
-def _check_label(path, label):
+def _check_label(path: PathLike, label: np.ndarray) -> None:
     wrong = (label != 0) & (label != 1)
     if wrong.any():
         raise ValueError(f"{path}, row {wrong.argmax() + 1}: the label must be 0 or 1. Received: {label[wrong][0]}.")

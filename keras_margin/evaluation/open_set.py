@@ -1,9 +1,11 @@
 """Open-set identification, one against many who may not be there: IJB-B and IJB-C 1:N."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays, _streaming
 from keras_margin.evaluation.templates import rows_of_templates
 
@@ -19,6 +21,12 @@ class OpenSetResult:
         threshold: float64 (m,): accept a candidate where score >= threshold. Of several galleries, one row each.
         num_mated: Searches whose person is in the gallery.
         num_nonmated: Searches whose person is not.
+
+    Example:
+        >>> probe = np.array([[1.0, 0.1], [-1.0, 0.3]])
+        >>> result = open_set_identification(probe, [0, 2], np.eye(2), [0, 1], fpir=1.0, max_rank=1)
+        >>> isinstance(result, OpenSetResult), result.num_mated, result.num_nonmated, result.cmc.tolist()
+        (True, 1, 1, [1.0])
     """
 
     cmc: np.ndarray
@@ -30,9 +38,15 @@ class OpenSetResult:
 
 
 def open_set_identification(
-    probe, probe_labels, gallery, gallery_labels, fpir=(1e-2, 1e-1), max_rank=10, within_rank=1
-):
-    """TPIR at FPIR and rank-k rates of searches through a gallery that not everybody is in.
+    probe: ArrayLike,
+    probe_labels: ArrayLike,
+    gallery: ArrayLike,
+    gallery_labels: ArrayLike,
+    fpir: float | ArrayLike = (1e-2, 1e-1),
+    max_rank: int = 10,
+    within_rank: int = 1,
+) -> OpenSetResult:
+    """Computes TPIR at FPIR and rank-k rates of searches through a gallery that not everybody is in.
 
     FPIR = share of nonmated searches whose best candidate has score >= threshold
     TPIR = share of mated searches whose mate has score >= threshold and rank <= within_rank
@@ -69,8 +83,15 @@ def open_set_identification(
     return _identify(probe, probe_labels, gallery, gallery_labels, fpir, max_rank, within_rank)
 
 
-def ijb_identification(unit, template_ids, probe, galleries, fpir=(1e-2, 1e-1), max_rank=10):
-    """IJB-B's and IJB-C's 1:N: every probe through each of the two galleries, the rates of both averaged.
+def ijb_identification(
+    unit: ArrayLike,
+    template_ids: ArrayLike,
+    probe: tuple[ArrayLike, ArrayLike],
+    galleries: Sequence[tuple[ArrayLike, ArrayLike]],
+    fpir: float | ArrayLike = (1e-2, 1e-1),
+    max_rank: int = 10,
+) -> OpenSetResult:
+    """Evaluates IJB-B's and IJB-C's 1:N: every probe through each of the two galleries, the rates of both averaged.
 
     A person is in one gallery alone, so a probe is a mated search in one and a nonmated search in the other. TPIR is
     the mean of the galleries', each at its own threshold; the rank-k rate is over the mated searches of both.
@@ -106,7 +127,10 @@ def ijb_identification(unit, template_ids, probe, galleries, fpir=(1e-2, 1e-1), 
     unit = np.asarray(unit)
     results = []
     for gallery in galleries:
-        results.append(_identify(*embedded(*probe), *embedded(*gallery), fpir, max_rank, within_rank=1))
+        unit_probe, probe_subjects = embedded(*probe)
+        unit_gallery, gallery_subjects = embedded(*gallery)
+        found = _identify(unit_probe, probe_subjects, unit_gallery, gallery_subjects, fpir, max_rank, within_rank=1)
+        results.append(found)
     mated = np.array([result.num_mated for result in results])
     return OpenSetResult(
         cmc=mated @ np.array([result.cmc for result in results]) / mated.sum(),
@@ -118,7 +142,15 @@ def ijb_identification(unit, template_ids, probe, galleries, fpir=(1e-2, 1e-1), 
     )
 
 
-def _identify(probe, probe_labels, gallery, gallery_labels, fpir, max_rank, within_rank):
+def _identify(
+    probe: ArrayLike,
+    probe_labels: ArrayLike,
+    gallery: ArrayLike,
+    gallery_labels: ArrayLike,
+    fpir: float | ArrayLike,
+    max_rank: int,
+    within_rank: int,
+) -> OpenSetResult:
     """`open_set_identification`, its warnings shown at the caller's caller."""
     probe, gallery = _arrays.check_embeddings(probe, "probe"), _arrays.check_embeddings(gallery, "gallery")
     _arrays.check_same_size(probe, gallery, "probe", "gallery")
@@ -138,7 +170,7 @@ def _identify(probe, probe_labels, gallery, gallery_labels, fpir, max_rank, with
             f"Open-set identification needs mated and nonmated searches. Received: {len(probe)} probes, no {kind} one."
             + (" Use cmc for a closed set." if mated.all() else " Check the labels.")
         )
-    _arrays.warn_unmeasurable(wanted, np.count_nonzero(~mated), 3, "FPIR", "nonmated searches")
+    _arrays.warn_unmeasurable(wanted, int(np.count_nonzero(~mated)), 3, "FPIR", "nonmated searches")
     others = _streaming.HighestPerRow(
         probe, gallery, max_rank, lambda row, column: probe_index[row] == gallery_index[column], int(counts.max())
     )

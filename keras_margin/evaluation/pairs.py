@@ -1,12 +1,15 @@
 """Pairs of images and their scores: what verification is measured on."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 
 
-def pair_scores(embeddings, pairs):
-    """Cosine score of each pair of embeddings.
+def pair_scores(embeddings: ArrayLike, pairs: ArrayLike) -> np.ndarray:
+    """Computes the cosine score of each pair of embeddings.
 
     score = sum(a * b) / sqrt(sum(a * a) * sum(b * b))
 
@@ -31,8 +34,8 @@ def pair_scores(embeddings, pairs):
     return _arrays.paired_cosines(_arrays.unit_rows(embeddings), pairs)
 
 
-def all_pairs(labels):
-    """Every unordered pair of images, n * (n - 1) / 2 of them.
+def all_pairs(labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Lists every unordered pair of images, n * (n - 1) / 2 of them.
 
     Args:
         labels: Integer or string array (n,), n >= 2; who is on each image.
@@ -54,8 +57,10 @@ def all_pairs(labels):
     return pairs, labels[pairs[:, 0]] == labels[pairs[:, 1]]
 
 
-def make_pairs(labels, num_genuine, num_impostor, seed=0):
-    """Random distinct pairs, drawn uniformly and without replacement.
+def make_pairs(
+    labels: ArrayLike, num_genuine: int, num_impostor: int, seed: int | Sequence[int] = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws distinct pairs at random, uniformly and without replacement.
 
     The two kinds are spread evenly over the result, so that any run of it (a tenth, as `k_fold_accuracy` cuts it)
     holds both in the same proportion. Memory grows with the pairs drawn, not with the pairs there are.
@@ -94,12 +99,12 @@ def make_pairs(labels, num_genuine, num_impostor, seed=0):
     return np.sort(order[np.concatenate(drawn)[mixed]], axis=1), mixed < len(drawn[0])
 
 
-def _require_two(labels):
+def _require_two(labels: np.ndarray) -> None:
     if len(labels) < 2:
         raise ValueError(f"A pair needs at least two images. Received: {len(labels)} label.")
 
 
-def _draw_pairs(starts, counts, number, name, rng):
+def _draw_pairs(starts: np.ndarray, counts: np.ndarray, number: int, name: str, rng: np.random.Generator) -> np.ndarray:
     available = int(counts.sum())
     number = _arrays.check_count(number, name, 0)
     if number > available:

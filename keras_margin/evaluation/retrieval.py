@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays, _streaming
 
 
-def mean_average_precision(query, query_labels, gallery, gallery_labels, k=100):
-    """MAP@k: how early the entries of the query's person come in the list of the k most similar ones.
+def mean_average_precision(
+    query: ArrayLike, query_labels: ArrayLike, gallery: ArrayLike, gallery_labels: ArrayLike, k: int = 100
+) -> float:
+    """Computes MAP@k: how early the entries of the query's person come in the list of the k most similar ones.
 
     average_precision = sum(hits_to(r) / r for each rank r <= k that is a hit) / number of the person's entries
     MAP@k = mean(average_precision) over the queries

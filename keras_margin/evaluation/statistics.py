@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 from keras_margin.evaluation.pairs import make_pairs
 
@@ -18,6 +19,11 @@ class AngleStatistics:
         w_inter: Mean over the prototypes of the angle to the nearest other prototype. None without prototypes.
         intra: Mean angle between an embedding and the centre of its class; smaller is tighter.
         inter: Mean over the centres of the angle to the nearest other centre; larger is further apart.
+
+    Example:
+        >>> found = angle_statistics(np.array([[1.0, 0.0], [0.0, 2.0]]), [0, 1])
+        >>> isinstance(found, AngleStatistics), round(found.inter), found.w_ec
+        (True, 90, None)
     """
 
     w_ec: float | None
@@ -26,8 +32,8 @@ class AngleStatistics:
     inter: float
 
 
-def angle_statistics(embeddings, labels, prototypes=None):
-    """Angle statistics of an embedding and, where given, of the head that trained it.
+def angle_statistics(embeddings: ArrayLike, labels: ArrayLike, prototypes: ArrayLike | None = None) -> AngleStatistics:
+    """Computes angle statistics of an embedding and, where given, of the head that trained it.
 
     unit = embeddings / norm(embeddings); centre_i = mean of the unit embeddings of class i
     intra = mean_j angle(x_j, centre of j's class)      inter   = mean_i min_{k != i} angle(centre_i, centre_k)
@@ -48,7 +54,7 @@ def angle_statistics(embeddings, labels, prototypes=None):
     Raises:
         TypeError: Embeddings that are not numbers, labels that are not integers (or strings, without prototypes).
         ValueError: A zero, NaN or infinite row, one class only, a class whose embeddings cancel out, labels that
-            are no rows of the prototypes, sizes that differ.
+            are not rows of the prototypes, sizes that differ.
 
     Example:
         >>> result = angle_statistics(np.array([[1.0, 0.0], [0.0, 2.0]]), [0, 1], prototypes=[[1.0, 1.0], [0.0, 3.0]])
@@ -73,8 +79,8 @@ def angle_statistics(embeddings, labels, prototypes=None):
     return AngleStatistics(w_ec, w_inter, intra, _mean_degrees(_nearest_angles(centres)))
 
 
-def angular_fisher_score(embeddings, labels):
-    """Angular Fisher score, scatter within the classes over scatter between them; lower is more discriminative.
+def angular_fisher_score(embeddings: ArrayLike, labels: ArrayLike) -> float:
+    """Computes the angular Fisher score, scatter within classes over scatter between them; lower is better.
 
     AFS = S_w / S_b
     S_w = sum_i sum_{x in class i} (1 - cos(x, m_i));  S_b = sum_i n_i * (1 - cos(m_i, m))
@@ -125,6 +131,11 @@ class AngleDistributions:
         genuine: float64 (m,), of every pair of images of one person.
         impostor: float64 (k,), of random pairs of two people.
         centre: float64 (n,), of each image to the centre of its person.
+
+    Example:
+        >>> found = angle_distributions(np.array([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]), [0, 0, 1])
+        >>> isinstance(found, AngleDistributions), found.genuine.round(6).tolist()
+        (True, [90.0])
     """
 
     genuine: np.ndarray
@@ -132,8 +143,10 @@ class AngleDistributions:
     centre: np.ndarray
 
 
-def angle_distributions(embeddings, labels, num_impostor=500_000, seed=0):
-    """The angles whose histograms are ArcFace's figure 6, and those of each image to its centre.
+def angle_distributions(
+    embeddings: ArrayLike, labels: ArrayLike, num_impostor: int = 500_000, seed: int = 0
+) -> AngleDistributions:
+    """Computes the angles whose histograms are ArcFace's figure 6, and those of each image to its centre.
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0.
@@ -174,8 +187,8 @@ def angle_distributions(embeddings, labels, num_impostor=500_000, seed=0):
     return AngleDistributions(theta[is_same], theta[~is_same], np.degrees(centre))
 
 
-def pair_angles(embeddings, pairs):
-    """Angle of each pair of embeddings, in degrees, exact near 0 and 180 where arccos of a cosine is not.
+def pair_angles(embeddings: ArrayLike, pairs: ArrayLike) -> np.ndarray:
+    """Computes the angle of each pair of embeddings, in degrees, exact near 0 and 180 where arccos of a cosine is not.
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0.
@@ -198,15 +211,15 @@ def pair_angles(embeddings, pairs):
     return np.degrees(_arrays.paired_angles(_arrays.unit_rows(embeddings), pairs))
 
 
-def _one_minus_cos(theta):
+def _one_minus_cos(theta: np.ndarray) -> np.ndarray:
     return 2 * np.sin(theta / 2) ** 2
 
 
-def _mean_degrees(theta):
+def _mean_degrees(theta: np.ndarray) -> float:
     return float(np.degrees(theta.mean()))
 
 
-def _check_prototypes(prototypes, embeddings, labels):
+def _check_prototypes(prototypes: ArrayLike, embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
     prototypes = _arrays.check_embeddings(prototypes, "prototypes")
     _arrays.check_same_size(embeddings, prototypes, "embeddings", "prototypes")
     if len(prototypes) < 2:
@@ -221,7 +234,7 @@ def _check_prototypes(prototypes, embeddings, labels):
     return prototypes
 
 
-def _classes(labels):
+def _classes(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct labels and each image's place among them."""
     classes, index = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
@@ -239,7 +252,7 @@ def _class_centres(rows, index, classes):
     return _unit_means(means, largest, rows.dtype, [f"label {label!r}" for label in classes.tolist()])
 
 
-def _largest_entries(rows):
+def _largest_entries(rows: np.ndarray):
     return np.maximum(rows.max(axis=1).astype(np.float64), -rows.min(axis=1).astype(np.float64))
 
 
@@ -262,7 +275,7 @@ def _angles_to_centres(unit, centres, index):
     return theta
 
 
-def _nearest_angles(unit):
+def _nearest_angles(unit: np.ndarray) -> np.ndarray:
     """Angle from each unit row to the nearest other one, radians, (n,); n >= 2."""
     nearest = np.empty(len(unit), np.intp)
     for block in _arrays.blocks(len(unit), unit.itemsize * len(unit)):

@@ -1,17 +1,20 @@
 """Templates, sets of images of one person: IJB-B and IJB-C one to one, YTF's videos, and mirror images.
 
 The road of IJB: `combine_flips`, `template_embeddings`, `template_scores`, `score_report`. That of YTF: the same, a
-video being a template whose frames count alike, then `k_fold_accuracy` with the folds of its split file.
+video being a template whose frames count equally, then `k_fold_accuracy` with the folds of its split file.
 """
+
+from typing import Literal
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 from keras_margin.evaluation.pairs import pair_scores
 
 
-def combine_flips(embeddings, flipped, how="sum"):
-    """One embedding of each image and its mirror image.
+def combine_flips(embeddings: ArrayLike, flipped: ArrayLike, how: Literal["sum", "concatenate"] = "sum") -> np.ndarray:
+    """Combines the embeddings of each image and of its mirror image into one.
 
     sum: embeddings + flipped;  concatenate: [embeddings, flipped] side by side
 
@@ -49,8 +52,14 @@ def combine_flips(embeddings, flipped, how="sum"):
     return _arrays.check_embeddings(np.add(embeddings, flipped, dtype=dtype), "embeddings + flipped")
 
 
-def template_embeddings(embeddings, templates, media=None, detector_scores=None, keep_length=True):
-    """One unit embedding for each template: the mean of its media's means.
+def template_embeddings(
+    embeddings: ArrayLike,
+    templates: ArrayLike,
+    media: ArrayLike | None = None,
+    detector_scores: ArrayLike | None = None,
+    keep_length: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Computes one unit embedding for each template: the mean of its media's means.
 
     image    = embedding * detector_score, brought to unit length before where keep_length is False
     medium   = mean of its images within the template;  template = unit(sum of its media)
@@ -102,8 +111,8 @@ def template_embeddings(embeddings, templates, media=None, detector_scores=None,
     return unit, ids
 
 
-def template_scores(unit, template_ids, pairs):
-    """Cosine score of each pair of templates, named as in the list file.
+def template_scores(unit: ArrayLike, template_ids: ArrayLike, pairs: ArrayLike) -> np.ndarray:
+    """Computes the cosine score of each pair of templates, named as in the list file.
 
     Args:
         unit: Real array (num_templates, embedding_size), as `template_embeddings` returns it.
@@ -130,7 +139,7 @@ def template_scores(unit, template_ids, pairs):
     return pair_scores(unit, np.stack(index, axis=1))
 
 
-def rows_of_templates(template_ids, names, count):
+def rows_of_templates(template_ids: ArrayLike, names: np.ndarray, count: int) -> np.ndarray:
     """The row of each named template, integers; ValueError where there is none."""
     template_ids = _arrays.check_labels(template_ids, count, "template_ids")
     if not (template_ids[1:] > template_ids[:-1]).all():
@@ -147,7 +156,7 @@ def rows_of_templates(template_ids, names, count):
     return rows
 
 
-def _check_detector_scores(scores, count):
+def _check_detector_scores(scores: ArrayLike | None, count: int) -> np.ndarray:
     if scores is None:
         return np.ones(count)
     scores = np.asarray(scores)

@@ -4,10 +4,13 @@ A pair is accepted where `score >= threshold`. FAR is the share of impostor pair
 pairs accepted, FRR = 1 - TAR. All metrics are exact: ties are accepted or rejected together, nothing is binned.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
 
 
@@ -21,6 +24,11 @@ class Roc:
         thresholds: float64 (m,), falls; +inf (nothing accepted), then each distinct score.
         num_genuine: How many genuine pairs were scored.
         num_impostor: How many impostor pairs were scored; no FAR under 1 / num_impostor can be seen but 0.
+
+    Example:
+        >>> curve = roc([0.9, 0.5, 0.1], [True, False, True])
+        >>> isinstance(curve, Roc), curve.far.tolist(), curve.tar.tolist()
+        (True, [0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 0.5, 1.0])
     """
 
     far: np.ndarray
@@ -30,13 +38,13 @@ class Roc:
     num_impostor: int
 
 
-def roc(scores, is_same):
-    """The receiver operating characteristic, exact: one point per distinct score, none dropped.
+def roc(scores: ArrayLike, is_same: ArrayLike) -> Roc:
+    """Computes the receiver operating characteristic, exact: one point per distinct score, none dropped.
 
     far[i] = mean(impostor_scores >= thresholds[i]); tar[i] = mean(genuine_scores >= thresholds[i])
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
 
     Returns:
@@ -76,8 +84,8 @@ def roc(scores, is_same):
     return Roc(far, tar, thresholds, num_genuine, num_impostor)
 
 
-def auc(scores, is_same):
-    """Area under the ROC, the chance that a genuine pair scores above an impostor pair.
+def auc(scores: ArrayLike, is_same: ArrayLike) -> float:
+    """Computes the area under the ROC, the chance that a genuine pair scores above an impostor pair.
 
     auc = mean(genuine > impostor) + mean(genuine == impostor) / 2, over all couples of a genuine and an impostor score
 
@@ -101,8 +109,8 @@ def auc(scores, is_same):
     return float(np.sum(np.diff(curve.far) * (curve.tar[1:] + curve.tar[:-1])) / 2)
 
 
-def eer(scores, is_same):
-    """Equal error rate: the error where FAR = FRR.
+def eer(scores: ArrayLike, is_same: ArrayLike) -> float:
+    """Computes the equal error rate: the error where FAR = FRR.
 
     Thresholds give a staircase of (FAR, FRR) points. Where none of them has FAR = FRR, the two points on either side
     are joined by a straight line and the EER is where it crosses FAR = FRR. That is the crossing of the linearly
@@ -131,8 +139,16 @@ def eer(scores, is_same):
     return float(curve.far[right - 1] + share * (curve.far[right] - curve.far[right - 1]))
 
 
-def tar_at_far(scores, is_same, far):
-    """The highest TAR among thresholds whose FAR is at most `far`; no interpolation.
+@overload
+def tar_at_far(scores: ArrayLike, is_same: ArrayLike, far: float) -> float: ...
+
+
+@overload
+def tar_at_far(scores: ArrayLike, is_same: ArrayLike, far: Sequence[float] | np.ndarray) -> np.ndarray: ...
+
+
+def tar_at_far(scores: ArrayLike, is_same: ArrayLike, far: float | Sequence[float] | np.ndarray) -> float | np.ndarray:
+    """Computes the highest TAR among thresholds whose FAR is at most `far`; no interpolation.
 
     Args:
         scores: As for `roc`.
@@ -158,8 +174,18 @@ def tar_at_far(scores, is_same, far):
     return float(tar) if np.ndim(far) == 0 else tar
 
 
-def threshold_at_far(scores, is_same, far):
-    """The operating threshold to ship: the lowest whose FAR on these scores is at most `far`.
+@overload
+def threshold_at_far(scores: ArrayLike, is_same: ArrayLike, far: float) -> float: ...
+
+
+@overload
+def threshold_at_far(scores: ArrayLike, is_same: ArrayLike, far: Sequence[float] | np.ndarray) -> np.ndarray: ...
+
+
+def threshold_at_far(
+    scores: ArrayLike, is_same: ArrayLike, far: float | Sequence[float] | np.ndarray
+) -> float | np.ndarray:
+    """Computes the operating threshold to ship: the lowest whose FAR on these scores is at most `far`.
 
     It is the lowest observed score that keeps to the wanted FAR, as `roc` lists it; where even the highest score is
     an impostor's that must be refused, the next number above it. Accept a pair where `score >= threshold`. Measured
@@ -185,13 +211,13 @@ def threshold_at_far(scores, is_same, far):
     return float(threshold) if np.ndim(far) == 0 else threshold
 
 
-def _refused_score(impostor, far):
+def _refused_score(impostor: np.ndarray, far: float | ArrayLike) -> np.ndarray:
     wanted = _arrays.check_far(far)
     _arrays.warn_unmeasurable(wanted, len(impostor), stacklevel=3)
     return _arrays.best_refused(impostor, wanted)
 
 
-def lowest_above(scores, refused):
+def lowest_above(scores: ArrayLike, refused: np.ndarray) -> np.ndarray:
     """The lowest of the scores above each refused score, float64; the next number up where there is none."""
     ordered = np.sort(scores)
     ordered = np.append(ordered, np.nextafter(ordered[-1], np.array(np.inf, ordered.dtype))).astype(np.float64)

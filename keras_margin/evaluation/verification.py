@@ -2,12 +2,15 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import ArrayLike
 from keras_margin.evaluation import _arrays
-from keras_margin.evaluation._intervals import DEFAULT_BOOTSTRAP, tar_interval
+from keras_margin.evaluation._intervals import DEFAULT_BOOTSTRAP, Bootstrap, tar_interval
 from keras_margin.evaluation.k_fold import KFoldAccuracy, centered_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.pairs import pair_scores
 from keras_margin.evaluation.thresholds import auc, eer, lowest_above
@@ -18,7 +21,7 @@ FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FEWEST_ACCEPTED = 10
 
 
-def is_measurable(far, num_impostor):
+def is_measurable(far: float, num_impostor: int) -> bool:
     """Returns whether a FAR lets at least ten (`FEWEST_ACCEPTED`) of so many impostor pairs pass.
 
     Args:
@@ -35,7 +38,7 @@ def is_measurable(far, num_impostor):
     return bool(_arrays.most_accepted(_arrays.check_far(far), num_impostor) >= FEWEST_ACCEPTED)
 
 
-def least_far(num_impostor):
+def least_far(num_impostor: int) -> float:
     """Returns the smallest FAR of two digits that so many impostor pairs can show, as `is_measurable` decides.
 
     Args:
@@ -66,6 +69,12 @@ class TarAtFar:
         threshold: The operating threshold to ship: accept a pair where score >= threshold.
         measurable: Whether far * impostors >= 10, the impostor pairs that may pass. With fewer, threshold, TAR and
             interval are guesses: at far = 1 / impostors a nominal 95 % interval covered 86 % of 300 simulated sets.
+
+    Example:
+        >>> report = score_report([0.9, 0.8, 0.3, 0.1], [True, False, True, False], bootstrap=None)
+        >>> row = report.tar_at_far[0]
+        >>> isinstance(row, TarAtFar), row.far, row.tar, row.measurable
+        (True, 0.1, 0.5, False)
     """
 
     far: float
@@ -88,6 +97,11 @@ class VerificationReport:
         eer: Equal error rate.
         tar_at_far: Tuple of `TarAtFar`, in the order of the wanted FARs.
         resampled: What the bootstrap of the intervals drew: "identity", "pair" or None.
+
+    Example:
+        >>> report = score_report([0.9, 0.8, 0.3, 0.1], [True, False, True, False], bootstrap=None)
+        >>> isinstance(report, VerificationReport), report.num_genuine, report.auc
+        (True, 2, 0.75)
     """
 
     num_genuine: int
@@ -98,13 +112,13 @@ class VerificationReport:
     tar_at_far: tuple[TarAtFar, ...]
     resampled: str | None
 
-    def named_values(self):
+    def named_values(self) -> dict[str, Any]:
         """A flat dict of plain numbers, ready for JSON and for bounds in CI: "accuracy", "tar_at_far_1e-04" ...
 
         "accuracy" is that of the exact search; the others carry its name, "accuracy_grid". Intervals end in "_low" and
         "_high", and are missing without a bootstrap.
         """
-        values = {"num_genuine": self.num_genuine, "num_impostor": self.num_impostor}
+        values: dict[str, Any] = {"num_genuine": self.num_genuine, "num_impostor": self.num_impostor}
         for search, result in self.accuracy.items():
             name = "accuracy" if search == "exact" else f"accuracy_{search}"
             values |= {name: result.mean, f"{name}_std": result.std}
@@ -119,12 +133,20 @@ class VerificationReport:
         return values
 
 
-def verification_report(embeddings, pairs, is_same, labels=None, folds=10, far=None, bootstrap=DEFAULT_BOOTSTRAP):
+def verification_report(
+    embeddings: ArrayLike,
+    pairs: ArrayLike,
+    is_same: ArrayLike,
+    labels: ArrayLike | None = None,
+    folds: int | np.ndarray | Sequence[int] | None = 10,
+    far: float | ArrayLike | None = None,
+    bootstrap: Bootstrap | None = DEFAULT_BOOTSTRAP,
+) -> VerificationReport:
     """Computes all verification numbers of embeddings and their pairs, as LFW, CFP-FP and the like print them.
 
     Args:
         embeddings: Real array (n, embedding_size), rows of any length but 0.
-        pairs: Integer array (m, 2), indices in [0, n); of a `.bin` set, image 2 i beside image 2 i + 1.
+        pairs: Integer array (m, 2), indices in [0, n); of a `.bin` set, image 2 i next to image 2 i + 1.
         is_same: Bool array (m,); True is a genuine pair. 0 and 1 will do.
         labels: Integer or string array (n,), who is on each image; or None where the set does not tell. Intervals
             then resample pairs, which share people, and come out too narrow.
@@ -159,11 +181,18 @@ def verification_report(embeddings, pairs, is_same, labels=None, folds=10, far=N
     return _report(scores, is_same, identities, accuracy, far, bootstrap)
 
 
-def score_report(scores, is_same, identities=None, folds=None, far=None, bootstrap=DEFAULT_BOOTSTRAP):
+def score_report(
+    scores: ArrayLike,
+    is_same: ArrayLike,
+    identities: ArrayLike | None = None,
+    folds: int | np.ndarray | Sequence[int] | None = None,
+    far: float | ArrayLike | None = None,
+    bootstrap: Bootstrap | None = DEFAULT_BOOTSTRAP,
+) -> VerificationReport:
     """Computes all verification numbers of scores: `verification_report` where pairs were scored before.
 
     Args:
-        scores: Real array (n,), finite; higher is more alike.
+        scores: Real array (n,), finite; higher is more similar.
         is_same: Bool array (n,); True is a genuine pair. 0 and 1 will do.
         identities: Integer or string array (n, 2), who is on either side of each pair; or None.
         folds: As for `k_fold_accuracy`, whose exact search it uses; or None, the default, for no accuracy.

@@ -3,7 +3,7 @@
 All formats have the signature `image` (uint8, N x height x width x 3, RGB) -> `embedding` (float32, N x size, unit
 length); the normalisation of pixels is inside. A file is written under a temporary name, reloaded, run on sample images
 and compared; only what passes is renamed into place. What it takes and gives, how it was trained and measured, and the
-threshold to use travel with it: `keras_margin.metadata`.
+threshold to use travel with it: `keras_margin._utils.metadata`.
 """
 
 from keras_margin.export._activation import with_activation

@@ -1,18 +1,22 @@
 """A network without PReLU out of one with it, for int8 on a device."""
 
+from typing import Literal
+
 import keras
 
+from keras_margin import _keras
+from keras_margin._typing import PathLike
 from keras_margin.export._source import extract_embedder
 
-# As keras_margin.backbones calls them; 0.25 is also what their PReLUs start from.
+# As keras_margin.models.backbones calls them; 0.25 is also what their PReLUs start from.
 _LAYERS = {
     "relu": keras.layers.ReLU,
     "leaky_relu": lambda **options: keras.layers.LeakyReLU(0.25, **options),
 }
 
 
-def with_activation(model, activation):
-    """The embedding network with another activation in the place of each PReLU, all other weights kept.
+def with_activation(model: keras.Model | PathLike, activation: Literal["leaky_relu", "relu"]) -> keras.Model:
+    """Builds the embedding network with another activation in the place of each PReLU; all other weights are kept.
 
     It is another function than the network was: fine-tune it before it is used, by a recipe whose `weights` is the
     saved result, or by an EmbeddingModel around it. docs/export.md has both, and what they reached.
@@ -30,15 +34,17 @@ def with_activation(model, activation):
         ValueError: As `extract_embedder`; on an unknown activation; where the network has no PReLU.
 
     Example:
-        >>> network = with_activation("runs/latest", "leaky_relu")
-        >>> network.save("leaky.keras")
+        >>> network = keras_margin.models.backbones.mobilefacenet(blocks=(1, 1, 1, 1))
+        >>> leaky = with_activation(network, "leaky_relu")
+        >>> any(isinstance(layer, keras.layers.PReLU) for layer in leaky.layers)
+        False
     """
     if activation not in _LAYERS:
         raise ValueError(
             f"activation must be one of {', '.join(map(repr, _LAYERS))}. Received: activation={activation!r}."
         )
     network = extract_embedder(model)
-    if not any(isinstance(layer, keras.layers.PReLU) for layer in network._flatten_layers()):
+    if not any(isinstance(layer, keras.layers.PReLU) for layer in _keras.all_layers(network)):
         raise ValueError(f"{network.name} has no PReLU, so there is nothing to replace.")
 
     def clone(layer):
@@ -49,7 +55,7 @@ def with_activation(model, activation):
     changed = keras.models.clone_model(network, clone_function=clone, recursive=True)
     slopes = {
         id(slope)
-        for layer in network._flatten_layers()
+        for layer in _keras.all_layers(network)
         if isinstance(layer, keras.layers.PReLU)
         for slope in layer.weights
     }

@@ -6,7 +6,8 @@ node names. What a user can act on is in there: the operator, and the layer of t
 
 import re
 
-from keras_margin import files
+from keras_margin import _keras
+from keras_margin._utils import files
 
 _OTHER_FORMATS = {
     "TFLite": "Replace the layer, or write a SavedModel or ONNX file: to_savedmodel, to_onnx.",
@@ -98,7 +99,7 @@ def layer_of(path, network):
         path: Such as "face_1/memory_1/while"; each of its parts may have a number that tracing has added.
         network: Keras model.
     """
-    names = {layer.name for layer in network._flatten_layers(include_self=False)}
+    names = {layer.name for layer in _keras.all_layers(network)}
     for part in reversed((path or "").split("/")):
         for name in (part, re.sub(r"_\d+$", "", part)):
             if name in names:

@@ -1,10 +1,12 @@
 """Images to compare on, to quantise by and to measure with, out of a data set."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from keras_margin import data
+from keras_margin._typing import PathLike
 from keras_margin.export._source import extract_embedder
 
 
@@ -16,6 +18,11 @@ class Faces:
         images: uint8 array (n, height, width, 3), RGB, of the size that the model takes.
         labels: int array (n,), whose image it is; None where that is not known.
         names: Tuple of str, where each image is: its file, and its place there if it is one of many.
+
+    Example:
+        >>> faces = Faces(np.zeros((2, 112, 112, 3), np.uint8), np.array([0, 1]), ("s1/1.pgm", "s2/1.pgm"))
+        >>> len(faces.images), faces.names[1]
+        (2, 's2/1.pgm')
     """
 
     images: np.ndarray
@@ -23,8 +30,8 @@ class Faces:
     names: tuple
 
 
-def faces_from(path, model, most=300, whole_identities=False):
-    """Images for `representative=`, `samples=` and `pairs=`, out of a data set.
+def faces_from(path: PathLike, model: Any, most: int = 300, whole_identities: bool = False) -> Faces:
+    """Reads images for `representative=`, `samples=` and `pairs=` from a data set.
 
     Args:
         path: As for keras_margin.data.open: a folder of identities, a .rec, TFRecord shards, or "orl".
@@ -38,6 +45,11 @@ def faces_from(path, model, most=300, whole_identities=False):
 
     Raises:
         ValueError, OSError, ImportError: As keras_margin.data.open and `extract_embedder`.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((56, 46, 3)), keras.layers.GlobalAveragePooling2D()])
+        >>> faces_from("orl", network, most=20).images.shape
+        (20, 56, 46, 3)
     """
     if most < 1:
         raise ValueError(f"faces_from needs most >= 1. Received: most={most}.")

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import progress
+from keras_margin._utils import progress
 
 logger = logging.getLogger("keras_margin.export")
 

@@ -21,7 +21,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_margin import progress
+from keras_margin._utils import progress
 
 _BINS, _ENDS = 2048, 128
 # Of one activation of one image: enough for a histogram, and a large network does not take minutes.

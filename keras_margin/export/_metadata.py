@@ -7,8 +7,8 @@ import keras
 import tensorflow as tf
 
 from keras_margin import __version__, alignment
+from keras_margin._utils.metadata import FORMAT, FORMAT_VERSION, METADATA_NAME
 from keras_margin.export import _graph, _threshold
-from keras_margin.metadata import FORMAT, FORMAT_VERSION, METADATA_NAME
 
 _ALIGNED_SIZES = {(112, 112), (112, 96)}
 

@@ -18,6 +18,10 @@ class Limits:
 
     Raises:
         ValueError: On a limit that is not a finite number.
+
+    Example:
+        >>> Limits(mean=0.999, worst=0.99).tar_drop is None
+        True
     """
 
     mean: float | None = None
@@ -25,14 +29,14 @@ class Limits:
     eer_rise: float | None = None
     tar_drop: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None and not (isinstance(value, (int, float, np.number)) and math.isfinite(value)):
                 raise ValueError(f"Limits.{field.name} must be a finite number or None. Received: {value!r}.")
 
 
-# Rounding moves every image alike, so the worst tells; eight bits move a few images far, and the mean tells.
+# Rounding moves every image equally, so the worst tells; eight bits move a few images far, and the mean tells.
 LIMITS = {
     None: Limits(worst=1 - 1e-5),
     "float16": Limits(worst=1 - 1e-4),
@@ -56,7 +60,7 @@ class Options:
         limits: Limits; None for LIMITS[quantize].
         far: Target FAR in (0, 1] of the threshold that is shipped, where pairs are given.
         about: Dict of whatever else the metadata shall say, under "about": plain values that JSON has. "recipe" and
-            "measured" go to the metadata's own places, where the model is no run's folder that tells them.
+            "measured" go to the metadata's own places, where the model is not a run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
         integer_only: Whether "int8" makes every tensor of the file integers, as accelerators without floats need it:
@@ -69,7 +73,8 @@ class Options:
         TypeError: Where `limits` or `about` is of another type.
 
     Example:
-        >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1, far=1e-3))
+        >>> Options(batch_size=1, far=1e-3).batch_size
+        1
     """
 
     batch_size: int | None = None
@@ -80,7 +85,7 @@ class Options:
     aligned: bool | None = None
     integer_only: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         size = self.batch_size
         if size is not None and (isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1):
             raise ValueError(f"batch_size must be an int >= 1, or None for any. Received: batch_size={size!r}.")

@@ -1,4 +1,4 @@
-"""The gate in front of every export: the reloaded file beside its model, image by image and pair by pair."""
+"""The gate in front of every export: the reloaded file compared with its model, image by image and pair by pair."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ _ALL_PAIRS_OF, _MOST_GENUINE, _MOST_IMPOSTOR = 3000, 100_000, 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """What the file verifies, beside what its model does, on the same pairs.
+    """What the file verifies, and what its model does, on the same pairs.
 
     Attributes:
         far: Target FAR.
@@ -34,6 +34,14 @@ class Accuracy:
         num_impostor: Pairs of two.
         num_people: People on the pairs; None where the pairs do not tell.
         no_threshold: Why there is no threshold, a sentence; None where there is one.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = to_tflite(model, "face.tflite", pairs=(images, [True, False] * 2), options=Options(far=0.5))
+        >>> isinstance(report.accuracy, Accuracy), report.accuracy.num_genuine, report.accuracy.threshold
+        (True, 2, None)
     """
 
     far: float
@@ -65,6 +73,14 @@ class ParityReport:
         accuracy: Accuracy on the pairs; None where there were none.
         why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
         photo: PhotoParity of a file that takes photographs, or None.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = to_tflite(model, "face.tflite", samples=images)
+        >>> isinstance(report, ParityReport), report.passed, report.failures
+        (True, True, [])
     """
 
     path: str
@@ -81,7 +97,7 @@ class ParityReport:
     photo: object = None
 
     @property
-    def failures(self):
+    def failures(self) -> list[str]:
         """What is beyond its limit, a phrase each; empty where the file is as near as it must be."""
         limits, found = self.limits, []
         for name, value in (("mean", self.mean_cosine), ("worst", self.worst_cosine)):
@@ -99,11 +115,11 @@ class ParityReport:
         return found
 
     @property
-    def passed(self):
+    def passed(self) -> bool:
         """Whether the file is as near as it must be."""
         return not self.failures
 
-    def __str__(self):
+    def __str__(self) -> str:
         """The report in a few sentences, for people."""
         images = "images of noise" if self.synthetic else "images"
         wanted = [
@@ -134,12 +150,12 @@ class ParityError(ValueError):
         report: The ParityReport, or None.
     """
 
-    def __init__(self, message, report=None):
+    def __init__(self, message: str, report: "ParityReport | None" = None) -> None:
         super().__init__(message)
         self.report = report
 
     @classmethod
-    def of(cls, report):
+    def of(cls, report: ParityReport) -> "ParityError":
         """The error that a report which did not pass comes to."""
         images = ", ".join(str(image) for image in report.worst_images)
         message = (
@@ -242,7 +258,7 @@ def _checked_pairs(network, given, far):
         images, truth = given
     except (TypeError, ValueError):
         raise TypeError(
-            "pairs must be (images, is_same), image 2i beside image 2i + 1, or (images, labels) for every pair of them."
+            "pairs must be (images, is_same), image 2i next to image 2i + 1, or (images, labels) for every pair."
         ) from None
     images, truth = _graph.checked_images(network, images, "pairs' images"), np.asarray(truth)
     if truth.dtype == bool and truth.shape == (len(images) // 2,) and len(images) % 2 == 0:

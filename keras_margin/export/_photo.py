@@ -3,10 +3,12 @@
 import copy
 import dataclasses
 import operator
+from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from keras_margin._typing import Size
 from keras_margin.detection import build, graph
 from keras_margin.export import _graph, _warp
 
@@ -37,7 +39,7 @@ class Photo:
         ((480, 640),)
     """
 
-    canvases: tuple = ((480, 640),)
+    canvases: tuple[Size, ...] = ((480, 640),)
     min_face_size: float = 20
     faces: int = 8
 
@@ -54,7 +56,7 @@ class Photo:
             raise ValueError(f"photo needs faces from 1 to {graph.Slots().output}. Received: faces={self.faces}.")
 
     @classmethod
-    def of(cls, given):
+    def of(cls, given: Any) -> "Photo":
         """The Photo of an argument photo=: a Photo, True, (height, width), or a list of these."""
         if isinstance(given, cls):
             return given
@@ -66,7 +68,7 @@ class Photo:
             )
         return cls(tuple(given) if isinstance(given[0], (list, tuple)) else (tuple(given),))
 
-    def names(self, canvas):
+    def names(self, canvas: Size) -> tuple[str, str]:
         """(name of the signature that detects, name of the one that embeds) of a canvas."""
         end = "" if canvas == self.canvases[0] else f"_{canvas[0]}x{canvas[1]}"
         return f"detect{end}", f"embed{end}"

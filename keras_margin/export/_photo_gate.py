@@ -1,13 +1,16 @@
 """The gate in front of a file that takes photographs: its detector, its warp and its embeddings, each beside ours."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
-from keras_margin import alignment, canvas
+from keras_margin import alignment
+from keras_margin._utils import canvas
+from keras_margin._utils.messages import install_hint
 from keras_margin.export import _cosines, _graph
 from keras_margin.export._parity import ParityError
-from keras_margin.messages import install_hint
+from keras_margin.export._photo import Photo
 
 # A face that the Keras detector is sure of must be found; one at the threshold may be a matter of rounding.
 _SURE = 0.95
@@ -34,9 +37,14 @@ class PhotoParity:
         crops: Crops compared: of the faces found, and of random poses on noise.
         worst_warp: Largest difference of a crop's pixel from `align_points`, grey levels.
         worst_cosine: Smallest cosine between the file's embedding and the model's on the crop of our aligner.
+
+    Example:
+        >>> parity = PhotoParity(Photo(), 3, False, faces=8, found=7, near=7, crops=15, worst_warp=1, worst_cosine=1.0)
+        >>> parity.failures
+        ['1 of 8 faces of the Keras detector are not found']
     """
 
-    photo: object
+    photo: Photo
     photographs: int
     synthetic: bool
     faces: int
@@ -47,7 +55,7 @@ class PhotoParity:
     worst_cosine: float
 
     @property
-    def failures(self):
+    def failures(self) -> list[str]:
         """What is beyond its limit, a phrase each."""
         failures = []
         if self.found < self.faces:
@@ -60,7 +68,7 @@ class PhotoParity:
             failures.append(f"worst cosine behind the crop {self.worst_cosine:.6f}, limit {_COSINE}")
         return failures
 
-    def __str__(self):
+    def __str__(self) -> str:
         pictures = "pictures of the sample images" if self.synthetic else "photographs"
         return (
             f"On {self.photographs} {pictures}: {self.found} of the Keras detector's {self.faces} faces found, "
@@ -68,7 +76,7 @@ class PhotoParity:
             f"align_points, worst cosine {self.worst_cosine:.6f}."
         )
 
-    def figures(self):
+    def figures(self) -> dict[str, Any]:
         """The figures as a dict for the metadata."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "photo"}
 

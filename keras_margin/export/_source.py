@@ -7,8 +7,10 @@ import pathlib
 
 import keras
 
-from keras_margin import backbones, layers
-from keras_margin.models import EmbeddingModel
+from keras_margin import _keras, layers
+from keras_margin._typing import PathLike
+from keras_margin.models import EmbeddingModel, backbones
+from keras_margin.models.backbones._checks import check_keras
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
 
@@ -34,7 +36,7 @@ def open_source(given):
     """The Source of a Keras model, a .keras file or the folder of a training run.
 
     Raises:
-        TypeError, ValueError: As `extract_embedder`; and where the file or the folder is no such thing.
+        TypeError, ValueError: As `extract_embedder`; and where the file or the folder is not such a thing.
         FileNotFoundError: Where there is nothing at a path.
     """
     report = {}
@@ -43,7 +45,7 @@ def open_source(given):
         report = _run_report(path)
         given = _load(path)
     else:
-        backbones.check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
+        check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Export converts TensorFlow graphs. Received: a model on Keras's backend "
@@ -53,8 +55,8 @@ def open_source(given):
     return Source(_in_float32(network), _head_in_words(head), report.get("recipe"), report.get("measures"))
 
 
-def extract_embedder(model):
-    """The network from images to embeddings inside `model`, in float32.
+def extract_embedder(model: keras.Model | PathLike) -> keras.Model:
+    """Extracts the network from images to embeddings inside `model`, in float32.
 
     Args:
         model: EmbeddingModel; a functional or Sequential model with a MarginHead (the embedding in front of it is
@@ -68,11 +70,17 @@ def extract_embedder(model):
         FileNotFoundError: Where there is nothing at the path.
         ValueError: Where it was not built yet, does not go from RGB images of one size to one embedding each, has
             several heads on different embeddings, or the file cannot be read.
+
+    Example:
+        >>> network = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
+        >>> head = keras_margin.ArcFaceHead(10)
+        >>> extract_embedder(keras_margin.EmbeddingModel(network, head)).output_shape
+        (None, 3)
     """
     return open_source(model).network
 
 
-def _model_file(path):
+def _model_file(path: pathlib.Path):
     """The .keras file that a path means."""
     if not path.exists():
         raise FileNotFoundError(f"There is no model at {path}: name a .keras file, or the folder of a training run.")
@@ -82,32 +90,25 @@ def _model_file(path):
         return path / MODEL_FILE
     if (path / "saved_model.pb").exists():
         raise ValueError(f"{path} is a SavedModel, which is an export already. Name the .keras file it came from.")
-    raise ValueError(f"{path} is no training run: it has no {MODEL_FILE}. Name a .keras file.")
+    raise ValueError(f"{path} is not a training run: it has no {MODEL_FILE}. Name a .keras file.")
 
 
-def _load(path):
+def _load(path: pathlib.Path):
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Of zipfile, h5py, json or Keras, as the damage has it.
-        raise ValueError(
-            f"{path} cannot be read as a Keras model: {str(error).rstrip('.')}. {_hint(path, error)}"
-        ) from error
+        raise ValueError(f"{path} cannot be read as a Keras model: {str(error).rstrip('.')}. {_hint(error)}") from error
 
 
-def _hint(path, error):
+def _hint(error):
     """What helps where a model file cannot be read."""
-    if path.suffix.lower() in (".h5", ".hdf5"):
-        return (
-            "HDF5 keeps functional and Sequential models alone, not an EmbeddingModel: save the model as .keras, and "
-            "export that."
-        )
     if "tf_keras" in str(error):
         return "It was saved by tf_keras (Keras 2): build the network with Keras 3 and give it the weights."
     return "Layers of your own must be registered (keras.saving.register_keras_serializable) and imported before."
 
 
-def _run_report(path):
-    """What the run wrote beside its model.keras; an empty dict where it wrote nothing."""
+def _run_report(path: pathlib.Path):
+    """What the run wrote next to its model.keras; an empty dict where it wrote nothing."""
     report = path.with_name(REPORT_FILE)
     if path.name != MODEL_FILE or not report.is_file():
         return {}
@@ -145,7 +146,7 @@ def _is_shape(shape, rank):
 
 def _before_the_head(given):
     """(the part of a model that makes the embedding: what its MarginHead is called on, or all of it; the head)."""
-    found = [layer for layer in given._flatten_layers() if isinstance(layer, layers.MarginHead)]
+    found = [layer for layer in _keras.all_layers(given) if isinstance(layer, layers.MarginHead)]
     if not found:
         return given, None
     for head in found:
@@ -187,7 +188,7 @@ def _head_in_words(head):
 
 def _in_float32(network):
     """The same network computing in float32: half precision belongs to training."""
-    if all(layer.compute_dtype == "float32" for layer in network._flatten_layers(include_self=False)):
+    if all(layer.compute_dtype == "float32" for layer in _keras.all_layers(network)):
         return network
 
     def rebuild(layer):

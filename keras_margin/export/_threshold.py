@@ -1,6 +1,7 @@
 """Whether a file carries an operating threshold: only one that rests on enough people and impostor pairs."""
 
 from keras_margin import evaluation
+from keras_margin.evaluation.verification import FEWEST_ACCEPTED
 
 # Below so many people the file carries no threshold; below so many more it carries one that says what it is.
 FEWEST_PEOPLE, FEW_PEOPLE = 10, 100
@@ -22,7 +23,7 @@ def refusal(far, num_impostor, num_people):
     if not evaluation.is_measurable(far, num_impostor):
         return (
             f"No threshold: FAR {far:g} on {num_impostor:,} impostor pairs lets fewer than "
-            f"{evaluation.FEWEST_ACCEPTED} of them pass. Give more pairs, or a FAR of at least "
+            f"{FEWEST_ACCEPTED} of them pass. Give more pairs, or a FAR of at least "
             f"{evaluation.least_far(num_impostor):g}."
         )
     return None

@@ -3,21 +3,31 @@
 import pathlib
 import warnings
 
+import keras
+import numpy as np
 import tensorflow as tf
 
-from keras_margin import files, progress
+from keras_margin._typing import PathLike
+from keras_margin._utils import files, progress
+from keras_margin._utils.messages import install_hint
+from keras_margin._utils.metadata import METADATA_NAME
 from keras_margin.export import _errors, _graph, _metadata
 from keras_margin.export._options import Options
-from keras_margin.export._parity import Judge
+from keras_margin.export._parity import Judge, ParityReport
 from keras_margin.export._source import open_source
-from keras_margin.messages import install_hint
-from keras_margin.metadata import METADATA_NAME
 
 _OPSET = 17  # What tf2onnx writes well and ONNX Runtime has read since 2022.
 
 
-def to_onnx(model, path, *, samples=None, pairs=None, options=None):
-    """Writes the embedding network as an ONNX file in float32, its metadata inside and as JSON beside it.
+def to_onnx(
+    model: keras.Model | PathLike,
+    path: PathLike,
+    *,
+    samples: np.ndarray | None = None,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
+    options: Options | None = None,
+) -> ParityReport:
+    """Writes the embedding network as an ONNX file in float32, its metadata inside and as JSON next to it.
 
     Inside, the metadata are the metadata property `keras_margin.contract`.
 
@@ -36,7 +46,11 @@ def to_onnx(model, path, *, samples=None, pairs=None, options=None):
         TypeError, ValueError, ConversionError, ParityError, OSError: As `to_tflite`.
 
     Example:
-        >>> to_onnx("runs/latest", "face.onnx", samples=images)
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> to_onnx(model, "face.onnx", samples=images).passed
+        True
     """
     path, options = pathlib.Path(path), options or Options()
     if path.is_dir():

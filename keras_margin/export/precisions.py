@@ -2,16 +2,30 @@
 
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
+import keras
+import numpy as np
+
+from keras_margin._typing import PathLike
 from keras_margin.export import _graph, tflite
 from keras_margin.export._options import LIMITS, Options
-from keras_margin.export._parity import Judge, ParityError
+from keras_margin.export._parity import Judge, ParityError, ParityReport
 from keras_margin.export._source import open_source
 
 PRECISIONS = (None, "float16", "int8")
 
 
-def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=None, options=None, strict=True):
+def to_precisions(
+    model: keras.Model | PathLike,
+    folder: PathLike,
+    *,
+    representative: np.ndarray | None,
+    quantize: Sequence[str | None] = PRECISIONS,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
+    options: Options | None = None,
+    strict: bool = True,
+) -> tuple[ParityReport, ...]:
     """Writes the embedding network as one TFLite file a precision: embedder.tflite, embedder_float16.tflite, ...
 
     Args:
@@ -32,7 +46,12 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
         TypeError, ValueError, ParityError, OSError: As `to_tflite`. Files that passed before the error stay.
 
     Example:
-        >>> print(as_table(to_precisions(model, "out", representative=images, pairs=(test_images, test_labels))))
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> reports = to_precisions(model, "out", representative=images, quantize=(None, "float16"))
+        >>> [report.quantize for report in reports]
+        [None, 'float16']
     """
     unknown = [each for each in quantize if each not in LIMITS]
     if unknown:
@@ -51,11 +70,11 @@ def to_precisions(model, folder, *, representative, quantize=PRECISIONS, pairs=N
             except ParityError as error:
                 if strict or each is None:
                     raise
-                reports.append(error.report)
+                reports.append(error.report)  # type: ignore[arg-type]
     return tuple(reports)
 
 
-def as_table(reports):
+def as_table(reports: Sequence[ParityReport]) -> str:
     """Formats reports as a Markdown table: precision, size, drift, and accuracy compared with the model's.
 
     Args:
@@ -63,12 +82,19 @@ def as_table(reports):
 
     Returns:
         str, without a last newline.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> "face.tflite" in as_table([to_tflite(model, "face.tflite", samples=images)])
+        True
     """
     header, rows = as_rows(reports)
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
 
 
-def as_rows(reports):
+def as_rows(reports: Sequence[ParityReport]) -> tuple[list[str], list[list[str]]]:
     """Formats reports as text in cells: precision, size, drift, and accuracy where pairs were given.
 
     Args:
@@ -76,6 +102,14 @@ def as_rows(reports):
 
     Returns:
         (header, rows): list of str, and a list of as many str for each report.
+
+    Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> header, rows = as_rows([to_tflite(model, "face.tflite", samples=images)])
+        >>> rows[0][0]
+        'face.tflite'
     """
     columns = {
         "file": lambda report: pathlib.Path(report.path).name if report.passed else "refused, not written",

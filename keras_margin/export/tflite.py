@@ -5,17 +5,21 @@ import dataclasses
 import logging
 import pathlib
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import files, metadata, progress
-from keras_margin.canvas import check_photograph
+from keras_margin._typing import PathLike
+from keras_margin._utils import files, metadata, progress
+from keras_margin._utils.canvas import check_photograph
+from keras_margin._utils.messages import install_hint
 from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _metadata, _photo, _photo_gate
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
-from keras_margin.export._parity import Judge
+from keras_margin.export._parity import Judge, ParityReport
 from keras_margin.export._source import open_source
-from keras_margin.messages import install_hint
 
 logger = logging.getLogger("keras_margin.export")
 
@@ -24,18 +28,18 @@ _MOST_REPRESENTATIVE = 300
 
 
 def to_tflite(
-    model,
-    path,
+    model: keras.Model | PathLike,
+    path: PathLike,
     *,
-    quantize=None,
-    representative=None,
-    samples=None,
-    pairs=None,
-    options=None,
-    photo=None,
-    photographs=None,
-):
-    """Writes the embedding network as a TFLite file, its metadata inside and as JSON beside it.
+    quantize: str | None = None,
+    representative: np.ndarray | None = None,
+    samples: np.ndarray | None = None,
+    pairs: tuple[np.ndarray, np.ndarray] | None = None,
+    options: Options | None = None,
+    photo: Any = None,
+    photographs: Sequence[np.ndarray] | None = None,
+) -> ParityReport:
+    """Writes the embedding network as a TFLite file, its metadata inside and as JSON next to it.
 
     With `photo` the file takes whole photographs too: its signatures find the faces and crop them as
     `keras_margin.alignment` does; docs/one-file.md describes them.
@@ -49,7 +53,7 @@ def to_tflite(
             at least 8 of which differ; 100 or more are better.
         samples: uint8 images to compare on, the first 64 of them; None for those of `pairs`, those of
             `representative`, or noise.
-        pairs: (images, is_same) as data.load_bin gives them, image 2i beside 2i + 1; or (images, labels) for every
+        pairs: (images, is_same) as data.load_bin gives them, image 2i next to 2i + 1; or (images, labels) for every
             pair of them. They give the change in EER and TAR, and the threshold that the metadata ship.
         options: Options.
         photo: True for photographs of up to 480 x 640 pixels, (height, width), a list of these, or Photo; larger ones
@@ -63,15 +67,21 @@ def to_tflite(
     Raises:
         TypeError, ValueError: On an unknown `quantize`, one that photographs do not have, "int8" without
             `representative` or with too few, images of no use, of another shape or type, a folder at `path`, a model
-            that is no embedder, or other options that make no sense.
+            that is not an embedder, or other options that make no sense.
         ConversionError: Where TFLite cannot write the network, or run what it wrote; a ValueError that names operator
             and layer.
         ParityError: Where the file's embeddings differ from the model's.
         OSError: Where the place cannot be written, a full disk among the causes; nothing half-written is left.
 
     Example:
-        >>> to_tflite(model, "face.tflite", pairs=(images, labels), options=Options(batch_size=1))
-        >>> keras_margin.metadata.read("face.tflite")["threshold"]["cosine"]
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = to_tflite(model, "face.tflite", samples=images)
+        >>> report.passed, report.num_images
+        (True, 8)
+        >>> keras_margin.runtime.Embedder("face.tflite").embed(images).shape
+        (8, 4)
     """
     if quantize not in LIMITS:
         raise ValueError(f"quantize must be one of {', '.join(map(repr, LIMITS))}. Received: quantize={quantize!r}.")
@@ -93,7 +103,16 @@ def to_tflite(
         return write(source, judge, path, quantize, representative, folder, photo, photographs)
 
 
-def write(source, judge, path, quantize, representative, savedmodel, photo=None, photographs=None):
+def write(
+    source: Any,
+    judge: Any,
+    path: pathlib.Path,
+    quantize: str | None,
+    representative: np.ndarray | None,
+    savedmodel: PathLike,
+    photo: Any = None,
+    photographs: Sequence[np.ndarray] | None = None,
+) -> ParityReport:
     """Converts a SavedModel, judges the file and puts it in place; `to_tflite` once everything was checked."""
     options, network = judge.options, source.network
     json_path = path.with_name(f"{path.name}.json")
@@ -117,7 +136,7 @@ def write(source, judge, path, quantize, representative, savedmodel, photo=None,
     return report
 
 
-def check_representative(images, quantize):
+def check_representative(images: np.ndarray | None, quantize: Sequence[Any]) -> None:
     """Raises where "int8" is among `quantize` and fewer than MIN_REPRESENTATIVE of the images differ.
 
     Raises:
@@ -144,7 +163,7 @@ def _checked_photo(photo, photographs, quantize):
     return _photo.Photo.of(photo)
 
 
-def _checked_path(path):
+def _checked_path(path: PathLike) -> pathlib.Path:
     path = pathlib.Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder: nothing was written. Name a file, such as {path / 'face.tflite'}.")
@@ -275,7 +294,7 @@ def _paths_of(content):
 
 
 def _check_whole(path, text, run, images, network, options):
-    """Holds what lies on the disk against what was judged: the metadata say it, and the network answers alike."""
+    """Compares the file on the disk with what was judged: its metadata, and the answers of its network."""
     written = path.read_bytes()
     if metadata.find(written) != text.encode("utf-8") or not np.array_equal(
         _runner(written, network, options)(images), run(images)

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.layers._expand import expand
 from keras_margin.layers._head_loss import HeadLoss
 from keras_margin.layers._head_parts import memory_of
@@ -25,9 +26,7 @@ from keras_margin.layers.heads import (
 )
 from keras_margin.layers.inner_product import L2SoftmaxHead, LSoftmaxHead, SoftmaxHead
 from keras_margin.layers.margin_head import MarginHead
-from keras_margin.layers.sampling import check_optimizer
 from keras_margin.layers.subcenter import SubCenterArcFaceHead
-from keras_margin.messages import did_you_mean
 
 # Names for flags, recipes and `get`.
 HEADS = {
@@ -65,36 +64,78 @@ __all__ = [
     "SphereFaceArccosHead",
     "SphereFaceHead",
     "SubCenterArcFaceHead",
-    "check_optimizer",
+    "deserialize",
     "expand",
     "get",
     "memory_of",
+    "serialize",
 ]
 
 
-def get(name: str, num_classes: int, **options: Any) -> MarginHead:
-    """Builds a head from the name of a head or of a margin.
+def serialize(layer: MarginHead) -> dict:
+    """Returns the head's config, from which `deserialize` builds an equal one with new weights.
+
+    Example:
+        >>> serialize(CosFaceHead(10, margin=0.4))["class_name"]
+        'CosFaceHead'
+    """
+    return keras.saving.serialize_keras_object(layer)
+
+
+def deserialize(config: dict, custom_objects: dict | None = None) -> MarginHead:
+    """Builds a head from the config that `serialize` returned.
+
+    Example:
+        >>> deserialize(serialize(CosFaceHead(10, margin=0.4))).margin
+        CosFace(margin=0.4)
+    """
+    return keras.saving.deserialize_keras_object(config, custom_objects=custom_objects)
+
+
+def get(identifier: Any, num_classes: int | None = None, **options: Any) -> MarginHead:
+    """Returns a head from one, the config of one, or the name of a head or of a margin.
 
     Args:
-        name: Name in HEADS or in `keras_margin.margins.MARGINS`; one registered with Keras, "package>Class", of a
-            Margin; case counts.
-        num_classes: Number of classes, >= 2.
-        **options: Arguments of the head; of a margin without a head of its own also the margin's fields.
+        identifier: MarginHead, which is returned as it is; config of `serialize`; or a name: in HEADS or in
+            `keras_margin.margins.MARGINS`, or one registered with Keras, "package>Class", of a Margin; case counts.
+        num_classes: Number of classes, >= 2. A name needs it; a head and a config have theirs.
+        **options: Arguments of the head that a name gives; of a margin without a head of its own also the margin's
+            fields.
 
     Raises:
-        ValueError: On an unknown name; the message lists the names.
+        ValueError: On an unknown name; the message lists the names. On a name without `num_classes`, and on
+            `num_classes` or options next to a head or a config.
+        TypeError: On anything else.
 
     Example:
         >>> get("cosface", 10, margin=0.4).margin
         CosFace(margin=0.4)
     """
+    if isinstance(identifier, (MarginHead, dict)):
+        if num_classes is not None or options:
+            given = {"num_classes": num_classes, **options}
+            raise ValueError(f"A head and a config have their own arguments. Received: {given}. Leave these out.")
+        return deserialize(identifier) if isinstance(identifier, dict) else identifier
+    if not isinstance(identifier, str):
+        raise TypeError(
+            "A head is given as a keras_margin.layers.MarginHead, the name of one, or its config. "
+            f"Received: {identifier!r} of type {type(identifier).__name__}."
+        )
+    head, fields = _named(identifier, options)
+    if num_classes is None:
+        raise ValueError(f"The name of a head needs num_classes. Received: get({identifier!r}). Pass num_classes=.")
+    return head(num_classes, **fields)
+
+
+def _named(name: str, options: dict[str, Any]) -> tuple[type[MarginHead], dict[str, Any]]:
+    """Returns the class of a head, and its arguments, for the name of a head or of a margin."""
     from keras_margin import margins
 
     if name in HEADS:
-        return HEADS[name](num_classes, **options)
+        return HEADS[name], options
     margin = margins.MARGINS.get(name) or keras.saving.get_registered_object(name)
     if not (isinstance(margin, type) and issubclass(margin, margins.Margin)):
         known = sorted({*HEADS, *margins.MARGINS})
         raise ValueError(f"Unknown head {name!r}.{did_you_mean(name, known)} Known heads: {', '.join(known)}.")
     fields = {key: options.pop(key) for key in list(options) if key in margin.__dataclass_fields__}
-    return MarginHead(num_classes, margin(**fields), **options)
+    return MarginHead, {"margin": margin(**fields), **options}

@@ -8,7 +8,8 @@ from keras import ops
 
 from keras_margin import _cosine_source, _keras
 from keras_margin._typing import Tensor
-from keras_margin.losses import PACKAGE, without_unweighted
+from keras_margin.losses._base import PACKAGE
+from keras_margin.losses._inputs import without_unweighted
 
 # What a user of logits compiles with.
 LOSS_ON_LOGITS = "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"

@@ -41,7 +41,7 @@ class InnerProductHead(MarginHead):
         _arguments.refuse_options(name, kwargs, ["centers"], "has one prototype a class")
         if kwargs.get("gradient", "exact") != "exact":
             raise ValueError(
-                f"gradient='straight_through' takes d target / d cos = 1. {name}'s logit is no cosine, and has no "
+                f"gradient='straight_through' takes d target / d cos = 1. {name}'s logit is not a cosine, and has no "
                 f"margin whose gradient it could spare. Received: gradient={kwargs['gradient']!r}."
             )
         if kwargs.get("implementation", "auto") not in ("auto", "reference"):

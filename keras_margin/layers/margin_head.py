@@ -19,7 +19,7 @@ from keras_margin.layers._head_parts import (
 from keras_margin.ops import _margin_softmax, numerics, sharding
 from keras_margin.ops._steps import Settings, check_gradient
 
-PACKAGE = losses.PACKAGE
+PACKAGE = "keras_margin"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -118,7 +118,7 @@ class MarginHead(keras.layers.Layer):
         )
         self.prototypes: Tensor = None
         self.sample_step: Tensor = None
-        self.recent_sources = _cosine_source.recent_sources()
+        self.live_sources = _cosine_source.live_sources()
         self._state_weights: list = []
 
     def build(self, embeddings_shape: Shape) -> None:

@@ -48,7 +48,7 @@ def add_step(layer: keras.layers.Layer) -> keras.Variable:
         initializer="zeros",
         dtype="int32",
         trainable=False,
-        aggregation="only_first_replica",  # Every replica counts alike.
+        aggregation="only_first_replica",  # Every replica counts equally.
     )
 
 

@@ -15,18 +15,11 @@ from typing import Any
 
 import keras
 
-from keras_margin.losses._base import (
-    PACKAGE,
-    AuxiliaryLoss,
-    StatelessLoss,
-    WeightedLoss,
-)
-from keras_margin.losses._inputs import without_unweighted
-from keras_margin.losses._with_base import LossWithBase
+from keras_margin._utils.messages import did_you_mean
+from keras_margin.losses._base import AuxiliaryLoss, StatelessLoss, WeightedLoss
 from keras_margin.losses.angular import AngularTripletLoss, InterLoss, IntraLoss
 from keras_margin.losses.iam import IAM
 from keras_margin.losses.metric import CenterLoss, ContrastiveLoss, RingLoss
-from keras_margin.messages import did_you_mean
 from keras_margin.ops.sample import LossInputs
 
 # Names for flags, recipes and `get`.
@@ -50,15 +43,12 @@ __all__ = [
     "IntraLoss",
     "LOSSES",
     "LossInputs",
-    "LossWithBase",
-    "PACKAGE",
     "RingLoss",
     "StatelessLoss",
     "WeightedLoss",
     "deserialize",
     "get",
     "serialize",
-    "without_unweighted",
 ]
 
 

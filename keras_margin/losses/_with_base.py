@@ -48,7 +48,12 @@ class LossWithBase(keras.losses.Loss):
             outputs, labels, _ = checked_outputs(y_pred, y_true, reads, type(self.auxiliary).__name__)
             of_base = self.base.call(labels, outputs)
             if len(of_base.shape) != 1:
-                raise ValueError(f"base={self.base!r} must give one loss a sample. Received: shape={of_base.shape}.")
+                raise ValueError(
+                    "as_loss adds to a loss of one value a sample, such as "
+                    "keras.losses.SparseCategoricalCrossentropy(from_logits=True). Received: base="
+                    f"{type(self.base).__name__}, which gave shape {tuple(of_base.shape)}. To add to a margin head's "
+                    f"own loss give it to the head: auxiliary_loss={type(self.auxiliary).__name__}(...)."
+                )
             values = values + of_base
         values = ops.where(valid, values, math.inf)
         return super().__call__(*without_unweighted(values, sample_weight), sample_weight)

@@ -1,6 +1,7 @@
 """The three losses of angles that ArcFace's paper compares itself with: intra, inter, triplet."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -111,7 +112,7 @@ class AngularTripletLoss(StatelessLoss):
 
     reads = "embeddings"
 
-    def __init__(self, margin: float = 0.35, mining: str = "all", weight: float = 1.0, **kwargs):
+    def __init__(self, margin: float = 0.35, mining: str = "all", weight: float = 1.0, **kwargs: Any):
         super().__init__(weight, **kwargs)
         _arguments.require_radians("AngularTripletLoss", margin)
         _arguments.require_one_of("AngularTripletLoss", "mining", mining, MINING)

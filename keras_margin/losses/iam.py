@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from typing import Any
 
 import keras
 from keras import ops
@@ -36,7 +37,7 @@ class IAM(StatelessLoss):
 
     reads = "logits"
 
-    def __init__(self, beta: float = 0.1, **kwargs):
+    def __init__(self, beta: float = 0.1, **kwargs: Any):
         super().__init__(beta, **kwargs)
         self.beta = self.weight
         if self.beta > 1:

@@ -109,7 +109,8 @@ class CenterLoss(WeightedLoss):
         return {
             **super().get_config(),
             "alpha": self.alpha,
-            "num_classes": self.num_classes,
+            # In a head the head brings them: a copy in a head of more classes must not ask for these.
+            "num_classes": self.num_classes if self._head_classes is None else None,
             "centers_initializer": keras.initializers.serialize(self.centers_initializer),
         }
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import keras
 
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.margins import formulas
 from keras_margin.margins._base import Margin
 from keras_margin.margins.adaptive import AdaFace, CurricularFace, MagFace
 from keras_margin.margins.angular import ArcFace, Combined, CosFace, Softmax, SphereFaceArccos
 from keras_margin.margins.qamface import QAMFace
 from keras_margin.margins.sphereface import SphereFace
-from keras_margin.messages import did_you_mean
 from keras_margin.ops.sample import Sample
 
 # Names for flags, recipes and `get`.

@@ -126,9 +126,9 @@ def curricular_by_cosine(cosine: Tensor, target: Tensor, progress: Tensor | floa
         (value, slope): tensors shaped like `cosine`; the slope is 1, or t + 2 cos_j for a hard class.
 
     Example:
-        >>> value, slope = curricular_by_cosine(keras.ops.array([[0.5, 0.1]]), keras.ops.array([[0.3]]), 0.0)
-        >>> [float(each) for each in slope[0]]
-        [1.0, 1.0]
+        >>> value, slope = curricular_by_cosine(keras.ops.array([[0.5, 0.1]]), keras.ops.array([[0.3]]), 0.2)
+        >>> [round(float(each), 2) for each in slope[0]]
+        [1.2, 1.0]
     """
     hard = cosine > target
     value = ops.where(hard, cosine * (progress + cosine), cosine)

@@ -21,7 +21,6 @@ __all__ = [
     "additive_cosine",
     "annealed",
     "annealing_schedule",
-    "check_beyond_pi",
     "combined",
     "curricular",
     "curricular_by_cosine",

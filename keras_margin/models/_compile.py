@@ -4,9 +4,26 @@ from typing import Any
 
 import keras
 
+from keras_margin.metrics import EmbeddingMetric
+
+
+def split_metrics(metrics: Any, argument: str) -> tuple[list | None, list]:
+    """Returns the metrics on (labels, cosines), None for none, and the list of those on (labels, embeddings).
+
+    Args:
+        metrics: As `compile` takes them.
+        argument: "metrics" or "weighted_metrics".
+
+    Raises:
+        ValueError: As `class_metrics`.
+    """
+    every = class_metrics(metrics, argument) or []
+    of_embeddings = [metric for metric in every if isinstance(metric, EmbeddingMetric)]
+    return [metric for metric in every if not isinstance(metric, EmbeddingMetric)] or None, of_embeddings
+
 
 def class_metrics(metrics: Any, argument: str) -> list | None:
-    """Returns metrics on (labels, cosines) as a list, without the accuracy that the model has; None for none.
+    """Returns the metrics of the one output as a list, without the accuracy that the model has; None for none.
 
     Args:
         metrics: A metric, or a list, nested list or dict with those of one output.
@@ -42,7 +59,7 @@ def one_loss_weight(loss_weights: Any) -> float:
     """Returns the factor of the one loss, 1.0 where none is given.
 
     Raises:
-        ValueError: On weights for several losses, or what is no number.
+        ValueError: On weights for several losses, or what is not a number.
     """
     given = loss_weights
     if isinstance(loss_weights, dict):

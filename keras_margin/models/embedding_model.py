@@ -5,10 +5,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_margin import _keras, backbones, layers, losses
+from keras_margin import _keras, layers
 from keras_margin._typing import Shape, Tensor
-from keras_margin.models._compile import class_metrics, one_loss_weight
+from keras_margin.layers.sampling import check_optimizer
+from keras_margin.losses._inputs import without_unweighted
+from keras_margin.models import backbones
+from keras_margin.models._compile import one_loss_weight, split_metrics
+from keras_margin.models._embedding_metrics import EmbeddingMetrics
+from keras_margin.models._loss_schedule import LossSchedule
 from keras_margin.models._pixel_range import check_pixel_range
+from keras_margin.models._training import accumulation_steps, replicas_of, synchronize_batch_norm
 from keras_margin.ops import replicas, validation
 
 PACKAGE = "keras_margin"
@@ -27,7 +33,7 @@ class EmbeddingModel(keras.Model):
     global batch when it is compiled, so that two replicas train as one device and every copy predicts the same.
 
     Args:
-        backbone: Keras model from images to embeddings (batch, embedding_size). Any: keras_margin.backbones, your own,
+        backbone: Keras model from images to embeddings (batch, embedding_size). Any: of `models.backbones`, your own,
             subclassed ones included; with a `tail` also one that ends in a feature map (batch, height, width,
             channels), such as those of keras.applications with include_top=False, or keras-hub's.
         head: A MarginHead.
@@ -37,7 +43,7 @@ class EmbeddingModel(keras.Model):
         **kwargs: As in keras.Model.
 
     Raises:
-        TypeError: Where the backbone is no Keras model, or the head no MarginHead.
+        TypeError: Where the backbone is not a Keras model, or the head is not a MarginHead.
         ValueError: Where the backbone ends in a feature map and there is no tail, in a softmax, or in several outputs;
             the tail does not fit the backbone, or a size is given without a tail.
 
@@ -71,6 +77,8 @@ class EmbeddingModel(keras.Model):
         self.embedder = backbone
         self.head = head
         self.accuracy_tracker = _keras.MaximizedMean("accuracy")
+        self._embedding_metrics = EmbeddingMetrics([], [])
+        self.loss_schedule = LossSchedule(self)
         self._has_class_metrics = False
         self._loss_weight = 1.0
         if backbone.built and len(getattr(backbone, "output_shape", ())) == 2:
@@ -82,6 +90,7 @@ class EmbeddingModel(keras.Model):
         backbones.check_embedder(self.embedder)  # A subclassed backbone knows its output only now.
         if not self.head.built:
             self.head.build(output_shape)
+        self._embedding_metrics.build(self, self.head.prototypes.shape[-1])
         self.built = True
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -119,8 +128,9 @@ class EmbeddingModel(keras.Model):
         Args:
             optimizer: Keras optimiser.
             loss: Must be None.
-            metrics: Further metrics on (labels, cosines), in any form that Keras takes for one output; they cost one
-                more (batch, num_classes) product a step. "accuracy" is there already.
+            metrics: Further metrics, in any form that Keras takes for one output. "accuracy" is there already. Those of
+                keras_margin.metrics that are an EmbeddingMetric read (labels, embeddings), all others (labels,
+                cosines); the latter cost one more (batch, num_classes) product a step.
             weighted_metrics: As metrics, weighted by the sample weights.
             loss_weights: Factor of the loss: a number, or a list or dict with one. What the backbone's layers add is
                 not multiplied.
@@ -136,13 +146,16 @@ class EmbeddingModel(keras.Model):
                 f"backbone, compile keras.Sequential([backbone, head]). Received: loss={loss!r}."
             )
         self._loss_weight = one_loss_weight(loss_weights)
-        metrics = class_metrics(metrics, "metrics")
-        weighted_metrics = class_metrics(weighted_metrics, "weighted_metrics")
+        metrics, of_embeddings = split_metrics(metrics, "metrics")
+        weighted_metrics, weighted_of_embeddings = split_metrics(weighted_metrics, "weighted_metrics")
+        self._embedding_metrics = EmbeddingMetrics(of_embeddings, weighted_of_embeddings)
+        if self.built:
+            self._embedding_metrics.build(self, self.head.prototypes.shape[-1])
         self._has_class_metrics = bool(metrics or weighted_metrics)
-        if _replicas_of(self) > 1:
+        if replicas_of(self) > 1:
             synchronize_batch_norm(self.embedder)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics, weighted_metrics=weighted_metrics, **kwargs)
-        layers.check_optimizer(self.head.sample_rate, self.optimizer)
+        check_optimizer(self.head.sample_rate, self.optimizer)
         self.head.margin = self.head.margin.with_accumulation(accumulation_steps(self.optimizer))
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
@@ -161,7 +174,7 @@ class EmbeddingModel(keras.Model):
             except ValueError as error:
                 raise ValueError(
                     f"validation_data: {error} If these are people that are not trained on, their loss is undefined: "
-                    "measure them by verification instead, with training.Verification or keras_margin.evaluation on "
+                    "measure them by verification instead, with callbacks.Verification or keras_margin.evaluation on "
                     "model.predict(images)."
                 ) from error
         return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
@@ -177,13 +190,14 @@ class EmbeddingModel(keras.Model):
         """Computes the head's loss over the batch, and adds what the backbone's layers add; a scalar."""
         if y is None:
             raise ValueError("EmbeddingModel trains on (images, labels). Received no labels.")
-        per_sample, correct = self.head.loss_and_correct(y_pred, y, training=training)
+        margin, scale = self.loss_schedule.margin_and_scale()
+        per_sample, correct = self.head.loss_and_correct(y_pred, y, training=training, margin=margin, scale=scale)
         self.accuracy_tracker.update_state(correct)
         if self._has_class_metrics:
             # Here and not in compute_metrics, where the JAX trainer has taken the weights away.
             _keras.compiled_metrics(self).update_state(y, ops.stop_gradient(self.head(y_pred)), sample_weight)
         if sample_weight is not None:
-            per_sample, _ = losses.without_unweighted(per_sample, sample_weight)
+            per_sample, _ = without_unweighted(per_sample, sample_weight)
             per_sample = per_sample * ops.reshape(ops.cast(sample_weight, per_sample.dtype), (-1,))
         total = self._loss_weight * replicas.batch_mean(per_sample)
         for loss in self.losses:
@@ -191,29 +205,35 @@ class EmbeddingModel(keras.Model):
         return total
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict:
-        """Returns `loss`, `accuracy`, and the compiled metrics on (labels, cosines), which compute_loss updated."""
+        """Returns `loss`, `accuracy` and the compiled metrics; compute_loss updated those on (labels, cosines)."""
         if self._has_class_metrics and not _keras.compiled_metrics(self).built:
             # Keras builds metrics by calling this on symbols; the shapes are all that counts.
             cosines = ops.zeros((ops.shape(y_pred)[0], self.head.num_classes))
             return super().compute_metrics(x, y, cosines, sample_weight)
+        self._embedding_metrics.update_state(y, y_pred, sample_weight)
         return self.get_metrics_result()
 
     @property
     def metrics(self) -> list:
         """All metrics, `accuracy` among them."""
         known = super().metrics
-        return known if self.accuracy_tracker in known else [*known, self.accuracy_tracker]
+        known = known if self.accuracy_tracker in known else [*known, self.accuracy_tracker]
+        return [*known, *self._embedding_metrics.groups(), *self.loss_schedule.metrics()]
+
+    def set_monitor_directions(self, directions: dict[str, str]) -> None:
+        """Says which way is better for figures that callbacks add to the logs, for callbacks with mode="auto".
+
+        Args:
+            directions: From a figure's name to "up" or "down".
+
+        Example:
+            >>> backbone = keras.Sequential([keras.Input((8,)), keras.layers.Dense(4)])
+            >>> model = EmbeddingModel(backbone, head=keras_margin.ArcFaceHead(10))
+            >>> model.set_monitor_directions({"lfw_accuracy": "up"})
+        """
+        self._embedding_metrics.set_directions(directions)
 
     # --- Saving ---------------------------------------------------------------------------------------------------
-
-    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Saves the model as a `.keras` file, as keras.Model.save does.
-
-        Raises:
-            ValueError: On another format: no other holds a head and its state.
-        """
-        backbones.check_model_path(filepath)
-        super().save(filepath, *args, **kwargs)
 
     def get_compile_config(self) -> dict:
         """Returns what `compile` was called with."""
@@ -221,6 +241,7 @@ class EmbeddingModel(keras.Model):
         if config:
             config.pop("loss", None)
             config["loss_weights"] = self._loss_weight
+            self._embedding_metrics.add_to_config(config)
         return config
 
     def compile_from_config(self, config: dict) -> None:
@@ -248,35 +269,5 @@ class EmbeddingModel(keras.Model):
         return model
 
 
-def accumulation_steps(optimizer: Any) -> int:
-    """Returns how many batches the optimiser gathers for an update, >= 1; a loss-scaling one asks the inner one.
-
-    Example:
-        >>> accumulation_steps(keras.optimizers.SGD(gradient_accumulation_steps=4))
-        4
-    """
-    while isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    return getattr(optimizer, "gradient_accumulation_steps", None) or 1
-
-
-def synchronize_batch_norm(model: keras.Model) -> None:
-    """Makes every BatchNormalization in `model` normalise by the statistics of the global batch under tf.distribute.
-
-    TensorFlow backend only; elsewhere there is one program and nothing to synchronise.
-
-    Example:
-        >>> synchronize_batch_norm(keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()]))
-    """
-    if keras.backend.backend() != "tensorflow":
-        return
-    for layer in _keras.all_layers(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
-
-
-def _replicas_of(model: keras.Model) -> int:
-    """Returns the replicas that the model trains in: of the strategy it was made under, wherever it is compiled."""
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    return model.distribute_strategy.num_replicas_in_sync
+# Keras's HDF5 format looks a model's class up under its bare name, and so could not read back what it writes.
+keras.saving.get_custom_objects().setdefault("EmbeddingModel", EmbeddingModel)

@@ -165,7 +165,7 @@ def _shared_program(forward: Callable, backward: Callable, kind: "_Kind | None",
 
 
 class _Kind:
-    """A margin as the key of a cache: equal by type and by the fields that are no tensors."""
+    """A margin as the key of a cache: equal by type and by the fields that are not tensors."""
 
     def __init__(self, margin, without: tuple[str, ...]):
         self.margin, self._without = margin, without

@@ -76,7 +76,7 @@ def margin_softmax(
 
     Raises:
         ValueError: On a value out of range, a margin that returns the wrong shape, or an auxiliary loss with weights.
-        TypeError: On labels that are no integers.
+        TypeError: On labels that are not integers.
 
     Example:
         >>> x, w = keras.ops.array([[2.0, 0.0]]), keras.ops.array([[1.0, 0.0], [0.0, 1.0]])

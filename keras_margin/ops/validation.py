@@ -143,8 +143,8 @@ def check_all_labels(labels: Tensor, num_classes: int, owner: str) -> None:
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"{owner} has {num_classes} classes: labels must be in [0, {num_classes - 1}]. Received: labels from {low} "
-            f"to {high}, {len(np.unique(labels))} different ones. Make the head with num_classes={high + 1}, or number "
-            "the classes from 0 without gaps."
+            f"to {high}, {len(np.unique(labels))} different ones. Make the head with num_classes={high + 1}, or pass "
+            "labels, names = keras_margin.data.relabel(labels), which numbers the classes from 0 without gaps."
         )
 
 
@@ -164,12 +164,13 @@ def _check_one_label_a_row(rows: Tensor, labels: Tensor, owner: str) -> None:
 def _labels_in_range(labels: Tensor, num_classes: int, owner: str) -> Tensor:
     in_range = ops.logical_and(labels >= 0, labels < num_classes)
     rule = f"{owner} has {num_classes} classes: labels must be in [0, {num_classes - 1}]. Received:"
-    _require(in_range, labels, rule)
+    hint = "Classes are numbered from 0 without gaps by keras_margin.data.relabel(labels)."
+    _require(in_range, labels, rule, hint)
     return in_range
 
 
-def _require(rows_hold: Tensor, values: Tensor, message: str) -> None:
-    """Raises with the first offending value, as loudly as the backend and the moment allow."""
+def _require(rows_hold: Tensor, values: Tensor, message: str, hint: str = "") -> None:
+    """Raises with the first offending value, as loudly as the backend and the moment allow; `hint` goes last."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -177,7 +178,8 @@ def _require(rows_hold: Tensor, values: Tensor, message: str) -> None:
         if not tf.executing_eagerly():
             # Of an empty batch, a replica's part of a short one, argmin is an error: one more row that holds, behind.
             first = tf.argmin(tf.concat([tf.cast(rows_hold, tf.int32), [1]], 0))
-            tf.debugging.Assert(tf.reduce_all(rows_hold), [message, values[first : first + 1], "at sample", first])
+            said = [message, values[first : first + 1], "at sample", first, *([f". {hint}"] if hint else [])]
+            tf.debugging.Assert(tf.reduce_all(rows_hold), said)
             return
     elif backend == "jax":
         import jax
@@ -187,4 +189,5 @@ def _require(rows_hold: Tensor, values: Tensor, message: str) -> None:
     holds = ops.convert_to_numpy(rows_hold)
     if not holds.all():
         first = int(holds.argmin())
-        raise ValueError(f"{message} {ops.convert_to_numpy(values)[first]} at sample {first} of the batch.")
+        sentence = f"{message} {ops.convert_to_numpy(values)[first]} at sample {first} of the batch. {hint}"
+        raise ValueError(sentence.rstrip())

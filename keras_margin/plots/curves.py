@@ -1,23 +1,30 @@
 """Figures of what a head does over the angle: its target logit, the gradient of that, its loss."""
 
 import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.plots import _figure
+from keras_margin.plots.margin_curves import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Where the highest loss is so many times the middle one, the axis is logarithmic, over so large a range.
 _STEEP, _DECADES = 20, 1e4
 
 
-def target_logits(curves, path=None):
-    """Target logits over the angle to the own prototype, and beside them their gradients, as training sees them.
+def target_logits(curves: Mapping[str, Curve], path: PathLike | None = None) -> "Figure":
+    """Draws target logits over the angle to the own prototype, and next to them their gradients, as training sees them.
 
     To compare shapes of unlike height, shift one first: `dataclasses.replace(curve, logit=curve.logit - 150)`, as
     QAMFace's figure does.
 
     Args:
-        curves: Dict from a curve's name to its `keras_margin.curves.Curve`, one or more.
+        curves: Dict from a curve's name to its `keras_margin.plots.Curve`, one or more.
         path: As for `roc_curve`.
 
     Returns:
@@ -30,7 +37,7 @@ def target_logits(curves, path=None):
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
-        >>> figure = target_logits({"ArcFace": keras_margin.curves.target_curve(keras_margin.ArcFaceHead(2))})
+        >>> figure = target_logits({"ArcFace": keras_margin.plots.target_curve(keras_margin.ArcFaceHead(2))})
 
     Reference: Deng et al., ArcFace, CVPR 2019, figure 4b; Zhao et al., QAMFace, 2020, figure 1.
     """
@@ -42,8 +49,8 @@ def target_logits(curves, path=None):
     return _figure.finish(figure, path)
 
 
-def loss_curves(curves, path=None):
-    """Losses over the angle to the own prototype, the other class standing at a fixed angle from it.
+def loss_curves(curves: Mapping[str, Curve], path: PathLike | None = None) -> "Figure":
+    """Draws losses over the angle to the own prototype, the other class standing at a fixed angle from it.
 
     Losses that differ by much, as of a loss that is low but for a steep end, are drawn on a logarithmic axis.
 
@@ -61,7 +68,7 @@ def loss_curves(curves, path=None):
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
-        >>> figure = loss_curves({"QAMFace": keras_margin.curves.target_curve(keras_margin.QAMFaceHead(2))})
+        >>> figure = loss_curves({"QAMFace": keras_margin.plots.target_curve(keras_margin.QAMFaceHead(2))})
 
     Reference: Zhao et al., QAMFace, 2020, figure 3.
     """

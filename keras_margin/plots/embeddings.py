@@ -1,12 +1,17 @@
 """Embeddings of two or three dimensions as their papers draw them: a plane or a sphere a loss, side by side."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.evaluation import _arrays
 from keras_margin.plots import _figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PANEL, _TITLE = 2.1, 0.3  # inches
 # Where a plane's prototypes end, where their names stand, and where the panel ends; the last point is at 1.
@@ -29,8 +34,10 @@ class Embedded(NamedTuple):
     prototypes: Any = None
 
 
-def embedding_map(rows, path=None):
-    """Embeddings in the plane or on the unit sphere: a panel a set, a colour and a number a class.
+def embedding_map(
+    rows: Mapping[str, Embedded] | Sequence[Mapping[str, Embedded]], path: PathLike | None = None
+) -> "Figure":
+    """Draws embeddings in the plane or on the unit sphere: a panel a set, a colour and a number a class.
 
     Two dimensions: the points as they lie, longer embeddings further out; each panel has its own measure, which fits
     its farthest point. Prototypes are rays. Three dimensions: the directions x / |x|, seen from one side; what lies on
@@ -46,9 +53,9 @@ def embedding_map(rows, path=None):
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: A set that is no `Embedded`, embeddings that are not numbers, labels that are not integers.
+        TypeError: A set that is not an `Embedded`, embeddings that are not numbers, labels that are not integers.
         ValueError: No set, embeddings of another size or of different ones, a zero, NaN or infinite embedding,
-            lengths that differ, labels that are no rows of the prototypes, another suffix.
+            lengths that differ, labels that are not rows of the prototypes, another suffix.
         OSError: The file cannot be written; nothing is left behind.
 
     Example:
@@ -58,17 +65,17 @@ def embedding_map(rows, path=None):
     Reference: Liu et al., SphereFace, CVPR 2017, figures 5 and 12; Deng et al., ArcFace, CVPR 2019, figure 3; Yang et
     al., Inter-class Angular Margin Loss for Face Recognition, 2020, figure 2.
     """
-    rows = _checked([rows] if isinstance(rows, dict) else rows)
-    every = [shown for row in rows for shown in row.values()]
+    checked = _checked([rows] if isinstance(rows, Mapping) else rows)
+    every = [shown for row in checked for shown in row.values()]
     draw = {2: _plane, 3: _sphere}[every[0].embeddings.shape[1]]
-    columns = max(map(len, rows))
-    figure = _figure.page(path, _PANEL * columns, (_PANEL + _TITLE) * len(rows))
+    columns = max(map(len, checked))
+    figure = _figure.page(path, _PANEL * columns, (_PANEL + _TITLE) * len(checked))
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.05, wspace=0, hspace=0)
-    panels = figure.subplots(len(rows), columns, squeeze=False)
+    panels = figure.subplots(len(checked), columns, squeeze=False)
     palette = _palette(1 + max(map(_last_class, every)))
     for axes in panels.flat:
         axes.set_axis_off()
-    for row, line in zip(rows, panels, strict=True):
+    for row, line in zip(checked, panels, strict=True):
         for axes, (title, shown) in zip(line, row.items(), strict=False):
             axes.set(aspect="equal", xlim=(-_EDGE, _EDGE), ylim=(-_EDGE, _EDGE))
             axes.set_title(title, fontsize=8.5, color=_figure.INK, pad=2)
@@ -101,12 +108,12 @@ def _sphere(axes, shown, palette):
         alpha, zorder = (1.0, 6) if near else (0.4, 3)
         dot = {"markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.7, "alpha": alpha, "zorder": zorder}
         axes.plot(*at, "o", color=palette[row], **dot)
-        # Beside the dot, away from the middle, where the sphere is emptier.
+        # Next to the dot, away from the middle, where the sphere is emptier.
         outwards = at / max(np.linalg.norm(at), 0.05)
         _name(axes, row, at + 0.13 * outwards, palette[row], alpha)
 
 
-def _seen(directions):
+def _seen(directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where unit vectors (n, 3) stand for the eye: (n, 2) across and up, and (n,) their depth towards it."""
     x, y, z = directions.T
     across = -math.sin(_TURN) * x + math.cos(_TURN) * y
@@ -144,7 +151,7 @@ def _name(axes, row, at, color, alpha=1.0):
     axes.text(*at, str(row), ha="center", va="center_baseline", zorder=7, **style)
 
 
-def _palette(num_classes):
+def _palette(num_classes: int) -> np.ndarray:
     """A colour a class, (num_classes, 4): matplotlib's ten, or of a rainbow where there are more classes."""
     from matplotlib import colormaps
 
@@ -153,7 +160,7 @@ def _palette(num_classes):
     return colormaps["nipy_spectral"](np.linspace(0.05, 0.95, num_classes))
 
 
-def _unit(rows):
+def _unit(rows: np.ndarray) -> np.ndarray:
     return np.zeros((0, 3)) if rows is None else _arrays.unit_rows(rows, dtype=np.float64)
 
 
@@ -161,17 +168,17 @@ def _last_class(shown):
     return shown.labels.max() if shown.prototypes is None else len(shown.prototypes) - 1
 
 
-def _checked(rows):
+def _checked(rows: Sequence[Mapping[str, Embedded]]) -> list[dict[str, Embedded]]:
     """The rows with arrays for what they hold; an error where they cannot be drawn."""
-    rows = [{title: _checked_set(title, shown) for title, shown in row.items()} for row in rows]
-    sizes = sorted({shown.embeddings.shape[1] for row in rows for shown in row.values()})
+    checked = [{title: _checked_set(title, shown) for title, shown in row.items()} for row in rows]
+    sizes = sorted({shown.embeddings.shape[1] for row in checked for shown in row.values()})
     _figure.check_results(sizes, "set of embeddings")
     if sizes not in ([2], [3]):
         raise ValueError(
             "embedding_map draws embeddings of two dimensions, or of three, in one figure. Received: embedding_size="
             f"{', '.join(map(str, sizes))}."
         )
-    return rows
+    return checked
 
 
 def _checked_set(title, shown):

@@ -1,12 +1,21 @@
 """Figures of the scores and angles themselves: their distributions, and the pairs that are most wrong."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from keras_margin._typing import ArrayLike, PathLike
 from keras_margin.plots import _figure
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def score_histogram(scores, is_same, path=None, threshold=None):
-    """Distributions of genuine and impostor scores, each as a share of its own pairs.
+
+def score_histogram(
+    scores: ArrayLike, is_same: ArrayLike, path: PathLike | None = None, threshold: float | None = None
+) -> "Figure":
+    """Draws distributions of genuine and impostor scores, each as a share of its own pairs.
 
     Args:
         scores: Real array (n,), finite.
@@ -49,8 +58,8 @@ def score_histogram(scores, is_same, path=None, threshold=None):
     return _figure.finish(figure, path)
 
 
-def angle_histogram(sets, path=None):
-    """Distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
+def angle_histogram(sets: Mapping[str, Mapping[str, ArrayLike]], path: PathLike | None = None) -> "Figure":
+    """Draws distributions of angles, a panel a set and an outline a kind, each as a share of its own angles.
 
     Args:
         sets: Dict from a panel's title to a dict from a kind to its angles in degrees, arrays in [0, 180]: for
@@ -93,7 +102,7 @@ def angle_histogram(sets, path=None):
         axes.set_ylabel("Share per 2 degrees (%)")
     for axes in panels.ravel()[: len(angles)][-columns:]:
         axes.set_xlabel("Angle (degrees)")
-    legends = {}
+    legends: dict = {}
     for axes in panels.ravel():
         handles, kinds = axes.get_legend_handles_labels()
         legends |= dict(zip(kinds, handles, strict=True))
@@ -102,15 +111,22 @@ def angle_histogram(sets, path=None):
     return _figure.finish(figure, path)
 
 
-def error_gallery(images, pairs, scores, is_same, path=None, count=6):
-    """The pairs an embedder is most wrong about: genuine ones it finds least alike, impostors it finds most alike.
+def error_gallery(
+    images: np.ndarray,
+    pairs: ArrayLike,
+    scores: ArrayLike,
+    is_same: ArrayLike,
+    path: PathLike | None = None,
+    count: int = 6,
+) -> "Figure":
+    """Draws the pairs an embedder is most wrong about: genuine ones of low scores, impostors of high ones.
 
     Read it before the numbers: mislabelled pairs, wrong crops and wrong channels show at once.
 
     Args:
         images: uint8 array (n, height, width, 3), RGB, or (n, height, width), grey.
         pairs: Integer array (m, 2), indices in [0, n).
-        scores: Real array (m,), finite; higher is more alike.
+        scores: Real array (m,), finite; higher is more similar.
         is_same: Bool array (m,); True is a genuine pair.
         path: As for `roc_curve`.
         count: How many pairs of each kind, >= 1; all there are, if fewer.
@@ -139,7 +155,7 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
         )
     if count < 1:
         raise ValueError(f"count must be >= 1. Received: count={count}.")
-    kinds = {"Genuine, least alike": (is_same, 1), "Impostor, most alike": (~is_same, -1)}
+    kinds = {"Genuine, lowest scores": (is_same, 1), "Impostor, highest scores": (~is_same, -1)}
     # As high as two of the images side by side, and a line of text.
     height = 1.5 * images.shape[1] / (2.05 * images.shape[2]) + 0.35
     figure, panels = _figure.panels(path, 2, min(count, len(scores)), (1.5, height))
@@ -157,11 +173,11 @@ def error_gallery(images, pairs, scores, is_same, path=None, count=6):
     return _figure.finish(figure, path)
 
 
-def worst_pairs(scores, is_same, count):
-    """The pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
+def worst_pairs(scores: ArrayLike, is_same: ArrayLike, count: int) -> np.ndarray:
+    """Finds the pairs that `error_gallery` shows: genuine ones of the lowest scores, then impostors of the highest.
 
     Args:
-        scores: Real array (m,), finite; higher is more alike.
+        scores: Real array (m,), finite; higher is more similar.
         is_same: Bool array (m,); True is a genuine pair.
         count: How many of each kind, >= 1; all there are, if fewer.
 
@@ -203,7 +219,7 @@ def _mark_threshold(axes, scores, is_same, threshold):
     )
 
 
-def _check_scores(scores, is_same):
+def _check_scores(scores: ArrayLike, is_same: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     scores, is_same = np.asarray(scores, np.float64), np.asarray(is_same).astype(bool)
     if scores.ndim != 1 or scores.shape != is_same.shape:
         raise ValueError(f"scores and is_same must both be shaped (n,). Received: {scores.shape}, {is_same.shape}.")
@@ -226,7 +242,7 @@ def _check_angles(title, kinds):
     return checked
 
 
-def _bin_edges(scores):
+def _bin_edges(scores: np.ndarray) -> np.ndarray:
     """Edges of 20 to 80 equal bins, more where there are more scores."""
     low, high = scores.min(), scores.max()
     if low == high:

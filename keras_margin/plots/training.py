@@ -2,14 +2,20 @@
 
 import numbers
 import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.plots import _figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Drawn first and in this order where they are there; the rest follows in the order of the rows.
 _FIRST = ("loss", "accuracy")
-# Where a row stands, and the clock, are no results.
+# Where a row stands, and the clock, are not results.
 _PLACES = ("step", "epoch", "seconds")
 _AXES = {"loss": "Loss", "accuracy": "Accuracy (%)", "learning_rate": "Learning rate", "lr": "Learning rate"}
 _SHARES = ("accuracy", "eer", "tar", "rank")
@@ -19,8 +25,12 @@ _COLUMNS = 2
 _LOGARITHMIC = 50
 
 
-def training_curves(histories, values=None, path=None):
-    """What a run logged over its steps, a panel a value, a curve a run.
+def training_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    values: str | Sequence[str] | None = None,
+    path: PathLike | None = None,
+) -> "Figure":
+    """Draws what a run logged over its steps, a panel a value, a curve a run.
 
     Args:
         histories: Dict from a run's name to its rows: dicts with "step" (or "epoch") and named numbers, such as the
@@ -49,7 +59,7 @@ def training_curves(histories, values=None, path=None):
     if unknown := set(values or ()) - set(every):
         raise ValueError(f"The runs logged {', '.join(every)}. Received: values with {', '.join(sorted(unknown))}.")
     chosen = list(values or every)
-    _figure.check_results(chosen, "value beside the step")
+    _figure.check_results(chosen, "value besides the step")
     columns = min(_COLUMNS, len(chosen))
     size = (5.6, 3.4) if columns == 1 else (4.3, 3.0)
     figure, panels = _figure.panels(path, -(-len(chosen) // columns), columns, size)
@@ -57,7 +67,7 @@ def training_curves(histories, values=None, path=None):
         _draw(axes, value, logged)
     for axes in panels.ravel()[len(chosen) :]:
         axes.set_visible(False)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes in panels.ravel()[: len(chosen)]:
         handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     _figure.legend_above(figure, list(handles.values()), list(handles))
@@ -84,7 +94,7 @@ def _draw(axes, value, logged):
     axes.set_ylabel(_AXES.get(value, _words(value) + (" (%)" if share else "")))
 
 
-def _words(value):
+def _words(value: str) -> str:
     """A value's name on its axis: "Images per second"; "lfw EER", "lfw TAR at FAR 1e-03" of a set's figures."""
     words = value.replace("_", " ")
     of_set = re.sub(r" eer$", " EER", re.sub(r" tar at far ", " TAR at FAR ", words))

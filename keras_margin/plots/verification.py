@@ -1,17 +1,26 @@
 """Figures of verification and identification over all thresholds or ranks: ROC, DET, CMC."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from keras_margin.evaluation import Roc
+from keras_margin._typing import PathLike
+from keras_margin.evaluation import Roc, VerificationReport
 from keras_margin.plots import _figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _ROC_POINTS = 2000  # more than a figure has pixels
 # A DET plot goes down to the FRR at this FAR; beyond, every curve falls to nothing and takes the room from the rest.
 _WORTH_SEEING = 0.2
 
 
-def roc_curve(results, path=None, reports=None):
-    """ROC curves over a logarithmic FAR axis: staircases, exact at the points drawn (at most 2,000 a curve).
+def roc_curve(
+    results: Mapping[str, Roc], path: PathLike | None = None, reports: Mapping[str, VerificationReport] | None = None
+) -> "Figure":
+    """Draws ROC curves over a logarithmic FAR axis: staircases, exact at the points drawn (at most 2,000 a curve).
 
     The axis begins at the decade of the smallest FAR that any of the sets can show, 1 / impostors; each curve begins
     at its own. TAR at a FAR is that of `tar_at_far`.
@@ -27,7 +36,7 @@ def roc_curve(results, path=None, reports=None):
 
     Raises:
         ImportError: matplotlib is not installed.
-        TypeError: A result that is no `Roc`.
+        TypeError: A result that is not a `Roc`.
         ValueError: No result, a report without a curve, or another suffix.
         OSError: The file cannot be written; nothing is left behind.
 
@@ -54,8 +63,10 @@ def roc_curve(results, path=None, reports=None):
     return _figure.finish(figure, path)
 
 
-def det_curve(results, path=None, reports=None):
-    """Detection error trade-off: FRR against FAR, both logarithmic, so that good systems stay apart.
+def det_curve(
+    results: Mapping[str, Roc], path: PathLike | None = None, reports: Mapping[str, VerificationReport] | None = None
+) -> "Figure":
+    """Draws the detection error trade-off: FRR against FAR, both logarithmic, so that good systems stay apart.
 
     frr = 1 - tar, a staircase as `roc_curve` draws; it ends where no error is left to see, at 1 / (2 * genuine pairs).
 
@@ -103,8 +114,8 @@ def det_curve(results, path=None, reports=None):
     return _figure.finish(figure, path)
 
 
-def cmc_curve(results, path=None):
-    """Cumulative match characteristics: the identification rate against the rank.
+def cmc_curve(results: Mapping[str, np.ndarray], path: PathLike | None = None) -> "Figure":
+    """Draws cumulative match characteristics: the identification rate against the rank.
 
     Args:
         results: Dict from a curve's name to its `keras_margin.evaluation.cmc`, array (max_rank,) in [0, 1].

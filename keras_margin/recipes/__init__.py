@@ -1,28 +1,34 @@
-"""Training schedules as frozen values: the papers' published ones, and the demo's.
+"""Recipes as frozen values: the papers' published ones, the demo's, and one for small sets.
 
-recipe = recipes.get("arcface_casia_r50")
-recipe = dataclasses.replace(recipe, batch_size=256)
-recipe = recipes.with_settings(recipe, ["head.margin=0.4", "steps=1_000"])
+    recipe = km.recipes.get("arcface_casia_r50")
+    recipe = recipe.replace(batch_size=256)
+    recipe = km.recipes.with_settings(recipe, ["head.margin=0.4", "run.steps=1_000"])
+
+A recipe has six parts: `model`, `head`, `optimizer`, `schedule`, `data` and `run`.
 """
 
-from keras_margin.messages import did_you_mean
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.recipes._papers import ALL
-from keras_margin.recipes._schedules import DECAYS
+from keras_margin.recipes._parts import Data, Head, Model, Optimizer, Run, Schedule
 from keras_margin.recipes._settings import from_json, read, to_json, with_settings
-from keras_margin.recipes.base import FLIPS, NOT_DECAYED, PRECISIONS, Recipe
+from keras_margin.recipes.base import Recipe
 
 RECIPES = {recipe.name: recipe for recipe in ALL}
 
-__all__ = ["DECAYS", "FLIPS", "NOT_DECAYED", "PRECISIONS", "RECIPES", "Recipe", "WarmUp"]
-__all__ += ["from_json", "get", "read", "to_json", "with_settings"]
+__all__ = ["RECIPES", "Data", "Head", "Model", "Optimizer", "Recipe", "Run", "Schedule"]
+__all__ += ["from_json", "get", "to_json", "with_settings"]
 
 
-def get(name):
-    """The recipe called `name`; or of a run, by the path of its recipe.json.
+def get(name: str) -> Recipe:
+    """Returns the recipe called `name`; or of a run, by the path of its recipe.json.
 
     Raises:
         ValueError: On an unknown name; the message lists the names.
         OSError: Where a recipe.json cannot be read.
+
+    Example:
+        >>> get("arcface_casia_r50").model.backbone
+        'ir_resnet50'
     """
     if name.endswith(".json"):
         return read(name)
@@ -31,12 +37,3 @@ def get(name):
             f"Unknown recipe {name!r}.{did_you_mean(name, RECIPES)} Known recipes: {', '.join(sorted(RECIPES))}."
         )
     return RECIPES[name]
-
-
-def __getattr__(name):
-    # The one name here that needs Keras: recipes are listed without it.
-    if name == "WarmUp":
-        from keras_margin.recipes._warm_up import WarmUp
-
-        return WarmUp
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}.")

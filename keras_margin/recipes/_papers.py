@@ -2,11 +2,14 @@
 
 What a paper leaves open is said in the recipe's `source`. Which weights decay is the release's rule: MXNet's optimiser,
 under ArcFace's and QAMFace's code, decays what is called weight (kernels and prototypes; releases before 1.5 batch
-norm's scale too: decay_exclude=beta,bias); SphereFace's Caffe files all but biases; TF-Slim, under the Inception-ResNet
-of IAM, kernels alone.
+norm's scale too: optimizer.decay_exclude=beta,bias); SphereFace's Caffe files all but biases; TF-Slim, under the
+Inception-ResNet of IAM, kernels alone.
 """
 
+from collections.abc import Iterator
+
 from keras_margin.data.augmentation import Augmentation
+from keras_margin.recipes._parts import Data, Head, Model, Optimizer, Run, Schedule
 from keras_margin.recipes.base import Recipe
 
 _UNMEASURED = "Not yet measured."
@@ -24,16 +27,13 @@ _IAM = (
     "image's size, facenet's here, nor the end, 150,000 updates here. "
 )
 
-CASIA = {"batch_size": 512, "steps": 32_000, "learning_rate": 0.1, "decay_steps": (20_000, 28_000)}
-MS1MV2 = {**CASIA, "steps": 180_000, "decay_steps": (100_000, 160_000)}
-
-# ArcFace's margins: name -> (head, its numbers beyond the head's defaults, which are the paper's).
+# ArcFace's margins: name -> head, whose numbers beyond these are the head's defaults, which are the paper's.
 _MARGINS = {
-    "arcface": ("arcface", ()),
-    "cosface": ("cosface", ()),
-    "sphereface": ("sphereface_arccos", ()),
-    "cm1": ("combined", (("m1", 1.0), ("m2", 0.3), ("m3", 0.2))),
-    "cm2": ("combined", (("m1", 0.9), ("m2", 0.4), ("m3", 0.15))),
+    "arcface": Head("arcface"),
+    "cosface": Head("cosface"),
+    "sphereface": Head("sphereface_arccos"),
+    "cm1": Head("combined", {"m1": 1.0, "m2": 0.3, "m3": 0.2}),
+    "cm2": Head("combined", {"m1": 0.9, "m2": 0.4, "m3": 0.15}),
 }
 # ArcFace's table 2: name -> (head, what is added).
 _TRIPLET = ("angular_triplet", (("margin", 0.35),))
@@ -48,116 +48,115 @@ _ADDED = {
     "arcface_intra_inter": ("arcface", (("intra", ()), ("inter", ()))),
     "arcface_triplet": ("arcface", (_TRIPLET,)),
 }
-# IAM's base losses: name -> (head, its numbers, regularisers, the best beta of its tables on LFW, all its betas).
-_SCALE = (("scale", 30.0),)
+# IAM's base losses: name -> (head with the best beta of its tables on LFW, all its betas).
 _IAM_BASES = {
-    "normsoftmax": ("normsoftmax", _SCALE, (), 0.8, "0 to 2, table 3"),
-    "cosface": ("cosface", (("margin", 0.4), *_SCALE), (), 0.05, "0 to 2, table 4"),
-    "arcface": ("arcface", _SCALE, (), 0.05, "0.05 and 0.1, table 5"),
-    "sphereface": ("sphereface", (), (), 0.1, "0.05 and 0.1, table 5"),
-    "l2softmax": ("l2softmax", (), (), 0.1, "0.05 and 0.1, table 5"),
-    "center": ("softmax", (), (("center", ()),), 0.1, "0.05 and 0.1, table 5"),
-    "ring": ("softmax", (), (("ring", ()),), 0.1, "0.05 and 0.1, table 5"),
-}
-_INCEPTION = {
-    "backbone": "inception_resnet_v1",
-    "prewhiten": True,
-    "image_size": (160, 160),
-    "batch_size": 90,
-    "steps": 150_000,
-    "learning_rate": 0.1,
-    "decay_steps": (60_000, 120_000),
+    "normsoftmax": (Head("normsoftmax", {"scale": 30.0}, iam_beta=0.8), "0 to 2, table 3"),
+    "cosface": (Head("cosface", {"margin": 0.4, "scale": 30.0}, iam_beta=0.05), "0 to 2, table 4"),
+    "arcface": (Head("arcface", {"scale": 30.0}, iam_beta=0.05), "0.05 and 0.1, table 5"),
+    "sphereface": (Head("sphereface", iam_beta=0.1), "0.05 and 0.1, table 5"),
+    "l2softmax": (Head("l2softmax", iam_beta=0.1), "0.05 and 0.1, table 5"),
+    "center": (Head("softmax", auxiliary_losses=(("center", ()),), iam_beta=0.1), "0.05 and 0.1, table 5"),
+    "ring": (Head("softmax", auxiliary_losses=(("ring", ()),), iam_beta=0.1), "0.05 and 0.1, table 5"),
 }
 
 
-def _arcface():
-    for name, (head, options) in _MARGINS.items():
-        yield Recipe(f"{name}_casia_r50", _ARCFACE, head, options, **CASIA)
-        yield Recipe(f"{name}_ms1mv2_r100", _ARCFACE, head, options, backbone="ir_resnet100", **MS1MV2)
+def _casia(name: str, source: str, head: Head, images_per_identity: int | None = None) -> Recipe:
+    return Recipe(
+        name,
+        source,
+        model=Model("ir_resnet50"),
+        head=head,
+        optimizer=Optimizer("sgd", momentum=0.9, weight_decay=5e-4),
+        schedule=Schedule(learning_rate=0.1, decay_steps=(20_000, 28_000)),
+        data=Data(batch_size=512, images_per_identity=images_per_identity),
+        run=Run(steps=32_000),
+    )
 
 
-def _arcface_table_2():
+def _ms1mv2(name: str, source: str, head: Head) -> Recipe:
+    return Recipe(
+        name,
+        source,
+        model=Model("ir_resnet100"),
+        head=head,
+        optimizer=Optimizer("sgd", momentum=0.9, weight_decay=5e-4),
+        schedule=Schedule(learning_rate=0.1, decay_steps=(100_000, 160_000)),
+        data=Data(batch_size=512),
+        run=Run(steps=180_000),
+    )
+
+
+def _arcface() -> Iterator[Recipe]:
+    for name, head in _MARGINS.items():
+        yield _casia(f"{name}_casia_r50", _ARCFACE, head)
+        yield _ms1mv2(f"{name}_ms1mv2_r100", _ARCFACE, head)
+
+
+def _arcface_table_2() -> Iterator[Recipe]:
     for name, (head, added) in _ADDED.items():
         triplet = _TRIPLET in added
         said = "Images of an identity in a batch: ours, 4; the paper does not say. " if triplet else ""
-        images = {"images_per_identity": 4} if triplet else {}
-        yield Recipe(
-            f"{name}_casia_r50",
-            f"{_ARCFACE_TABLE_2}{said}{_UNMEASURED}",
-            head,
-            auxiliary_losses=added,
-            **images,
-            **CASIA,
-        )
+        source = f"{_ARCFACE_TABLE_2}{said}{_UNMEASURED}"
+        yield _casia(f"{name}_casia_r50", source, Head(head, auxiliary_losses=added), 4 if triplet else None)
 
 
-def _sphereface():
+def _sphereface() -> Iterator[Recipe]:
     for layers in (4, 10, 20, 36, 64):
         yield Recipe(
             f"sphereface_casia_s{layers}",
             _SPHEREFACE,
-            "sphereface",
-            backbone=f"spherenet{layers}",
-            image_size=(112, 96),
-            batch_size=128,
-            steps=28_000,
-            learning_rate=0.1,
-            decay_steps=(16_000, 24_000),
-            decay_exclude=("bias",),
-            flip_features="concatenate",
+            model=Model(f"spherenet{layers}", image_size=(112, 96), flip_features="concatenate"),
+            head=Head("sphereface"),
+            optimizer=Optimizer("sgd", momentum=0.9, weight_decay=5e-4, decay_exclude=("bias",)),
+            schedule=Schedule(learning_rate=0.1, decay_steps=(16_000, 24_000)),
+            data=Data(batch_size=128),
+            run=Run(steps=28_000),
         )
 
 
-def _iam():
-    for name, (head, options, auxiliary_losses, beta, betas) in _IAM_BASES.items():
+def _iam() -> Iterator[Recipe]:
+    for name, (head, betas) in _IAM_BASES.items():
         yield Recipe(
             f"iam_{name}_casia_irv1",
-            f"{_IAM}iam_beta: {betas}; best on LFW {beta:g}. {_UNMEASURED}",
-            head,
-            options,
-            auxiliary_losses=auxiliary_losses,
-            iam_beta=beta,
-            **_INCEPTION,
+            f"{_IAM}iam_beta: {betas}; best on LFW {head.iam_beta:g}. {_UNMEASURED}",
+            model=Model("inception_resnet_v1", image_size=(160, 160), prewhiten=True),
+            head=head,
+            optimizer=Optimizer("sgd", momentum=0.9, weight_decay=5e-4),
+            schedule=Schedule(learning_rate=0.1, decay_steps=(60_000, 120_000)),
+            data=Data(batch_size=90),
+            run=Run(steps=150_000),
         )
 
 
 _DEMO = Recipe(
-    name="orl_demo",
-    source="Ours: `make demo` on the ORL faces; the README carries what it reached.",
-    head_options=(("margin", 0.3), ("scale", 16.0)),
-    backbone="ir_small",
-    backbone_options=(("dropout", 0.2), ("stem_strides", 1)),
-    image_size=(56, 48),
-    batch_size=32,
-    steps=500,
-    optimizer="adamw",
-    learning_rate=2e-3,
-    warmup_steps=50,
-    weight_decay=1e-2,
-    augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2),
+    "orl_demo",
+    "Ours: `make demo` on the ORL faces; the README carries what it reached.",
+    model=Model("ir_small", {"dropout": 0.2, "stem_strides": 1}, image_size=(56, 48)),
+    head=Head("arcface", {"margin": 0.3, "scale": 16.0}),
+    optimizer=Optimizer("adamw", weight_decay=1e-2),
+    schedule=Schedule(learning_rate=2e-3, warmup_steps=50),
+    data=Data(32, augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2)),
+    run=Run(steps=500),
 )
 _SMALL = Recipe(
-    name="arcface_small",
-    source="Ours, for a set of one's own: tens to hundreds of people, a few images of each. Not yet measured.",
-    head_options=(("margin", 0.3), ("scale", 16.0)),
-    backbone="ir_small",
-    backbone_options=(("dropout", 0.2),),
-    batch_size=32,
-    steps=1_000,
-    optimizer="adamw",
-    learning_rate=2e-3,
-    warmup_steps=100,
-    weight_decay=1e-2,
-    augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2),
+    "arcface_small",
+    "Ours, for a set of one's own: tens to hundreds of people, a few images of each. Not yet measured.",
+    model=Model("ir_small", {"dropout": 0.2}),
+    head=Head("arcface", {"margin": 0.3, "scale": 16.0}),
+    optimizer=Optimizer("adamw", weight_decay=1e-2),
+    schedule=Schedule(learning_rate=2e-3, warmup_steps=100),
+    data=Data(32, augmentation=Augmentation(flip=True, shift=0.06, zoom=0.08, rotate=8.0, contrast=0.2)),
+    run=Run(steps=1_000),
 )
 _QAM = Recipe(
-    name="qamface_ms1m_r50",
-    source=_QAMFACE,
-    head="qamface",
-    batch_size=256,
-    steps=400_000,
-    learning_rate=0.2,
-    decay_steps=(80_000, 200_000, 360_000),
+    "qamface_ms1m_r50",
+    _QAMFACE,
+    model=Model("ir_resnet50"),
+    head=Head("qamface"),
+    optimizer=Optimizer("sgd", momentum=0.9, weight_decay=5e-4),
+    schedule=Schedule(learning_rate=0.2, decay_steps=(80_000, 200_000, 360_000)),
+    data=Data(batch_size=256),
+    run=Run(steps=400_000),
 )
 
 ALL = (_DEMO, _SMALL, *_arcface(), *_arcface_table_2(), *_sphereface(), _QAM, *_iam())

@@ -3,51 +3,54 @@
 import ast
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from keras_margin._utils.messages import did_you_mean
 from keras_margin.data.augmentation import Augmentation
-from keras_margin.messages import did_you_mean
-from keras_margin.recipes.base import Recipe
+from keras_margin.recipes.base import PARTS, SHORT_NAMES, Recipe
 
-# What is set inside: --set head.margin=0.4
-_INSIDE = {"head": "head_options", "backbone": "backbone_options"}
-_FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
+# Whose arguments are set inside: --set head.margin=0.4, --set backbone.dropout=0.1
+_OPTIONS = {"head": "head", "backbone": "model"}
+_KINDS = {(part, field.name): field.type for part, kind in PARTS.items() for field in dataclasses.fields(kind)}
 _CHANGES = [field.name for field in dataclasses.fields(Augmentation)]
-_SETTABLE = [name for name in _FIELDS if name not in ("name", "source", "augmentation", *_INSIDE.values())]
+_NOT_TEXT = ("options", "augmentation")
+_SETTABLE = [f"{part}.{field}" for part, field in _KINDS if field not in _NOT_TEXT]
+_SHORT = {name: place for name, place in SHORT_NAMES.items() if place[1] not in _NOT_TEXT}
 
 
-def with_settings(recipe, settings):
-    """The recipe with some keys changed, each given as text.
+def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Returns the recipe with some keys changed, each given as text.
 
-    A key is a field of Recipe; `head.margin`, `backbone.dropout`: an argument of head or backbone;
-    `augmentation.shift`. Values are read as Python writes them, without quotes around words: 1e-3, 20_000, true,
-    none, 112,96 and stem*,stage1*. Another head or backbone drops the recipe's options for the old one;
-    `steps` is set as `Recipe.with_steps` does, before the others.
+    A key is a part and a field, `schedule.learning_rate`, or the field alone where no other has its name,
+    `learning_rate`; `head`, `optimizer` and `backbone`, the name of another one; `head.margin`, `backbone.dropout`: an
+    argument of head or backbone; `augmentation.shift`. Values are read as Python writes them, without quotes around
+    words: 1e-3, 20_000, true, none, 112,96 and stem*,stage1*. Another head or backbone drops the recipe's options for
+    the old one; `steps` is set as `Recipe.with_steps` does, before the others.
 
     Args:
         recipe: Recipe.
         settings: Iterable of "key=value".
 
-    Returns:
-        Recipe.
-
     Raises:
         ValueError: On an unknown key, a value of another kind, or what Recipe refuses.
 
     Example:
-        >>> with_settings(get("arcface_casia_r50"), ["head.margin=0.4", "steps=1_000"]).decay_steps
+        >>> with_settings(get("arcface_casia_r50"), ["head.margin=0.4", "steps=1_000"]).schedule.decay_steps
         (625, 875)
     """
-    pairs = [_split(setting) for setting in settings]
-    for key, text in pairs:
-        if key == "steps":
-            recipe = recipe.with_steps(_typed(key, text, 0))
+    found = [(*_place(key), key, text) for key, text in map(_split, settings)]
+    for part, field, key, text in found:
+        if (part, field) == ("run", "steps"):
+            recipe = recipe.with_steps(_typed(key, text, int))
     # All at once: one alone may contradict what another is about to change.
-    changes = {}
-    for key, text in pairs:
-        if key != "steps":
-            _note(changes, recipe, key, text)
-    return dataclasses.replace(recipe, **changes)
+    parts: dict[str, dict] = {}
+    for part, field, key, text in found:
+        if (part, field) != ("run", "steps"):
+            _note(parts.setdefault(part, {}), part, getattr(recipe, part), field, key, text)
+    return recipe.replace(**{part: dataclasses.replace(getattr(recipe, part), **each) for part, each in parts.items()})
 
 
 def _split(setting):
@@ -57,27 +60,35 @@ def _split(setting):
     return key.strip(), text.strip()
 
 
-def _note(changes, recipe, key, text):
-    """Notes in `changes` what key=text changes of the recipe."""
-    outer, _, inner = key.partition(".")
-    if inner and outer in _INSIDE:
-        present = changes.get(_INSIDE[outer], getattr(recipe, _INSIDE[outer]))
-        changes[_INSIDE[outer]] = tuple({**dict(present), inner: _value(text)}.items())
-        return
+def _place(key):
+    """(part, field) that a key names; a field of options and of the augmentation as "options.dropout"."""
+    outer, _, inner = key.removeprefix("data." if key.startswith("data.augmentation.") else "").partition(".")
+    if not inner and key in _SHORT:
+        return _SHORT[key]
+    if (outer, inner) in _KINDS and inner not in _NOT_TEXT:
+        return outer, inner
     if outer == "augmentation" and inner in _CHANGES:
-        present = changes.get(outer, recipe.augmentation)
-        value = _typed(key, text, getattr(present, inner))
-        changes[outer] = dataclasses.replace(present, **{inner: value})
-        return
-    if key not in _SETTABLE:
-        known = [*_SETTABLE, "head.ARGUMENT", "backbone.ARGUMENT", *(f"augmentation.{name}" for name in _CHANGES)]
-        raise ValueError(f"A recipe has no key {key!r} to set.{did_you_mean(key, known)} It has: {', '.join(known)}.")
-    changes[key] = _typed(key, text, getattr(recipe, key))
-    if key in _INSIDE and changes[key] != getattr(recipe, key):
-        # An argument of the new one, set before its name, stays.
-        given = dict(changes.get(_INSIDE[key], ()))
-        kept = {name: value for name, value in given.items() if (name, value) not in getattr(recipe, _INSIDE[key])}
-        changes[_INSIDE[key]] = tuple(kept.items())
+        return "data", f"augmentation.{inner}"
+    if inner and outer in _OPTIONS:
+        return _OPTIONS[outer], f"options.{inner.removeprefix('options.')}"
+    known = [*_SHORT, *_SETTABLE, "head.ARGUMENT", "backbone.ARGUMENT", *(f"augmentation.{name}" for name in _CHANGES)]
+    raise ValueError(f"A recipe has no key {key!r} to set.{did_you_mean(key, known)} It has: {', '.join(known)}.")
+
+
+def _note(changes, part, values, field, key, text):
+    """Notes in `changes` what key=text changes of the values of a part."""
+    field, _, inner = field.partition(".")
+    present = changes.get(field, getattr(values, field))
+    if field == "options":
+        changes[field] = tuple({**dict(present), inner: _value(text)}.items())
+    elif field == "augmentation":
+        changes[field] = dataclasses.replace(present, **{inner: _typed(key, text, type(getattr(present, inner)))})
+    else:
+        changes[field] = _typed(key, text, _KINDS[part, field], field)
+        if (part, field) in (("head", "name"), ("model", "backbone")) and changes[field] != present:
+            # An argument of the new one, set before its name, stays.
+            given = dict(changes.get("options", ()))
+            changes["options"] = tuple(each for each in given.items() if each not in values.options)
 
 
 def _value(text):
@@ -91,56 +102,70 @@ def _value(text):
         return tuple(_value(part.strip()) for part in text.split(",") if part.strip()) if "," in text else text
 
 
-def _typed(key, text, present):
-    """`text` as a value of the kind that the key holds."""
-    value = _value(text)
-    kind = _FIELDS[key].type if key in _FIELDS else type(present)
+def _typed(key, text, kind, field=""):
+    """`text` as a value of a kind, a type or such a union as str | None."""
     kind = kind.__name__ if isinstance(kind, type) else str(kind)
-    if kind in ("float", "int") and isinstance(value, bool):
+    optional, plain = kind.endswith("| None"), kind.removesuffix(" | None")
+    value = _value(text)
+    if plain in ("float", "int") and isinstance(value, bool):
         value = text
-    if kind == "float" and isinstance(value, int):
+    if plain == "float" and isinstance(value, int):
         value = float(value)
-    if kind == "tuple" and key == "auxiliary_losses":
+    if field == "auxiliary_losses":
         # A name alone, or names: their defaults.
         names = (value,) if isinstance(value, str) and value else value or ()
         value = tuple((each, ()) if isinstance(each, str) else each for each in names)
-    elif kind == "tuple" and not isinstance(value, tuple):
+    elif plain == "tuple" and not isinstance(value, tuple):
         value = () if value in (None, "") else tuple(value) if isinstance(value, list) else (value,)
-    if kind == "str":
-        value = text
-    accepted = {"float": float, "int": int, "tuple": tuple, "str": str, "bool": bool}
-    optional = kind.endswith("| None")
-    plain = kind.removesuffix(" | None")
     if plain == "str":
         value = None if optional and text.lower() == "none" else text
+    accepted = {"float": float, "int": int, "tuple": tuple, "str": str, "bool": bool}
     if not isinstance(value, accepted[plain]) and not (optional and value is None):
         raise ValueError(f"{key} needs a value of kind {plain}. Received: {key}={text}.")
     return value
 
 
-def to_json(recipe):
-    """The recipe as a dict that JSON can hold; `from_json` reads it."""
+def to_json(recipe: Recipe) -> dict[str, Any]:
+    """Returns the recipe as a dict that JSON can hold; `from_json` reads it.
+
+    Example:
+        >>> to_json(get("arcface_casia_r50"))["run"]
+        {'steps': 32000, 'precision': 'float32', 'callbacks': []}
+    """
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
-def from_json(values):
-    """The recipe that `to_json` wrote.
+def from_json(values: Mapping[str, Any]) -> Recipe:
+    """Returns the recipe that `to_json` wrote, or that of a run of version 0.1, whose keys were flat.
 
     Raises:
         ValueError: On keys that a recipe does not have, or lacks.
+
+    Example:
+        >>> from_json(to_json(get("orl_demo"))) == get("orl_demo")
+        True
     """
-    unknown = set(values) - set(_FIELDS)
+    values = {name: _tuples(value) for name, value in values.items()}
+    if "augmentation" in values:
+        values["augmentation"] = Augmentation(**values["augmentation"])
+    for part, kind in PARTS.items():
+        inside = values.get(part)
+        if isinstance(inside, Mapping):
+            inside = {name: _tuples(value) for name, value in inside.items()}
+            if "augmentation" in inside:
+                inside["augmentation"] = Augmentation(**inside["augmentation"])
+            values[part] = kind(**inside)
+    unknown = set(values) - {"name", "source", *PARTS, *SHORT_NAMES}
     if unknown or not {"name", "source"} <= set(values):
         raise ValueError(
-            f"A recipe's JSON has the keys {', '.join(_FIELDS)}. Received: {', '.join(map(str, values)) or 'none'}."
+            f"A recipe's JSON has the keys name, source, {', '.join(PARTS)}. "
+            f"Received: {', '.join(map(str, values)) or 'none'}."
         )
-    values = {name: _tuples(value) for name, value in values.items()}
-    changes = dict(values.pop("augmentation", {}))
-    return Recipe(**values, augmentation=Augmentation(**changes))
+    return Recipe(values.pop("name"), values.pop("source")).replace(**values)
 
 
-def read(path):
-    """The recipe in a file `recipe.json`, as every run's folder has one.
+def read(path: str | os.PathLike) -> Recipe:
+    """Returns the recipe in a file `recipe.json`, as every run's folder has one.
 
     Raises:
         OSError: If it cannot be read.
@@ -150,7 +175,7 @@ def read(path):
     try:
         return from_json(json.loads(path.read_text())["recipe"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is no recipe.json of a run: {error}") from error
+        raise ValueError(f"{path} is not a recipe.json of a run: {error}") from error
 
 
 def _tuples(value):

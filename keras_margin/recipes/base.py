@@ -1,14 +1,25 @@
 """Recipe: how to train one embedding, as a frozen value."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from keras_margin.data.augmentation import Augmentation
 from keras_margin.recipes import _schedules
+from keras_margin.recipes._parts import Data, Head, Model, Optimizer, Run, Schedule
 
-# Batch norm's scale and offset, biases and PReLU's slopes: what MXNet's optimiser leaves alone.
-NOT_DECAYED = ("alpha", "beta", "bias", "gamma")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-FLIPS = ("none", "sum", "concatenate")
+PARTS = {"model": Model, "head": Head, "optimizer": Optimizer, "schedule": Schedule, "data": Data, "run": Run}
+# Short names of what is inside: of every field whose name occurs once, and of those that occur twice, these.
+SHORT_NAMES = {
+    "head": ("head", "name"),
+    "head_options": ("head", "options"),
+    "optimizer": ("optimizer", "name"),
+    "backbone_options": ("model", "options"),
+} | {
+    field.name: (part, field.name)
+    for part, kind in PARTS.items()
+    for field in dataclasses.fields(kind)
+    if field.name not in ("name", "options")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,139 +29,114 @@ class Recipe:
     Attributes:
         name: The recipe's name.
         source: Where its numbers come from, and what it reached.
-        head: Name in keras_margin.HEADS.
-        head_options: Pairs of the head's arguments, beyond num_classes.
-        auxiliary_losses: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
-        iam_beta: Weight of the IAM regulariser; 0 for none.
-        backbone: Name that keras_margin.backbones.get takes: one in BACKBONES, or "package.module:name".
-        backbone_options: Pairs of the backbone's arguments.
-        prewhiten: Whether each image is brought to mean 0 and deviation 1 before the backbone, inside the model.
-        image_size: (height, width), pixels.
-        batch_size: Images per optimiser update, over all replicas.
-        images_per_identity: K images of each of batch_size / K identities a batch, for losses that compare images; None
-            for every image once an epoch.
-        steps: Optimiser updates.
-        optimizer: "sgd", weight decay in the gradient; or "adamw", decoupled decay.
-        momentum: Of "sgd", [0, 1).
-        weight_decay: See `optimizer`, >= 0.
-        decay_exclude: Names of the weights that do not decay, of NOT_DECAYED.
-        learning_rate: At the start, after the warm-up.
-        decay: "steps", "cosine", "polynomial" or "constant"; None is "steps" with `decay_steps` and "cosine" without.
-        decay_steps: Updates after which the rate is divided by ten, counted from the run's first and after the
-            warm-up; of "steps".
-        decay_power: Exponent of "polynomial", > 0: rate (1 - t)^power, t the share of the updates after the warm-up.
-        warmup_steps: Updates over which the rate rises linearly from zero.
-        margin_warmup_steps: Updates over which the margin rises linearly from none to the head's.
-        scale_warmup_steps: Updates over which the scale goes linearly from `scale_start` to the head's.
-        scale_start: Scale at the first update, > 0.
-        clip_norm: Largest norm of the backbone's gradient, that of the whole batch; 0 for no limit. The prototypes'
-            gradient is not clipped, as in insightface's code.
-        ema: Momentum of a running mean of the backbone's weights, [0, 1), which is what is measured and kept; 0 for
-            none.
-        freeze: Names of the backbone's layers that do not train, with * for any letters: ("stem*", "stage1*").
-        weights: Path of a .keras file or run folder whose backbone's weights are the first ones; "" for random ones.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16"; the head and the losses compute in float32 always.
-        flip_features: How the embeddings of an image and its mirror image are joined for tests: "none" (the image
-            alone), "sum" or "concatenate".
-        augmentation: Augmentation.
+        model: recipes.Model, the network from images to embeddings.
+        head: recipes.Head, the margin and what is added to its loss.
+        optimizer: recipes.Optimizer.
+        schedule: recipes.Schedule, of learning rate, margin and scale.
+        data: recipes.Data, what a batch is made of.
+        run: recipes.Run, how long and in which precision.
 
     Raises:
         ValueError: On a number out of range, or keys that contradict each other.
+
+    Example:
+        >>> recipe = Recipe("mine", "Ours.", head=Head("cosface", {"margin": 0.4}), run=Run(steps=1_000))
+        >>> recipe.head.name, recipe.schedule.learning_rate
+        ('cosface', 0.1)
     """
 
     name: str
     source: str
-    head: str = "arcface"
-    head_options: tuple = ()
-    auxiliary_losses: tuple = ()
-    iam_beta: float = 0.0
-    backbone: str = "ir_resnet50"
-    backbone_options: tuple = ()
-    prewhiten: bool = False
-    image_size: tuple = (112, 112)
-    batch_size: int = 512
-    images_per_identity: int | None = None
-    steps: int = 32_000
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    decay_exclude: tuple = NOT_DECAYED
-    learning_rate: float = 0.1
-    decay: str | None = None
-    decay_steps: tuple = ()
-    decay_power: float = 2.0
-    warmup_steps: int = 0
-    margin_warmup_steps: int = 0
-    scale_warmup_steps: int = 0
-    scale_start: float = 1.0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    freeze: tuple = ()
-    weights: str = ""
-    precision: str = "float32"
-    flip_features: str = "none"
-    augmentation: Augmentation = Augmentation()
+    model: Model = Model()
+    head: Head = Head()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    data: Data = Data()
+    run: Run = Run()
 
-    def __post_init__(self):
-        for name in ("batch_size", "steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"A recipe needs {name} >= 1. Received: {name}={getattr(self, name)}.")
+    def __post_init__(self) -> None:
+        for part, kind in PARTS.items():
+            if not isinstance(getattr(self, part), kind):
+                raise TypeError(
+                    f"A recipe's {part} is a recipes.{kind.__name__}. Received: {part}={getattr(self, part)!r}."
+                )
         for name in ("warmup_steps", "margin_warmup_steps", "scale_warmup_steps"):
-            if not 0 <= getattr(self, name) < self.steps:
+            steps = getattr(self.schedule, name)
+            if not 0 <= steps < self.run.steps:
                 raise ValueError(
-                    f"A warm-up is shorter than its run. Received: {name}={getattr(self, name)}, steps={self.steps}."
+                    f"A warm-up is shorter than its run. Received: {name}={steps}, steps={self.run.steps}."
                 )
-        for name, values in (("precision", PRECISIONS), ("flip_features", FLIPS)):
-            if getattr(self, name) not in values:
-                raise ValueError(
-                    f"A recipe's {name} is one of {', '.join(values)}. Received: {name}={getattr(self, name)!r}."
-                )
-        for name, low, high in _RANGES:
-            if not low <= getattr(self, name) < high:
-                raise ValueError(
-                    f"A recipe needs {name} in [{low:g}, {high:g}). Received: {name}={getattr(self, name)!r}."
-                )
-        if not self.scale_start > 0:
-            raise ValueError(f"A recipe needs scale_start > 0. Received: scale_start={self.scale_start!r}.")
-        unknown = [name for name in self.decay_exclude if name not in NOT_DECAYED]
-        if unknown:
-            raise ValueError(
-                f"decay_exclude names weights of {', '.join(NOT_DECAYED)}. Received: {', '.join(map(str, unknown))}."
-            )
-        images = self.images_per_identity
-        if images is not None and (images < 1 or self.batch_size % images):
-            raise ValueError(
-                f"images_per_identity must divide batch_size. Received: images_per_identity={images}, "
-                f"batch_size={self.batch_size}."
-            )
-        _schedules.check(self)
 
-    def with_steps(self, steps):
-        """The same recipe over `steps` updates, its warm-ups and decays at the same shares of the run.
+    def replace(self, **changes: Any) -> "Recipe":
+        """Returns the recipe with some values changed.
+
+        Args:
+            **changes: A field of the recipe (`data=Data(...)`), or of one of its parts by its own name
+                (`batch_size=256`); `head`, `optimizer`: the name of another one; `head_options`, `backbone_options`:
+                their arguments.
+
+        Raises:
+            TypeError: On a name that neither the recipe nor a part has.
+            ValueError: As in Recipe.
+
+        Example:
+            >>> Recipe("mine", "Ours.").replace(batch_size=256, head="cosface").data.batch_size
+            256
+        """
+        whole: dict[str, Any] = {}
+        inside: dict[str, dict[str, Any]] = {}
+        for name, value in changes.items():
+            if name in ("name", "source") or (name in PARTS and not isinstance(value, str)):
+                whole[name] = value
+            elif name in SHORT_NAMES:
+                part, field = SHORT_NAMES[name]
+                inside.setdefault(part, {})[field] = value
+            else:
+                raise TypeError(f"A recipe has no {name!r}. It has: {', '.join([*PARTS, *SHORT_NAMES])}.")
+        for part, values in inside.items():
+            whole[part] = dataclasses.replace(whole.get(part, getattr(self, part)), **values)
+        return dataclasses.replace(self, **whole)
+
+    def with_steps(self, steps: int) -> "Recipe":
+        """Returns the same recipe over `steps` updates, its warm-ups and decays at the same shares of the run.
 
         Raises:
             ValueError: Where steps < 1.
+
+        Example:
+            >>> Recipe("mine", "", schedule=Schedule(warmup_steps=320)).with_steps(1_000).schedule.warmup_steps
+            10
         """
         if steps < 1:
             raise ValueError(f"A recipe needs steps >= 1. Received: steps={steps}.")
         scaled = {
-            name: min(steps - 1, round(getattr(self, name) * steps / self.steps))
+            name: min(steps - 1, round(getattr(self.schedule, name) * steps / self.run.steps))
             for name in ("warmup_steps", "margin_warmup_steps", "scale_warmup_steps")
         }
         # Of a few steps a turn may fall on the first, where a schedule cannot turn, on another, or into the warm-up.
         first = scaled["warmup_steps"] + 1 if scaled["warmup_steps"] else 0
-        turns = sorted({max(first, round(step * steps / self.steps)) for step in self.decay_steps})
-        return dataclasses.replace(self, steps=steps, decay_steps=tuple(turns), **scaled)
+        turns = sorted({max(first, round(step * steps / self.run.steps)) for step in self.schedule.decay_steps})
+        return self.replace(steps=steps, decay_steps=tuple(turns), **scaled)
 
-    def schedule(self):
-        """Learning rate by step, a Keras schedule."""
-        return _schedules.of(self)
+    def learning_rate_schedule(self) -> Any:
+        """Returns the learning rate by step, a keras.optimizers.schedules.LearningRateSchedule.
+
+        Example:
+            >>> round(float(Recipe("mine", "").learning_rate_schedule()(0)), 2)
+            0.1
+        """
+        return _schedules.learning_rate_schedule(self.schedule, self.run.steps)
 
 
-_RANGES = (
-    ("momentum", 0, 1),
-    ("ema", 0, 1),
-    ("clip_norm", 0, float("inf")),
-    ("weight_decay", 0, float("inf")),
-    ("iam_beta", 0, float("inf")),
-)
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a recipe's JSON with dotted keys, to compare or to print: {"schedule.learning_rate": 0.1, ...}.
+
+    Example:
+        >>> flat({"name": "mine", "run": {"steps": 5}})
+        {'name': 'mine', 'run.steps': 5}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = flat(value) if isinstance(value, Mapping) else {None: value}
+        found |= {name if key is None else f"{name}.{key}": each for key, each in inner.items()}
+    return found

@@ -2,11 +2,13 @@
 
 Our own exports take uint8 RGB pixels and normalise inside (signature `image` -> `embedding`). Embedders from elsewhere
 run too: float or quantised, fixed or free batch, channels last or first. A file that takes photographs finds the faces
-itself. `Gallery` keeps the people one looks for.
+itself. `Gallery` keeps the people one looks for; `read_metadata` reads what an export wrote into its file.
 """
 
+from keras_margin._utils.metadata import read_metadata
+from keras_margin._utils.normalization import NORMALIZATIONS
 from keras_margin.runtime._gallery import Gallery, Match
 from keras_margin.runtime._photo_embedder import Embedder
 from keras_margin.runtime._photographs import Face
 
-__all__ = ["Embedder", "Face", "Gallery", "Match"]
+__all__ = ["NORMALIZATIONS", "Embedder", "Face", "Gallery", "Match", "read_metadata"]

@@ -1,16 +1,18 @@
 """AlignedEmbedder: a TFLite face embedder through LiteRT, on faces that are aligned already."""
 
 import hashlib
+import os
 import threading
+from typing import Any
 
 import numpy as np
 
-from keras_margin import metadata
-from keras_margin.runtime import _loading, _rows, _tensors
+from keras_margin.runtime import _rows
 from keras_margin.runtime._gallery import Gallery
+from keras_margin.runtime._litert import LiteRTNetwork
 
 # Most images per call of a network with a free batch: bounds the activations' memory.
-_MAX_BATCH = 32
+MAX_BATCH = 32
 
 
 class AlignedEmbedder:
@@ -31,8 +33,9 @@ class AlignedEmbedder:
     Args:
         path: A .tflite file with one image input of rank 4 and one output (of several, the signature's `embedding`).
         normalization: (mean, std) of a network that takes normalised pixels, in grey levels 0 to 255; each a number
-            or three numbers (R, G, B), std > 0. (127.5, 128.0) is the habit of ArcFace's code; (0.0, 1.0) feeds a
-            float network raw pixels. None for a network that takes pixels.
+            or three numbers (R, G, B), std > 0; or a name, such as "imagenet". (127.5, 128.0) is the habit of ArcFace's
+            code; (0.0, 1.0), or "raw", feeds a float network raw pixels. None for a network that takes pixels, or
+            whose metadata declare `image.normalization`.
         num_threads: Threads for LiteRT, >= 1. None leaves LiteRT's own default.
         channels: "RGB" or "BGR", the order a foreign network wants; images, and the three numbers of a
             normalization, are given as RGB either way.
@@ -45,71 +48,80 @@ class AlignedEmbedder:
         ImportError: ai-edge-litert is not installed; the message names the extra.
 
     Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
         >>> embedder = Embedder("face.tflite")
-        >>> embedder.embed(images).shape  # (n, embedder.embedding_size)
-        >>> embedder.verify(images[0], images[1])  # cosine in [-1, 1]
+        >>> embedder.embed(images).shape, embedder.embedding_size
+        ((8, 4), 4)
+        >>> embedder.verify(images[0], images[0]) > 0.999
+        True
     """
 
-    def __init__(self, path, normalization=None, num_threads=None, channels="RGB"):
-        self._path = _loading.checked_path(path)
+    # What opens the file, and runs it: a class with LiteRTNetwork's attributes and `run`.
+    _open: Any = LiteRTNetwork
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        normalization: Any = None,
+        num_threads: int | None = None,
+        channels: str = "RGB",
+    ):
+        self._network = self._open(path, normalization, num_threads, channels)
         self._lock = threading.Lock()
-        self._interpreter, self._input, self._output = _loading.load(self._path, _loading.checked_threads(num_threads))
-        self._metadata = metadata.read(self._path)
-        self._reverse = _loading.checked_channels(channels, self._metadata, self._path) == "BGR"
-        self._model_id = None
-        self._batch, self._image_size, self._channels_first = _tensors.layout(self._input, self._path)
-        self._encode = _tensors.encoder(self._input, normalization, self._path)
-        self._allocated_batch = None
+        self._model_id: str | None = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
-        self._embedding_size = self._run(np.zeros((1, *self._image_size, 3), np.uint8)).shape[1]
+        self._embedding_size = self._network.run(np.zeros((1, *self.image_size, 3), np.uint8)).shape[1]
 
     @property
-    def path(self):
+    def path(self) -> str:
         """The file, a str."""
-        return self._path
+        return self._network.path
 
     @property
-    def image_size(self):
+    def image_size(self) -> tuple[int, int]:
         """(height, width) in pixels of the images the network takes."""
-        return self._image_size
+        return self._network.image_size
 
     @property
-    def embedding_size(self):
+    def embedding_size(self) -> int:
         """Length of one embedding."""
         return self._embedding_size
 
     @property
-    def metadata(self):
-        """The file's metadata, a dict as keras_margin.metadata.read gives it; None of a foreign file."""
-        return self._metadata
+    def metadata(self) -> dict[str, Any] | None:
+        """The file's metadata, a dict as keras_margin.runtime.read_metadata gives it; None of a foreign file."""
+        return self._network.metadata
 
     @property
-    def threshold(self):
+    def threshold(self) -> float | None:
         """The cosine from which two faces count as one person's, as shipped with the file; None where none was."""
-        shipped = (self._metadata or {}).get("threshold") or {}
+        shipped = (self.metadata or {}).get("threshold") or {}
         return shipped.get("cosine")
 
     @property
-    def model_id(self):
+    def model_id(self) -> str:
         """SHA-256 of the file, hexadecimal: whose embeddings these are. See `Gallery`."""
         if self._model_id is None:
             digest = hashlib.sha256()
-            with open(self._path, "rb") as file:
+            with open(self.path, "rb") as file:
                 while piece := file.read(2**20):
                     digest.update(piece)
             self._model_id = digest.hexdigest()
         return self._model_id
 
     @property
-    def input_details(self):
+    def input_details(self) -> dict[str, Any]:
         """What LiteRT says of the input tensor: a dict with name, shape, shape_signature, dtype, quantization, ..."""
-        return dict(self._input)
+        return dict(self._network.details)
 
     def __repr__(self):
-        about = f"image_size={self._image_size}, embedding_size={self._embedding_size}"
-        return f"{type(self).__name__}({self._path!r}, {about})"
+        about = f"image_size={self.image_size}, embedding_size={self._embedding_size}"
+        return f"{type(self).__name__}({self.path!r}, {about})"
 
-    def embed(self, images):
+    def embed(self, images: np.ndarray) -> np.ndarray:
         """Embeds images.
 
         Args:
@@ -125,15 +137,20 @@ class AlignedEmbedder:
             ValueError: the shape is wrong, there is no image, or the network answered NaN or infinity.
 
         Example:
-            >>> np.linalg.norm(Embedder("face.tflite").embed(images), axis=1)  # all approx. 1
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> np.linalg.norm(Embedder("face.tflite").embed(images[:2]), axis=1).round(4).tolist()
+            [1.0, 1.0]
         """
         images = self._checked_images(images)
-        step = self._batch or _MAX_BATCH
+        step = self._network.batch or MAX_BATCH
         with self._lock:
-            rows = [self._run(images[start : start + step]) for start in range(0, len(images), step)]
-        return _rows.unit_rows(np.concatenate(rows), f"The network in {self._path}")
+            rows = [self._network.run(images[start : start + step]) for start in range(0, len(images), step)]
+        return _rows.unit_rows(np.concatenate(rows), f"The network in {self.path}")
 
-    def verify(self, a, b):
+    def verify(self, a: np.ndarray, b: np.ndarray) -> float:
         """How alike two faces are: the cosine of their embeddings.
 
         Args:
@@ -148,13 +165,18 @@ class AlignedEmbedder:
             ValueError: an image has the wrong shape, or the network answered NaN or infinity.
 
         Example:
-            >>> Embedder("face.tflite").verify(image, image)  # approx. 1.0
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> Embedder("face.tflite").verify(images[0], images[0]) > 0.999
+            True
         """
         a, b = (self._checked_images(image, single=True) for image in (a, b))
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
         return float(np.clip(first @ second, -1.0, 1.0))
 
-    def is_same(self, a, b, threshold=None):
+    def is_same(self, a: np.ndarray, b: np.ndarray, threshold: float | None = None) -> bool:
         """Whether two faces are one person's: verify(a, b) >= threshold.
 
         Args:
@@ -171,7 +193,7 @@ class AlignedEmbedder:
         threshold = self.decided(threshold)
         return self.verify(a, b) >= threshold
 
-    def identify(self, images, gallery, threshold=None):
+    def identify(self, images: np.ndarray, gallery: Gallery | np.ndarray, threshold: float | None = None) -> Any:
         """The gallery's most alike face for each image.
 
         score = max over rows g of cos(embedding, g)
@@ -193,7 +215,14 @@ class AlignedEmbedder:
                 a Gallery neither the call nor the file has a threshold, or a threshold is given with an array.
 
         Example:
-            >>> indices, scores = embedder.identify(probes, embedder.embed(known))
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> embedder = Embedder("face.tflite")
+            >>> indices, scores = embedder.identify(images[3], embedder.embed(images))
+            >>> indices.tolist()
+            [3]
         """
         if isinstance(gallery, Gallery):
             return self._identify(images, gallery, self.decided(threshold))
@@ -212,7 +241,7 @@ class AlignedEmbedder:
             )
         return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
 
-    def decided(self, threshold):
+    def decided(self, threshold: float | None) -> float:
         """The threshold of a decision: the caller's, or where that is None the file's.
 
         Raises:
@@ -220,9 +249,9 @@ class AlignedEmbedder:
         """
         threshold = self.threshold if threshold is None else threshold
         if threshold is None:
-            reason = (self._metadata or {}).get("no_threshold")
+            reason = (self.metadata or {}).get("no_threshold")
             raise ValueError(
-                f"{self._path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs "
+                f"{self.path} ships no threshold{f' ({reason})' if reason else ''}: pass threshold=, chosen on pairs "
                 "of your own, or export the model with pairs=."
             )
         if not -1 <= threshold <= 1:
@@ -232,24 +261,24 @@ class AlignedEmbedder:
     def _identify(self, images, gallery, threshold):
         if gallery.model is not None and gallery.model != self.model_id:
             raise ValueError(
-                f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self._path} "
+                f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self.path} "
                 f"({self.model_id[:12]}...): their cosines mean nothing. Enroll its people again with this one."
             )
         found = gallery.search(self.embed(images), threshold=threshold)
         return [matches[0] if matches else None for matches in found]
 
-    def _checked_images(self, images, single=False):
+    def _checked_images(self, images: np.ndarray, single: bool = False):
         """`images` as a uint8 array (n, height, width, 3) of the network's size."""
         try:
             images = np.asarray(images)
         except ValueError as error:
-            raise ValueError(f"Embedder needs images of one size, {self._image_size}. {error}") from error
+            raise ValueError(f"Embedder needs images of one size, {self.image_size}. {error}") from error
         if images.dtype != np.uint8:
             raise TypeError(
                 f"Embedder needs uint8 RGB images, 0 to 255. Received: {images.dtype} of shape {images.shape}. "
                 "Pass the pixels as they were decoded; if they are in [0, 1], np.rint(images * 255).astype(np.uint8)."
             )
-        wanted = (*self._image_size, 3)
+        wanted = (*self.image_size, 3)
         shown = f"{wanted}" if single else f"(n, {wanted[0]}, {wanted[1]}, 3) or {wanted}"
         batch = images[None] if images.ndim == 3 else images
         if batch.ndim != 4 or batch.shape[1:] != wanted or (single and images.ndim != 3):
@@ -257,36 +286,3 @@ class AlignedEmbedder:
         if len(batch) == 0:
             raise ValueError(f"Embedder needs at least one image. Received: shape {images.shape}.")
         return batch
-
-    def _run(self, images):
-        """The network's own answer, float32 (n, d), to at most one batch of images. The caller holds the lock."""
-        count = len(images)
-        pixels = self._encode(images)
-        if self._reverse:
-            # Behind the normalisation, whose three numbers are in the order of the images.
-            pixels = pixels[..., ::-1]
-        if self._channels_first:
-            pixels = pixels.transpose(0, 3, 1, 2)
-        batch = self._batch or count
-        if batch > count:
-            pixels = np.concatenate([pixels, np.repeat(pixels[-1:], batch - count, axis=0)])
-        interpreter, index = self._interpreter, self._input["index"]
-        try:
-            if batch != self._allocated_batch:
-                self._allocated_batch = None
-                if self._batch is None:
-                    interpreter.resize_tensor_input(index, pixels.shape)
-                interpreter.allocate_tensors()
-                self._allocated_batch = batch
-            interpreter.set_tensor(index, np.ascontiguousarray(pixels))
-            interpreter.invoke()
-            answer = interpreter.get_tensor(self._output["index"])
-        except (RuntimeError, ValueError) as error:
-            raise ValueError(f"LiteRT cannot run {self._path} on a batch of {batch}: {error}") from error
-        answer = _tensors.dequantize(answer, self._output, self._path)
-        if answer.ndim < 2 or len(answer) != batch or answer.size == 0:
-            raise ValueError(
-                f"An embedder answers one row an image. Received: {self._path}, which answers shape {answer.shape} "
-                f"to a batch of {batch}."
-            )
-        return answer.reshape(batch, -1)[:count]

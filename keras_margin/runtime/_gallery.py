@@ -2,9 +2,12 @@
 
 import dataclasses
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from keras_margin._typing import PathLike
 from keras_margin.runtime import _gallery_file, _photo_gallery, _rows
 
 
@@ -15,6 +18,12 @@ class Match:
     Attributes:
         name: Who.
         score: Cosine to the nearest of their embeddings, in [-1, 1].
+
+    Example:
+        >>> gallery = Gallery(2)
+        >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+        >>> gallery.search(np.array([0.6, 0.8]))[0][0].name
+        'Ada'
     """
 
     name: str
@@ -34,18 +43,21 @@ class Gallery:
             network are not searched by mistake. None where it does not matter.
 
     Raises:
-        TypeError: On an embedding size that is no int, or a model that is no str.
+        TypeError: On an embedding size that is not an int, or a model that is not a str.
         ValueError: On an embedding size below 1.
 
     Example:
-        >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
-        >>> gallery.enroll("Ada", embedder.embed(photographs))
-        >>> gallery.search(embedder.embed(probe), threshold=embedder.threshold)[0]
-        [Match(name='Ada', score=0.81)]
+        >>> gallery = Gallery(2)
+        >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+        >>> gallery.enroll(["Ada", "Grace"], np.array([[2.0, 3.0], [1.0, 0.0]]))
+        >>> [match.name for match in gallery.search(np.array([0.6, 0.8]), k=2, threshold=-1.0)[0]]
+        ['Ada', 'Grace']
         >>> gallery.save("people.npz")
+        >>> Gallery.load("people.npz").names
+        ('Ada', 'Grace')
     """
 
-    def __init__(self, embedding_size, model=None):
+    def __init__(self, embedding_size: int, model: str | None = None) -> None:
         if isinstance(embedding_size, bool) or not isinstance(embedding_size, (int, np.integer)):
             raise TypeError(f"Gallery needs embedding_size as an int. Received: embedding_size={embedding_size!r}.")
         if embedding_size < 1:
@@ -61,7 +73,7 @@ class Gallery:
         self._names, self._places = [], {}  # By place, and the place of each.
 
     @property
-    def embedding_size(self):
+    def embedding_size(self) -> int:
         """Length of an embedding."""
         return self._rows.shape[1]
 
@@ -70,17 +82,17 @@ class Gallery:
         """Tuple of the people, in the order they were first enrolled."""
         return tuple(self._names)
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many embeddings there are, of all people."""
         return self._count
 
-    def __contains__(self, name):
+    def __contains__(self, name: object) -> bool:
         return name in self._places
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Gallery({len(self._names):,} people, {self._count:,} embeddings of {self.embedding_size})"
 
-    def enroll(self, name, embeddings):
+    def enroll(self, name: str | Sequence[str], embeddings: np.ndarray) -> None:
         """Adds a person, or more embeddings of a person.
 
         Args:
@@ -88,12 +100,15 @@ class Gallery:
             embeddings: Float array (embedding_size,) or (n, embedding_size), n >= 1; of any length but zero.
 
         Raises:
-            TypeError: A name that is no str, or embeddings that are no floats.
+            TypeError: A name that is not a str, or embeddings that are not floats.
             ValueError: An empty name, another shape, a zero, NaN or infinite embedding. Nothing was added then.
 
         Example:
-            >>> gallery.enroll("Ada", embedder.embed(photographs))
-            >>> gallery.enroll(["Ada", "Grace"], embedder.embed([one, other]))
+            >>> gallery = Gallery(2)
+            >>> gallery.enroll("Ada", np.array([3.0, 4.0]))
+            >>> gallery.enroll(["Ada", "Grace"], np.array([[2.0, 3.0], [1.0, 0.0]]))
+            >>> len(gallery), gallery.names
+            (3, ('Ada', 'Grace'))
         """
         rows = self._checked(embeddings, "enroll")
         if not np.any(rows, axis=1).all():
@@ -119,7 +134,7 @@ class Gallery:
             self._people[self._count : end] = [self._places[each] for each in names]
             self._count = end
 
-    def enroll_photographs(self, name, photographs, embedder):
+    def enroll_photographs(self, name: str, photographs: Sequence[np.ndarray], embedder: Any) -> None:
         """Adds a person by the largest face of each photograph; none where one of them has no face.
 
         Args:
@@ -131,11 +146,19 @@ class Gallery:
             TypeError, ValueError: As `enroll`; another model's embedder; a photograph without a face.
 
         Example:
-            >>> gallery.enroll_photographs("Ada", [read_image("ada.jpg")], embedder)
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> embedder = Embedder("face.tflite")
+            >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
+            >>> gallery.enroll_photographs("Ada", [images[0], images[1]], embedder)  # Of its size: aligned already.
+            >>> len(gallery), gallery.names
+            (2, ('Ada',))
         """
         _photo_gallery.enroll(self, name, photographs, embedder)
 
-    def identify(self, photo, embedder, threshold=None):
+    def identify(self, photo: np.ndarray, embedder: Any, threshold: float | None = None) -> list[Any]:
         """Says who is on a photograph: a list of (`Face`, `Match` or None), the largest face first.
 
         Args:
@@ -147,11 +170,21 @@ class Gallery:
             TypeError, ValueError: As `Embedder.faces`; another model's embedder; no threshold.
 
         Example:
-            >>> [(face.box, match and match.name) for face, match in gallery.identify(photo, embedder)]
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images, photo=(48, 64))
+            >>> embedder = Embedder("face.tflite")
+            >>> gallery = Gallery(embedder.embedding_size, embedder.model_id)
+            >>> gallery.enroll("Ada", embedder.embed(images[0]))
+            >>> photograph = np.zeros((96, 128, 3), np.uint8)
+            >>> found = gallery.identify(photograph, embedder, threshold=0.5)
+            >>> [(face.box, match and match.name) for face, match in found]  # No face is there.
+            []
         """
         return _photo_gallery.identify(self, photo, embedder, threshold)
 
-    def remove(self, name):
+    def remove(self, name: str) -> int:
         """Removes a person: their name and every embedding, from memory at once, from a file with the next `save`.
 
         The rows are overwritten, not merely unlinked. `save` replaces the older file; what a disk or a backup keeps of
@@ -183,7 +216,7 @@ class Gallery:
             self._places = {each: number for number, each in enumerate(self._names)}
             return removed
 
-    def embeddings_of(self, name):
+    def embeddings_of(self, name: str) -> np.ndarray:
         """The unit embeddings of a person, float32 (n, embedding_size), a copy.
 
         Raises:
@@ -192,8 +225,8 @@ class Gallery:
         with self._lock:
             return self._rows[: self._count][self._people[: self._count] == self._place_of(name)]
 
-    def search(self, embeddings, k=1, threshold=None):
-        """The people most alike to each embedding: exact, every row compared.
+    def search(self, embeddings: np.ndarray, k: int = 1, threshold: float | None = None) -> list[list[Match]]:
+        """The people most similar to each embedding: exact, every row compared.
 
         One matrix product of the probes and the whole gallery (64 probes at a time).
 
@@ -206,7 +239,7 @@ class Gallery:
             List of n lists of `Match`, best first; empty where nobody reaches the threshold.
 
         Raises:
-            TypeError: Embeddings that are no floats.
+            TypeError: Embeddings that are not floats.
             ValueError: Another shape, NaN or infinity, or k below 1.
         """
         probes = self._checked(embeddings, "search")
@@ -242,7 +275,7 @@ class Gallery:
                 if row[index] >= threshold
             ]
 
-    def save(self, path):
+    def save(self, path: PathLike) -> None:
         """Writes the gallery: an .npz of plain arrays. The file appears whole or not at all; an older one is replaced.
 
         Args:
@@ -255,7 +288,7 @@ class Gallery:
             _gallery_file.write(path, self.model, self._names, self._rows[: self._count], self._people[: self._count])
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: PathLike) -> "Gallery":
         """Reads a gallery that `save` wrote. Nothing in the file is run: arrays and JSON, no pickle.
 
         Args:
@@ -266,7 +299,7 @@ class Gallery:
 
         Raises:
             FileNotFoundError: Where there is no such file.
-            ValueError: Where it is no gallery, or damaged.
+            ValueError: Where it is not a gallery, or damaged.
         """
         model, names, rows, people = _gallery_file.read(path)
         gallery = cls(rows.shape[1], model)
@@ -274,7 +307,7 @@ class Gallery:
         gallery._places = {name: place for place, name in enumerate(names)}
         return gallery
 
-    def _place_of(self, name):
+    def _place_of(self, name: str):
         if name not in self._places:
             raise KeyError(f"The gallery knows nobody called {name!r}.")
         return self._places[name]

@@ -2,16 +2,18 @@
 
 import json
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 
-from keras_margin import files
+from keras_margin._typing import PathLike
+from keras_margin._utils import files
 
 _FORMAT, _FORMAT_VERSION = "keras-margin gallery", 1
 _PARTS = ("about", "embeddings", "people")
 
 
-def write(path, model, names, rows, people):
+def write(path: PathLike, model: str | None, names: Sequence[str], rows: np.ndarray, people: np.ndarray) -> None:
     """Writes a gallery; the file appears whole or not at all.
 
     Args:
@@ -27,7 +29,7 @@ def write(path, model, names, rows, people):
         np.savez(file, about=np.frombuffer(text, np.uint8), embeddings=rows, people=people)
 
 
-def read(path):
+def read(path: PathLike) -> tuple[str | None, list[str], np.ndarray, np.ndarray]:
     """Returns (model, names, rows, people) as `write` took them, once they are sound.
 
     Raises:
@@ -43,7 +45,7 @@ def read(path):
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no gallery at {path}.") from None
     except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no gallery, or a damaged one: {error}.") from error
+        raise ValueError(f"{path} is not a gallery, or a damaged one: {error}.") from error
 
 
 def _model_of(about):
@@ -67,7 +69,7 @@ def _check(about, names, rows, people):
         raise ValueError("embeddings that are not of unit length")
 
 
-def _parts_of(path):
+def _parts_of(path: PathLike):
     with zipfile.ZipFile(path) as archive:
         for part in archive.infolist():
             # As it was written; a compressed part could be a thousand times larger than its file.

@@ -1,10 +1,12 @@
 """What an Embedder is made of: its file checked and loaded, its arguments checked."""
 
 import os
+from typing import Any
 
 import numpy as np
 
-from keras_margin.messages import install_hint
+from keras_margin._typing import PathLike
+from keras_margin._utils.messages import install_hint
 
 # Where a training run's folder keeps its exported file.
 RUN_FILE = "embedder.tflite"
@@ -12,7 +14,7 @@ RUN_FILE = "embedder.tflite"
 _EXPORT = "keras-margin export MODEL face.tflite"
 
 
-def checked_path(path):
+def checked_path(path: PathLike) -> str:
     """`path` as a str, once it is a file that calls itself TFLite."""
     name = os.fsdecode(path)
     if any("\ud800" <= character <= "\udfff" for character in name):
@@ -41,7 +43,7 @@ def _inside(folder):
     return "A run's folder has embedder.tflite in it, this one has none."
 
 
-def _export_hint(name):
+def _export_hint(name: str):
     """What to do with a Keras file: take the run's own export, or export it."""
     if not name.lower().endswith((".keras", ".h5", ".hdf5")):
         return ""
@@ -51,7 +53,7 @@ def _export_hint(name):
     return f" It is a Keras file: export it first, {_EXPORT.replace('MODEL', name)}."
 
 
-def checked_threads(num_threads):
+def checked_threads(num_threads: int | None) -> int | None:
     if num_threads is None:
         return None
     if isinstance(num_threads, bool) or not isinstance(num_threads, (int, np.integer)):
@@ -70,7 +72,7 @@ def checked_channels(channels, metadata, path):
     return channels
 
 
-def interpreter_of(path, num_threads):
+def interpreter_of(path: str, num_threads: int | None) -> Any:
     """LiteRT's Interpreter of a file; RuntimeError or ValueError are LiteRT's own."""
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -81,7 +83,7 @@ def interpreter_of(path, num_threads):
     return Interpreter(model_path=path, num_threads=num_threads)
 
 
-def load(path, num_threads):
+def load(path: str, num_threads: int | None) -> tuple[Any, Any, Any]:
     """(interpreter, details of its input, details of its embedding output)."""
     try:
         interpreter = interpreter_of(path, num_threads)

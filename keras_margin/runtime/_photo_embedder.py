@@ -1,9 +1,12 @@
 """Embedder: aligned faces, and whole photographs where the file has the signatures for them."""
 
+import os
+from typing import Any
+
 import numpy as np
 
+from keras_margin._utils.canvas import check_photograph
 from keras_margin.alignment.transform import align_points
-from keras_margin.canvas import check_photograph
 from keras_margin.runtime import _rows
 from keras_margin.runtime._embedder import AlignedEmbedder
 from keras_margin.runtime._photographs import Face, Photographs
@@ -30,8 +33,9 @@ class Embedder(AlignedEmbedder):
     Args:
         path: A .tflite file with one image input of rank 4 and one output (of several, the signature's `embedding`).
         normalization: (mean, std) of a network that takes normalised pixels, in grey levels 0 to 255; each a number
-            or three numbers (R, G, B), std > 0. (127.5, 128.0) is the habit of ArcFace's code; (0.0, 1.0) feeds a
-            float network raw pixels. None for a network that takes pixels.
+            or three numbers (R, G, B), std > 0; or a name, such as "imagenet". (127.5, 128.0) is the habit of ArcFace's
+            code; (0.0, 1.0), or "raw", feeds a float network raw pixels. None for a network that takes pixels, or
+            whose metadata declare `image.normalization`.
         num_threads: Threads for LiteRT, >= 1. None leaves LiteRT's own default.
         channels: "RGB" or "BGR", the order a foreign network wants; images, and the three numbers of a
             normalization, are given as RGB either way.
@@ -44,13 +48,24 @@ class Embedder(AlignedEmbedder):
         ImportError: ai-edge-litert is not installed; the message names the extra.
 
     Example:
+        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+        >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
         >>> embedder = Embedder("face.tflite")
-        >>> embedder.embed(images).shape  # (n, embedder.embedding_size)
-        >>> embedder.verify(images[0], images[1])  # cosine in [-1, 1]
-        >>> [face.score for face in embedder.faces(photograph)]  # of a file that takes photographs
+        >>> embedder.embed(images).shape, embedder.embedding_size, embedder.takes_photographs
+        ((8, 4), 4, False)
+        >>> embedder.verify(images[0], images[0]) > 0.999
+        True
     """
 
-    def __init__(self, path, normalization=None, num_threads=None, channels="RGB"):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        normalization: Any = None,
+        num_threads: int | None = None,
+        channels: str = "RGB",
+    ):
         super().__init__(path, normalization, num_threads, channels)
         self._settings = self.path, normalization, num_threads, channels
         about = (self.metadata or {}).get("photo")
@@ -61,11 +76,11 @@ class Embedder(AlignedEmbedder):
         return type(self), self._settings
 
     @property
-    def takes_photographs(self):
+    def takes_photographs(self) -> bool:
         """Whether the file finds and aligns faces itself."""
         return self._photographs is not None
 
-    def faces(self, photo):
+    def faces(self, photo: np.ndarray) -> list[Face]:
         """Finds, aligns and embeds the faces of a photograph.
 
         Args:
@@ -81,12 +96,17 @@ class Embedder(AlignedEmbedder):
             ValueError: its shape is wrong, the file takes aligned faces alone, or answered NaN or infinity.
 
         Example:
-            >>> for face in Embedder("face.tflite").faces(photograph):
-            ...     print(face.box, face.score, face.embedding.shape)
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images, photo=(48, 64))
+            >>> photograph = np.zeros((96, 128, 3), np.uint8)
+            >>> [(face.box, face.score) for face in Embedder("face.tflite").faces(photograph)]  # No face is there.
+            []
         """
         return self._faces(photo, None)
 
-    def detect(self, photo):
+    def detect(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Finds the faces of a photograph: a detector as `alignment.align` takes it.
 
         Args:
@@ -103,7 +123,7 @@ class Embedder(AlignedEmbedder):
         with self._lock:
             return self._of_photographs(photo).detect(photo)[1:]
 
-    def verify(self, a, b):
+    def verify(self, a: np.ndarray, b: np.ndarray) -> float:
         """How alike two faces are: the cosine of their embeddings.
 
         Args:
@@ -120,13 +140,18 @@ class Embedder(AlignedEmbedder):
                 infinity.
 
         Example:
-            >>> Embedder("face.tflite").verify(image, image)  # approx. 1.0
+            >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
+            >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
+            >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
+            >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
+            >>> Embedder("face.tflite").verify(images[0], images[0]) > 0.999
+            True
         """
         if not self.takes_photographs:
             return super().verify(a, b)
         return super().verify(self.aligned(a), self.aligned(b))
 
-    def aligned(self, photo):
+    def aligned(self, photo: np.ndarray) -> np.ndarray:
         """The largest face of a photograph, as the network takes it.
 
         Args:

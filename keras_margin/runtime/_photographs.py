@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from keras_margin import canvas
+from keras_margin._utils import canvas
 from keras_margin.runtime import _loading
 
 # Largest believable side of a canvas, pixels: a damaged number must not exhaust the memory.
@@ -25,6 +25,12 @@ class Face:
         score: How sure the detector is, in [0, 1].
         embedding: float32 array (embedding_size,), of unit length.
         image: uint8 array (height, width, 3), the aligned face that was embedded.
+
+    Example:
+        >>> box, points = np.array([20.0, 10.0, 60.0, 70.0]), np.zeros((5, 2))
+        >>> face = Face(box, points, 0.99, np.array([0.6, 0.8], np.float32), np.zeros((112, 112, 3), np.uint8))
+        >>> face.score, (face.box[2:] - face.box[:2]).tolist()
+        (0.99, [40.0, 60.0])
     """
 
     box: np.ndarray

@@ -6,7 +6,7 @@ import numpy as np
 PROBES_AT_ONCE = 64
 
 
-def unit_rows(rows, source):
+def unit_rows(rows: np.ndarray, source: str) -> np.ndarray:
     """float32 rows over their length; a zero row stays zero."""
     # Squares of float32 overflow at 2e19 and vanish below 1e-23; those of float64 do neither.
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))[:, None]
@@ -19,8 +19,8 @@ def unit_rows(rows, source):
     return np.divide(rows, lengths, out=np.zeros(rows.shape, np.float32), where=lengths > 0, casting="same_kind")
 
 
-def nearest(probes, gallery):
-    """(int64 index of the most alike row of `gallery`, float32 cosine) of each unit row of `probes`."""
+def nearest(probes: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 index of the most similar row of `gallery`, float32 cosine) of each unit row of `probes`."""
     indices, scores = np.empty(len(probes), np.int64), np.empty(len(probes), np.float32)
     for start in range(0, len(probes), PROBES_AT_ONCE):
         part = slice(start, start + PROBES_AT_ONCE)

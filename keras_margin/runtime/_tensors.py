@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 
+from keras_margin._utils import normalization
+
 # Largest believable input, in values (1 GiB of float32): a damaged shape must not exhaust the memory.
 _MAX_INPUT = 2**28
 
 
-def layout(detail, path):
-    """(fixed batch or None, (height, width), channels first) of the input."""
-    # Files of old converters carry no signature of the shape, only the shape.
-    shape = tuple(detail["shape_signature"].tolist() or detail["shape"].tolist())
+def layout(shape, path):
+    """(fixed batch or None, (height, width), channels first) of an input of this shape; sizes below 1 are free."""
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
         raise ValueError(
             "Embedder needs an input of shape (batch, height, width, 3) or (batch, 3, height, width). "
@@ -41,14 +41,14 @@ def _quantization(detail):
     return parameters["scales"][0], int(parameters["zero_points"][0])
 
 
-def encoder(detail, normalization, path):
+def encoder(detail, given, path):
     """A function from uint8 images (n, height, width, 3) to what the input tensor takes."""
     dtype, quantization = np.dtype(detail["dtype"]), _quantization(detail)
     if dtype == np.uint8 and quantization is None:
-        _refuse(normalization, path, "uint8 pixels")
+        _refuse(given, path, "uint8 pixels")
         return lambda images: images
     if dtype == np.float32:
-        mean, std = _checked_normalization(normalization, path, "float32")
+        mean, std = _checked_normalization(given, path, "float32")
         return lambda images: (images.astype(np.float32) - mean) / std
     if dtype not in (np.int8, np.uint8) or quantization is None:
         raise ValueError(
@@ -59,11 +59,11 @@ def encoder(detail, normalization, path):
     lowest, highest = scale * (limits.min - zero_point), scale * (limits.max - zero_point)
     # The file says itself that it takes 0 to 255; a calibration that saw no pure white may stop a few levels short.
     if abs(lowest) < 8 and abs(highest - 255) < 8:
-        _refuse(normalization, path, f"pixels from {lowest:.0f} to {highest:.0f}")
+        _refuse(given, path, f"pixels from {lowest:.0f} to {highest:.0f}")
         mean, std = np.float32(0.0), np.float32(1.0)
     else:
         shown = f"{dtype} standing for {lowest:.3g} to {highest:.3g}"
-        mean, std = _checked_normalization(normalization, path, shown)
+        mean, std = _checked_normalization(given, path, shown)
 
     def encode(images):
         values = np.rint((images.astype(np.float32) - mean) / (std * scale)) + zero_point
@@ -72,36 +72,19 @@ def encoder(detail, normalization, path):
     return encode
 
 
-def _refuse(normalization, path, takes):
-    if normalization is not None:
+def _refuse(given, path, takes):
+    if given is not None:
         raise ValueError(
             f"{path} takes {takes} and normalises inside, so normalization must be left out. "
-            f"Received: normalization={normalization!r}."
+            f"Received: normalization={given!r}."
         )
 
 
-def _checked_normalization(normalization, path, takes):
+def _checked_normalization(given, path, takes):
     """(mean, std) as float32 arrays that broadcast over RGB."""
-    if normalization is None:
-        raise ValueError(
-            f"{path} takes {takes}, so Embedder must be told how its pixels are normalised, (image - mean) / std: pass "
-            "for example normalization=(127.5, 128.0), or normalization=(0.0, 1.0) if it takes raw pixels."
-        )
-    try:
-        mean, std = (np.asarray(part, dtype=np.float32) for part in normalization)
-    except (TypeError, ValueError):
-        raise TypeError(
-            "normalization must be (mean, std), each a number or three numbers (R, G, B). "
-            f"Received: normalization={normalization!r}."
-        ) from None
-    if mean.shape not in ((), (3,)) or std.shape not in ((), (3,)):
-        raise ValueError(
-            "normalization must be (mean, std), each a number or three numbers (R, G, B). "
-            f"Received: normalization={normalization!r}."
-        )
-    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValueError(f"normalization must be finite, with std > 0. Received: normalization={normalization!r}.")
-    return mean, std
+    if given is None:
+        raise normalization.missing(path, takes)
+    return normalization.mean_and_std(given)
 
 
 def dequantize(answer, detail, path):

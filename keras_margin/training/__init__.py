@@ -1,23 +1,30 @@
-"""Fitting a recipe: strategy, data, optimiser, checkpoints, progress."""
+"""Fitting a recipe: strategy, data, optimizer, checkpoints, progress; and `run`, from the data to the exported files.
 
-from keras_margin.training._batch_statistics import BatchStatistics
+`run` and what it returns are loaded on first use: `fit` needs no exporter.
+"""
+
+from typing import TYPE_CHECKING
+
+from keras_margin import _lazy
 from keras_margin.training._batches import batches
-from keras_margin.training._batches import check as check_batches
-from keras_margin.training._building import OPTIMIZERS, build_model, check_recipe, freeze, load_backbone
+from keras_margin.training._building import build_model, check_recipe, load_backbone
 from keras_margin.training._checkpoints import Checkpoints, CorruptCheckpointError
-from keras_margin.training._diagnostics import TrainingDiagnostics
 from keras_margin.training._errors import friendly_errors, friendly_message
-from keras_margin.training._logs import Events, Logs, rows
+from keras_margin.training._logs import Logs
 from keras_margin.training._loop import FitResult, fit
-from keras_margin.training._pair_sets import PairSet, as_text, drawn_pairs, read_pairs
 from keras_margin.training._progress import ProgressBar
-from keras_margin.training._state import load_checkpoint
 from keras_margin.training._stop import interruptible
-from keras_margin.training._strategies import KINDS, is_chief, is_multiworker, make_strategy
-from keras_margin.training._verification import Verification, make_embed_fn
+from keras_margin.training._strategies import make_strategy
 
-__all__ = ["KINDS", "OPTIMIZERS", "BatchStatistics", "Checkpoints", "CorruptCheckpointError", "Events"]
-__all__ += ["FitResult", "Logs", "PairSet", "ProgressBar", "TrainingDiagnostics", "Verification", "as_text"]
-__all__ += ["batches", "build_model", "check_batches", "check_recipe", "drawn_pairs", "fit", "freeze"]
-__all__ += ["friendly_errors", "friendly_message", "interruptible", "is_chief", "is_multiworker"]
-__all__ += ["load_backbone", "load_checkpoint", "make_embed_fn", "make_strategy", "read_pairs", "rows"]
+if TYPE_CHECKING:
+    from keras_margin.training.experiment import EvaluationResult, RunConfig, RunResult, run
+
+__all__ = ["Checkpoints", "CorruptCheckpointError", "FitResult", "Logs", "ProgressBar"]
+__all__ += ["batches", "build_model", "check_recipe", "fit", "friendly_errors", "friendly_message", "interruptible"]
+__all__ += ["load_backbone", "make_strategy"]
+__all__ += ["EvaluationResult", "RunConfig", "RunResult", "run"]
+
+_HOMES = dict.fromkeys(("EvaluationResult", "RunConfig", "RunResult", "run"), "experiment")
+
+if not TYPE_CHECKING:
+    __getattr__ = _lazy.loader(__name__, _HOMES)

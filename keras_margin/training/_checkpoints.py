@@ -7,8 +7,12 @@ import pathlib
 import re
 import time
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+
+from keras_margin._typing import PathLike
 
 _LOG = logging.getLogger("keras_margin.training")
 _NAME = re.compile(r"step-(\d{9})\.npz")
@@ -30,9 +34,17 @@ class Checkpoints:
 
     Raises:
         ValueError: On a number out of range.
+
+    Example:
+        >>> import pathlib
+        >>> checkpoints = Checkpoints(pathlib.Path("checkpoints"), every=10)
+        >>> path = checkpoints.save(10, {"weight": np.ones(3)}, {"seed": 0})
+        >>> arrays, state = checkpoints.newest()
+        >>> arrays["weight"].tolist(), state["seed"]
+        ([1.0, 1.0, 1.0], 0)
     """
 
-    def __init__(self, folder, *, minutes=5.0, every=None, keep=2):
+    def __init__(self, folder: PathLike, *, minutes: float = 5.0, every: int | None = None, keep: int = 2) -> None:
         if keep < 1 or minutes < 0 or (every is not None and every < 1):
             raise ValueError(
                 "Checkpoints need keep >= 1, minutes >= 0 and every >= 1 or None. "
@@ -42,13 +54,15 @@ class Checkpoints:
         self.minutes, self.every, self.keep = minutes, every, keep
         self._last = time.monotonic()
 
-    def due(self, step):
+    def due(self, step: int) -> bool:
         """Whether one is to be written after `step` updates."""
         if self.every is not None:
             return step % self.every == 0
         return time.monotonic() - self._last >= 60 * self.minutes
 
-    def save(self, step, arrays, state, best=False):
+    def save(
+        self, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any], best: bool = False
+    ) -> pathlib.Path | None:
         """Writes one.
 
         Args:
@@ -68,7 +82,7 @@ class Checkpoints:
             self._sweep()
             with open(temporary, "wb") as file:
                 text = json.dumps({"step": step, **state}).encode()
-                np.savez(file, **{_STATE: np.frombuffer(text, np.uint8)}, **arrays)
+                np.savez(file, **{_STATE: np.frombuffer(text, np.uint8)}, **arrays)  # type: ignore[arg-type]
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
@@ -81,17 +95,17 @@ class Checkpoints:
             old.unlink(missing_ok=True)
         return path
 
-    def _sweep(self):
+    def _sweep(self) -> None:
         """Removes what killed processes left half-written."""
         for left in self.folder.glob(".*.npz.*.tmp"):
             left.unlink(missing_ok=True)
 
-    def paths(self):
+    def paths(self) -> list[pathlib.Path]:
         """The numbered checkpoints, newest first."""
         found = [path for path in self.folder.glob("step-*.npz") if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
 
-    def newest(self):
+    def newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """(arrays, state) of the newest that is whole; None where there is none. Damaged ones are logged."""
         for path in self.paths():
             try:
@@ -100,7 +114,7 @@ class Checkpoints:
                 _LOG.warning("%s. Going on from the one before.", error)
         return None
 
-    def best(self):
+    def best(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """(arrays, state) of the best, or None."""
         path = self.folder / "best.npz"
         try:
@@ -114,14 +128,14 @@ class CorruptCheckpointError(ValueError):
     """A checkpoint that is not what was written."""
 
 
-def read(path):
+def read(path: PathLike) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """(arrays, state) of one checkpoint.
 
     Raises:
         CorruptCheckpointError: If it is not whole.
     """
     try:
-        # Opened here: of what is no zip, NumPy leaves the file open.
+        # Opened here: of what is not a zip, NumPy leaves the file open.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return arrays, json.loads(arrays.pop(_STATE).tobytes())

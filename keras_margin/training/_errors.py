@@ -2,15 +2,20 @@
 
 import contextlib
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 
 @contextlib.contextmanager
-def friendly_errors():
-    """Context that turns what our own checks say from inside a TensorFlow graph into the ValueError it stands for.
+def friendly_errors() -> Iterator[None]:
+    """Returns a context that turns what our own checks say from inside a TensorFlow graph into plain errors.
 
     A graph raises tf.errors.InvalidArgumentError, and buries the sentence in its own call stack.
+
+    Example:
+        >>> with friendly_errors():  # `fit`, or a loop of your own.
+        ...     loss = 9.2
     """
     try:
         yield
@@ -22,7 +27,7 @@ def friendly_errors():
 
 
 @contextlib.contextmanager
-def lost_workers(multiworker):
+def lost_workers(multiworker: bool) -> Iterator[None]:
     """Context that turns what collectives say when another worker is gone into a ConnectionError that says it plainly.
 
     Args:
@@ -45,8 +50,13 @@ def lost_workers(multiworker):
         ) from error
 
 
-def friendly_message(error):
-    """One line that says what went wrong, whichever library raised it."""
+def friendly_message(error: BaseException) -> str:
+    """Returns one line that says what went wrong, whichever library raised it.
+
+    Example:
+        >>> friendly_message(ValueError("steps needs an integer >= 1. Received: steps=0."))
+        'steps needs an integer >= 1. Received: steps=0.'
+    """
     text = str(error)
     if isinstance(error, tf.errors.OpError):
         lines = [line.strip() for line in text.splitlines()]

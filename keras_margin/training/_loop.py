@@ -1,19 +1,26 @@
 """`fit`: a recipe's updates, one by one, from wherever an earlier process was stopped."""
 
 import bisect
+import contextlib
 import dataclasses
 import math
 import time
 import zlib
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_margin import recipes
+from keras_margin.callbacks import RunCallback
+from keras_margin.data.reader import Reader
 from keras_margin.models import EmbeddingModel
-from keras_margin.training import _batches, _state, _step, _stop, _strategies
+from keras_margin.recipes.base import Recipe
+from keras_margin.training import _batches, _callbacks, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
+from keras_margin.training._checkpoints import Checkpoints
 from keras_margin.training._errors import friendly_errors, lost_workers
 from keras_margin.training._logbook import Logbook
 
@@ -26,6 +33,12 @@ class FitResult:
         model: The trained EmbeddingModel, built under the strategy; with the recipe's `ema` its backbone has the means.
         history: Pairs (step, logs): loss and accuracy, averaged since the pair before.
         seconds: Time spent in fitting, before an interruption too.
+
+    Example:
+        >>> result = FitResult(model=None, history=[(100, {"loss": 9.2, "accuracy": 0.1})], seconds=1.5)
+        >>> step, logs = result.history[-1]
+        >>> step, logs["loss"]
+        (100, 9.2)
     """
 
     model: EmbeddingModel
@@ -33,7 +46,16 @@ class FitResult:
     seconds: float
 
 
-def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, checkpoints=None):
+def fit(
+    recipe: Recipe,
+    reader: Reader,
+    *,
+    strategy: Any = None,
+    seed: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    reports: int = 20,
+    checkpoints: Checkpoints | None = None,
+) -> FitResult:
     """Trains the recipe on what the reader reads.
 
     With `checkpoints` the same call goes on from the newest one, with the same batches, optimiser, annealing and random
@@ -45,11 +67,11 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
         strategy: From make_strategy; None for one device.
         seed: Of weights, order and augmentation.
         callbacks: Keras callbacks, yours and Keras's own, which get what Model.fit gives them. An "epoch" is a
-            `reports`-th of the steps; `batch` counts from 0 in each. In `params` there is also "run", with the
-            number of updates made as `run.step`. A rate that a callback sets (LearningRateScheduler,
-            ReduceLROnPlateau) takes the place of the recipe's schedule from then on. One that sets
-            `model.stop_training` ends the run after the update, with a checkpoint from which the same call goes on.
-            A callback with `state()` and `restore(state)` is kept in the checkpoints; Keras's own begin again.
+            `reports`-th of the steps; `batch` counts from 0 in each. A rate that a callback sets
+            (LearningRateScheduler, ReduceLROnPlateau) takes the place of the recipe's schedule from then on. One that
+            sets `model.stop_training` ends the run after the update, with a checkpoint; the same call goes on from it.
+            A callbacks.RunCallback is told more and kept in the checkpoints; Keras's own begin again. Those that the
+            recipe names come behind them.
         reports: How often loss and accuracy are noted in the history, at most at every step; the shares of the steps
             differ by one where they do not divide evenly.
         checkpoints: Checkpoints, or None.
@@ -62,7 +84,16 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
             and recipe differ in size, a label is out of range, the network puts out NaN, a strict reader finds an image
             that it cannot read, or the checkpoints are of another run.
         KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
+
+    Example:
+        >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
+        >>> recipe = keras_margin.recipes.Recipe("tiny", "").replace(**changes)
+        >>> reader = keras_margin.data.open("orl", image_size=(32, 32))
+        >>> result = fit(recipe, reader, reports=1)
+        >>> len(result.history), result.model.head.num_classes
+        (1, 40)
     """
+    callbacks = [*callbacks, *_callbacks.named_by(recipe, seed)]
     _check_callbacks(callbacks)
     strategy = strategy or tf.distribute.get_strategy()
     _batches.check(recipe, reader, strategy.num_replicas_in_sync)
@@ -70,11 +101,11 @@ def fit(recipe, reader, *, strategy=None, seed=0, callbacks=(), reports=20, chec
     with strategy.scope():
         model = build_model(recipe, reader.num_classes)
         model.optimizer.build(model.trainable_variables)
-        averages = _step.Averages(model.embedder, recipe.ema, strategy) if recipe.ema else None
+        averages = _step.Averages(model.embedder, recipe.optimizer.ema, strategy) if recipe.optimizer.ema else None
     run = _Run(recipe, reader, strategy, seed, model, averages)
-    epochs = min(reports, recipe.steps)
-    run.ends = [(epoch + 1) * recipe.steps // epochs for epoch in range(epochs)]
-    run.callbacks, run.checkpoints = list(callbacks), checkpoints
+    epochs = min(reports, recipe.run.steps)
+    run.ends = [(epoch + 1) * recipe.run.steps // epochs for epoch in range(epochs)]
+    run.callbacks, run.checkpoints = callbacks, checkpoints
     with friendly_errors(), lost_workers(_strategies.is_multiworker(strategy)):
         run.resume()
         run.train()
@@ -99,6 +130,7 @@ class _Run:
         self.recipe, self.reader, self.strategy, self.seed = recipe, reader, strategy, seed
         self.model, self.averages = model, averages
         self.step, self.history, self.seconds, self.told = 0, [], 0.0, {}
+        self.batch, self.embeddings = (None, None), None
         self.rate = _rate_of(model.optimizer)
         self.logs = Logbook(model, self.rate)
         self.identity = {
@@ -111,7 +143,7 @@ class _Run:
 
     # --- Checkpoints ----------------------------------------------------------------------------------------------
 
-    def resume(self):
+    def resume(self) -> None:
         """Goes on from the newest checkpoint, if there is one; under several workers, from the chief's."""
         found = refusal = None
         if self.checkpoints is not None and _strategies.is_chief(self.strategy):
@@ -143,7 +175,7 @@ class _Run:
             value = None if math.isnan(value) else value
         self.rate.assign(value)
 
-    def save(self, best=False):
+    def save(self, best: bool = False) -> None:
         """Writes a checkpoint of the present moment, where this process is the one that writes."""
         if self.checkpoints is None or not _strategies.is_chief(self.strategy):
             return
@@ -157,27 +189,55 @@ class _Run:
         }
         self.checkpoints.save(self.step, _state.arrays_of(self.model, self.averages), state, best)
 
+    # --- What a RunCallback reads, beyond step, recipe, reader and seed ----------------------------------------------
+
+    @property
+    def is_chief(self):
+        """Whether this process writes files."""
+        return _strategies.is_chief(self.strategy)
+
+    def last_batch(self):
+        """(images, labels, embeddings) of the newest update, of the first replica here, arrays or None."""
+        local = self.strategy.experimental_local_results
+        tensors = (*self.batch, self.embeddings)
+        return tuple(None if each is None else local(each)[0].numpy() for each in tensors)
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Context in which the model has its means, where the recipe keeps any."""
+        if self.averages is not None:
+            self.averages.swap()
+        try:
+            yield
+        finally:
+            if self.averages is not None:
+                self.averages.swap()
+
     def _with_state(self):
         for number, callback in enumerate(self.callbacks):
-            if hasattr(callback, "state") and hasattr(callback, "restore"):
+            if isinstance(callback, RunCallback):
                 yield f"{number} {type(callback).__name__}", callback
 
     # --- Training -------------------------------------------------------------------------------------------------
 
-    def train(self):
+    def train(self) -> None:
         """The updates that are left."""
         for callback in self.callbacks:
             callback.set_model(self.model)
+            if isinstance(callback, RunCallback):
+                callback.set_run(self)
         self._set_params(self._epoch())
         self.model.stop_training = False
         self.start = time.monotonic()
         self._tell("on_train_begin", {})
         try:
-            if self.step < self.recipe.steps:
+            if self.step < self.recipe.run.steps:
                 with _stop.updates():
                     self._updates()
         except BaseException as error:
-            self._tell("on_failure", error)
+            for callback in self.callbacks:
+                if isinstance(callback, RunCallback):
+                    callback.on_failure(error)
             raise
         self.seconds += time.monotonic() - self.start
         self._tell("on_train_end", self.told)
@@ -193,20 +253,19 @@ class _Run:
         """Gives the callbacks what Keras does. Epochs may differ by an update, so the steps are this epoch's."""
         steps = self.ends[epoch] - self._start_of(epoch)
         for callback in self.callbacks:
-            callback.set_params({"verbose": 1, "epochs": len(self.ends), "steps": steps, "run": self})
+            callback.set_params({"verbose": 1, "epochs": len(self.ends), "steps": steps})
 
-    def _updates(self):
+    def _updates(self) -> None:
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
-        while self.step < self.recipe.steps and not self.model.stop_training:
+        while self.step < self.recipe.run.steps and not self.model.stop_training:
             epoch = self._epoch()
             batch = self.step - self._start_of(epoch)
             if batch == 0:
                 self._set_params(epoch)
                 self._tell("on_epoch_begin", epoch, {})
             self._tell("on_train_batch_begin", batch, {})
-            # Kept for callbacks that look at what went in and came out.
-            self.batch = next(data)
+            self.batch = next(data)  # Kept for `last_batch`.
             numbers, self.embeddings = update(*self.batch)
             self.step += 1
             self.logs.note(self.step, numbers)
@@ -223,7 +282,7 @@ class _Run:
             self._end_epoch(self._epoch())
 
     def _is_last(self):
-        return self.step == self.recipe.steps or self.model.stop_training
+        return self.step == self.recipe.run.steps or self.model.stop_training
 
     def _end_epoch(self, epoch):
         """Notes loss and accuracy since the last report, and tells the callbacks."""
@@ -236,8 +295,7 @@ class _Run:
 
     def _tell(self, what, *arguments):
         for callback in self.callbacks:
-            if hasattr(callback, what):
-                getattr(callback, what)(*arguments)
+            getattr(callback, what)(*arguments)
 
 
 def _rate_of(optimizer):

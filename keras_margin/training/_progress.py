@@ -2,8 +2,9 @@
 
 import datetime
 import time
+from typing import Any
 
-from keras_margin.training._callback import RunCallback
+from keras_margin.callbacks.base import RunCallback
 
 
 class ProgressBar(RunCallback):
@@ -20,6 +21,11 @@ class ProgressBar(RunCallback):
 
     Raises:
         ValueError: When training begins under Model.fit.
+
+    Example:
+        >>> bar = ProgressBar(total=100, batch_size=64)  # For `callbacks=` of `fit`.
+        >>> isinstance(bar, keras.callbacks.Callback)
+        True
     """
 
     ELSEWHERE = "Model.fit has a progress bar of its own: pass verbose=1."
@@ -28,7 +34,7 @@ class ProgressBar(RunCallback):
     SECONDS = 0.25
     LINE_SECONDS = 30.0
 
-    def __init__(self, total, batch_size, description="training", console=None):
+    def __init__(self, total: int, batch_size: int, description: str = "training", console: Any = None) -> None:
         super().__init__()
         from rich import progress
 
@@ -48,14 +54,14 @@ class ProgressBar(RunCallback):
         self._drawn = float("-inf")
         self._described = description.strip()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Any = None) -> None:
         """Shows the line."""
-        _ = self.run  # Refuses Model.fit before the first update.
+        self.needed_run()  # Refuses Model.fit before the first update.
         self.start = self._written = time.monotonic()
         self._bar.start()
         self._shown = True
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Moves the line on."""
         if not self.done:
             self.first = self.run.step - 1
@@ -74,20 +80,20 @@ class ProgressBar(RunCallback):
             line = f"{self._described}  {self.done}/{self.total}  {numbers}{left}"
             self.say(line)
 
-    def say(self, text):
+    def say(self, text: str) -> None:
         """Writes a line above the bar."""
         self._bar.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Any = None) -> None:
         """Leaves the line standing."""
         if self._shown:
             self._bar.stop()
         self._shown = False
 
-    def __enter__(self):
+    def __enter__(self) -> "ProgressBar":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: Any) -> None:
         self.on_train_end()
 
 

@@ -5,22 +5,24 @@ import keras
 
 def check(recipe, head):
     """Raises ValueError where the recipe ramps what the head has not."""
-    if recipe.margin_warmup_steps:
+    if recipe.schedule.margin_warmup_steps:
         if head.margin.anneals:
             raise ValueError(
-                f"margin_warmup_steps ramps a margin, and {recipe.head!r} anneals by its own lambda. "
-                f"Received: margin_warmup_steps={recipe.margin_warmup_steps}."
+                f"margin_warmup_steps ramps a margin, and {recipe.head.name!r} anneals by its own lambda. "
+                f"Received: margin_warmup_steps={recipe.schedule.margin_warmup_steps}."
             )
         try:
             head.margin.scaled(0.5)
         except ValueError as error:
-            raise ValueError(f"margin_warmup_steps ramps a margin. Received: head={recipe.head!r}. {error}") from error
-    if recipe.scale_warmup_steps and (
+            raise ValueError(
+                f"margin_warmup_steps ramps a margin. Received: head={recipe.head.name!r}. {error}"
+            ) from error
+    if recipe.schedule.scale_warmup_steps and (
         head.scale is None or not head.has_cosine_logits or not _has_cosine_negatives(head)
     ):
         raise ValueError(
             "scale_warmup_steps needs a head with a scale of its own and plain cosines for the other classes. "
-            f"Received: head={recipe.head!r}."
+            f"Received: head={recipe.head.name!r}."
         )
 
 
@@ -36,7 +38,7 @@ def fractions(recipe, step, smaller=min):
         step: Updates so far; a number, or a float tensor with `smaller=keras.ops.minimum`.
         smaller: The smaller of two numbers.
     """
-    steps = recipe.margin_warmup_steps, recipe.scale_warmup_steps
+    steps = recipe.schedule.margin_warmup_steps, recipe.schedule.scale_warmup_steps
     return tuple(smaller(1.0, step / of) if of else None for of in steps)
 
 
@@ -51,8 +53,8 @@ def margin_and_scale(recipe, head, margin_fraction, scale_fraction):
     margin = none + (margin - none) * fraction, and the scale likewise from scale_start.
     """
     margin = None if margin_fraction is None else head.margin.scaled(margin_fraction)
-    rise = None if scale_fraction is None else (head.scale - recipe.scale_start) * scale_fraction
-    return margin, None if rise is None else recipe.scale_start + rise
+    rise = None if scale_fraction is None else (head.scale - recipe.schedule.scale_start) * scale_fraction
+    return margin, None if rise is None else recipe.schedule.scale_start + rise
 
 
 def now(recipe, head, step):

@@ -62,7 +62,7 @@ def load_checkpoint(arrays, model, recipe):
     """
     strategy = tf.distribute.get_strategy()
     model.optimizer.build(model.trainable_variables)
-    averages = _step.Averages(model.embedder, recipe.ema, strategy) if recipe.ema else None
+    averages = _step.Averages(model.embedder, recipe.optimizer.ema, strategy) if recipe.optimizer.ema else None
     put(arrays, model, averages, strategy)
     if averages is not None:
         averages.swap()

@@ -3,17 +3,24 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 _asked = threading.Event()
 _updating = threading.Event()
 
 
 @contextlib.contextmanager
-def interruptible():
-    """Context in which SIGINT and SIGTERM let `fit` finish its update, save a checkpoint, and raise KeyboardInterrupt.
+def interruptible() -> Iterator[None]:
+    """Returns a context in which SIGINT and SIGTERM let `fit` finish its update and save a checkpoint.
+
+    KeyboardInterrupt follows.
 
     A second one, and one that comes while nothing trains, raises at once. In the main thread alone, which is the one
     that gets signals.
+
+    Example:
+        >>> with interruptible():  # `fit`, with checkpoints.
+        ...     step = 1
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +42,7 @@ def interruptible():
 
 
 @contextlib.contextmanager
-def updates():
+def updates() -> Iterator[None]:
     """Context of a loop that looks at `asked` behind every update."""
     _updating.set()
     try:
@@ -44,6 +51,6 @@ def updates():
         _updating.clear()
 
 
-def asked():
+def asked() -> bool:
     """Whether someone asked the run to end."""
     return _asked.is_set()

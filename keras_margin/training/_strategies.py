@@ -3,14 +3,15 @@
 import functools
 import json
 import os
+from typing import Any
 
 import tensorflow as tf
 
 KINDS = ("mirrored", "multiworker")
 
 
-def make_strategy(replicas=1, kind="mirrored"):
-    """tf.distribute strategy over devices of this machine, or over processes on several.
+def make_strategy(replicas: int = 1, kind: str = "mirrored") -> Any:
+    """Makes a tf.distribute strategy over devices of this machine, or over processes on several.
 
     Args:
         replicas: Devices that share each batch, >= 1: GPUs, or logical CPUs where there is no GPU. 1 with
@@ -24,6 +25,10 @@ def make_strategy(replicas=1, kind="mirrored"):
     Raises:
         ValueError: Where there are fewer GPUs, TensorFlow started before its CPU could be split, or TF_CONFIG is
             missing or makes no sense.
+
+    Example:
+        >>> make_strategy(1).num_replicas_in_sync
+        1
     """
     if kind not in KINDS:
         raise ValueError(f"A strategy is one of {', '.join(KINDS)}. Received: {kind!r}.")

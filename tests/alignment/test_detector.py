@@ -33,6 +33,7 @@ LARGE = ((100, 50, 300, 250), LANDMARKS_112 + [150, 80])
 
 
 def test_the_largest_face_is_the_one_that_is_cropped():
+    """Crops the largest face."""
     image = picture()
     # Template points moved by whole pixels: the crop is a plain slice of the image.
     np.testing.assert_array_equal(align(image, detector=found(SMALL, LARGE)), image[80:192, 150:262])
@@ -41,11 +42,13 @@ def test_the_largest_face_is_the_one_that_is_cropped():
 
 
 def test_the_narrow_crop_is_the_middle_of_the_square_one():
+    """Cuts the narrow crop from the middle of the square one."""
     narrow = align(picture(), size=(112, 96), detector=found(LARGE))
     np.testing.assert_array_equal(narrow, picture()[80:192, 158:254])
 
 
 def test_an_image_without_a_face_gives_none():
+    """Returns None for an image without a face."""
     assert align(picture(), detector=lambda image: (np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0))) is None
     assert align(picture(), detector=lambda image: ([], [], [])) is None
 
@@ -60,6 +63,8 @@ def test_an_image_without_a_face_gives_none():
     ],
 )
 def test_a_bad_image_is_refused_before_any_detector_sees_it(image, error, message):
+    """Refuses a bad image before any detector gets it."""
+
     def never(image):
         raise AssertionError("the detector was called")
 
@@ -68,6 +73,7 @@ def test_a_bad_image_is_refused_before_any_detector_sees_it(image, error, messag
 
 
 def test_a_detector_that_answers_other_shapes_is_refused():
+    """Refuses the answer of a detector that has other shapes."""
     with pytest.raises(ValueError, match=r"boxes \(n, 4\).*Received: boxes \(1, 4\), points \(1, 4, 2\)"):
         align(picture(), detector=lambda image: ([[0, 0, 9, 9]], np.zeros((1, 4, 2)), [1.0]))
     with pytest.raises(ValueError, match=r"Received: boxes \(1, 5\)"):
@@ -75,6 +81,7 @@ def test_a_detector_that_answers_other_shapes_is_refused():
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch):
+    """Names the extra where the package is missing."""
     real_import = builtins.__import__
 
     def no_mtcnn(name, *args, **kwargs):
@@ -87,7 +94,8 @@ def test_without_the_package_the_error_names_the_extra(monkeypatch):
         MTCNNDetector()
 
 
-def test_importing_alignment_imports_no_detector_and_no_framework():
+def test_importing_alignment_imports_no_detector():
+    """Imports neither a detector nor a framework with alignment."""
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); import keras_margin.alignment; "
         "print([name for name in ('mtcnn', 'tensorflow', 'keras') if name in sys.modules])"
@@ -98,6 +106,7 @@ def test_importing_alignment_imports_no_detector_and_no_framework():
 
 @pytest.mark.parametrize("arguments", [{"min_face_size": 0}, {"min_score": 1.5}, {"min_score": math.nan}])
 def test_a_detector_setting_out_of_range_is_refused(arguments):
+    """Refuses a detector's setting that is out of range."""
     with pytest.raises(ValueError, match=f"MTCNNDetector needs {next(iter(arguments))}"):
         MTCNNDetector(**arguments)
 
@@ -118,7 +127,8 @@ def photograph():
         return np.asarray(image.convert("RGB"))
 
 
-def test_mtcnn_finds_the_five_points_of_a_photograph_in_the_templates_order(detector, photograph):
+def test_mtcnn_finds_five_points_in_the_templates_order(detector, photograph):
+    """Finds the five points of a photograph, in the template's order."""
     boxes, points, scores = detector(photograph)
     assert boxes.shape == (1, 4) and scores[0] > 0.9
     # Read off the photograph by eye, to a few pixels: her eyes, nose tip and mouth corners, viewer's left first.
@@ -126,7 +136,9 @@ def test_mtcnn_finds_the_five_points_of_a_photograph_in_the_templates_order(dete
     assert (points != np.rint(points)).any()  # fractions survive
 
 
+@pytest.mark.slow
 def test_aligning_a_photograph_puts_its_points_on_the_template(detector, photograph):
+    """Moves the points of a photograph onto the template."""
     face = align(photograph, detector=detector)
     assert face.shape == (112, 112, 3) and face.dtype == np.uint8
     # The detector looks again at its own crop; the fit itself leaves 2 pixels, her pose against the mean face's.
@@ -159,14 +171,18 @@ def test_settings_go_to_the_detector_that_is_there(monkeypatch):
         assert detector_module.make_detector(min_face_size=40) == (name, {"min_face_size": 40})
 
 
+@pytest.mark.slow
 def test_a_tilted_photograph_is_turned_upright(detector, photograph):
+    """Turns a tilted photograph upright."""
     cosine, sine = math.cos(0.35), math.sin(0.35)
     tilted = warp(photograph, [[cosine, -sine, 220], [sine, cosine, 30]], (800, 800))
     _, points, _ = detector(align(tilted, detector=detector))
     np.testing.assert_allclose(points[0], LANDMARKS_112, atol=6)
 
 
+@pytest.mark.slow
 def test_of_two_people_the_nearer_is_aligned(detector, photograph):
+    """Aligns the nearer of two people."""
     far = photograph[::2, ::2]
     both = np.zeros((600, 800, 3), np.uint8)
     both[100:400, :256], both[:, 288:] = far, photograph
@@ -182,8 +198,10 @@ def coarse():
     return MTCNNDetector(min_face_size=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (10, 10), (12, 12), (13, 500), (36, 60), (200, 300)])
 def test_mtcnn_finds_nothing_in_an_empty_image_of_any_size(detector, coarse, shape):
+    """Finds nothing in an empty image of any size."""
     for grey in (0, 127, 255):
         image = np.full((*shape, 3), grey, np.uint8)
         assert align(image, detector=detector) is None and align(image, detector=coarse) is None
@@ -198,6 +216,7 @@ def test_the_pyramid_has_each_level_of_twelve_pixels(height, width, min_face_siz
     np.testing.assert_allclose(_mtcnn.pyramid_scales(height, width, min_face_size), wanted, rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("min_face_size", [12, 30, 40, 60, 100, 150])
 def test_a_larger_face_than_the_smallest_is_found(photograph, min_face_size):
     """Her face is some 170 x 220 pixels. mtcnn's own pyramid raised from 30 on, and found nothing at 60 and 100."""
@@ -213,6 +232,7 @@ def test_no_face_fits_an_image_smaller_than_the_smallest(photograph):
     assert align(photograph, detector=MTCNNDetector(513)) is None
 
 
+@pytest.mark.slow
 def test_the_default_pyramid_finds_what_mtcnn_finds(detector, photograph):
     """At 20 pixels the package's own levels are right: the same numbers to the bit."""
     mtcnn = pytest.importorskip("mtcnn")
@@ -222,6 +242,7 @@ def test_the_default_pyramid_finds_what_mtcnn_finds(detector, photograph):
 
 
 def test_weights_planted_in_the_current_folder_are_not_loaded(detector, tmp_path, monkeypatch, photograph):
+    """Loads no weights that somebody put into the current folder."""
     for name in ("pnet.lz4", "rnet.lz4", "onet.lz4"):
         (tmp_path / name).write_bytes(b"not weights")
     monkeypatch.chdir(tmp_path)
@@ -229,10 +250,13 @@ def test_weights_planted_in_the_current_folder_are_not_loaded(detector, tmp_path
 
 
 def test_the_detector_travels_between_processes_by_its_settings(detector):
+    """Pickles the detector by its settings for other processes."""
     assert detector.__reduce__() == (MTCNNDetector, (20, 0.8))
 
 
+@pytest.mark.slow
 def test_threads_share_one_detector(detector, photograph):
+    """Detects the same from several threads that share a detector."""
     alone, answers = detector(photograph)[1], []
     threads = [threading.Thread(target=lambda: answers.append(detector(photograph)[1])) for _ in range(4)]
     for thread in threads:

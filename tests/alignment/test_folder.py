@@ -40,7 +40,8 @@ def photographs(tmp_path):
     return root
 
 
-def test_faces_are_cropped_into_the_same_folders_and_the_source_stays_as_it_is(photographs, tmp_path):
+def test_faces_are_cropped_into_the_same_folders(photographs, tmp_path):
+    """Writes the crops into folders of the same names, and leaves the source as it is."""
     before, out = digests(photographs), tmp_path / "out"
     report = align_folder(photographs, out, detector=faces.detect, image_format="png")
     assert digests(photographs) == before
@@ -59,6 +60,7 @@ def test_faces_are_cropped_into_the_same_folders_and_the_source_stays_as_it_is(p
 
 
 def test_several_processes_write_the_very_same_files(photographs, tmp_path):
+    """Writes the very same files with several processes."""
     alone = align_folder(photographs, tmp_path / "one", detector=faces.detect)
     together = align_folder(photographs, tmp_path / "two", detector=faces.detect, workers=2)
     assert together == alone
@@ -74,6 +76,7 @@ def test_several_processes_write_the_very_same_files(photographs, tmp_path):
     [("largest", [(40, 10)]), ("centre", [(20, 20)]), ("all", [(0, 5), (20, 20), (40, 10)]), ("skip", [])],
 )
 def test_each_policy_takes_the_faces_it_names(tmp_path, policy, corners):
+    """Takes the faces that each policy names."""
     # Boxes of sides 100, 101, 102 in the order of rows: (0, 5), (40, 10), (20, 20).
     image = faces.photograph((0, 5), (40, 10), (20, 20), shape=(150, 160))
 
@@ -100,6 +103,7 @@ def test_each_policy_takes_the_faces_it_names(tmp_path, policy, corners):
 
 
 def test_the_narrow_crop_and_its_size(photographs, tmp_path):
+    """Cuts the narrow crop, in the size that was asked for."""
     align_folder(photographs, tmp_path / "out", size=(112, 96), detector=faces.detect, image_format="png")
     np.testing.assert_array_equal(
         crop(tmp_path / "out" / "ann" / "1.png"), faces.photograph((X, Y))[Y : Y + 112, X + 8 : X + 104]
@@ -107,6 +111,7 @@ def test_the_narrow_crop_and_its_size(photographs, tmp_path):
 
 
 def test_images_that_differ_in_their_extension_alone_keep_it(tmp_path):
+    """Keeps the extension of images that differ in it alone."""
     for name in ("a/1.png", "a/1.bmp", "a/1.png.bmp", "b/2.png"):
         faces.save(tmp_path / "in" / name, faces.photograph((X, Y), seed=len(name)))
     report = align_folder(tmp_path / "in", tmp_path / "out", detector=faces.detect)
@@ -127,7 +132,8 @@ class Counting:
         return faces.detect(image)
 
 
-def test_a_call_that_was_killed_goes_on_and_does_only_what_is_left(photographs, tmp_path):
+def test_a_killed_call_continues_with_the_rest(photographs, tmp_path):
+    """Continues after a call that was killed, and does only what is left."""
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
         align_folder(photographs, out, detector=Counting(killed_at=3))
@@ -148,6 +154,7 @@ def test_a_call_that_was_killed_goes_on_and_does_only_what_is_left(photographs, 
 
 
 def test_what_is_new_changed_or_lost_is_done_and_nothing_else(photographs, tmp_path):
+    """Aligns what is new, changed or lost, and nothing else."""
     align_folder(photographs, tmp_path / "out", detector=Counting())
     faces.save(photographs / "ann" / "3.png", faces.photograph((1, 2), seed=8))
     faces.save(photographs / "ann" / "1.png", faces.photograph((5, 6), seed=9))
@@ -160,6 +167,8 @@ def test_what_is_new_changed_or_lost_is_done_and_nothing_else(photographs, tmp_p
 
 
 def test_an_image_that_goes_while_it_is_looked_for_is_reported(photographs, tmp_path):
+    """Reports an image that vanishes during the call."""
+
     def detect(image):
         for path in photographs.rglob("*.png"):
             path.unlink()
@@ -169,7 +178,8 @@ def test_an_image_that_goes_while_it_is_looked_for_is_reported(photographs, tmp_
     assert any("No such file" in reason for reason in report.refused.values())
 
 
-def test_other_arguments_into_the_same_folder_are_refused_and_nothing_is_lost(photographs, tmp_path):
+def test_other_arguments_for_the_same_folder_are_refused(photographs, tmp_path):
+    """Refuses other arguments for a folder that was begun, and loses nothing of it."""
     out = tmp_path / "out"
     align_folder(photographs, out, detector=faces.detect)
     before = digests(out)
@@ -194,6 +204,7 @@ def test_crops_of_another_arithmetic_are_not_mixed(photographs, tmp_path):
 
 
 def test_a_folder_that_holds_something_else_is_refused(photographs, tmp_path):
+    """Refuses a folder that holds something else."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("dear")
     with pytest.raises(ValueError, match="has files in it that no alignment wrote"):
@@ -203,6 +214,7 @@ def test_a_folder_that_holds_something_else_is_refused(photographs, tmp_path):
 
 @pytest.mark.parametrize("out", ["photographs", "photographs/aligned", ".", "link/aligned"])
 def test_source_and_result_must_be_apart(photographs, tmp_path, out):
+    """Refuses a result inside the source, and the source inside the result."""
     (tmp_path / "link").symlink_to(photographs)
     before = digests(photographs)
     with pytest.raises(ValueError, match="neither inside the other"):
@@ -210,7 +222,8 @@ def test_source_and_result_must_be_apart(photographs, tmp_path, out):
     assert digests(photographs) == before
 
 
-def test_a_link_in_the_result_does_not_lead_back_into_the_photographs(photographs, tmp_path):
+def test_a_link_in_the_result_does_not_reach_the_source(photographs, tmp_path):
+    """Follows no link in the result that leads back into the photographs."""
     align_folder(photographs, tmp_path / "out", detector=faces.detect)
     (tmp_path / "out" / "ann" / "1.jpg").unlink()
     (tmp_path / "out" / "ann" / "2.jpg").unlink()
@@ -223,12 +236,14 @@ def test_a_link_in_the_result_does_not_lead_back_into_the_photographs(photograph
 
 
 def test_a_folder_that_links_to_itself_ends(photographs, tmp_path, caplog):
+    """Ends in a folder that links to itself."""
     (photographs / "ann" / "again").symlink_to(photographs)
     report = align_folder(photographs, tmp_path / "out", detector=faces.detect)
     assert report.images == 5 and "a link to a folder that it is in" in caplog.text
 
 
 def test_names_that_are_no_characters_come_through(tmp_path):
+    """Keeps names whose bytes are not characters."""
     name = os.fsdecode(b"\xff\xfe 1.png")
     faces.save(tmp_path / "in" / "a" / "1.png", faces.photograph((X, Y)))
     try:
@@ -240,7 +255,8 @@ def test_names_that_are_no_characters_come_through(tmp_path):
     assert align_folder(tmp_path / "in", tmp_path / "out", detector=faces.detect).resumed == 1
 
 
-def test_in_a_huge_image_the_face_is_looked_for_in_a_small_copy_and_cut_from_the_image(tmp_path):
+def test_a_huge_image_is_searched_in_a_small_copy(tmp_path):
+    """Searches a small copy of a huge image, and cuts the face from the image itself."""
     shapes = []
 
     def detect(image):
@@ -256,7 +272,8 @@ def test_in_a_huge_image_the_face_is_looked_for_in_a_small_copy_and_cut_from_the
     np.testing.assert_array_equal(crop(tmp_path / "out" / "1.png"), image[400:512, 600:712])
 
 
-def test_a_detector_that_fails_on_some_images_is_reported_and_on_most_ends_it(tmp_path):
+def test_a_failing_detector_is_reported_and_ends_the_call(tmp_path):
+    """Reports a detector that fails on some images; ends the call where it fails on most."""
     for number in range(30):
         faces.save(tmp_path / "in" / f"{number:02}.png", faces.photograph((X, Y), seed=number, shape=(120, 140)))
     with pytest.raises(ValueError, match=r"The detector fails on most images.*RuntimeError\('no such luck'\)"):
@@ -271,6 +288,7 @@ def test_a_detector_that_fails_on_some_images_is_reported_and_on_most_ends_it(tm
 
 
 def test_points_that_fix_no_transform_are_reported(tmp_path):
+    """Reports points that fix no transform."""
     faces.save(tmp_path / "in" / "1.png", faces.photograph())
     report = align_folder(
         tmp_path / "in", tmp_path / "out", detector=lambda image: ([[0, 0, 9, 9]], np.zeros((1, 5, 2)), [1.0])
@@ -289,7 +307,8 @@ def test_points_that_fix_no_transform_are_reported(tmp_path):
         ({"source": "empty"}, ValueError, r"empty has no image \(.avif, .bmp"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused_before_anything_is_made(photographs, tmp_path, change, error, message):
+def test_impossible_arguments_are_refused_first(photographs, tmp_path, change, error, message):
+    """Refuses impossible arguments before it makes anything."""
     (tmp_path / "empty").mkdir()
     arguments = {"source": "photographs", "detector": faces.detect} | change
     with pytest.raises(error, match=message):

@@ -28,6 +28,7 @@ def png(path, array, bit_depth, color_type):
 
 @pytest.mark.parametrize("extension", ["png", "bmp", "tiff"])
 def test_a_color_file_gives_its_pixels(tmp_path, extension):
+    """Reads the pixels of a color file."""
     Image.fromarray(RED_FIRST).save(tmp_path / f"a.{extension}")
     found = read_image(tmp_path / f"a.{extension}")
     np.testing.assert_array_equal(found, RED_FIRST)
@@ -49,13 +50,15 @@ TURNS = {
 
 @pytest.mark.parametrize("orientation", TURNS)
 def test_the_camera_s_orientation_is_applied(tmp_path, orientation):
+    """Applies the camera's orientation."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(TURNS[orientation](RED_FIRST))).save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RED_FIRST)
 
 
-def test_grey_comes_three_times_alpha_is_dropped_and_palettes_are_looked_up(tmp_path):
+def test_grey_alpha_and_palettes_become_rgb(tmp_path):
+    """Repeats grey three times, drops alpha and looks palettes up."""
     grey, alpha = RED_FIRST[..., 0], np.dstack([RED_FIRST, np.array([[0, 128, 255], [1, 2, 3]], np.uint8)])
     Image.fromarray(grey).save(tmp_path / "grey.png")
     Image.fromarray(alpha).save(tmp_path / "alpha.png")
@@ -68,6 +71,7 @@ def test_grey_comes_three_times_alpha_is_dropped_and_palettes_are_looked_up(tmp_
 
 
 def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path):
+    """Keeps the upper eight bits of sixteen."""
     deep = np.array([[0, 255, 256], [0x1234, 0xFF00, 0xFFFF]], np.uint16)
     png(tmp_path / "grey.png", deep, 16, 0)
     png(tmp_path / "colour.png", np.dstack([deep, deep // 2, deep // 3]), 16, 2)
@@ -79,6 +83,7 @@ def test_of_sixteen_bits_the_upper_eight_are_kept(tmp_path):
 
 
 def test_floats_and_deeper_integers_are_refused(tmp_path):
+    """Refuses floats and deeper integers."""
     Image.fromarray(np.ones((2, 2), np.float32)).save(tmp_path / "float.tiff")
     Image.fromarray(np.full((2, 2), 70_000, np.int32)).save(tmp_path / "int.tiff")
     with pytest.raises(ImageError, match="its pixels are floats"):
@@ -87,7 +92,8 @@ def test_floats_and_deeper_integers_are_refused(tmp_path):
         read_image(tmp_path / "int.tiff")
 
 
-def test_a_file_that_announces_more_pixels_than_it_may_is_refused_before_it_is_decoded(tmp_path):
+def test_too_many_announced_pixels_are_refused_undecoded(tmp_path):
+    """Refuses a file that announces too many pixels before it is decoded."""
     # Fifteen gigapixels in a file of a hundred bytes: decoding it would want 45 GB.
     png(tmp_path / "bomb.png", np.zeros((1, 1), np.uint8), 8, 0)
     data = bytearray((tmp_path / "bomb.png").read_bytes())
@@ -103,6 +109,7 @@ def test_a_file_that_announces_more_pixels_than_it_may_is_refused_before_it_is_d
 
 
 def test_what_is_no_image_is_refused_in_words(tmp_path):
+    """Refuses a file that is not an image, and says why."""
     (tmp_path / "text.png").write_bytes(b"hello, world")
     (tmp_path / "empty.png").touch()
     with pytest.raises(ImageError, match=r"no readable BMP.*it begins with b'hello, w'"):
@@ -159,6 +166,7 @@ def test_a_missing_decoder_is_named(tmp_path, monkeypatch, brand, message):
 
 @pytest.mark.parametrize("extension", ["jpg", "png", "bmp", "tiff", "webp", "gif", "avif"])
 def test_a_damaged_file_is_read_or_refused_and_never_breaks_out(tmp_path, extension):
+    """Reads a damaged file or refuses it with the documented error."""
     image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
     path = tmp_path / f"a.{extension}"
     Image.fromarray(image).save(path)

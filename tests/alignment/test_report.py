@@ -65,6 +65,7 @@ def test_the_contact_sheet_shows_crops_and_lists_the_rest(photographs, tmp_path)
     assert "<li>deep/bad.jpg: no readable" in page and "<li>Бен 本/é.png (2)</li>" in page
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_ends_after_a_hundred_crops(tmp_path):
     """A folder of ten million images gets a page of the first."""
     for number in range(103):

@@ -53,7 +53,8 @@ def random_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def test_the_template_is_the_published_one_and_scales_with_the_size():
+def test_the_template_is_the_published_one_at_every_size():
+    """Scales the published template with the size."""
     published = [
         (38.2946, 51.6963),
         (73.5318, 51.5014),
@@ -68,6 +69,7 @@ def test_the_template_is_the_published_one_and_scales_with_the_size():
 
 
 def test_the_template_cannot_be_changed_by_its_readers():
+    """Protects the template from changes by its readers."""
     with pytest.raises(ValueError, match="read-only"):
         LANDMARKS_112[0, 0] = 0.0
     landmark_template()[0, 0] = 0.0
@@ -76,6 +78,7 @@ def test_the_template_cannot_be_changed_by_its_readers():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_an_exact_similarity_is_recovered(seed):
+    """Recovers an exact similarity."""
     rng = np.random.default_rng(seed)
     matrix = similarity(math.exp(rng.uniform(-4, 4)), rng.uniform(-math.pi, math.pi), rng.uniform(-1e3, 1e3, 2))
     source = rng.uniform(-100, 500, (rng.integers(2, 8), 2))
@@ -83,7 +86,8 @@ def test_an_exact_similarity_is_recovered(seed):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_noisy_points_are_fitted_as_linear_least_squares_fits_them(seed):
+def test_noisy_points_are_fitted_by_least_squares(seed):
+    """Fits noisy points as linear least squares does."""
     rng = np.random.default_rng(seed)
     matrix = similarity(rng.uniform(0.1, 3), rng.uniform(-math.pi, math.pi), rng.uniform(-200, 200, 2))
     source = rng.uniform(0, 300, (5, 2))
@@ -92,6 +96,7 @@ def test_noisy_points_are_fitted_as_linear_least_squares_fits_them(seed):
 
 
 def test_mirrored_points_are_fitted_without_a_reflection():
+    """Fits mirrored points without a reflection."""
     mirrored = LANDMARKS_112 * [-1, 1]
     matrix = similarity_transform(mirrored, LANDMARKS_112)
     assert np.linalg.det(matrix[:, :2]) > 0
@@ -114,12 +119,14 @@ def test_mirrored_points_are_fitted_without_a_reflection():
     ],
 )
 def test_points_that_fix_no_transform_are_refused(source, target, message):
+    """Refuses points that fix no transform."""
     with pytest.raises(ValueError, match=message):
         similarity_transform(source, target)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_warp_equals_the_formula_at_every_pixel(seed):
+    """Equals the formula at every pixel."""
     rng = np.random.default_rng(seed)
     image = random_image(rng.integers(1, 25), rng.integers(1, 25), seed)
     # Any angle, sizes 0.2 to 5, partly outside the image on every side.
@@ -129,11 +136,13 @@ def test_the_warp_equals_the_formula_at_every_pixel(seed):
 
 
 def test_the_warp_takes_any_affine_matrix():
+    """Accepts any affine matrix."""
     image, matrix = random_image(14, 18), np.array([[0.7, 0.4, -1.3], [-0.1, 1.6, 2.2]])
     assert_rounds(warp(image, matrix, (15, 11)), brute_force(image, matrix, 15, 11))
 
 
-def test_the_identity_and_whole_shifts_copy_pixels_and_fill_with_black():
+def test_whole_shifts_copy_pixels_and_fill_with_black():
+    """Copies pixels under the identity and whole shifts, and fills with black."""
     image = random_image(9, 7)
     np.testing.assert_array_equal(warp(image, [[1, 0, 0], [0, 1, 0]], (9, 7)), image)
     shifted = warp(image, [[1, 0, 2], [0, 1, -3]], (9, 7))
@@ -141,17 +150,20 @@ def test_the_identity_and_whole_shifts_copy_pixels_and_fill_with_black():
     assert not shifted[6:].any() and not shifted[:, :2].any()
 
 
-def test_half_a_pixel_is_the_mean_of_two_and_fades_into_the_border():
+def test_half_a_pixel_is_the_mean_of_two():
+    """Averages two pixels at a shift of half a pixel, and fades into the border."""
     image = np.full((1, 2, 3), 200, np.uint8)
     image[0, 1] = 100
     np.testing.assert_array_equal(warp(image, [[1, 0, 0.5], [0, 1, 0]], (1, 3))[0, :, 0], [100, 150, 50])
 
 
 def test_a_warp_far_outside_the_image_is_black():
+    """Returns black far outside the image."""
     assert not warp(random_image(5, 5), [[1, 0, 1e300], [0, 1, -1e300]], 4).any()
 
 
 def test_a_read_only_or_strided_image_is_read_and_never_written():
+    """Reads a read-only or strided image, and never writes to it."""
     image = random_image(20, 20)
     image.setflags(write=False)
     matrix = similarity(0.8, 0.3, (1, 2))
@@ -169,6 +181,7 @@ def test_a_read_only_or_strided_image_is_read_and_never_written():
     ],
 )
 def test_a_matrix_without_an_inverse_is_refused(matrix, message):
+    """Refuses a matrix without an inverse."""
     with pytest.raises(ValueError, match=message):
         warp(random_image(4, 4), matrix, 4)
 
@@ -185,6 +198,7 @@ def test_a_matrix_without_an_inverse_is_refused(matrix, message):
     ],
 )
 def test_an_image_of_the_wrong_type_or_shape_is_refused(image, error, message):
+    """Refuses an image of the wrong type or shape."""
     with pytest.raises(error, match=message):
         warp(image, np.eye(2, 3), 4)
 
@@ -194,11 +208,13 @@ def test_an_image_of_the_wrong_type_or_shape_is_refused(image, error, message):
     [(0, ValueError), ((112, -1), ValueError), (11.2, TypeError), ((1, 2, 3), TypeError), ("112", TypeError)],
 )
 def test_an_impossible_size_is_refused(size, error):
+    """Refuses an impossible size."""
     with pytest.raises(error, match="size must be"):
         landmark_template(size)
 
 
-def test_a_face_is_carried_so_that_its_points_lie_on_the_template():
+def test_an_aligned_face_has_its_points_on_the_template():
+    """Moves a face so that its points lie on the template."""
     # A white pixel block at each of five points of a rotated, shifted, larger face.
     matrix = similarity(2.5, 0.4, (150, 60))
     points = apply(matrix, LANDMARKS_112)
@@ -214,6 +230,7 @@ def test_a_face_is_carried_so_that_its_points_lie_on_the_template():
 
 
 def test_align_points_refuses_other_than_five_points():
+    """Refuses other than five points."""
     with pytest.raises(ValueError, match=r"five \(x, y\) points.*\(4, 2\)"):
         align_points(random_image(4, 4), LANDMARKS_112[:4])
 
@@ -223,6 +240,7 @@ OPENCV = np.load(pathlib.Path(__file__).with_name("fixtures") / "opencv.npz")
 
 @pytest.mark.parametrize("number", range(12))
 def test_the_warp_is_within_one_grey_level_of_opencv_s(number):
+    """Stays within one grey level of OpenCV's warp."""
     name = "noise" if number < 8 else "smooth"
     wanted = OPENCV[f"{name}{number}"]
     found = warp(OPENCV[name], OPENCV[f"matrix{number}"], wanted.shape[:2], antialias=False)

@@ -11,7 +11,9 @@ from PIL import Image
 from records import jpeg
 
 import keras_margin.data
-from keras_margin import cli, pairs, progress
+from keras_margin import cli
+from keras_margin._utils import progress
+from keras_margin.data import pairs
 
 
 def run(capsys, *arguments):
@@ -32,6 +34,7 @@ def people(tmp_path):
 
 
 def test_prepare_writes_shards_that_open_reads(people, tmp_path, capsys):
+    """Writes shards that `data.open` reads."""
     status, out, _ = run(capsys, "prepare", people, tmp_path / "shards", "--shards=3", "--seed=4")
     assert status == 0 and "30 images of 6 identities in 3 shards" in out
     reader = keras_margin.data.open(tmp_path / "shards")
@@ -40,7 +43,9 @@ def test_prepare_writes_shards_that_open_reads(people, tmp_path, capsys):
     assert status == 1 and "is there already" in err
 
 
+@pytest.mark.slow
 def test_pairs_as_a_bin_and_as_a_list_are_the_same_pairs(people, tmp_path, capsys):
+    """Draws the same pairs as a .bin and as a list."""
     flags = ["--genuine=12", "--impostor=6", "--folds=3", "--seed=1"]
     status, out, _ = run(capsys, "pairs", people, tmp_path / "a.bin", *flags)
     assert status == 0 and "12 genuine and 6 impostor pairs of 6 people in 3 folds" in out
@@ -57,6 +62,7 @@ def test_pairs_as_a_bin_and_as_a_list_are_the_same_pairs(people, tmp_path, capsy
 
 
 def test_pairs_that_cannot_be_are_refused_and_nothing_is_written(people, tmp_path, capsys):
+    """Refuses impossible pairs, and writes nothing."""
     status, _, err = run(capsys, "pairs", people, tmp_path / "a.txt")
     assert status == 1 and ".bin or .csv" in err
     status, _, err = run(capsys, "pairs", people, tmp_path / "a.csv", "--genuine=12", "--impostor=7", "--folds=3")
@@ -89,6 +95,7 @@ def test_a_split_parts_the_people_of_prepare_and_pairs(people, tmp_path, capsys)
 
 
 def test_align_prints_what_became_of_the_images(tmp_path, capsys):
+    """Prints how many images were aligned, and why others were not."""
     root = tmp_path / "in"
     faces.save(root / "ann" / "1.png", faces.photograph(faces.SHIFT))
     faces.save(root / "ann" / "2.png", faces.photograph())
@@ -128,11 +135,13 @@ def test_align_reports_progress_without_a_terminal(tmp_path, capsys, monkeypatch
     ],
 )
 def test_align_refuses_a_detector_that_is_none(people, tmp_path, capsys, flags, message):
+    """Refuses a detector that does not exist."""
     status, _, err = run(capsys, "align", people, tmp_path / "out", *flags)
     assert status == 1 and message in err
 
 
 def test_a_sound_set_ends_with_0_and_an_unsound_one_with_3(people, tmp_path, capsys):
+    """Ends with 0 for a sound set, and with 3 for an unsound one."""
     assert run(capsys, "audit", people)[::2] == (0, "")
     flags = ["--genuine=3", "--impostor=3", "--folds=3"]
     run(capsys, "pairs", people, tmp_path / "held.bin", *flags)
@@ -162,6 +171,7 @@ def test_an_audit_says_what_is_turned_and_unaligned(people, capsys):
 
 
 def test_strict_ends_with_3_for_what_is_merely_odd(people, capsys):
+    """Ends with 3 for warnings too with --strict."""
     (people / "Mr 9").mkdir()
     (people / "Mr 9" / "1.jpg").write_bytes(jpeg(99))
     status, out, _ = run(capsys, "audit", people)

@@ -65,8 +65,10 @@ def without_tensorflow(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_file_says_where_it_comes_from_and_what_it_reaches(exported, run_folder):
-    said = km.metadata.read(exported)
+    """Writes the origin and the accuracy of a file into its metadata."""
+    said = km.runtime.read_metadata(exported)
     assert said == json.loads(exported.with_name(exported.name + ".json").read_text(encoding="utf-8"))
     assert said["recipe"] == {"name": "mine", "steps": 7} and said["measured"][0]["eer"] == 0.25
     assert (said["head"]["class"], said["head"]["margin"]) == ("CosFaceHead", 0.2)
@@ -86,6 +88,7 @@ def test_the_file_says_where_it_comes_from_and_what_it_reaches(exported, run_fol
 
 
 def test_flip_sum_adds_the_mirror_image_before_the_unit_length(exported, run_folder):
+    """Adds the mirror image's embedding before the division by the length."""
     model = keras.saving.load_model(run_folder / "model.keras").embedder
     images = km.data.open(run_folder / "faces", image_size=(SIDE, SIDE)).subset(np.arange(5)).arrays()[0]
     wanted = np.float64(model.predict(images, verbose=0)) + model.predict(images[:, :, ::-1], verbose=0)
@@ -93,7 +96,9 @@ def test_flip_sum_adds_the_mirror_image_before_the_unit_length(exported, run_fol
     np.testing.assert_allclose(km.runtime.Embedder(exported).embed(images), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_path):
+    """Runs inspect, embed and verify without TensorFlow."""
     code, out, err = without_tensorflow("inspect", exported)
     assert (code, err) == (0, "")
     for words in (
@@ -104,7 +109,7 @@ def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_p
     ):
         assert words in out
     code, out, _ = without_tensorflow("inspect", "--json", exported)
-    assert code == 0 and json.loads(out) == km.metadata.read(exported)
+    assert code == 0 and json.loads(out) == km.runtime.read_metadata(exported)
 
     code, out, err = without_tensorflow("embed", exported, run_folder / "faces", f"--out={tmp_path / 'e.npz'}")
     assert code == 0, err
@@ -122,10 +127,11 @@ def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_p
     assert code == 3 and "different people" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "{run}/faces", "{out}/a.tflite"], "faces is no training run: it has no model.keras"),
+        (["export", "{run}/faces", "{out}/a.tflite"], "faces is not a training run: it has no model.keras"),
         (["export", "{run}/nothing", "{out}/a.tflite"], "no model at"),
         (["export", "{run}/report.json", "{out}/a.tflite"], "report.json cannot be read as a Keras model"),
         (["export", "{run}", "{out}/a", "--quantize=int8"], "--quantize and --representative are TFLite's"),
@@ -143,6 +149,7 @@ def test_inspect_embed_and_verify_need_no_tensorflow(exported, run_folder, tmp_p
     ],
 )
 def test_misuse_is_answered_in_one_line_and_leaves_nothing(arguments, message, run_folder, exported, tmp_path, capfd):
+    """Answers misuse in one line, and leaves nothing behind."""
     places = {"run": run_folder, "out": tmp_path, "file": exported}
     assert cli.main([argument.format(**places) for argument in arguments]) == 1
     error = " ".join(capfd.readouterr().err.split())

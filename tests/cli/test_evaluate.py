@@ -54,6 +54,7 @@ def files(tmp_path_factory):
 
 
 def test_embeddings_of_anybody_are_measured_and_written(files, capsys, tmp_path):
+    """Measures embeddings from any source, and writes the report."""
     out = tmp_path / "rows.json"
     status, shown, _ = run(
         capsys, files / "rows.npy", f"mine={files / 'labels.npy'}", f"--out={out}", "--far=0.1", "--resamples=20"
@@ -78,13 +79,16 @@ def test_embeddings_of_anybody_are_measured_and_written(files, capsys, tmp_path)
     ],
 )
 def test_bounds_become_exit_codes(files, capsys, tmp_path, bounds, status, words):
+    """Ends with the exit code of a bound that fails."""
     given = [f"--require={bound}" for bound in bounds]
     arguments = (files / "rows.npy", f"mine={files / 'labels.npy'}", f"--out={tmp_path / 'x.json'}", "--resamples=0")
     found, shown, errors = run(capsys, *arguments, *given)
     assert found == status and words in " ".join((shown + errors).split())
 
 
+@pytest.mark.slow
 def test_a_model_is_checked_embedded_and_measured(files, capsys, tmp_path):
+    """Checks a model, embeds with it and measures."""
     status, shown, said = run(
         capsys, files / "face.keras", files / "set.bin", f"--embeddings={tmp_path}", "--far=0.1", "--resamples=20"
     )
@@ -100,7 +104,9 @@ def test_a_model_is_checked_embedded_and_measured(files, capsys, tmp_path):
     assert json.loads((tmp_path / "again.json").read_text())["sets"]["set"]["values"] == found["sets"]["set"]["values"]
 
 
-def test_swapped_channels_and_shared_images_are_warned_of_or_refused(files, capsys, tmp_path):
+@pytest.mark.slow
+def test_swapped_channels_and_shared_images_are_noticed(files, capsys, tmp_path):
+    """Refuses swapped channels with --strict, and warns of images that two sets share."""
     arguments = (files / "face.keras", files / "set.bin", files / "swapped.bin", "--resamples=0")
     status, _, said = run(capsys, *arguments, f"--out={tmp_path / 'x.json'}", "--strict")
     assert status == 1 and not (tmp_path / "x.json").exists()
@@ -110,7 +116,9 @@ def test_swapped_channels_and_shared_images_are_warned_of_or_refused(files, caps
     assert status == 0 and "set, overlap, warning" in said and "are in again too" in said
 
 
+@pytest.mark.slow
 def test_what_cannot_work_is_refused_before_the_work(files, capsys, tmp_path):
+    """Refuses impossible arguments before the work."""
     for arguments, words in [
         ((files / "face.keras", tmp_path / "gone.bin"), "No such file or directory: "),
         ((tmp_path / "gone.keras", files / "set.bin"), "No such file or directory: "),
@@ -158,11 +166,12 @@ def test_the_report_as_json_is_the_file(files, capsys, tmp_path):
     assert "Written:" in said
 
 
+@pytest.mark.slow
 def test_noise_on_unbalanced_pairs_fails_a_requirement(capsys, tmp_path):
-    """Random embeddings of 450 genuine and 4,500 impostor pairs do not reach an accuracy of 0.6, let alone 0.9."""
-    is_same = np.random.default_rng(0).permutation(np.arange(4950) < 450)
-    data.write_bin(tmp_path / "x.bin", np.zeros((9900, 1, 1, 3), np.uint8), is_same)
-    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(9900, 16)))
+    """Random embeddings of 90 genuine and 900 impostor pairs do not reach an accuracy of 0.6, let alone 0.9."""
+    is_same = np.random.default_rng(0).permutation(np.arange(990) < 90)
+    data.write_bin(tmp_path / "x.bin", np.zeros((1980, 1, 1, 3), np.uint8), is_same)
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(1980, 16)))
     arguments = (tmp_path / "x.npy", tmp_path / "x.bin", "--resamples=0", "--require=x.accuracy>=0.6")
     status, shown, _ = run(capsys, *arguments)
     assert status == 3 and "x.accuracy>=0.6: NOT MET" in shown and "(TAR + 1 - FAR) / 2" in shown
@@ -183,6 +192,7 @@ def listed(files):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "protocol", "images"),
     [
@@ -208,6 +218,7 @@ def test_a_protocol_that_does_not_exist_is_refused(files, capsys):
         assert status == 1 and f"Received: --protocol={given}" in said
 
 
+@pytest.mark.slow
 def test_a_tflite_file_is_evaluated_without_tensorflow(tmp_path):
     """Where only LiteRT and Pillow are installed, a `.bin` of JPEGs gives the same numbers."""
     pytest.importorskip("ai_edge_litert")

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 import keras_margin as km
-from keras_margin import cli, files, progress
+from keras_margin import cli
+from keras_margin._utils import files, progress
 
 pytest.importorskip("tensorflow")
 from keras_margin.cli import _sets, _stages
@@ -48,6 +49,7 @@ def folder(network, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "number"), [("people", 48), ("flat", 3), ("flat/1.png", 1), ("pairs.bin", 4)])
 def test_samples_are_read_from_folders_and_files(path, number, folder, network):
     """--samples takes identities, a folder of image files, one image file and a .bin, at most --most of them."""
@@ -66,6 +68,7 @@ def test_an_image_of_another_size_is_resized(folder, network, tmp_path):
         _sets.faces(str(tmp_path / "bad.png"), network, 300)
 
 
+@pytest.mark.slow
 def test_convert_compares_on_samples_and_ships_what_pairs_give(folder, tmp_path, capsys):
     """`convert --samples --pairs` compares on real images and has accuracy on pairs, as `export` does."""
     model, out = str(folder / "model.keras"), tmp_path / "face.tflite"
@@ -74,7 +77,7 @@ def test_convert_compares_on_samples_and_ships_what_pairs_give(folder, tmp_path,
     said = " ".join(capsys.readouterr().out.split())
     # 12 people of 4 images: 12 * 6 genuine and 66 * 16 impostor pairs.
     assert "on 3 images: cosine mean" in said and "On 72 genuine and 1,056 impostor pairs" in said
-    metadata = km.metadata.read(out)
+    metadata = km.runtime.read_metadata(out)
     assert metadata["parity"]["synthetic"] is False and metadata["accuracy"]["num_impostor"] == 1056
 
 
@@ -129,6 +132,7 @@ def test_a_stage_is_silent_in_a_library(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_the_worst_images_of_samples_are_named_beside_pairs(folder, tmp_path, capsys):
     """Where samples and pairs are given, a refusal names the samples' files: they are what was compared."""
     sets = [f"--samples={folder / 'flat'}", f"--pairs={folder / 'people'}", "--far=0.02", "--mean=1.1"]

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from tflite_networks import HEIGHT, WIDTH, aligned_metadata, convert, expected, images_of, own_export, with_metadata
 
-from keras_margin import alignment, audit, cli, data, metadata, runtime
+from keras_margin import alignment, cli, data, runtime
+from keras_margin._utils import metadata
+from keras_margin.data import auditing
 
 pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow_only
@@ -131,7 +133,7 @@ def test_embed_writes_nothing_where_nothing_can_be_used(aligned, photographs, tm
 def test_embed_shows_progress_without_a_terminal(aligned, photographs, tmp_path, capfd, monkeypatch):
     """A line on standard error every few seconds, here by a clock that runs six seconds a look."""
     now = itertools.count(0, 6)
-    monkeypatch.setattr("keras_margin.progress.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("keras_margin._utils.progress.time.monotonic", lambda: next(now))
     _, _, error = run(capfd, "embed", aligned, photographs, DETECTOR, f"--out={tmp_path / 'e.npz'}")
     assert re.search(r"Embedded \d of 4 images", error)
 
@@ -250,7 +252,7 @@ def test_a_runs_folder_stands_for_its_exported_file(aligned, tmp_path, capfd):
     assert status == 1 and "is a training run without an exported file. Export it first: keras-margin export" in error
     (run_folder / "embedder.tflite").write_bytes(pathlib.Path(aligned).read_bytes())
     status, out, _ = run(capfd, "inspect", "--json", run_folder)
-    assert status == 0 and json.loads(out) == metadata.read(aligned)
+    assert status == 0 and json.loads(out) == metadata.read_metadata(aligned)
     one = save(tmp_path / "one.png", images_of(1)[0])
     assert run(capfd, "verify", run_folder, one, one)[0] == 0
     for arguments in (["inspect", run_folder / "model.keras"], ["verify", run_folder / "model.keras", one, one]):
@@ -303,11 +305,11 @@ def test_audit_works_without_tensorflow(people):
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'jax', 'torch', 'h5py'): sys.modules[name] = None\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from keras_margin import audit, data\n"
-        "print(audit.audit(data.open(sys.argv[1])))\n"
+        "from keras_margin import data\nfrom keras_margin.data import auditing\n"
+        "print(auditing.audit(data.open(sys.argv[1])))\n"
     )
     done = subprocess.run([sys.executable, "-c", program, people], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == (f"{audit.audit(data.open(people))}\n", "")
+    assert (done.stdout, done.stderr) == (f"{auditing.audit(data.open(people))}\n", "")
 
 
 def test_recipes_plan_and_inspect_work_without_tensorflow(aligned):

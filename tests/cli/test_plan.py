@@ -23,6 +23,7 @@ def rows(text):
 
 
 def test_a_plan_says_what_each_implementation_takes(capsys):
+    """Prints the memory that each implementation takes."""
     status, out, _ = run(capsys, "plan", "--classes=1_000_000", "--batch=1024", "--gpus=8", "--memory=8")
     assert status == 0 and "1,000,000 classes x 512, batch 1,024 over 8 devices of 8 GiB" in " ".join(out.split())
     found = rows(out)
@@ -46,23 +47,27 @@ def test_a_plan_as_json_is_its_table_in_bytes(capsys):
 
 
 def test_one_device_and_no_sampling_leave_three_rows(capsys):
+    """Prints three rows for one device without sampling."""
     _, out, _ = run(capsys, "plan", "--classes=1000", "--batch=8", "--sample_rate=1")
     assert list(rows(out)) == ["reference", "fused", "streaming"]
 
 
-def test_a_batch_that_does_not_split_is_refused_with_one_that_does(capsys):
+def test_an_uneven_batch_is_refused_with_one_that_splits(capsys):
+    """Refuses a batch that does not split among the replicas, and names one that does."""
     status, _, error = run(capsys, "plan", "--classes=1000", "--batch=1023", "--gpus=8")
     assert status == 1 and error.startswith("keras-margin plan:") and "--batch=1024" in error
 
 
 @pytest.mark.parametrize("arguments", [["nothing"], ["plan"], ["plan", "--classes=0"], ["plan", "--classes=many"]])
 def test_arguments_that_make_no_sense_end_with_status_2(capsys, arguments):
+    """Ends with status 2 for arguments that contradict one another."""
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2 and "usage: keras-margin" in capsys.readouterr().err
 
 
 def test_help_names_every_command(capsys):
+    """Names every command in the help."""
     with pytest.raises(SystemExit) as caught:
         cli.main(["--help"])
     assert caught.value.code == 0

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-from keras_margin import cli, data, evaluation, protocols
+from keras_margin import cli, data, evaluation
+from keras_margin.evaluation import protocols
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -59,6 +60,7 @@ def folder(tmp_path_factory):
 REPORTS = ("a.evaluation.json", "b.evaluation.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "inputs", "options"),
     [
@@ -73,6 +75,7 @@ REPORTS = ("a.evaluation.json", "b.evaluation.json")
     ],
 )
 def test_every_kind_is_drawn_out_of_files(folder, capsys, tmp_path, kind, inputs, options):
+    """Draws every kind of picture from files."""
     out = tmp_path / "picture.svg"
     status, shown, said = run(
         capsys, kind, *(folder / each for each in inputs), f"--out={out}", *(each.format(folder) for each in options)
@@ -82,6 +85,7 @@ def test_every_kind_is_drawn_out_of_files(folder, capsys, tmp_path, kind, inputs
 
 
 def test_heads_are_drawn_by_name(capsys, tmp_path):
+    """Draws heads by name."""
     assert run(capsys, "losses", "qamface", f"--out={tmp_path / 'x.png'}")[0] == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
@@ -101,7 +105,8 @@ def test_the_figures_of_verification_are_drawn_with_the_losses(folder, capsys, t
     ]
 
 
-def test_curves_have_the_shortest_names_that_tell_them_apart_and_their_intervals(folder, monkeypatch, capsys):
+def test_curves_have_the_shortest_distinct_names(folder, monkeypatch, capsys):
+    """Names curves by the shortest names that tell them apart, with their intervals."""
     drawn = {}
     monkeypatch.setattr(
         "keras_margin.plots.roc_curve", lambda curves, path, reports: drawn.update(curves=curves, reports=reports)
@@ -127,12 +132,13 @@ def test_curves_have_the_shortest_names_that_tell_them_apart_and_their_intervals
         (("errors", REPORTS[0], "--set=lfw"), "The reports hold faces, mine. Received: --set=lfw."),
         (("cmc", REPORTS[0], "--set=faces"), "has cmc: cmc cannot be drawn of them"),
         (("embeddings", "points.npy"), "pass --labels"),
-        (("training", REPORTS[0]), "no run's report.json"),
+        (("training", REPORTS[0]), "is not a run's report.json"),
         (("roc", "run/report.json"), "no report of keras-margin evaluate"),
         (("roc", REPORTS[0], REPORTS[0]), "Inputs need different names"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(folder, capsys, tmp_path, arguments, words):
+    """Refuses what cannot be drawn."""
     kind, *rest = arguments
     given = [each if each.startswith("--") else folder / each for each in rest]
     status, _, said = run(capsys, kind, *given, f"--out={tmp_path / 'x.png'}")
@@ -140,5 +146,6 @@ def test_what_cannot_be_drawn_is_refused(folder, capsys, tmp_path, arguments, wo
 
 
 def test_a_head_that_is_not_there_is_named(capsys, tmp_path):
+    """Names a head that does not exist."""
     status, _, said = run(capsys, "logits", "arcfac", f"--out={tmp_path / 'x.png'}")
     assert status == 1 and "Heads are drawn by their names: arcface" in said

@@ -62,7 +62,7 @@ def test_recipes_as_json_have_every_key(capsys):
     every = json.loads(capsys.readouterr().out)
     assert cli.main(["recipes", "arcface_casia_r50", "--json"]) == 0
     one = json.loads(capsys.readouterr().out)
-    assert one in every and one["batch_size"] == 512 and one["head"] == "arcface"
+    assert one in every and one["data"]["batch_size"] == 512 and one["head"]["name"] == "arcface"
 
 
 def test_recipes_in_a_pipe_have_a_line_each(capsys):

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.tensorflow_only
 
 
 def test_recipes_lists_every_recipe(capsys):
+    """Lists every recipe."""
     assert cli.main(["recipes"]) == 0
     shown = capsys.readouterr().out
     assert all(re.search(rf"\b{name}\b", shown) for name in recipes.RECIPES)
@@ -29,15 +30,16 @@ def test_a_recipe_is_shown_as_set_takes_it(name):
     """Every line that --set can change gives back the same recipe."""
     recipe = recipes.get(name)
     settings = [re.sub(r" *= *", "=", line, count=1) for line in command.lines(recipe)]
-    settings = [each for each in settings if not each.startswith(("name=", "source=", "steps="))]
-    blank = recipes.Recipe(name=recipe.name, source=recipe.source, steps=recipe.steps)
+    settings = [each for each in settings if not each.startswith(("name=", "source=", "run.steps="))]
+    blank = recipes.Recipe(recipe.name, recipe.source, run=recipes.Run(recipe.run.steps))
     assert recipes.with_settings(blank, settings) == recipe
 
 
 def test_one_recipe_with_settings(capsys):
+    """Prints one recipe with changed settings."""
     assert cli.main(["recipes", "orl_demo", "--set", "head.margin=0.4", "--set", "steps=100"]) == 0
     shown = capsys.readouterr().out
-    assert re.search(r"^head.margin += 0.4$", shown, re.M) and re.search(r"^warmup_steps += 10$", shown, re.M)
+    assert re.search(r"^head.margin += 0.4$", shown, re.M) and re.search(r"^schedule.warmup_steps += 10$", shown, re.M)
     assert cli.main(["recipes", "--set", "steps=100"]) == 1
     assert "--set changes one recipe. Name it" in capsys.readouterr().err
 
@@ -54,12 +56,14 @@ class Set:
     [(12, 120, "arcface_small"), (999, 10**6, "arcface_small"), (1_000, 20_000, "arcface_casia_r50")],
 )
 def test_a_small_set_gets_the_small_recipe(people, images, name):
+    """Recommends the small recipe for a small set."""
     assert train.chosen_recipe(Given(data_dir="x"), Set(people, images)) == recipes.get(name)
     named = train.chosen_recipe(Given(data_dir="x", recipe="cosface_casia_r50"), Set(people, images))
     assert named == recipes.get("cosface_casia_r50")
 
 
 def test_a_large_recipe_for_a_small_set_is_answered_by_a_hint():
+    """Answers a large recipe for a small set with a hint."""
     large, small = recipes.get("cosface_casia_r50"), recipes.get("arcface_small")
     hint = train.suggestion(large, Set(12, 120))
     assert "batch 512, ir_resnet50" in hint and "12 people and 120 images. --recipe=arcface_small" in hint
@@ -67,8 +71,9 @@ def test_a_large_recipe_for_a_small_set_is_answered_by_a_hint():
 
 
 def test_a_backbone_of_one_s_own_is_passed_through():
+    """Passes a backbone of the user's own through."""
     recipe = train.chosen_recipe(Given(backbone="package.module:network"))
-    assert recipe.backbone == "package.module:network" and recipe.backbone_options == ()
+    assert recipe.model.backbone == "package.module:network" and recipe.model.options == ()
 
 
 def test_a_backbone_whose_module_is_missing_is_refused():
@@ -87,6 +92,7 @@ def pictures(root, sizes):
 
 
 def test_a_folder_of_many_sizes_is_called_unaligned(tmp_path):
+    """Warns that a folder of many image sizes looks unaligned."""
     assert train.unaligned(pictures(tmp_path / "aligned", [(112, 112)] * 6)) == ""
     sentence = train.unaligned(pictures(tmp_path / "photographs", [(40 + 8 * number, 60) for number in range(6)]))
     assert sentence.startswith("The images do not look aligned: 6 sizes among 6 of them, such as 40x60 and 80x60")
@@ -102,12 +108,18 @@ class Given:
 
 
 def test_flags_change_the_recipe():
+    """Changes the recipe by flags."""
     assert train.chosen_recipe(Given()) == recipes.get("orl_demo")
     assert train.chosen_recipe(Given(data_dir="x")) == recipes.get("arcface_casia_r50")
     recipe = train.chosen_recipe(Given(steps=50, head="cosface", iam_beta=0.1, set=["head.margin=0.2", "ema=0.9"]))
-    assert (recipe.steps, recipe.warmup_steps, recipe.head, recipe.iam_beta) == (50, 5, "cosface", 0.1)
-    assert recipe.head_options == (("margin", 0.2),) and recipe.ema == 0.9
-    assert train.chosen_recipe(Given(mixed_precision=True)).precision.startswith("mixed_")
+    assert (recipe.run.steps, recipe.schedule.warmup_steps, recipe.head.name, recipe.head.iam_beta) == (
+        50,
+        5,
+        "cosface",
+        0.1,
+    )
+    assert recipe.head.options == (("margin", 0.2),) and recipe.optimizer.ema == 0.9
+    assert train.chosen_recipe(Given(mixed_precision=True)).run.precision.startswith("mixed_")
     with pytest.raises(ValueError, match="--mixed_precision and --set precision=... contradict"):
         train.chosen_recipe(Given(mixed_precision=True, set=["precision=float32"]))
 
@@ -126,6 +138,7 @@ def test_flags_change_the_recipe():
     ],
 )
 def test_train_refuses_before_it_works(flags, message, tmp_path, capsys):
+    """Refuses impossible arguments before the training."""
     assert cli.main(["train", f"--out={tmp_path / 'run'}", *flags]) == 1
     error = capsys.readouterr().err
     assert error.startswith("keras-margin train: ") and message in error
@@ -141,7 +154,8 @@ def test_train_refuses_before_it_works(flags, message, tmp_path, capsys):
         ("0", ["--backbone=ir_resnet50"], "0"),
     ],
 )
-def test_onednn_is_asked_for_where_it_is_faster_and_nobody_said_otherwise(given, words, wanted, monkeypatch):
+def test_onednn_is_enabled_where_faster_and_unset(given, words, wanted, monkeypatch):
+    """Enables oneDNN where it is faster and the user has not decided."""
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given or "")  # What is there now comes back afterwards.
     if given is None:
         del os.environ["TF_ENABLE_ONEDNN_OPTS"]

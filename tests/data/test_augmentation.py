@@ -55,6 +55,7 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_nothing_asked_for_changes_nothing(dtype):
+    """Changes nothing without options."""
     images = noise(5, dtype)
     found = Augmentation(flip=False).apply(images, SEED)
     assert found.dtype == tf.float32
@@ -63,6 +64,7 @@ def test_nothing_asked_for_changes_nothing(dtype):
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_half_of_the_images_are_mirrored_to_the_pixel(dtype):
+    """Mirrors half of the images, exact to the pixel."""
     images = noise(400, dtype)
     found = Augmentation(flip=True).apply(images, SEED).numpy()
     kept = (found == images).all(axis=(1, 2, 3))
@@ -73,6 +75,7 @@ def test_half_of_the_images_are_mirrored_to_the_pixel(dtype):
 
 
 def test_a_seed_decides_every_change():
+    """Makes the same changes for the same seed."""
     augmentation = Augmentation(flip=True, shift=0.1, zoom=0.1, rotate=10.0, contrast=0.3)
     images = noise(6)
     first, same, other = (augmentation.apply(images, seed).numpy() for seed in ([1, 2], [1, 2], [2, 2]))
@@ -85,6 +88,7 @@ def test_a_seed_decides_every_change():
 
 @pytest.mark.parametrize(("draw_x", "draw_y", "moved"), [(0.5, 0.0, (-2, 0)), (-1.0, 0.0, (4, 0)), (0.0, 1.0, (0, -3))])
 def test_a_shift_moves_an_impulse_by_its_share_of_the_side(drawn, draw_x, draw_y, moved):
+    """Moves an impulse by its share of the side."""
     drawn(shift_x=draw_x, shift_y=draw_y)
     # A quarter of the width is 4 pixels, of the height 3.
     found = Augmentation(flip=False, shift=0.25).apply(impulse(8, 6), SEED).numpy()
@@ -93,12 +97,14 @@ def test_a_shift_moves_an_impulse_by_its_share_of_the_side(drawn, draw_x, draw_y
 
 
 def test_what_a_shift_brings_in_repeats_the_edge(drawn):
+    """Repeats the edge where a shift brings new pixels in."""
     drawn(shift_x=1.0)
     found = Augmentation(flip=False, shift=0.25).apply(ramps(), SEED).numpy()
     np.testing.assert_allclose(found[0, 0, :, 0], [*range(4, 16), 15, 15, 15, 15], atol=1e-4)
 
 
 def test_a_rotation_by_a_right_angle_turns_right_to_up(drawn):
+    """Turns right to up in a rotation by a right angle."""
     drawn(rotate=1.0)
     # The centre of 16 x 12 pixels is (7.5, 5.5): (10, 6) is 2.5 right of it and 0.5 below.
     found = Augmentation(flip=False, rotate=90.0).apply(impulse(10, 6), SEED).numpy()
@@ -108,6 +114,7 @@ def test_a_rotation_by_a_right_angle_turns_right_to_up(drawn):
 
 @pytest.mark.parametrize("rotate", [5.0, 30.0, 180.0])
 def test_a_rotation_s_size_is_in_degrees(drawn, rotate):
+    """Takes a rotation's size in degrees."""
     drawn(rotate=0.5)
     found = Augmentation(flip=False, rotate=rotate).apply(ramps(), SEED).numpy()[0]
     # The pixel 1 right of the centre column's pixel comes from cos right and sin below.
@@ -117,7 +124,8 @@ def test_a_rotation_s_size_is_in_degrees(drawn, rotate):
 
 
 @pytest.mark.parametrize(("draw", "step"), [(-1.0, 0.8), (1.0, 1.2), (0.5, 1.1)])
-def test_a_zoom_steps_over_the_image_in_smaller_or_larger_steps_about_its_centre(drawn, draw, step):
+def test_a_zoom_changes_the_step_about_the_centre(drawn, draw, step):
+    """Samples the image in smaller or larger steps about its centre."""
     drawn(zoom=draw)
     found = Augmentation(flip=False, zoom=0.2).apply(ramps(), SEED).numpy()[0]
     np.testing.assert_allclose(found[5, :, 0], np.clip(7.5 + step * (np.arange(16) - 7.5), 0, 15), atol=1e-4)
@@ -126,6 +134,7 @@ def test_a_zoom_steps_over_the_image_in_smaller_or_larger_steps_about_its_centre
 
 @pytest.mark.parametrize("mirror", [-0.1, 0.1])
 def test_all_moves_together_are_one_affine_map(drawn, mirror):
+    """Composes all moves into one affine map."""
     rotate, zoom, shift_x, shift_y = 0.7, -0.4, 0.3, -0.8
     drawn(mirror, rotate, zoom, shift_x, shift_y)
     augmentation = Augmentation(flip=True, shift=0.1, zoom=0.2, rotate=20.0)
@@ -135,7 +144,7 @@ def test_all_moves_together_are_one_affine_map(drawn, mirror):
     from_x = factor * (math.cos(angle) * x - math.sin(angle) * y) * (-1 if mirror < 0 else 1)
     from_y = factor * (math.sin(angle) * x + math.cos(angle) * y)
     from_x, from_y = from_x + 7.5 + 0.1 * WIDTH * shift_x, from_y + 5.5 + 0.1 * HEIGHT * shift_y
-    # float32 rounding of a coordinate beside a pixel's edge moves the value by as much, no more.
+    # float32 rounding of a coordinate next to a pixel's edge moves the value by as much, no more.
     np.testing.assert_allclose(found[..., 0], np.clip(from_x, 0, WIDTH - 1), atol=1e-4)
     np.testing.assert_allclose(found[..., 1], np.clip(from_y, 0, HEIGHT - 1), atol=1e-4)
     np.testing.assert_allclose(found[..., 2], 7, atol=1e-4)
@@ -143,6 +152,7 @@ def test_all_moves_together_are_one_affine_map(drawn, mirror):
 
 @pytest.mark.parametrize("draw", [-1.0, 0.25, 1.0])
 def test_contrast_is_about_the_image_s_own_mean(drawn, draw):
+    """Changes the contrast about the image's own mean."""
     drawn(contrast=draw)
     images = 100 + noise(dtype="float64") / 10
     found = Augmentation(flip=False, contrast=0.4).apply(images.astype("float32"), SEED).numpy()
@@ -151,6 +161,7 @@ def test_contrast_is_about_the_image_s_own_mean(drawn, draw):
 
 
 def test_pixels_stay_between_0_and_255():
+    """Keeps pixels between 0 and 255."""
     augmentation = Augmentation(flip=True, shift=0.2, zoom=0.3, rotate=40.0, contrast=0.9)
     images = np.where(noise(64) < 128, 0, 255).astype("uint8")
     found = augmentation.apply(images, SEED).numpy()
@@ -187,6 +198,7 @@ def test_draws_fill_the_range_that_is_asked_for():
     ],
 )
 def test_a_number_out_of_range_is_refused(changes, message):
+    """Refuses a number out of range."""
     with pytest.raises(ValueError, match=message):
         Augmentation(**changes)
 
@@ -224,10 +236,13 @@ def chosen(monkeypatch, drawn):
 
 
 def test_the_default_is_the_papers_flip_and_nothing_else():
+    """Mirrors by default, as the papers do, and changes nothing else."""
     assert {name for name in EVERYTHING if getattr(Augmentation(), name)} == {"flip"}
 
 
-def test_everything_together_is_decided_by_the_seed_inside_a_graph_too():
+@pytest.mark.slow
+def test_a_seed_decides_all_changes_in_a_graph_too():
+    """Makes the same changes for the same seed, all of them together, inside a graph too."""
     augmentation, images = Augmentation(**EVERYTHING), noise(6)
     first, same, other = (augmentation.apply(images, seed).numpy() for seed in ([1, 2], [1, 2], [2, 2]))
     np.testing.assert_array_equal(first, same)
@@ -242,7 +257,8 @@ def test_everything_together_is_decided_by_the_seed_inside_a_graph_too():
 
 
 @pytest.mark.parametrize("name", LATER)
-def test_each_change_alone_changes_images_and_leaves_the_flip_as_it_was(name):
+def test_each_change_alone_leaves_the_flip_as_it_was(name):
+    """Changes images with each option alone, and leaves the flip as it was."""
     images = np.repeat(noise(1), 40, axis=0)
     found = Augmentation(flip=True, **{name: EVERYTHING[name]}).apply(images, SEED).numpy()
     plain = Augmentation(flip=True).apply(images, SEED).numpy()
@@ -252,7 +268,8 @@ def test_each_change_alone_changes_images_and_leaves_the_flip_as_it_was(name):
 
 
 @pytest.mark.parametrize(("draw_x", "draw_y"), [(0.0, 0.0), (0.5, 0.5), (1.0, 0.25)])
-def test_a_crop_is_a_part_of_the_same_shape_stretched_to_the_whole(chosen, draw_x, draw_y):
+def test_a_crop_is_a_part_of_the_same_shape(chosen, draw_x, draw_y):
+    """Cuts a part of the image's own shape and stretches it to the whole."""
     chosen(crop=1.0, crop_x=draw_x, crop_y=draw_y)
     # Three quarters of the area gone: half of each side is left, from the left edge to half way along.
     found = Augmentation(flip=False, crop=0.75).apply(ramps(), SEED).numpy()[0]
@@ -273,6 +290,7 @@ def rotation_about_grey(angle):
     ("name", "largest", "draw"), [("brightness", 0.4, 0.9), ("saturation", 0.6, 0.1), ("hue", 40.0, 0.8)]
 )
 def test_colors_go_through_the_matrix_of_the_formula(chosen, name, largest, draw):
+    """Multiplies colors by the matrix of the formula."""
     chosen(**{name: draw})
     images = 90 + noise(dtype="float64") / 4
     found = Augmentation(flip=False, **{name: largest}).apply(images.astype("float32"), SEED).numpy()
@@ -294,6 +312,7 @@ def test_colors_go_through_the_matrix_of_the_formula(chosen, name, largest, draw
 
 @pytest.mark.parametrize(("draw", "loses"), [(0.29, True), (0.31, False)])
 def test_a_share_of_the_images_becomes_grey_by_luma(chosen, draw, loses):
+    """Turns a share of the images grey by luma."""
     chosen(grey=draw)
     images = noise(dtype="float64")
     found = Augmentation(flip=False, grey=0.3).apply(images.astype("float32"), SEED).numpy()
@@ -302,7 +321,8 @@ def test_a_share_of_the_images_becomes_grey_by_luma(chosen, draw, loses):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.4, 1.0, 6.0])
-def test_a_blur_is_a_gaussian_whose_weights_inside_the_image_sum_to_one(sigma):
+def test_a_blur_is_a_normalized_gaussian(sigma):
+    """Blurs by a Gaussian whose weights inside the image sum to one."""
     images = noise(dtype="float64")
 
     def weights(side):
@@ -316,6 +336,7 @@ def test_a_blur_is_a_gaussian_whose_weights_inside_the_image_sum_to_one(sigma):
 
 
 def test_jpeg_writes_the_quality_that_is_drawn_for_each_image():
+    """Encodes each image with the JPEG quality that was drawn for it."""
     images = np.repeat(noise(1), 3, axis=0)
     found = _changes.jpeg(tf.constant(images, tf.float32), tf.constant([100.0, 50.0, 30.0])).numpy()
     for image, quality in zip(found, (100, 50, 30), strict=True):
@@ -324,6 +345,7 @@ def test_jpeg_writes_the_quality_that_is_drawn_for_each_image():
 
 
 def test_the_worst_quality_is_100_minus_jpeg(chosen, monkeypatch):
+    """Draws qualities down to 100 - jpeg."""
     chosen(jpeg=0.75)
     asked = []
     monkeypatch.setattr(_changes, "jpeg", lambda images, qualities: asked.append(qualities.numpy()) or images)
@@ -331,7 +353,8 @@ def test_the_worst_quality_is_100_minus_jpeg(chosen, monkeypatch):
     np.testing.assert_allclose(asked, [[40.0]])
 
 
-def test_cutout_greys_a_square_of_its_share_about_its_middle_and_no_more(chosen):
+def test_cutout_greys_a_square_of_its_share(chosen):
+    """Greys a square of its share about its middle, and nothing else."""
     chosen(cutout=0.5, cutout_x=0.25, cutout_y=1.0)
     images = noise(dtype="float32")
     found = Augmentation(flip=False, cutout=0.5).apply(images, SEED).numpy()

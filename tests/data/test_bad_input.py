@@ -133,6 +133,7 @@ def outcome_of(folder, file):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_whatever_happened_to_a_file_ends_in_words(tmp_path, name):
+    """Reads a damaged file, or refuses it in words."""
     make, file = SETS[name]
     make(tmp_path)
     path = tmp_path / file
@@ -173,11 +174,13 @@ def bomb(kind, height, width):
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "height", "width"),
     [("JPEG", 65_500, 65_500), ("JPEG", 20_000, 20_000), ("PNG", 20_000, 20_000), ("BMP", 20_000, -20_000)],
 )
-def test_a_bomb_is_left_unread_wherever_it_is_and_takes_no_memory(tmp_path, kind, height, width):
+def test_a_bomb_is_left_unread_and_takes_no_memory(tmp_path, kind, height, width):
+    """Leaves a decompression bomb unread wherever it is, without using memory."""
     data = bomb(kind, height, width)
     write_records(tmp_path, [payload(n % 2, jpeg(n), n) for n in range(5)] + [payload(1, data, 5)])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -192,7 +195,9 @@ def test_a_bomb_is_left_unread_wherever_it_is_and_takes_no_memory(tmp_path, kind
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 150
 
 
+@pytest.mark.slow
 def test_a_bomb_that_holds_what_it_announces_is_left_unread(tmp_path):
+    """Leaves an image unread that really holds as many pixels as it announces."""
     packer, rows = zlib.compressobj(9), bytes(9000 + 1)
     body = b"".join([*(packer.compress(rows) for _ in range(9000)), packer.flush()])
 
@@ -209,13 +214,15 @@ def test_a_bomb_that_holds_what_it_announces_is_left_unread(tmp_path):
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < 100
 
 
-def test_the_largest_image_that_is_read_is_one_of_8192_pixels_a_side():
+def test_the_largest_image_has_8192_pixels_a_side():
+    """Reads images of up to 8192 pixels a side, and none larger."""
     for sides, fits in (((8192, 8192), True), ((8192, 8193), False)):
         size = announced_size(bomb("PNG", *sides)).numpy().tolist()
         assert size == list(sides) and (size[0] * size[1] <= LARGEST_PIXELS) == fits
 
 
-def test_links_that_lead_nowhere_or_to_themselves_and_folders_that_go_are_survived(tmp_path, monkeypatch, caplog):
+def test_dead_links_and_vanishing_folders_are_survived(tmp_path, monkeypatch, caplog):
+    """Survives links to nothing or to themselves, and folders that vanish."""
     identities(tmp_path)
     (tmp_path / "self").symlink_to(tmp_path / "self")
     (tmp_path / "0" / "self.jpg").symlink_to(tmp_path / "0" / "self.jpg")
@@ -241,6 +248,7 @@ NAMES = ["Ünïcödé", "彼女 の 写真", "Ольга", "إيمان", "a\tb",
 
 @pytest.mark.parametrize("made", ["folder", "shards"])
 def test_names_in_any_script_come_through(tmp_path, made):
+    """Reads names in any script."""
     names = [*NAMES, os.fsdecode(b"\xff\xfe latin-1 \xe9")]
     for number, name in enumerate(names):
         (tmp_path / "faces" / name).mkdir(parents=True)

@@ -35,6 +35,7 @@ def path(tmp_path):
 
 @pytest.mark.parametrize("name", ["python2.bin", "python2_text.bin", "python2_arrays.bin"])
 def test_what_python_2_pickled_is_read(name):
+    """Reads what Python 2 pickled."""
     reader = keras_margin.data.open(FIXTURES / "insightface")
     data = [reader.encoded(number) for number in range(4)]
     recorded = json.loads((FIXTURES / "expected.json").read_text())["insightface"]
@@ -46,6 +47,7 @@ def test_what_python_2_pickled_is_read(name):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_jpegs_of_every_protocol_are_read(path, protocol):
+    """Reads JPEGs of every pickle protocol."""
     path.write_bytes(pickle.dumps((JPEGS, [True, np.bool_(False)]), protocol))
     images, is_same = load_bin(path)
     np.testing.assert_array_equal(images, [decoded(image) for image in JPEGS])
@@ -55,6 +57,7 @@ def test_jpegs_of_every_protocol_are_read(path, protocol):
 @pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_arrays_of_every_protocol_and_numpy_are_read(path, protocol, core):
+    """Reads arrays of every protocol and NumPy version."""
     data = pickle.dumps(([*PIXELS[:2], np.asfortranarray(PIXELS[2]), PIXELS[3]], np.array([True, False])), protocol)
     if protocol < 4:  # From there on names carry their length.
         data = data.replace(b"numpy._core", core.encode())
@@ -78,6 +81,7 @@ def test_images_in_one_array_are_read(path):
         np.testing.assert_array_equal(load_bin(path)[0], PIXELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int32", ">i8", "int64", "float32", "float64"])
 def test_bools_that_are_numbers_are_read(path, dtype, protocol):
@@ -89,6 +93,7 @@ def test_bools_that_are_numbers_are_read(path, dtype, protocol):
 
 
 def test_images_are_resized_where_a_size_is_given(path):
+    """Resizes images where a size is given."""
     path.write_bytes(pickle.dumps(([jpeg(0, 30), jpeg(1, 24)], [True])))
     with pytest.raises(ValueError, match=r"one size\. Received: .*image 0 is 30 x 30 and image 1 is 24 x 24 pixels"):
         load_bin(path)
@@ -97,6 +102,7 @@ def test_images_are_resized_where_a_size_is_given(path):
 
 
 def test_what_is_written_is_read_back_by_us_and_by_pickle(path):
+    """Writes what our reader and pickle read back."""
     write_bin(path, PIXELS, [True, False])
     images, is_same = load_bin(path)
     np.testing.assert_array_equal(images, PIXELS)
@@ -119,6 +125,7 @@ def test_what_is_written_is_read_back_by_us_and_by_pickle(path):
     ],
 )
 def test_what_makes_no_verification_set_is_not_written(path, images, is_same, message):
+    """Refuses to write what is not a verification set."""
     with pytest.raises(ValueError, match=message):
         write_bin(path, images, is_same)
     assert not path.exists()
@@ -171,8 +178,8 @@ HOSTILE = {
     "a new object": (lambda mark: pickle.dumps(slice(1)), "builtins.slice"),
     "a state for a function": (lambda mark: b"c_codecs\nencode\n(NI1\ntb.", "a change of what has no state"),
     "a state for a list": (lambda mark: b"]I1\nb.", "a change of what has no state"),
-    "a call of a list": (lambda mark: b"](tR.", "a call of what is no function"),
-    "a call of the array class": (lambda mark: b"cnumpy\nndarray\n(tR.", "a call of what is no function"),
+    "a call of a list": (lambda mark: b"](tR.", "a call of what is not a function"),
+    "a call of the array class": (lambda mark: b"cnumpy\nndarray\n(tR.", "a call of what is not a function"),
     "a strange reconstruction": (
         lambda mark: b"cnumpy.core.multiarray\n_reconstruct\n(c_codecs\nencode\n(I0\ntS'b'\ntR.",
         "_reconstruct of something else",
@@ -187,7 +194,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_hostile_pickle_is_refused_by_the_name_of_what_it_asks_for(path, tmp_path, case):
+def test_a_hostile_pickle_is_refused_by_name(path, tmp_path, case):
+    """Refuses a hostile pickle and names what it asks for."""
     make, name = HOSTILE[case]
     mark = tmp_path / "was_run"
     path.write_bytes(make(mark).replace(b"{}", bytes(mark)))
@@ -227,6 +235,7 @@ LARGE = {
 
 @pytest.mark.parametrize("case", LARGE)
 def test_a_length_that_lies_allocates_nothing(path, case):
+    """Allocates nothing for a wrong length."""
     path.write_bytes(LARGE[case])
     tracemalloc.start()
     try:
@@ -261,12 +270,14 @@ def test_a_length_that_lies_allocates_nothing(path, case):
     ],
 )
 def test_a_pickle_of_something_else_is_refused_by_name(path, value, message):
+    """Refuses a pickle of something else by name."""
     path.write_bytes(pickle.dumps(value))
     with pytest.raises(ValueError, match=message):
         load_bin(path)
 
 
 def test_a_pickle_cut_anywhere_is_refused_by_its_byte(path):
+    """Refuses a pickle that is cut anywhere, and names the byte."""
     whole = pickle.dumps((JPEGS[:2], [True]), 2)
     for cut in range(0, len(whole), 7):
         path.write_bytes(whole[:cut])
@@ -282,5 +293,6 @@ def test_a_file_that_is_not_a_pickle_is_shown_by_its_first_bytes(path):
 
 
 def test_a_missing_file_is_a_missing_file(path):
+    """Raises FileNotFoundError for a missing file."""
     with pytest.raises(FileNotFoundError, match=r"lfw\.bin"):
         load_bin(path)

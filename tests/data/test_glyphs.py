@@ -39,7 +39,8 @@ def letters(tmp_path_factory):
     return glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path_factory.mktemp("cache"))
 
 
-def test_level_one_is_the_2965_kanji_of_rows_16_to_47_and_both_codecs_agree():
+def test_level_one_is_the_2965_kanji_of_rows_16_to_47():
+    """Lists the 2965 kanji of rows 16 to 47 as level one; both codecs agree."""
     characters = glyphs.jis_level_1()
     assert len(characters) == len(set(characters)) == 2965
     assert (characters[0], characters[-1], characters[94]) == ("亜", "腕", "院")
@@ -50,8 +51,11 @@ def test_level_one_is_the_2965_kanji_of_rows_16_to_47_and_both_codecs_agree():
         assert (lead - 0x81) * 2 + 1 + (trail >= 0x9F) == row and 16 <= row <= 47
 
 
-def test_a_letter_is_white_in_the_middle_and_the_average_of_three_by_three(letters):
-    """Against Pillow's drawing at three times the size, averaged by NumPy."""
+def test_a_letter_is_centered_and_averaged_three_by_three(letters):
+    """Draws a letter white in the middle, averaged three by three.
+
+    Against Pillow's drawing at three times the size, averaged by NumPy.
+    """
     font = ImageFont.truetype(SERIF.file, 152, layout_engine=ImageFont.Layout.BASIC)
     canvas = Image.new("L", (400, 400))
     ImageDraw.Draw(canvas).text((100, 100), "A", fill=255, font=font)
@@ -66,14 +70,18 @@ def test_a_letter_is_white_in_the_middle_and_the_average_of_three_by_three(lette
 
 
 def test_images_are_ordered_by_character_and_then_by_design(letters):
+    """Orders images by character, then by design."""
     assert letters.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2] and letters.designs.tolist() == [0, 1, 2] * 3
     assert letters.characters == ("A", "I", "Ü") and letters.design_names == ("Sans", "Bold", "Serif")
     with pytest.raises(ValueError, match="read-only"):
         letters.images[0] = 0
 
 
-def test_a_character_that_a_font_lacks_or_leaves_blank_is_left_out_and_counted(tmp_path):
-    """DejaVu has no kanji: it would answer with the same box for each. A space has no ink."""
+def test_missing_and_blank_characters_are_counted(tmp_path):
+    """Leaves out and counts a character that a font lacks or leaves blank.
+
+    DejaVu has no kanji: it would answer with the same box for each. A space has no ink.
+    """
     found = glyphs.load((SANS, SERIF), "亜A 腕B", cache=tmp_path)
     assert found.characters == ("A", "B") and found.labels.tolist() == [0, 0, 1, 1]
     assert found.report == glyphs.GlyphReport({"Sans": 3, "Serif": 3}, {"Sans": 0, "Serif": 0}, ())
@@ -82,6 +90,7 @@ def test_a_character_that_a_font_lacks_or_leaves_blank_is_left_out_and_counted(t
 
 
 def test_the_same_design_again_is_dropped_whole(tmp_path):
+    """Drops a design that is the same as another one."""
     copy = tmp_path / "copy.ttf"
     copy.write_bytes(pathlib.Path(SANS.file).read_bytes())
     found = glyphs.load((SANS, SERIF, glyphs.Design("Copy", str(copy))), "ABC", cache=tmp_path)
@@ -104,6 +113,7 @@ def test_single_images_that_an_earlier_design_has_are_left_out(tmp_path):
 
 
 def test_the_second_call_reads_what_the_first_wrote(tmp_path, letters, monkeypatch):
+    """Reads in the second call what the first one wrote."""
     first = glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path)
     monkeypatch.setattr(glyphs, "_render", None)
     second = glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path)
@@ -119,7 +129,8 @@ def test_the_second_call_reads_what_the_first_wrote(tmp_path, letters, monkeypat
         )
 
 
-def test_other_designs_characters_and_fonts_have_places_of_their_own(tmp_path):
+def test_each_choice_of_glyphs_has_its_own_cache(tmp_path):
+    """Caches other designs, characters and fonts under names of their own."""
     copy = tmp_path / "font.ttf"
     for source in (SANS, SERIF):
         copy.write_bytes(pathlib.Path(source.file).read_bytes())
@@ -141,7 +152,8 @@ def test_other_designs_characters_and_fonts_have_places_of_their_own(tmp_path):
         ("designs.npy", None),
     ],
 )
-def test_a_cache_that_is_damaged_is_said_to_be_and_rendered_again(tmp_path, letters, caplog, name, change):
+def test_a_damaged_cache_is_reported_and_rendered_again(tmp_path, letters, caplog, name, change):
+    """Reports a damaged cache and renders it again."""
     glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path)
     (file,) = tmp_path.glob(f"glyphs-*/{name}")
     data = file.read_bytes()
@@ -154,6 +166,7 @@ def test_a_cache_that_is_damaged_is_said_to_be_and_rendered_again(tmp_path, lett
 
 
 def test_a_cache_that_cannot_be_written_costs_the_cache_alone(tmp_path, letters, caplog):
+    """Loads glyphs without a cache where it cannot be written."""
     (tmp_path / "file").write_text("")
     found = glyphs.load((SANS, BOLD, SERIF), "AIÜ", cache=tmp_path / "file" / "cache")
     np.testing.assert_array_equal(found.images, letters.images)
@@ -161,12 +174,14 @@ def test_a_cache_that_cannot_be_written_costs_the_cache_alone(tmp_path, letters,
 
 
 def test_a_machine_without_the_fonts_is_told_which_packages(no_fonts):
+    """Names the packages of missing fonts."""
     assert glyphs.installed() == ()
     with pytest.raises(FileNotFoundError, match=r"16 fonts\..*IPAex Gothic \(ipaexg\.ttf\).*apt-get install fonts-aoy"):
         keras_margin.data.open("glyphs")
 
 
-def test_fonts_are_found_by_name_in_any_folder_below_and_only_those_that_lack_are_named(no_fonts):
+def test_fonts_are_found_in_any_subfolder(no_fonts):
+    """Finds fonts by name in any folder below, and names only those that are missing."""
     place = no_fonts / "XDG_DATA_DIRS" / "fonts" / "deep" / "down"
     place.mkdir(parents=True)
     (place / "ipaexg.ttf").write_bytes(pathlib.Path(SANS.file).read_bytes())
@@ -178,8 +193,9 @@ def test_fonts_are_found_by_name_in_any_folder_below_and_only_those_that_lack_ar
 
 
 def test_a_file_that_is_no_font_is_named(tmp_path):
+    """Names a file that is not a font."""
     (tmp_path / "x.ttf").write_bytes(b"no font")
-    with pytest.raises(ValueError, match=r"x\.ttf is no font that can be read"):
+    with pytest.raises(ValueError, match=r"x\.ttf is not a font that can be read"):
         glyphs.load((glyphs.Design("X", str(tmp_path / "x.ttf")),), "A", cache=tmp_path)
 
 
@@ -193,12 +209,14 @@ def test_a_file_that_is_no_font_is_named(tmp_path):
         ((SANS,), ["AB", "C"], "1 are not one character"),
     ],
 )
-def test_designs_and_characters_that_are_none_or_doubled_are_refused(designs, characters, words):
+def test_unknown_and_repeated_designs_are_refused(designs, characters, words):
+    """Refuses designs and characters that are empty or doubled."""
     with pytest.raises(ValueError, match=words):
         glyphs.load(designs, characters)
 
 
 def test_a_missing_pillow_is_named_with_the_way_to_install_it(monkeypatch):
+    """Names missing Pillow with the command that installs it."""
     imported = builtins.__import__
 
     def without(name, *rest, **options):
@@ -211,7 +229,8 @@ def test_a_missing_pillow_is_named_with_the_way_to_install_it(monkeypatch):
         glyphs.load((SANS,), "A")
 
 
-def test_the_reader_gives_the_images_grey_as_rgb_in_the_size_asked_for(letters, monkeypatch):
+def test_the_reader_gives_grey_as_rgb_in_the_size(letters, monkeypatch):
+    """Returns grey images as RGB, in the size that was asked for."""
     monkeypatch.setattr(glyphs, "load", lambda: letters)
     reader = keras_margin.data.open("glyphs")
     assert reader.label_names == ("A", "I", "Ü") and reader.image_size == (64, 64)
@@ -223,11 +242,13 @@ def test_the_reader_gives_the_images_grey_as_rgb_in_the_size_asked_for(letters, 
 
 
 def test_the_module_is_imported_without_pillow():
+    """Imports the module without Pillow."""
     assert "PIL" not in vars(glyphs) and sys.modules["keras_margin.data.glyphs"] is glyphs
 
 
 @needs_the_fonts
-def test_each_design_has_nearly_all_of_thirty_kanji_and_no_two_designs_are_one(tmp_path):
+def test_thirty_kanji_differ_from_design_to_design(tmp_path):
+    """Draws nearly all of thirty kanji in each design, and no two designs alike."""
     found = glyphs.load(characters=glyphs.jis_level_1()[::100], cache=tmp_path)
     assert len(found.characters) == 30 and not found.report.dropped_designs
     assert np.bincount(found.designs, minlength=16).min() >= 27

@@ -23,15 +23,18 @@ def batches(dataset):
     return [(images[:, 0, 0, 0].tolist(), labels.tolist()) for images, labels in dataset.as_numpy_iterator()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [{}, {"shuffle": True, "seed": 4}, {"shuffle": True, "images_per_identity": 2}])
 @pytest.mark.parametrize("start", [0, 1, 3, 4, 9, 40])
-def test_a_set_that_is_started_at_a_step_gives_the_batches_of_one_that_was_not_interrupted(order, start):
+def test_a_start_step_continues_the_batches(order, start):
+    """Yields from a start step the batches of a set that was not interrupted."""
     reader = numbered_reader()
     whole = batches(reader.dataset(10, repeat=True, **order).take(44))
     assert batches(reader.dataset(10, repeat=True, start=start, **order).take(4)) == whole[start : start + 4]
 
 
 def test_single_images_are_resumed_too():
+    """Resumes single images too."""
     reader = numbered_reader()
     whole = list(reader.dataset(shuffle=True, repeat=True).take(80).as_numpy_iterator())
     resumed = list(reader.dataset(shuffle=True, repeat=True, start=70).take(10).as_numpy_iterator())
@@ -39,6 +42,7 @@ def test_single_images_are_resumed_too():
 
 
 def test_the_batches_left_out_are_not_read(tmp_path):
+    """Skips batches without reading them."""
     write_records(tmp_path, [payload(n % 2, jpeg(n)) for n in range(100)])
     reader = keras_margin.data.open(tmp_path)
     read, read_all = [], reader._read_all
@@ -51,7 +55,8 @@ def test_the_batches_left_out_are_not_read(tmp_path):
     assert set(read) <= later | {tuple(orders[1][70:])}
 
 
-def test_a_batch_has_as_many_images_of_each_of_as_many_identities():
+def test_a_balanced_batch_has_k_images_of_p_identities():
+    """Puts as many images of each of as many identities into a batch."""
     for numbers, labels in batches(
         numbered_reader().dataset(12, shuffle=True, images_per_identity=3, repeat=True).take(50)
     ):
@@ -63,7 +68,8 @@ def test_a_batch_has_as_many_images_of_each_of_as_many_identities():
             assert len(set(own)) == min(3, COUNTS[label])
 
 
-def test_an_epoch_takes_each_identity_once_and_over_epochs_all_as_often():
+def test_epochs_take_identities_evenly():
+    """Takes each identity once an epoch, and all as often over epochs."""
     reader = numbered_reader()
     # Four of the six identities make an epoch of one batch; the other two are left over.
     assert reader.dataset(8, shuffle=True, images_per_identity=2).cardinality() == 1
@@ -75,7 +81,9 @@ def test_an_epoch_takes_each_identity_once_and_over_epochs_all_as_often():
     assert np.all(np.abs(times - 200) < 5 * 8.2)
 
 
-def test_every_choice_of_an_identitys_images_is_as_likely_as_any_other():
+@pytest.mark.slow
+def test_every_choice_of_images_is_equally_likely():
+    """Chooses an identity's images so that every choice is equally likely."""
     reader = numbered_reader(np.repeat([0, 1], 4))
     dataset = reader.dataset(4, shuffle=True, images_per_identity=2, repeat=True)
     chosen = {}
@@ -87,6 +95,7 @@ def test_every_choice_of_an_identitys_images_is_as_likely_as_any_other():
 
 
 def test_one_image_per_identity_balances_the_classes():
+    """Balances the classes with one image per identity."""
     dataset = numbered_reader().dataset(6, shuffle=True, images_per_identity=1, repeat=True)
     numbers = [number for batch, labels in batches(dataset.take(400)) for number in batch]
     assert np.bincount(LABELS[numbers]).tolist() == [400] * 6
@@ -96,6 +105,8 @@ def test_one_image_per_identity_balances_the_classes():
 
 
 def test_the_seed_alone_decides_who_meets_whom():
+    """Groups identities by the seed alone."""
+
     def first(seed):
         return batches(
             numbered_reader().dataset(6, shuffle=True, seed=seed, images_per_identity=2, repeat=True).take(5)
@@ -107,6 +118,7 @@ def test_the_seed_alone_decides_who_meets_whom():
 
 
 def test_an_identity_without_images_is_never_drawn():
+    """Draws no identity without images."""
     reader = numbered_reader(np.repeat([0, 1, 2], 3))
     reader.labels = np.repeat(np.array([0, 2, 3], np.int32), 3)  # As a reader of somebody else may have them.
     for _, drawn in batches(reader.dataset(6, shuffle=True, images_per_identity=2).take(1)):
@@ -126,13 +138,18 @@ def test_an_identity_without_images_is_never_drawn():
     ],
 )
 def test_an_order_that_cannot_be_is_refused(arguments, message):
+    """Refuses an impossible order."""
     with pytest.raises(ValueError, match=message):
         numbered_reader().dataset(**{"batch_size": 8} | arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images_per_identity", [None, 2])
-def test_the_parts_of_every_batch_are_the_batch_and_are_augmented_as_in_it(images_per_identity):
-    """Three processes that share each batch; from any step on."""
+def test_the_parts_of_a_batch_make_up_the_batch(images_per_identity):
+    """Splits every batch into its parts, augmented as in the whole.
+
+    Three processes that share each batch; from any step on.
+    """
     pixels = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 3), dtype=np.uint8)
     reader = ArrayReader(pixels, np.arange(20) % 7, list("abcdefg"))
     changes = Augmentation(flip=True, shift=0.1, contrast=0.3)
@@ -147,6 +164,7 @@ def test_the_parts_of_every_batch_are_the_batch_and_are_augmented_as_in_it(image
 
 @pytest.mark.parametrize("arguments", [{"part": (2, 2)}, {"part": (-1, 2)}, {"part": (0, 5)}, {"part": (0, 0)}])
 def test_parts_that_cannot_be_are_refused(arguments):
+    """Refuses impossible parts."""
     reader = ArrayReader(np.zeros((8, 4, 4, 3), np.uint8), np.arange(8) % 2, "ab")
     with pytest.raises(ValueError, match=r"part=\(k, n\) needs 0 <= k < n"):
         reader.dataset(12, repeat=True, **arguments)
@@ -156,7 +174,7 @@ def test_parts_that_cannot_be_are_refused(arguments):
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
-    """Images that are no mirror images of themselves: in memory, and in a .rec file with one that is damaged."""
+    """Images that are not mirror images of themselves: in memory, and in a .rec file with one that is damaged."""
     root = tmp_path_factory.mktemp("noisy")
     images = np.random.default_rng(1).integers(0, 256, (90, 6, 8, 3), np.uint8)
     files = [tf.io.encode_png(image).numpy() for image in images]
@@ -166,6 +184,7 @@ def noisy(tmp_path_factory):
     return keras_margin.data.open(root, image_size=(6, 8)), ArrayReader(images, np.arange(90) % 9, list("abcdefghi"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "changes"),
     [
@@ -175,7 +194,8 @@ def noisy(tmp_path_factory):
         ({"batch_size": 32}, {"rotate": 5.0}),
     ],
 )
-def test_an_augmentation_of_a_set_changes_its_batches_as_apply_does(noisy, arguments, changes):
+def test_augmenting_a_set_equals_apply(noisy, arguments, changes):
+    """Augments the batches of a set as apply does."""
     augmentation, part, start = Augmentation(**changes), arguments.get("part", (0, 1)), arguments.get("start", 0)
     for reader in noisy:
         plain = reader.dataset(**arguments, shuffle=True, seed=5)
@@ -191,6 +211,7 @@ def test_an_augmentation_of_a_set_changes_its_batches_as_apply_does(noisy, argum
 
 
 def test_an_augmentation_needs_batches():
+    """Refuses an augmentation without batches."""
     with pytest.raises(
         ValueError, match="augmentation changes batches. Received: an augmentation without a batch_size"
     ):

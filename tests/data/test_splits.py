@@ -19,6 +19,7 @@ LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 5, 8, 13, 21],
 
 @pytest.mark.parametrize("seed", range(5))
 def test_nobody_is_on_both_sides_of_an_identity_disjoint_split(seed):
+    """Puts nobody on both sides of an identity-disjoint split."""
     train, test = identity_disjoint_split(LABELS, num_test=3, seed=seed)
     assert len(set(LABELS[test])) == 3
     assert set(LABELS[train]) | set(LABELS[test]) == set(LABELS)
@@ -27,7 +28,8 @@ def test_nobody_is_on_both_sides_of_an_identity_disjoint_split(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_everybody_has_as_many_training_images_in_a_per_identity_split(seed):
+def test_a_per_identity_split_gives_equal_training_images(seed):
+    """Gives every identity as many training images in a per-identity split."""
     train, test = per_identity_split(LABELS, num_train=2, seed=seed)
     assert [np.sum(LABELS[train] == identity) for identity in (0, 1, 2, 5, 8, 13, 21)] == [2] * 7
     assert [np.sum(LABELS[test] == identity) for identity in (0, 1, 2, 5, 8, 13, 21)] == [1, 2, 3, 4, 5, 6, 7]
@@ -36,11 +38,13 @@ def test_everybody_has_as_many_training_images_in_a_per_identity_split(seed):
 
 @pytest.mark.parametrize("split", [identity_disjoint_split, per_identity_split])
 def test_a_seed_gives_one_split_and_another_seed_another(split):
+    """Splits the same for one seed, and otherwise for another."""
     first, again, other = (split(LABELS, 2, seed)[1].tolist() for seed in (1, 1, 2))
     assert first == again != other
 
 
 def test_every_identity_is_tested_on_as_often_as_any_other():
+    """Tests every identity as often as any other."""
     counts = np.zeros(10)
     for seed in range(1000):
         counts[identity_disjoint_split(np.arange(10), num_test=3, seed=seed)[1]] += 1
@@ -49,19 +53,22 @@ def test_every_identity_is_tested_on_as_often_as_any_other():
 
 
 @pytest.mark.parametrize("num_test", [0, 7])
-def test_an_identity_disjoint_split_that_leaves_a_side_empty_is_refused(num_test):
+def test_an_identity_split_with_an_empty_side_is_refused(num_test):
+    """Refuses an identity-disjoint split that leaves a side empty."""
     with pytest.raises(ValueError, match=rf"num_test in \[1, 7\).*Received: num_test={num_test}"):
         identity_disjoint_split(LABELS, num_test)
 
 
 @pytest.mark.parametrize("num_train", [0, 3])
 def test_a_per_identity_split_that_leaves_someone_out_names_him(num_train):
+    """Names the identity that a per-identity split leaves out."""
     with pytest.raises(ValueError, match=rf"because identity 0 has 3 images\. Received: num_train={num_train}"):
         per_identity_split(LABELS, num_train)
 
 
 @pytest.mark.parametrize("labels", [np.eye(3), [], [0.0, 1.0], [[0, 1]]])
 def test_labels_that_are_not_one_integer_per_image_are_refused(labels):
+    """Refuses labels that are not one integer per image."""
     with pytest.raises(ValueError, match=r"one integer label per image.*Pass reader\.labels"):
         identity_disjoint_split(labels, 1)
 
@@ -93,7 +100,7 @@ def test_a_tenth_is_held_out_unless_told(people, expected):
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path):
-    """Names of any script, and bytes that are no characters, come back."""
+    """Names of any script, and bytes that are not characters, come back."""
     split = Split(("Ünïcödé", "\udcff\udce9"), 9, None, "faces")
     write_split(tmp_path / "a.json", split)
     assert read_split(tmp_path / "a.json") == split

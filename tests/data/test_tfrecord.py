@@ -47,7 +47,8 @@ def encoded(reader):
     return [reader.encoded(number) for number in range(reader.num_images)]
 
 
-def test_any_reader_of_tfrecord_finds_the_images_in_the_documented_order(out):
+def test_any_tfrecord_reader_finds_the_documented_order(out):
+    """Writes images in the documented order, for any reader of TFRecord."""
     order = np.random.default_rng(7).permutation(NUM_IMAGES)
     found = []
     for shard, numbers in enumerate(np.array_split(order, 3)):
@@ -65,6 +66,7 @@ def test_any_reader_of_tfrecord_finds_the_images_in_the_documented_order(out):
 
 
 def test_the_reader_gives_the_same_images_labels_and_names(out):
+    """Reads the same images, labels and names back."""
     reader = keras_margin.data.open(out, strict=True)
     order = np.random.default_rng(7).permutation(NUM_IMAGES)
     assert encoded(reader) == [jpeg(number) for number in order]
@@ -76,7 +78,8 @@ def test_the_reader_gives_the_same_images_labels_and_names(out):
     assert encoded(subset) == [jpeg(order[4]), jpeg(order[0])]
 
 
-def test_the_index_counts_and_its_checksums_are_those_of_the_files(out):
+def test_the_index_has_the_files_counts_and_checksums(out):
+    """Writes the counts and the checksums of the files into the index."""
     index = json.loads((out / "index.json").read_text())
     assert (index["num_images"], index["num_classes"], index["num_skipped"]) == (NUM_IMAGES, 5, 0)
     listed = {"index.json"}
@@ -90,6 +93,7 @@ def test_the_index_counts_and_its_checksums_are_those_of_the_files(out):
 
 
 def test_the_seed_alone_decides_the_bytes(source, out, tmp_path):
+    """Writes the same bytes for the same seed."""
     keras_margin.data.prepare(keras_margin.data.open(source), tmp_path / "again", shards=3, seed=7)
     keras_margin.data.prepare(source, tmp_path / "other", shards=3, seed=8)
 
@@ -100,6 +104,7 @@ def test_the_seed_alone_decides_the_bytes(source, out, tmp_path):
 
 
 def test_images_in_memory_and_in_folders_are_prepared_too(tmp_path):
+    """Prepares images in memory and in folders too."""
     pixels = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), np.uint8)
     reader = keras_margin.data.ArrayReader(pixels, [0, 0, 0, 1, 1, 1], ["ann", "bob"])
     keras_margin.data.prepare(reader, tmp_path / "arrays", shards=2)
@@ -128,7 +133,9 @@ keras_margin.data.prepare(source, out, shards=3, seed=7)
 """
 
 
-def test_what_a_killed_call_finished_is_kept_and_the_result_is_the_same(source, out, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_a_killed_call_keeps_its_shards_and_its_result(source, out, tmp_path, monkeypatch):
+    """Keeps what a killed call finished, with the same result."""
     child = subprocess.run([sys.executable, "-c", KILLED_IN_THE_SECOND_SHARD, source, tmp_path / "late"], check=False)
     assert child.returncode == -signal.SIGKILL
     partial = tmp_path / ".late.partial"
@@ -144,13 +151,15 @@ def test_what_a_killed_call_finished_is_kept_and_the_result_is_the_same(source, 
 
 
 def test_what_is_left_of_another_call_is_not_mixed_in(source, tmp_path):
+    """Removes what is left of another call."""
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "plan.json").write_text('{"shards": 3, "seed": 1}')
     with pytest.raises(ValueError, match=r"\.out\.partial was left by a call of prepare\(\) with other data"):
         keras_margin.data.prepare(source, tmp_path / "out", shards=3, seed=7)
 
 
-def test_an_image_that_cannot_be_read_is_left_out_by_name_or_refused(source, tmp_path, caplog):
+def test_an_unreadable_image_is_named_or_refused(source, tmp_path, caplog):
+    """Leaves an image that cannot be read out by name, or refuses it."""
     reader = keras_margin.data.open(source)
     read = reader.encoded
 
@@ -178,17 +187,21 @@ def test_an_image_that_cannot_be_read_is_left_out_by_name_or_refused(source, tmp
     ],
 )
 def test_arguments_out_of_range_are_refused(source, tmp_path, arguments, message):
+    """Refuses arguments out of range."""
     with pytest.raises(ValueError, match=message):
         keras_margin.data.prepare(source, tmp_path / "out", **{"shards": 1} | arguments)
     assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_is_there_is_not_overwritten(source, out):
+    """Refuses to overwrite a folder."""
     with pytest.raises(ValueError, match="out is there already. Remove it"):
         keras_margin.data.prepare(source, out, shards=1)
 
 
-def test_a_flipped_bit_is_found_by_the_checksum_and_its_image_replaced(out, caplog):
+@pytest.mark.slow
+def test_a_flipped_bit_is_found_and_its_image_replaced(out, caplog):
+    """Finds a flipped bit by the checksum, and replaces its image."""
     reader = keras_margin.data.open(out)
     images = reader.arrays()[0]
     name = reader.name_of(1)
@@ -205,6 +218,7 @@ def test_a_flipped_bit_is_found_by_the_checksum_and_its_image_replaced(out, capl
 
 
 def test_a_shard_cut_short_loses_what_was_cut_by_name(out, caplog):
+    """Loses by name what was cut off a shard."""
     whole = keras_margin.data.open(out)
     images = encoded(whole)
     path = out / "images-00001-of-00003.tfrecord"
@@ -238,7 +252,7 @@ INDICES = {
     "a list": (b"[]", "is not an index that prepare"),
     "no names": (_without_labels, "'label_names'"),
     "no count": (_without_count, "'num_images'"),
-    "a file elsewhere": (_outside, "is no name of a file beside it"),
+    "a file elsewhere": (_outside, "is not a name of a file next to it"),
     "another size": (lambda index: index.update(image_size=[0, 5]), "image_size needs two integers"),
     "another count": (lambda index: index.update(num_images=24), "are not of one set"),
     "fewer names": (lambda index: index["label_names"].pop(), "are not of one set"),
@@ -250,6 +264,7 @@ INDICES = {
 
 @pytest.mark.parametrize("case", INDICES)
 def test_an_index_that_is_none_is_refused_by_name(out, case):
+    """Refuses a file that is not an index, by name."""
     change, message = INDICES[case]
     path = out / "index.json"
     if isinstance(change, bytes):
@@ -264,6 +279,7 @@ def test_an_index_that_is_none_is_refused_by_name(out, case):
 
 
 def test_a_missing_piece_is_named(out):
+    """Names a missing file of the set."""
     (out / "images-00002-of-00003.npy").rename(out / "kept")
     with pytest.raises(FileNotFoundError, match=r"images-00002-of-00003\.npy is missing, which index\.json lists"):
         keras_margin.data.open(out)
@@ -277,6 +293,7 @@ def test_a_missing_piece_is_named(out):
 
 
 def test_a_changed_table_is_refused_by_its_checksum(out):
+    """Refuses a changed table by its checksum."""
     path = out / "images-00000-of-00003.npy"
     data = bytearray(path.read_bytes())
     data[-20] ^= 1

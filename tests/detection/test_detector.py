@@ -10,7 +10,7 @@ import hopper
 import numpy as np
 import pytest
 
-from keras_margin import canvas
+from keras_margin._utils import canvas
 from keras_margin.alignment import MTCNNDetector
 from keras_margin.detection import FaceDetector, _cache
 from keras_margin.detection import detector as detector_module

@@ -6,7 +6,7 @@ import hopper
 import numpy as np
 import pytest
 
-from keras_margin import canvas
+from keras_margin._utils import canvas
 from keras_margin.detection import FaceDetector, _cascade
 from keras_margin.detection.pyramid_scales import finer
 

@@ -59,6 +59,7 @@ FARS = [0.04, 0.29, 0.5, 1.0]
 @few
 @given(labelled_sets(), st.sampled_from([(512, 2048), (2, 3)]))
 def test_cross_tar_is_that_of_every_score(sets, tile):
+    """Computes the TAR over every score of both sets."""
     probe, probe_labels, gallery, gallery_labels = sets
     genuine, impostor = [], []
     for (a, one), (b, other) in itertools.product(
@@ -77,6 +78,7 @@ def test_cross_tar_is_that_of_every_score(sets, tile):
 @few
 @given(labelled_sets(), st.integers(1, 9), st.sampled_from([(512, 2048), (2, 3)]))
 def test_megaface_and_trillion_pairs_count_every_search(sets, max_rank, tile):
+    """Counts every search of MegaFace and Trillion Pairs."""
     probe, labels, distractors, _ = sets
     max_rank = min(max_rank, len(distractors))
     best = [[cosine(p, d) for d in distractors] for p in probe]
@@ -118,7 +120,8 @@ def close_sets(spread, dtype, seed=0):
 
 @pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-4])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_scores_closer_than_float32_can_part_are_ranked_in_float64(spread, dtype, monkeypatch):
+def test_scores_closer_than_float32_are_ranked_in_float64(spread, dtype, monkeypatch):
+    """Ranks scores in float64 that float32 cannot tell apart."""
     probe, labels, distractors = close_sets(spread, dtype)
     monkeypatch.setattr(_streaming, "_SPARE_ENTRIES", 50)
     monkeypatch.setattr(_streaming, "_COLUMNS", 128)
@@ -138,6 +141,7 @@ def test_scores_closer_than_float32_can_part_are_ranked_in_float64(spread, dtype
 
 
 def test_a_collapsed_embedder_gets_nothing():
+    """Gives a collapsed embedder no credit."""
     probe, distractors = np.full((4, 3), 0.1, np.float32), np.full((50, 3), 0.1, np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_streaming, "_SPARE_ENTRIES", 4)
@@ -147,6 +151,7 @@ def test_a_collapsed_embedder_gets_nothing():
 
 
 def test_memory_holds_a_little_more_than_the_scores_a_far_allows(monkeypatch):
+    """Allocates little more than the scores that a FAR allows."""
     probe, labels, distractors = close_sets(1.0, np.float32)
     monkeypatch.setattr(_streaming, "_SPARE_ENTRIES", 100)
     monkeypatch.setattr(_streaming, "_COLUMNS", 64)
@@ -158,6 +163,7 @@ def test_memory_holds_a_little_more_than_the_scores_a_far_allows(monkeypatch):
 
 
 def test_refined_lists_leave_rows_out():
+    """Leaves out the rows of refined lists."""
     probe, labels, distractors = close_sets(1.0, np.float32)
     probes, others = [0, 7, 41], [*range(0, 900, 5), 3]
     expected = evaluation.megaface(
@@ -170,16 +176,19 @@ def test_refined_lists_leave_rows_out():
     assert found.cmc[0] > evaluation.megaface(probe, labels, distractors, 5, 1e-3).cmc[0]
 
 
-def test_a_far_below_the_impostors_warns_at_the_callers_line():
-    probe, labels, distractors = close_sets(1.0, np.float32)
-    for function in (
-        lambda: evaluation.megaface(probe, labels, distractors, 5, far=1e-6),
-        lambda: evaluation.trillion_pairs(probe, labels, distractors, fpir=0.1),
-        lambda: evaluation.cross_tar_at_far(probe, labels, distractors, np.full(900, 3), far=1e-6),
-    ):
-        with pytest.warns(UserWarning, match="impostor pairs cannot show it") as record:
-            function()
-        assert [warning.filename for warning in record] == [__file__]
+FARS_TOO_LOW = {
+    "megaface": lambda *sets: evaluation.megaface(*sets, 5, far=1e-6),
+    "trillion_pairs": lambda *sets: evaluation.trillion_pairs(*sets, fpir=0.1),
+    "cross_tar_at_far": lambda *sets: evaluation.cross_tar_at_far(*sets, np.full(900, 3), far=1e-6),
+}
+
+
+@pytest.mark.parametrize("name", FARS_TOO_LOW)
+def test_a_far_below_the_impostors_warns_at_the_callers_line(name):
+    """Warns at the caller's line of a FAR below the impostors' resolution."""
+    with pytest.warns(UserWarning, match="impostor pairs cannot show it") as record:
+        FARS_TOO_LOW[name](*close_sets(1.0, np.float32))
+    assert [warning.filename for warning in record] == [__file__]
 
 
 EYE = np.eye(3)
@@ -201,12 +210,14 @@ EYE = np.eye(3)
     ],
 )
 def test_megaface_refuses(change, error, words):
+    """Refuses invalid input."""
     arguments = {"probe": EYE, "probe_labels": [0, 0, 1], "distractors": EYE, "max_rank": 1, "far": 1.0}
     with pytest.raises(error, match=re.escape(words)):
         evaluation.megaface(**(arguments | change))
 
 
-def test_a_far_that_needs_more_memory_than_a_machine_has_is_refused():
+def test_a_far_beyond_the_memory_is_refused():
+    """Refuses a FAR that needs more memory than a machine has."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_streaming, "MOST_KEPT", 5)
         with pytest.raises(ValueError, match=r"needs 6\. So high a FAR is as well told by a sample"):
@@ -214,6 +225,7 @@ def test_a_far_that_needs_more_memory_than_a_machine_has_is_refused():
 
 
 def test_sets_of_one_person_or_of_strangers_alone_are_refused():
+    """Refuses sets of one person or of strangers alone."""
     with pytest.raises(ValueError, match="images of one person alone"):
         evaluation.cross_tar_at_far(EYE, [0, 0, 0], EYE, [0, 0, 0], far=0.5)
     with pytest.raises(ValueError, match="no two images of one person"):

@@ -39,7 +39,8 @@ def ranks_by_trial(probe, probe_labels, gallery, gallery_labels):
 
 @few
 @given(problems(), st.sampled_from([np.float16, np.float32, np.float64, np.int64]))
-def test_ranks_equal_those_of_exact_fractions_ties_against_the_probe(problem, dtype):
+def test_ranks_equal_those_of_exact_fractions(problem, dtype):
+    """Ranks as exact fractions do, with ties counted against the probe."""
     probe, probe_labels, gallery, gallery_labels = problem
     ranks = ranks_by_trial(*problem)
     arrays = np.array(probe, dtype), probe_labels, np.array(gallery, dtype), gallery_labels
@@ -50,6 +51,7 @@ def test_ranks_equal_those_of_exact_fractions_ties_against_the_probe(problem, dt
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_ranks_of_many_blocks_equal_a_sort_of_the_whole_matrix(monkeypatch, dtype):
+    """Ranks many blocks as a sort of the whole matrix does."""
     monkeypatch.setattr("keras_margin.evaluation._arrays.BLOCK_BYTES", 700)
     rng = np.random.default_rng(5)
     gallery, gallery_labels = rng.normal(size=(60, 8)), rng.permutation(np.arange(60) % 11)
@@ -65,6 +67,7 @@ def test_ranks_of_many_blocks_equal_a_sort_of_the_whole_matrix(monkeypatch, dtyp
 
 
 def test_a_collapsed_embedder_scores_nothing():
+    """Gives a collapsed embedder no credit."""
     ones = np.ones((6, 512), np.float32)
     lengths = np.array([[1.0], [3.0], [0.7], [1e4], [1e-4], [2.3]], np.float32)
     assert evaluation.rank_k(ones * lengths, np.arange(6), ones, np.arange(6), k=5) == 0.0
@@ -72,6 +75,7 @@ def test_a_collapsed_embedder_scores_nothing():
 
 
 def test_copies_of_one_embedding_are_ties_in_high_dimension():
+    """Counts copies of one embedding as ties in high dimension."""
     rng = np.random.default_rng(0)
     probe = rng.normal(size=(300, 512)).astype(np.float32)
     gallery = np.concatenate([probe * np.float32(3.7), probe])  # each probe's mate, then a stranger who looks the same
@@ -80,6 +84,7 @@ def test_copies_of_one_embedding_are_ties_in_high_dimension():
 
 
 def test_labels_may_be_names():
+    """Accepts names as labels."""
     gallery, probe = np.eye(3), np.array([[0.9, 0.1, 0.2], [0.1, 0.2, 0.9]])
     assert evaluation.rank_k(probe, ["ann", "bob"], gallery, ["ann", "bob", "cy"]) == 0.5
 
@@ -101,11 +106,13 @@ def test_labels_may_be_names():
     ],
 )
 def test_bad_input_is_refused(changes, error, words):
+    """Refuses invalid input."""
     arguments = {"probe": np.eye(3)[:2], "probe_labels": [0, 1], "gallery": np.eye(3), "gallery_labels": [0, 1, 2]}
     with pytest.raises(error, match=re.escape(words)):
         evaluation.rank_k(**{**arguments, **changes})
 
 
 def test_cmc_refuses_more_ranks_than_the_gallery_has():
+    """Refuses more ranks than the gallery has."""
     with pytest.raises(ValueError, match=re.escape("max_rank must be in [1, 3]. Received: max_rank=10.")):
         evaluation.cmc(np.eye(3), range(3), np.eye(3), range(3))

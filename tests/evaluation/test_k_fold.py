@@ -54,9 +54,11 @@ def k_fold_by_trial(scores, is_same, fold, search):
     return accuracies, thresholds
 
 
+@pytest.mark.slow
 @few
 @given(st.lists(scored_pairs(maximum=5), min_size=2, max_size=4), st.sampled_from(["exact", "grid"]))
-def test_k_fold_accuracy_tests_each_fold_with_the_threshold_of_the_others(parts, search):
+def test_each_fold_has_the_threshold_of_the_others(parts, search):
+    """Tests each fold with the threshold of the others in k_fold_accuracy."""
     scores = np.concatenate([part[0] for part in parts])
     is_same = np.concatenate([part[1] for part in parts])
     fold = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
@@ -69,7 +71,8 @@ def test_k_fold_accuracy_tests_each_fold_with_the_threshold_of_the_others(parts,
 
 
 @pytest.mark.parametrize("search", ["exact", "grid"])
-def test_folds_by_number_are_runs_of_pairs_as_scikit_learns_kfold_cuts_them(search):
+def test_folds_by_number_are_those_of_scikit_learn(search):
+    """Cuts folds by number into runs of pairs, as scikit-learn's KFold does."""
     is_same = np.arange(47) % 3 == 0
     scores = np.clip(rng.normal(0.5 * is_same, 0.3), -1, 1)
     fold = np.repeat(np.arange(10), [5] * 7 + [4] * 3)  # KFold(10): the first n % k folds are longer by one
@@ -78,6 +81,7 @@ def test_folds_by_number_are_runs_of_pairs_as_scikit_learns_kfold_cuts_them(sear
 
 
 def test_the_search_never_sees_the_fold_it_is_tested_on():
+    """Searches the threshold without the tested fold."""
     # Fold 1 would be perfect with its own threshold of 0.9; fold 0 puts it between 0.1 and 0.5.
     scores, is_same = np.array([0.5, 0.1, 0.95, 0.85]), np.array([True, False, True, False])
     result = evaluation.k_fold_accuracy(scores, is_same, folds=2)
@@ -86,6 +90,7 @@ def test_the_search_never_sees_the_fold_it_is_tested_on():
 
 
 def test_pairs_in_no_fold_do_not_count():
+    """Ignores pairs that are in no fold."""
     scores = np.array([0.9, 0.1, 0.8, 0.2, -0.5, 0.95])
     is_same = np.array([True, False, True, False, True, False])
     result = evaluation.k_fold_accuracy(scores, is_same, np.array([0, 0, 1, 1, -1, -1]))
@@ -93,6 +98,7 @@ def test_pairs_in_no_fold_do_not_count():
 
 
 def test_neighbouring_floats_are_told_apart():
+    """Distinguishes neighbouring floats."""
     low = 0.5
     high = math.nextafter(low, 1)
     result = evaluation.k_fold_accuracy([high, low] * 2, [True, False] * 2, folds=2)
@@ -100,6 +106,7 @@ def test_neighbouring_floats_are_told_apart():
 
 
 def test_the_grid_takes_a_cosine_that_rounding_pushed_past_one():
+    """Accepts a cosine that rounding moved past one."""
     result = evaluation.k_fold_accuracy(np.float32([1.0000002, 0.1] * 2), [True, False] * 2, folds=2, search="grid")
     assert result.mean == 1.0 and result.thresholds.tolist() == [1 - 0.01 / 2] * 2
 
@@ -124,11 +131,13 @@ def test_the_grid_takes_a_cosine_that_rounding_pushed_past_one():
     ],
 )
 def test_k_fold_accuracy_refuses(arguments, error, words):
+    """Refuses invalid input."""
     with pytest.raises(error, match=re.escape(words)):
         evaluation.k_fold_accuracy([9.0, 1.0, 8.0, 2.0], [True, False, True, False], **arguments)
 
 
 def test_folds_by_identity_share_nobody():
+    """Shares no person between folds by identity."""
     labels = np.repeat(np.arange(23), 4)
     pairs, is_same = evaluation.all_pairs(labels)
     fold = evaluation.assign_folds(pairs, labels, folds=5, seed=4)
@@ -146,6 +155,7 @@ def test_folds_by_identity_share_nobody():
 
 
 def test_folds_by_pair_hold_both_kinds_in_equal_number():
+    """Holds both kinds in equal number in folds by pair."""
     labels = np.repeat(np.arange(3), 5)
     pairs, is_same = evaluation.all_pairs(labels)
     fold = evaluation.assign_folds(pairs, labels, folds=10, by="pair")
@@ -164,6 +174,7 @@ def test_folds_by_pair_hold_both_kinds_in_equal_number():
     ],
 )
 def test_assign_folds_refuses(arguments, words):
+    """Refuses invalid input."""
     labels = np.repeat(np.arange(4), 2)
     with pytest.raises(ValueError, match=re.escape(words)):
         evaluation.assign_folds(evaluation.all_pairs(labels)[0], labels, **arguments)
@@ -217,6 +228,7 @@ def noisy_pairs(seed, count=60, size=6, noise=0.6, offset=1.5):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_grid_gives_the_numbers_of_insightfaces_script(seed):
+    """Computes the numbers of insightface's script on its grid."""
     embeddings, pairs, is_same = noisy_pairs(seed)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     result = evaluation.k_fold_accuracy(evaluation.pair_scores(embeddings, pairs), is_same, search="grid")
@@ -224,7 +236,8 @@ def test_the_grid_gives_the_numbers_of_insightfaces_script(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_centered_variant_gives_the_numbers_of_spherefaces_script(seed):
+def test_centering_gives_the_numbers_of_spherefaces_script(seed):
+    """Computes the centered variant's numbers as SphereFace's script does."""
     embeddings, pairs, is_same = noisy_pairs(seed)
     result = evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=5)
     assert result.accuracies.tolist() == sphereface_accuracies(*embeddings[pairs.T], is_same, 5)
@@ -232,7 +245,8 @@ def test_the_centered_variant_gives_the_numbers_of_spherefaces_script(seed):
     assert plain.accuracies.tolist() == sphereface_accuracies(*embeddings[pairs.T], is_same, 5, centre=False)
 
 
-def test_centring_counts_an_image_once_per_pair_and_never_its_own_fold():
+def test_centering_counts_images_per_pair_outside_the_fold():
+    """Counts an image once per pair in the mean, and never its own fold."""
     embeddings = np.array([[1.0, 0.0], [0.0, 1.0], [4.0, 1.0], [5.0, 7.0]])
     pairs, is_same = [[0, 1], [0, 2], [3, 2], [3, 1]], [True, False, True, False]
     result = evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=2, search="exact")
@@ -258,12 +272,14 @@ def test_centring_counts_an_image_once_per_pair_and_never_its_own_fold():
     ],
 )
 def test_the_centered_variant_refuses(embeddings, pairs, is_same, words):
+    """Refuses invalid input of the centered variant."""
     with pytest.raises(ValueError, match=re.escape(words)):
         evaluation.centered_k_fold_accuracy(embeddings, pairs, is_same, folds=2)
 
 
 @pytest.mark.parametrize("search", ["grid", "sphereface"])
 def test_searches_over_a_grid_need_cosines(search):
+    """Requires cosines for searches over a grid."""
     with pytest.raises(ValueError, match=rf'search="{search}" needs cosines'):
         evaluation.k_fold_accuracy([9.0, 1.0, 8.0, 2.0], [True, False] * 2, folds=2, search=search)
 

@@ -15,6 +15,7 @@ def written(tmp_path, text):
 
 
 def test_faces_are_names_five_points_and_a_score(tmp_path):
+    """Reads names, five points and a score of each face."""
     faces = evaluation.read_faces(written(tmp_path, FACE.format("1.jpg", 0.999) + FACE.format("2.jpg", 0.5)))
     assert faces.names.tolist() == ["1.jpg", "2.jpg"]
     np.testing.assert_array_equal(faces.detector_scores, np.float32([0.999, 0.5]))
@@ -23,24 +24,28 @@ def test_faces_are_names_five_points_and_a_score(tmp_path):
 
 
 def test_media_are_template_then_medium(tmp_path):
+    """Reads media as template, then medium."""
     names, templates, media = evaluation.read_media(written(tmp_path, "1.jpg 1 69544\n2.jpg 1 69544\nx.png 7 5\n"))
     assert names.tolist() == ["1.jpg", "2.jpg", "x.png"]
     assert templates.tolist() == [1, 1, 7] and media.tolist() == [69544, 69544, 5]
 
 
 def test_template_pairs_carry_their_label(tmp_path):
+    """Reads template pairs with their label."""
     pairs, is_same = evaluation.read_template_pairs(written(tmp_path, "1 11065 1\n1 11066 0\n"))
     assert pairs.tolist() == [[1, 11065], [1, 11066]] and is_same.tolist() == [True, False]
     assert is_same.dtype == bool
 
 
 def test_subjects_list_a_template_once(tmp_path):
+    """Lists a template of a subject once."""
     text = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID\n9,4,img/a.png,1\n3,2,frames/b.png,2\n9,4,img/c.png,3\n"
     templates, subjects = evaluation.read_subjects(written(tmp_path, text))
     assert templates.tolist() == [3, 9] and subjects.tolist() == [2, 4]
 
 
 def test_ytf_splits_give_pairs_and_folds(tmp_path):
+    """Reads pairs and folds of YTF's splits."""
     text = (
         "split number, pair number, first name, second name, is same\n"
         "1, 1, A_B/0, A_B/2, 1\n1, 2, A_B/1, C/5, 0\n2, 1, D/0, E/3, 0\n\n"
@@ -71,12 +76,14 @@ def test_ytf_splits_give_pairs_and_folds(tmp_path):
     ],
 )
 def test_readers_name_the_file_and_the_line(tmp_path, reader, text, words):
+    """Names the file and the line of an error."""
     with pytest.raises(ValueError, match=re.escape(words)) as error:
         getattr(evaluation, reader)(written(tmp_path, text))
     assert "list.txt" in str(error.value)
 
 
 def test_the_road_of_ytf_from_frames_to_ten_fold_accuracy(tmp_path):
+    """Computes YTF's ten-fold accuracy from frames."""
     generator = np.random.default_rng(0)
     people = generator.normal(size=(40, 8))
     names = np.array([f"p{person:02}/{video}" for person in range(40) for video in (0, 1)])

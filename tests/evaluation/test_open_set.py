@@ -46,6 +46,7 @@ rows = st.lists(st.integers(0, len(EXACT) - 1), min_size=2, max_size=9)
 @few
 @given(rows, rows, st.integers(1, 3), st.sampled_from([0.3, 0.5, 1.0]), st.integers(0, 9))
 def test_rates_are_those_of_every_search_counted(probes, entries, within_rank, fpir, seed):
+    """Computes the rates that counting every search gives."""
     generator = np.random.default_rng(seed)
     probe, gallery = EXACT[probes], EXACT[entries]
     # Person 0 is in the gallery and among the probes, person 9 among the probes alone.
@@ -64,7 +65,8 @@ def test_rates_are_those_of_every_search_counted(probes, entries, within_rank, f
     assert result.threshold[1] < -1
 
 
-def test_a_search_counts_once_however_many_wrong_candidates_it_raises():
+def test_a_search_counts_once_for_all_wrong_candidates():
+    """Counts a search once, however many wrong candidates it raises."""
     # One nonmated probe close to three entries: pooled impostor scores would call that three false positives.
     gallery = np.array([[1.0, 0.0, 0.0], [1.0, 0.1, 0.0], [1.0, 0.2, 0.0], [0.0, 0.0, 1.0]])
     probe = np.array([[1.0, 0.1, 0.0], [0.0, 1.0, 0.0], [0.0, 0.2, 1.0]])
@@ -73,6 +75,7 @@ def test_a_search_counts_once_however_many_wrong_candidates_it_raises():
 
 
 def test_ijb_averages_the_galleries_and_pools_the_ranks():
+    """Averages IJB's galleries, and pools their ranks."""
     generator = np.random.default_rng(2)
     unit, ids = generator.normal(size=(30, 4)), np.arange(100, 130)
     probe = (ids[:18], np.arange(18) % 6)
@@ -88,7 +91,8 @@ def test_ijb_averages_the_galleries_and_pools_the_ranks():
     assert result.threshold.shape == (2, 1) and (result.num_mated, result.num_nonmated) == (18, 18)
 
 
-def test_an_fpir_below_the_nonmated_searches_warns_at_the_callers_line():
+def test_an_fpir_too_low_warns_at_the_callers_line():
+    """Warns at the caller's line of an FPIR below what the nonmated searches can show."""
     arguments = np.eye(3), [0, 1, 2], np.eye(3)[:2], [0, 1]
     with pytest.warns(UserWarning, match="FPIR=0.01 is below 1 / 1 = 1: 1 nonmated searches cannot show it") as record:
         evaluation.open_set_identification(*arguments, max_rank=2)
@@ -110,12 +114,14 @@ def test_an_fpir_below_the_nonmated_searches_warns_at_the_callers_line():
     ],
 )
 def test_open_set_refuses(change, words):
+    """Refuses invalid input."""
     arguments = {"probe": np.eye(3), "probe_labels": [0, 1, 2], "gallery": np.eye(3)[:2], "gallery_labels": [0, 1]}
     with pytest.raises(ValueError, match=re.escape(words)):
         evaluation.open_set_identification(**({**arguments, "fpir": 1.0, "max_rank": 1} | change))
 
 
 def test_ijb_refuses_templates_without_images_and_no_gallery():
+    """Refuses templates without images, and an empty gallery."""
     with pytest.raises(ValueError, match="Each named template needs images"):
         evaluation.ijb_identification(np.eye(2), [0, 1], ([0, 5], [0, 1]), [([1], [1])], fpir=1.0, max_rank=1)
     with pytest.raises(ValueError, match="at least one gallery"):

@@ -30,6 +30,7 @@ def average_precision(scores, is_hit, k):
     st.sampled_from([(512, 2048), (2, 3)]),
 )
 def test_map_is_the_mean_of_each_list_counted(queries, entries, k, tile):
+    """Averages the precision of each list, counted by hand."""
     query, gallery = np.array(EXACT)[queries], np.array(EXACT)[entries]
     query_labels, gallery_labels = [f"p{row % 2}" for row in queries], [f"p{row % 2}" for row in range(len(entries))]
     expected = []
@@ -45,6 +46,7 @@ def test_map_is_the_mean_of_each_list_counted(queries, entries, k, tile):
 
 
 def test_map_of_a_full_list_is_scikit_learns_average_precision():
+    """Equals scikit-learn's average precision for a full list."""
     from sklearn import metrics
 
     generator = np.random.default_rng(0)
@@ -55,6 +57,7 @@ def test_map_of_a_full_list_is_scikit_learns_average_precision():
 
 
 def test_more_entries_than_places_keep_map_below_one():
+    """Keeps MAP below one where there are more entries than places."""
     gallery = np.concatenate([np.full((30, 2), 1.0), -np.full((5, 2), 1.0)])
     labels = np.repeat([0, 1], [30, 5])
     assert evaluation.mean_average_precision(gallery[:1], [0], gallery, labels, k=10) == pytest.approx(10 / 30)
@@ -71,6 +74,7 @@ def test_more_entries_than_places_keep_map_below_one():
     ],
 )
 def test_map_refuses(change, error, words):
+    """Refuses invalid input."""
     arguments = {"query": np.eye(2), "query_labels": [0, 1], "gallery": np.eye(2), "gallery_labels": [0, 1], "k": 2}
     if len(change.get("gallery", [])) == 3:
         change["gallery_labels"] = [0, 1, 1]

@@ -42,6 +42,7 @@ def random_problem(seed, dtype=np.float64):
 @few
 @given(st.integers(0, 10**6), st.sampled_from([np.float32, np.float64]))
 def test_angle_statistics_equal_their_definitions(seed, dtype):
+    """Computes the angle statistics by their definitions."""
     embeddings, labels, prototypes = random_problem(seed, dtype)
     groups = {
         label: [unit(x) for x, y in zip(embeddings.tolist(), labels, strict=True) if y == label] for label in (0, 1, 3)
@@ -61,6 +62,7 @@ def test_angle_statistics_equal_their_definitions(seed, dtype):
 @few
 @given(st.integers(0, 10**6))
 def test_angular_fisher_score_equals_equation_11(seed):
+    """Computes the angular Fisher score by equation 11."""
     embeddings, labels, _ = random_problem(seed)
     rows = embeddings.tolist()
     groups = {label: [x for x, y in zip(rows, labels, strict=True) if y == label] for label in (0, 1, 3)}
@@ -70,6 +72,7 @@ def test_angular_fisher_score_equals_equation_11(seed):
 
 
 def test_statistics_in_blocks_equal_those_of_one(monkeypatch):
+    """Computes in blocks what one block gives."""
     embeddings, labels, prototypes = random_problem(8)
     whole = (
         evaluation.angle_statistics(embeddings, labels, prototypes),
@@ -86,6 +89,7 @@ def test_statistics_in_blocks_equal_those_of_one(monkeypatch):
 
 
 def test_a_tiny_angle_keeps_its_digits():
+    """Keeps the digits of a tiny angle."""
     # arccos(cos(1e-9)) is 0 in float64: the cosine rounds to 1.
     embeddings = [[1.0, 1e-9], [1.0, -1e-9], [0.0, 1.0]]
     result = evaluation.angle_statistics(embeddings, [0, 0, 1])
@@ -93,12 +97,14 @@ def test_a_tiny_angle_keeps_its_digits():
     assert result.inter == pytest.approx(90)
 
 
-def test_without_prototypes_their_rows_are_none_and_labels_may_be_names():
+def test_without_prototypes_their_rows_are_none():
+    """Reports None for the rows of prototypes without them; labels may be names."""
     result = evaluation.angle_statistics([[3.0, 0.0], [0.0, 1.0], [0.0, 2.0]], ["a", "b", "b"])
     assert result == evaluation.AngleStatistics(w_ec=None, w_inter=None, intra=0.0, inter=pytest.approx(90))
 
 
 def test_length_weighs_in_the_fisher_score_but_not_in_the_angles():
+    """Weighs lengths in the Fisher score, but not in the angles."""
     embeddings, labels, _ = random_problem(2)
     lengths = np.linspace(1, 20, 12)[:, None]
     before, after = (evaluation.angle_statistics(x, labels) for x in (embeddings, embeddings * lengths))
@@ -123,12 +129,14 @@ BOTH = [evaluation.angle_statistics, evaluation.angular_fisher_score]
     ],
 )
 def test_bad_input_is_refused(function, embeddings, labels, error, words):
+    """Refuses invalid input."""
     with pytest.raises(error, match=re.escape(words)):
         function(embeddings, labels)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_three_embeddings_at_120_degrees_cancel_out_in_spite_of_rounding(dtype):
+def test_three_embeddings_at_120_degrees_cancel_out(dtype):
+    """Cancels three embeddings at 120 degrees out in spite of rounding."""
     star = [[math.cos(angle), math.sin(angle)] for angle in (0.3, 0.3 + 2 * math.pi / 3, 0.3 + 4 * math.pi / 3)]
     with pytest.raises(ValueError, match="label 0 cancel out"):
         evaluation.angle_statistics(np.array([*star, [1.0, 0.0]], dtype), [0, 0, 0, 1])
@@ -146,11 +154,13 @@ def test_three_embeddings_at_120_degrees_cancel_out_in_spite_of_rounding(dtype):
     ],
 )
 def test_prototypes_that_do_not_fit_are_refused(labels, prototypes, error, words):
+    """Refuses prototypes that do not fit."""
     with pytest.raises(error, match=re.escape(words)):
         evaluation.angle_statistics([[1.0, 0.0], [0.0, 1.0]], labels, prototypes)
 
 
 def test_the_fisher_score_refuses_a_collapsed_embedding():
+    """Refuses a collapsed embedding."""
     with pytest.raises(ValueError, match="all of them parallel"):
         evaluation.angular_fisher_score([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]], [0, 0, 1])
     with pytest.raises(ValueError, match="all classes together cancel out"):
@@ -161,7 +171,8 @@ def angle(a, b):
     return math.degrees(math.acos(max(-1.0, min(1.0, a @ b / math.sqrt((a @ a) * (b @ b))))))
 
 
-def test_angle_distributions_hold_every_genuine_pair_and_drawn_impostors():
+def test_angles_hold_genuine_pairs_and_drawn_impostors():
+    """Holds every genuine pair and drawn impostors in the angle distributions."""
     embeddings = np.random.default_rng(0).normal(size=(12, 4))
     labels = ["a", "b", "c", "a", "b", "c", "a", "a", "d", "b", "c", "d"]
     couples = [(i, j) for i in range(12) for j in range(i + 1, 12)]
@@ -180,6 +191,7 @@ def test_angle_distributions_hold_every_genuine_pair_and_drawn_impostors():
 
 
 def test_pair_angles_keep_their_digits_at_nought():
+    """Keeps the digits of pair angles near zero."""
     embeddings = np.array([[1.0, 0.0], [1.0, 1e-9], [-1.0, 1e-9], [0.0, 3.0]])
     expected = [math.degrees(1e-9), 180 - math.degrees(1e-9), 90.0]
     np.testing.assert_allclose(evaluation.pair_angles(embeddings, [[0, 1], [0, 2], [0, 3]]), expected, rtol=1e-12)
@@ -190,6 +202,7 @@ def test_pair_angles_keep_their_digits_at_nought():
     [([0, 1, 2], "one image of each"), ([0, 0, 0], "at least two"), ([0, 0], "one entry per embedding")],
 )
 def test_angle_distributions_refuse(labels, words):
+    """Refuses invalid input."""
     with pytest.raises(ValueError, match=words):
         evaluation.angle_distributions(np.eye(3), labels)
     with pytest.raises(ValueError, match="num_impostor must be >= 1"):

@@ -34,6 +34,7 @@ def template_by_hand(embeddings, templates, media, scores, keep_length):
     st.sampled_from([1, 50, 2**20]),
 )
 def test_templates_are_means_of_media_means(names, keep_length, weighted, block_bytes):
+    """Averages the means of media into templates."""
     templates, media = [f"t{template}" for template, _ in names], [medium for _, medium in names]
     generator = np.random.default_rng(len(names))
     embeddings = generator.normal(size=(len(names), 5)) * generator.uniform(0.1, 9, (len(names), 1))
@@ -49,6 +50,7 @@ def test_templates_are_means_of_media_means(names, keep_length, weighted, block_
 
 
 def test_frames_of_a_video_without_media_count_alike():
+    """Weighs frames of a video without media equally."""
     frames = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 4.0]], np.float32)
     unit, ids = evaluation.template_embeddings(frames, ["a/0"] * 3)
     assert ids.tolist() == ["a/0"] and unit.dtype == np.float32
@@ -56,6 +58,7 @@ def test_frames_of_a_video_without_media_count_alike():
 
 
 def test_flips_are_summed_or_set_side_by_side():
+    """Sums flips, or concatenates them."""
     a, b = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
     np.testing.assert_array_equal(evaluation.combine_flips(a, b), a + b)
     both = evaluation.combine_flips(a, b, how="concatenate")
@@ -72,6 +75,7 @@ def test_flips_are_summed_or_set_side_by_side():
     ],
 )
 def test_flips_refuse(arguments, words):
+    """Refuses invalid flips."""
     with pytest.raises(ValueError, match=re.escape(words)):
         evaluation.combine_flips(*arguments)
 
@@ -91,12 +95,14 @@ def test_flips_refuse(arguments, words):
     ],
 )
 def test_templates_refuse(change, error, words):
+    """Refuses invalid templates."""
     arguments = {"embeddings": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "templates": [7, 7, 8], "media": [1, 2, 3]}
     with pytest.raises(error, match=re.escape(words)):
         evaluation.template_embeddings(**(arguments | change))
 
 
 def test_template_scores_look_templates_up_by_name():
+    """Looks templates up by name."""
     unit = rng.normal(size=(5, 4))
     ids = [3, 8, 20, 21, 90]
     pairs = np.array([[90, 3], [8, 8], [20, 21]])
@@ -119,5 +125,6 @@ def test_template_scores_look_templates_up_by_name():
     ],
 )
 def test_template_scores_refuse(ids, pairs, error, words):
+    """Refuses invalid pairs of templates."""
     with pytest.raises(error, match=re.escape(words)):
         evaluation.template_scores(np.eye(2), ids, pairs)

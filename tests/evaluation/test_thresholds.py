@@ -18,6 +18,7 @@ rng = np.random.default_rng(3)
 @few
 @given(scored_pairs())
 def test_roc_counts_every_threshold_ties_together(data):
+    """Counts every threshold, with ties together."""
     scores, is_same = data
     curve = evaluation.roc(scores, is_same)
     assert curve.thresholds.tolist() == [math.inf, *sorted(set(scores.tolist()), reverse=True)]
@@ -28,6 +29,7 @@ def test_roc_counts_every_threshold_ties_together(data):
 @few
 @given(scored_pairs())
 def test_auc_is_the_chance_that_a_genuine_pair_scores_higher(data):
+    """Computes the AUC as the chance that a genuine pair scores higher."""
     scores, is_same = data
     couples = list(itertools.product(scores[is_same], scores[~is_same]))
     expected = sum((g > i) + (g == i) / 2 for g, i in couples) / len(couples)
@@ -37,6 +39,7 @@ def test_auc_is_the_chance_that_a_genuine_pair_scores_higher(data):
 @few
 @given(scored_pairs())
 def test_eer_is_where_the_interpolated_roc_meets_the_diagonal(data):
+    """Finds the EER where the interpolated ROC crosses the diagonal."""
     scores, is_same = data
     points = operating_points(scores, is_same)
     crossings = []
@@ -61,6 +64,7 @@ def test_eer_is_where_the_interpolated_roc_meets_the_diagonal(data):
     ],
 )
 def test_eer_of_cases_counted_by_hand(genuine, impostor, expected):
+    """Computes the EER of cases counted by hand."""
     is_same = [True] * len(genuine) + [False] * len(impostor)
     assert evaluation.eer(genuine + impostor, is_same) == pytest.approx(expected, abs=1e-12)
 
@@ -68,6 +72,7 @@ def test_eer_of_cases_counted_by_hand(genuine, impostor, expected):
 @few
 @given(scored_pairs(), st.sampled_from([0.01, 0.1, 0.25, 0.29, 1 / 3, 0.5, 0.7, 0.99, 1.0]))
 def test_tar_and_threshold_at_far_are_the_best_that_keep_to_it(data, far):
+    """Finds the best TAR and threshold whose FAR is at most the given one."""
     scores, is_same = data
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -78,7 +83,8 @@ def test_tar_and_threshold_at_far_are_the_best_that_keep_to_it(data, far):
     assert math.isfinite(threshold) and (threshold in scores or threshold == math.nextafter(scores.max(), 2))
 
 
-def test_far_of_a_whole_number_of_impostors_is_not_lost_to_rounding():
+def test_a_far_of_whole_impostors_survives_rounding():
+    """Keeps a FAR of a whole number of impostors in spite of rounding."""
     # 0.29 * 100 is 28.999999999999996, yet 29 of 100 impostors are a FAR of 0.29.
     scores = np.concatenate([np.arange(100) / 100, [0.705]])
     is_same = np.arange(101) == 100
@@ -88,16 +94,18 @@ def test_far_of_a_whole_number_of_impostors_is_not_lost_to_rounding():
         assert threshold == 100 - count
 
 
-def test_tar_at_far_of_an_array_is_that_of_each():
+@pytest.mark.parametrize("function", [evaluation.tar_at_far, evaluation.threshold_at_far])
+def test_tar_at_far_of_an_array_is_that_of_each(function):
+    """Computes the TAR, or the threshold, of each FAR of an array."""
     scores, is_same = rng.normal(size=200), np.arange(200) % 2 == 0
     fars = np.array([[0.02, 0.1], [0.5, 1.0]])
-    for function in (evaluation.tar_at_far, evaluation.threshold_at_far):
-        expected = [[function(scores, is_same, far) for far in row] for row in fars.tolist()]
-        assert function(scores, is_same, fars).tolist() == expected
+    expected = [[function(scores, is_same, far) for far in row] for row in fars.tolist()]
+    assert function(scores, is_same, fars).tolist() == expected
 
 
 @pytest.mark.parametrize("function", [evaluation.tar_at_far, evaluation.threshold_at_far])
-def test_far_below_the_impostors_resolution_warns_at_the_callers_line(function):
+def test_a_far_too_low_warns_at_the_callers_line(function):
+    """Warns at the caller's line of a FAR below the impostors' resolution."""
     scores, is_same = [0.9, 0.6, 0.5, 0.1, 0.2], [True, True, False, False, False]
     with pytest.warns(UserWarning, match=r"FAR=0\.1 is below 1 / 3 = 0\.333333: 3 impostor") as record:
         assert function(scores, is_same, 0.1) == {"tar_at_far": 1.0, "threshold_at_far": 0.6}[function.__name__]
@@ -109,11 +117,13 @@ def test_far_below_the_impostors_resolution_warns_at_the_callers_line(function):
 
 @pytest.mark.parametrize("far", [0.0, -0.1, 1.1, math.nan, [0.1, 2.0]])
 def test_far_outside_its_range_is_refused(far):
+    """Refuses a FAR outside its range."""
     with pytest.raises(ValueError, match=r"far must be in \(0, 1\]"):
         evaluation.tar_at_far([0.1, 0.2], [True, False], far)
 
 
 def test_float32_scores_give_the_same_as_their_float64_values():
+    """Computes the same for float32 scores and their float64 values."""
     scores, is_same = rng.normal(size=300).astype(np.float32), rng.random(300) < 0.3
     wide = scores.astype(np.float64)
     assert evaluation.eer(scores, is_same) == evaluation.eer(wide, is_same)
@@ -150,14 +160,17 @@ METRICS = {
     ],
 )
 def test_degenerate_scores_are_refused_by_every_metric(name, scores, is_same, error, words):
+    """Refuses degenerate scores in every metric."""
     with pytest.raises(error, match=re.escape(words)):
         METRICS[name](scores, is_same)
 
 
-def test_truth_may_be_zeros_and_ones():
+@pytest.mark.parametrize("kind", [int, np.float32, list])
+def test_truth_may_be_zeros_and_ones(kind):
+    """Accepts zeros and ones as truth, and a list."""
     scores, is_same = rng.normal(size=20), rng.random(20) < 0.5
-    for numbers in (is_same.astype(int), is_same.astype(np.float32), is_same.tolist()):
-        assert evaluation.auc(scores, numbers) == evaluation.auc(scores, is_same)
+    numbers = is_same.tolist() if kind is list else is_same.astype(kind)
+    assert evaluation.auc(scores, numbers) == evaluation.auc(scores, is_same)
 
 
 # scikit-learn's, where it has one
@@ -166,6 +179,7 @@ def test_truth_may_be_zeros_and_ones():
 @few
 @given(scored_pairs())
 def test_roc_and_auc_are_scikit_learns(data):
+    """Equals scikit-learn's ROC and AUC."""
     scores, is_same = data
     curve = evaluation.roc(scores, is_same)
     far, tar, thresholds = metrics.roc_curve(is_same, scores, drop_intermediate=False)

@@ -119,6 +119,7 @@ def shifted_normals(seed, shift, people):
     return scores, np.arange(len(scores)) < len(own), identities
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shift", "people"), [(6.0, None), (4.5, None), (3.0, None), (6.0, 20), (4.0, 20)])
 def test_intervals_cover_the_true_tar(shift, people):
     """Nominal 95 % intervals at FAR 0.02 cover the TAR of the distributions in at least 92 % of 200 data sets."""
@@ -133,7 +134,8 @@ def test_intervals_cover_the_true_tar(shift, people):
     assert covered >= 184  # 190 less twice sqrt(200 * 0.95 * 0.05) = 3.1.
 
 
-def test_pairs_of_few_people_have_wider_intervals_than_as_many_strangers():
+def test_pairs_of_few_people_have_wider_intervals():
+    """Widens the intervals of pairs of few people, compared with as many strangers."""
     # Six people of eight images: all genuine pairs of four of them are found, none of the other two.
     labels = np.repeat(np.arange(6), 8)
     pairs, is_same = evaluation.all_pairs(labels)
@@ -156,6 +158,7 @@ def labelled_set(seed=0):
 
 
 def test_a_report_holds_what_each_metric_says():
+    """Holds the value of each metric."""
     embeddings, labels, pairs, is_same = labelled_set()
     bootstrap = evaluation.Bootstrap(resamples=20)
     report = evaluation.verification_report(embeddings, pairs, is_same, labels, 5, [0.3, 0.1], bootstrap)
@@ -174,6 +177,7 @@ def test_a_report_holds_what_each_metric_says():
 
 
 def test_named_values_are_plain_numbers_under_one_name_each():
+    """Lists plain numbers under one name each."""
     embeddings, labels, pairs, is_same = labelled_set()
     bootstrap = evaluation.Bootstrap(resamples=5)
     report = evaluation.verification_report(embeddings, pairs, is_same, labels, 5, [0.1, 0.125], bootstrap)
@@ -223,6 +227,7 @@ def test_the_least_far_is_the_smallest_of_two_digits(num_impostor):
 
 
 def test_a_report_of_scores_equals_that_of_the_embeddings():
+    """Reports the same of scores as of their embeddings."""
     embeddings, labels, pairs, is_same = labelled_set()
     scores = evaluation.pair_scores(embeddings, pairs)
     bootstrap = evaluation.Bootstrap(resamples=5)
@@ -252,6 +257,7 @@ def test_a_report_of_scores_equals_that_of_the_embeddings():
     ],
 )
 def test_a_report_refuses(change, error, words):
+    """Refuses invalid input."""
     arguments = {
         "embeddings": np.array([[1.0, 0.1], [1.0, 0.2], [0.3, 1.0], [0.0, 1.0], [-1.0, 0.4]]),
         "pairs": [[0, 1], [1, 2], [2, 3], [0, 4]],
@@ -262,7 +268,8 @@ def test_a_report_refuses(change, error, words):
         evaluation.verification_report(**(arguments | change))
 
 
-def test_resamples_of_one_kind_alone_are_refused_once_they_are_most():
+def test_resamples_mostly_of_one_kind_are_refused():
+    """Refuses resamples of one kind alone once they are most."""
     # Two people: half of the draws hold one of them alone, hence no impostor pair, and some of the rest no genuine.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -271,11 +278,13 @@ def test_resamples_of_one_kind_alone_are_refused_once_they_are_most():
 
 
 def test_identities_must_be_two_a_pair():
+    """Requires two identities for each pair."""
     with pytest.raises(ValueError, match=re.escape("(n, 2), both sides of each pair. Received: (2,) for 2 pairs")):
         evaluation.tar_interval([0.9, 0.1], [True, False], [0.5], [0, 1])
 
 
 def test_all_searches_agree_where_the_kinds_are_far_apart():
+    """Agrees in all searches where the kinds are far apart."""
     embeddings = np.array(list(itertools.chain(*[[[1.0, 0.0], [1.0, 0.01]], [[1.0, 0.0], [0.0, 1.0]]])) * 4)
     pairs = np.arange(16).reshape(8, 2)
     report = evaluation.verification_report(embeddings, pairs, [True, False] * 4, folds=2, bootstrap=None)

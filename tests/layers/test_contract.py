@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from head_formulas import BATCH, CASES, CLASSES, OPTIONS, batch, loss_implementations, make
+from head_formulas import BATCH, CASES, CLASSES, OPTIONS, SIZE, batch, loss_implementations, make
 from keras import ops
+from layer_contract import CHECKS, LayerCase, Weight
 
 import keras_margin as km
 from keras_margin.losses import IAM
@@ -25,6 +26,7 @@ PLAIN = {"normsoftmax": CASES["normsoftmax"], "softmax without bias": OPTIONS["s
 
 @pytest.mark.parametrize(("name", "options", "plain"), NEUTRAL)
 def test_a_neutral_margin_is_the_plain_softmax(name, options, plain):
+    """Equals the plain softmax with a neutral margin."""
     plain, head = make(PLAIN[plain]), make(name, **options)
     embeddings, prototypes, labels = batch(plain, seed=3)
     for each in (head, plain):
@@ -36,6 +38,7 @@ def test_a_neutral_margin_is_the_plain_softmax(name, options, plain):
 # CurricularFace's other logits depend on the own one.
 @pytest.mark.parametrize("name", [name for name in CASES if name != "curricularface"])
 def test_labels_change_their_own_logit_alone(name):
+    """Changes by a label the logit of its own class alone."""
     head = make(name)
     embeddings, _, labels = batch(seed=4)
     logits = ops.convert_to_numpy(head(embeddings, ops.array(labels, "int32")))
@@ -47,19 +50,8 @@ def test_labels_change_their_own_logit_alone(name):
     assert np.any(differs) == (name not in ("normsoftmax", "softmax", "l2softmax"))
 
 
-@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16", "float16"])
-def test_half_precision_policies_leave_weights_and_logits_in_float32(dtype):
-    head = km.ArcFaceHead(CLASSES, dtype=keras.DTypePolicy(dtype))
-    embeddings, _, labels = batch(seed=5)
-    half = ops.cast(embeddings, "float16")
-    logits = head(half, ops.array(labels, "int32"))
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    assert keras.backend.standardize_dtype(head.prototypes.dtype) == "float32"
-    full = head(ops.cast(half, "float32"), ops.array(labels, "int32"))
-    np.testing.assert_array_equal(ops.convert_to_numpy(logits), ops.convert_to_numpy(full))
-
-
 def test_hits_are_nearest_prototypes_without_margin():
+    """Counts a sample as correct by the nearest prototype, without the margin."""
     head = make("arcface")
     head.prototypes.assign(np.array([1, 5, -1, 1, 1, 1, 1])[:, None] * np.eye(7, 5))
     embeddings = np.zeros((BATCH, 5), "float32")
@@ -69,15 +61,16 @@ def test_hits_are_nearest_prototypes_without_margin():
     np.testing.assert_array_equal(ops.convert_to_numpy(hits), [1, 0, 0, 1, 0, 0])
 
 
-def test_cosines_are_cosines_whatever_the_lengths():
-    for name in ("cosface", "softmax"):
-        head = make(name)
-        embeddings, prototypes, _ = batch(head, seed=7)
-        head.prototypes.assign(prototypes)
-        unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-        wanted = unit @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
-        np.testing.assert_allclose(ops.convert_to_numpy(head(100 * embeddings)), wanted, atol=1e-6)
-        assert ops.convert_to_numpy(head(prototypes)).max() <= 1.0
+@pytest.mark.parametrize("name", ["cosface", "softmax"])
+def test_cosines_are_cosines_whatever_the_lengths(name):
+    """Returns cosines, whatever the lengths."""
+    head = make(name)
+    embeddings, prototypes, _ = batch(head, seed=7)
+    head.prototypes.assign(prototypes)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    wanted = unit @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
+    np.testing.assert_allclose(ops.convert_to_numpy(head(100 * embeddings)), wanted, atol=1e-6)
+    assert ops.convert_to_numpy(head(prototypes)).max() <= 1.0
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -96,26 +89,151 @@ def test_the_loss_on_cosines_is_near_the_others_even_at_the_ends(name):
     np.testing.assert_allclose(near, exact, rtol=1e-5, atol=3.5e-4 * 80)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_head_survives_its_config(name):
-    head = make(name, auxiliary_loss=IAM(0.2))
-    again = type(head).from_config(head.get_config())
-    assert again.get_config() == head.get_config()
-    assert isinstance(again.auxiliary_loss, IAM) and again.auxiliary_loss.beta == 0.2
-    assert isinstance(km.layers.get(name, 3), type(head))
+# --- As a Keras layer -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_head_survives_a_keras_file_with_all_its_state(name, tmp_path):
-    head = make(name, auxiliary_loss=IAM(0.2))
-    embeddings, prototypes, labels = batch(head, seed=9)
-    head.prototypes.assign(prototypes)
-    if head.margin.anneals:
-        head.state.step.assign(123)
-    model = keras.Sequential([keras.Input((5,)), head])
-    model.save(tmp_path / "head.keras")
-    again = keras.saving.load_model(tmp_path / "head.keras").layers[-1]
-    assert again.get_config() == head.get_config()
-    assert len(again.weights) == len(head.weights)
-    found, wanted = again.compute_loss(embeddings, labels), head.compute_loss(embeddings, labels)
-    np.testing.assert_array_equal(ops.convert_to_numpy(found), ops.convert_to_numpy(wanted))
+PROTOTYPES = {"prototypes": Weight((CLASSES, SIZE))}
+BIAS = {"bias": Weight((CLASSES,))}
+STEPS = {"step": Weight((), trainable=False, dtype="int32"), "batch": Weight((), trainable=False, dtype="int32")}
+# What each head holds next to its prototypes.
+FURTHER_WEIGHTS = {
+    "sphereface": STEPS,
+    "lsoftmax": STEPS,
+    "adaface": {"norm_mean": Weight((), trainable=False), "norm_std": Weight((), trainable=False)},
+    "curricularface": {"t": Weight((), trainable=False)},
+    "softmax": BIAS,
+    "l2softmax": BIAS,
+}
+
+
+def layer_case(name, layer=None):
+    """The contract of a head, with an auxiliary loss; `layer` is a class in place of its own."""
+    embeddings, _, labels = batch(seed=9)
+    weights = {"prototypes": Weight((CLASSES, 3, SIZE))} if name == "subcenter_arcface" else PROTOTYPES
+
+    def new(**options):
+        return (layer or km.layers.HEADS[name])(CLASSES, auxiliary_loss=IAM(0.2), **CASES[name].options, **options)
+
+    losses = {"compute_loss": lambda head: head.compute_loss(embeddings, labels)}
+    return LayerCase(new, embeddings, labels, weights | FURTHER_WEIGHTS.get(name, {}), (BATCH, CLASSES), losses)
+
+
+# The same on every backend: names, flags and configs; and of the precisions one is enough elsewhere.
+ONCE = {
+    "build_creates_the_weights",
+    "config_builds_an_equal_layer",
+    "freezing_leaves_nothing_trainable",
+    "computes in float32 under mixed_bfloat16",
+    "computes in float32 under float16",
+}
+
+
+SLOW = {
+    "a_file_restores_the_layer",
+    "computes in float32 under mixed_bfloat16",
+    "computes in float32 under float16",
+}
+
+
+def marked(check):
+    marks = [pytest.mark.once] * (check in ONCE) + [pytest.mark.slow] * (check in SLOW)
+    return pytest.param(check, marks=marks)
+
+
+@pytest.mark.parametrize("check", [marked(check) for check in CHECKS])
+@pytest.mark.parametrize("name", km.layers.HEADS)
+def test_a_head_keeps_every_promise_of_a_keras_layer(name, check, tmp_path):
+    """Keeps every promise of layer_contract, for every head."""
+    CHECKS[check](layer_case(name), tmp_path)
+
+
+class ExtraWeight(km.ArcFaceHead):
+    """Creates a weight too many."""
+
+    def build(self, shape):
+        super().build(shape)
+        self.more = self.add_weight(shape=(), name="more")
+
+
+class EarlyWeight(km.ArcFaceHead):
+    """Creates a weight before it knows the shape, and none at the first call."""
+
+    def build(self, shape):
+        self.built = True
+        self.prototypes = ops.ones((CLASSES, SIZE))
+
+
+class WrongShape(km.ArcFaceHead):
+    """Announces one class too many."""
+
+    def compute_output_shape(self, shape, *args):
+        return (shape[0], self.num_classes + 1)
+
+
+class LostArgument(km.ArcFaceHead):
+    """Leaves its margin out of the config."""
+
+    def get_config(self):
+        return {name: value for name, value in super().get_config().items() if name != "margin"}
+
+
+class LostWeights(km.ArcFaceHead):
+    """Reads no weight from a file."""
+
+    def load_own_variables(self, store):
+        pass
+
+
+class WrongSymbol(km.ArcFaceHead):
+    """Announces another dtype than it computes."""
+
+    def compute_output_spec(self, embeddings, *args, **kwargs):
+        return keras.KerasTensor((None, CLASSES), dtype="float16")
+
+
+class AlwaysTrainable(km.ArcFaceHead):
+    """Trains although it is frozen."""
+
+    @property
+    def trainable_weights(self):
+        return self.weights
+
+
+class NoGradient(km.ArcFaceHead):
+    """Stops the gradient."""
+
+    def call(self, embeddings, labels=None):
+        return ops.stop_gradient(super().call(embeddings, labels))
+
+
+class Rounded(km.ArcFaceHead):
+    """Puts its output out in the policy's precision."""
+
+    def __init__(self, *args, dtype=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.policy = dtype
+
+    def call(self, embeddings, labels=None):
+        logits = super().call(embeddings, labels)
+        return logits if self.policy is None else ops.cast(logits, self.policy.compute_dtype)
+
+
+BROKEN = {
+    "build_creates_the_weights": ExtraWeight,
+    "the_first_call_builds": EarlyWeight,
+    "output_shape_is_that_of_a_call": WrongShape,
+    "config_builds_an_equal_layer": LostArgument,
+    "a_file_restores_the_layer": LostWeights,
+    "symbols_compute_what_numbers_do": WrongSymbol,
+    "freezing_leaves_nothing_trainable": AlwaysTrainable,
+    "every_trainable_weight_has_a_gradient": NoGradient,
+    "computes in float32 under float16": Rounded,
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("check", BROKEN)
+def test_a_broken_promise_is_found(check, tmp_path):
+    """Fails for a head that breaks the promise."""
+    with pytest.raises(AssertionError):
+        CHECKS[check](layer_case("arcface", keras.saving.register_keras_serializable("tests")(BROKEN[check])), tmp_path)

@@ -17,7 +17,8 @@ def expandable(name="arcface", **options):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_old_rows_and_state_are_kept_and_old_samples_see_no_change(name):
+def test_old_rows_and_state_are_kept(name):
+    """Keeps old rows and the state, and changes nothing for old samples."""
     head = expandable(name, auxiliary_loss=km.losses.CenterLoss())
     if head.margin.anneals:
         head.state.step.assign(500)
@@ -38,8 +39,15 @@ def test_old_rows_and_state_are_kept_and_old_samples_see_no_change(name):
     assert np.all(np.linalg.norm(fresh, axis=-1) > 0)
 
 
+def test_centers_of_a_stated_number_grow_with_the_head():
+    """CenterLoss(num_classes=n) in a head of n classes: the expanded head has a center more a new class."""
+    head = expandable(auxiliary_loss=km.losses.CenterLoss(num_classes=CLASSES))
+    assert head.expand(NEW).auxiliary_loss.centers.shape == (NEW, SIZE)
+
+
 @pytest.mark.parametrize("name", ["arcface", "subcenter_arcface"])
 def test_new_rows_are_the_mean_directions_of_their_samples(name):
+    """Sets new rows to the mean directions of their samples."""
     head = expandable(name)
     generator = np.random.default_rng(5)
     embeddings = generator.normal(size=(8, SIZE)) * np.array([[1], [100], [1], [1], [1], [1], [0], [1]])
@@ -59,6 +67,7 @@ def test_new_rows_are_the_mean_directions_of_their_samples(name):
 
 
 def test_an_expanded_head_goes_on_training():
+    """Trains on after the expansion."""
     bigger = expandable().expand(NEW)
     embeddings, _, _ = batch()
     loss = ops.convert_to_numpy(bigger.compute_loss(embeddings, np.array([0, 1, 6, 7, 8, 9]), training=True))
@@ -82,11 +91,13 @@ MISUSE = [
 
 @pytest.mark.parametrize(("call", "message"), MISUSE)
 def test_what_cannot_be_expanded_says_why(call, message):
+    """Says why a head cannot be expanded."""
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call(expandable())
 
 
-def test_dominant_centers_are_those_that_most_samples_are_nearest_to():
+def test_dominant_centers_are_those_nearest_to_most():
+    """Keeps the centers to which most samples are nearest."""
     head = make("subcenter_arcface", num_classes=3)
     axes = np.eye(5)
     head.prototypes.assign(np.stack([axes[:3], axes[2:5], -axes[:3]]))

@@ -28,18 +28,20 @@ EPS = float(np.finfo("float32").eps)
 
 
 def test_every_head_of_the_table_has_its_formula():
-    assert {case.head for case in CASES.values()} == set(km.HEADS)
+    """Requires a formula for every head of the table."""
+    assert {case.head for case in CASES.values()} == set(km.layers.HEADS)
 
 
 @pytest.mark.parametrize("name", [*CASES, *OPTIONS])
 def test_every_way_gives_the_published_loss_and_its_gradients(name):
+    """Computes the published loss and its gradients in every way of use."""
     case = (CASES | OPTIONS)[name]
     head = make(case)
     embeddings, prototypes, labels = batch(head)
     exact = exactly(embeddings, prototypes)
     ways = loss_implementations(head, labels)
     for way in ways if name in CASES else ["compute_loss"]:
-        # What a head's paper adds travels beside the logits, as a loss of the layer.
+        # What a head's paper adds travels next to the logits, as a loss of the layer.
         formula = reference(case, embeddings, labels, added=way != "logits")
         value, gradients = gradients_of(head, ways[way], embeddings, prototypes)
         np.testing.assert_allclose(value, formula(*exact), rtol=1e-6, atol=2e-6, err_msg=way)
@@ -49,6 +51,7 @@ def test_every_way_gives_the_published_loss_and_its_gradients(name):
 
 @pytest.mark.parametrize("name", ["arcface", "qamface", "magface", "curricularface", "softmax"])
 def test_iam_adds_equation_7_to_heads_of_every_kind(name):
+    """Adds equation 7 to heads of every kind."""
     head = make(name, auxiliary_loss=IAM(0.9))
     embeddings, prototypes, labels = batch(head, seed=1)
     exact = exactly(embeddings, prototypes)
@@ -76,13 +79,14 @@ def at_angles(case, length=2.0):
 
 
 def slopes(function, x, step=1e-6):
-    """Central differences of each sample's own loss: beside others' a loss of 1e-9 would drown."""
+    """Central differences of each sample's own loss: next to others' a loss of 1e-9 would drown."""
     steps = step * np.eye(x.shape[1])
     return np.stack([(function(x + each) - function(x - each)) / (2 * step) for each in steps], axis=1)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES | OPTIONS if name != "subcenter_arcface"])
-def test_the_formula_holds_on_a_fine_grid_of_angles_and_at_both_ends(name):
+def test_the_formula_holds_on_a_grid_of_angles(name):
+    """Equals the formula on a fine grid of angles and at both ends."""
     case = (CASES | OPTIONS)[name]
     head, embeddings, prototypes, labels = at_angles(case)
     exact = exactly(embeddings, prototypes)
@@ -113,6 +117,7 @@ def test_the_formula_holds_on_a_fine_grid_of_angles_and_at_both_ends(name):
 
 
 def test_what_magface_adds_is_added_to_the_model_s_losses():
+    """Adds MagFace's regularization to the model's losses."""
     head = make("magface", auxiliary_loss=IAM(0.5))
     embeddings, prototypes, labels = batch(head, seed=2)
     head.prototypes.assign(prototypes)
@@ -125,6 +130,7 @@ def test_what_magface_adds_is_added_to_the_model_s_losses():
 
 @pytest.mark.parametrize("name", ["softmax", "l2softmax"])
 def test_the_bias_has_the_gradient_of_a_softmax(name):
+    """Gives the bias the gradient of a softmax."""
     head = make(name)
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -145,6 +151,7 @@ def test_the_bias_has_the_gradient_of_a_softmax(name):
 
 
 def test_plain_softmax_has_its_gradient_at_a_zero_embedding():
+    """Gives plain softmax its gradient at a zero embedding."""
     head = make("softmax")
     embeddings, prototypes, labels = batch(head)
     embeddings[2] = 0
@@ -155,7 +162,8 @@ def test_plain_softmax_has_its_gradient_at_a_zero_embedding():
     assert relative_error(gradient[2], wanted[2]) < 1e-5
 
 
-def test_straight_through_keeps_the_value_and_gives_the_target_cosine_slope_one():
+def test_straight_through_keeps_the_value_with_slope_one():
+    """Keeps the value straight through, and gives the target cosine a slope of one."""
     head, straight = make("arcface"), make("arcface", gradient="straight_through")
     embeddings, prototypes, labels = batch(head, seed=6)
     exact = exactly(embeddings, prototypes)

@@ -5,7 +5,6 @@ import math
 import keras
 import numpy as np
 import pytest
-from gradients import value_and_gradients
 from head_formulas import BATCH, CLASSES, batch, make
 from keras import ops
 
@@ -66,7 +65,8 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("call", "error", "message"), ARGUMENTS)
-def test_a_wrong_argument_is_an_error_that_says_what_came_and_how_to_fix_it(call, error, message):
+def test_a_wrong_argument_is_refused_with_a_fix(call, error, message):
+    """Refuses a wrong argument, with what was received and how to fix it."""
     with pytest.raises(error, match=f"(?s){message}"):
         call()
 
@@ -80,20 +80,23 @@ BAD_LABELS = [
 ]
 
 
+WAYS_OF_USE = {
+    "compute_loss": lambda head, embeddings, labels: head.compute_loss(embeddings, labels),
+    "loss on cosines": lambda head, embeddings, labels: head.loss(labels, head(embeddings)),
+    "logits": lambda head, embeddings, labels: head.call(ops.array(embeddings), labels),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OF_USE)
 @pytest.mark.parametrize(("labels", "error", "message"), BAD_LABELS)
-def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message):
-    embeddings, _, _ = batch()
-    head = make("arcface")
-    for call in (
-        lambda: head.compute_loss(embeddings, labels),
-        lambda: head.loss(labels, head(embeddings)),
-        lambda: head.call(ops.array(embeddings), labels),
-    ):
-        with pytest.raises(error, match=f"(?s){message}"):
-            call()
+def test_bad_labels_are_refused_in_every_way_of_use(labels, error, message, way):
+    """Refuses bad labels in every way of use."""
+    with pytest.raises(error, match=f"(?s){message}"):
+        WAYS_OF_USE[way](make("arcface"), batch()[0], labels)
 
 
 def test_labels_of_shape_batch_by_one_are_the_same_labels():
+    """Accepts labels of shape (batch, 1) like labels of shape (batch,)."""
     embeddings, _, labels = batch()
     head = make("arcface")
     column = head.compute_loss(embeddings, labels[:, None])
@@ -103,6 +106,7 @@ def test_labels_of_shape_batch_by_one_are_the_same_labels():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_an_embedding_that_is_no_number_is_named(bad):
+    """Names an embedding that is NaN."""
     embeddings, _, labels = batch()
     embeddings[3, 1] = bad
     head = make("arcface")
@@ -113,7 +117,9 @@ def test_an_embedding_that_is_no_number_is_named(bad):
         head.loss(labels, head(embeddings))
 
 
-def test_where_nothing_can_be_raised_a_bad_sample_has_infinite_loss_and_no_gradient_in_every_way():
+@pytest.mark.slow
+def test_a_bad_sample_has_infinite_loss_and_no_gradient():
+    """Gives a bad sample infinite loss and no gradient in every way of use, where nothing can be raised."""
     head = make("magface")
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -126,7 +132,7 @@ def test_where_nothing_can_be_raised_a_bad_sample_has_infinite_loss_and_no_gradi
     def loss(x, y):
         logits = head.call(x, y)
         own = ops.equal(ops.expand_dims(y, 1), ops.arange(CLASSES, dtype=y.dtype))
-        # Keras's cross-entropy of a label that is no class is its own affair: here no logit is the target's.
+        # Keras's cross-entropy of a label that is not a class is its own affair: here no logit is the target's.
         target = ops.sum(ops.where(own, logits, 0.0), axis=1) + ops.where(ops.any(own, axis=1), 0.0, -np.inf)
         by_logits = ops.logsumexp(logits, axis=1) - target
         return ops.stack([head.compute_loss(x, y), head.loss_from_cosines(y, head.call(x)), by_logits], axis=1)
@@ -166,8 +172,10 @@ def compiled_value_and_gradient(function, embeddings, labels):
     return value.numpy(), gradient.numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
-def test_bad_labels_and_logits_for_cosines_are_refused_in_a_tensorflow_graph():
+def test_bad_labels_are_refused_in_a_tensorflow_graph():
+    """Refuses bad labels, and logits in place of cosines, in a TensorFlow graph."""
     import tensorflow as tf
 
     embeddings, _, labels = batch()
@@ -184,12 +192,14 @@ def test_bad_labels_and_logits_for_cosines_are_refused_in_a_tensorflow_graph():
 
 
 def test_cosines_of_another_head_are_refused():
+    """Refuses the cosines of another head."""
     with pytest.raises(ValueError, match=r"\(batch, 7\).*\(6, 9\)"):
         make("arcface").loss_from_cosines(np.zeros(6, "int32"), ops.zeros((6, 9)))
 
 
 @pytest.mark.parametrize(("name", "needs"), [("sphereface", "norm"), ("adaface", "norm"), ("softmax", "norm")])
-def test_what_needs_the_embeddings_refuses_cosines_of_unknown_origin(name, needs):
+def test_cosines_of_unknown_origin_are_refused(name, needs):
+    """Refuses cosines of unknown origin where the loss needs the embeddings."""
     head = make(name)
     cosines = ops.array(ops.convert_to_numpy(head(batch()[0])))
     with pytest.raises(ValueError, match=f"{needs}, which cosines do not carry"):
@@ -197,6 +207,7 @@ def test_what_needs_the_embeddings_refuses_cosines_of_unknown_origin(name, needs
 
 
 def test_logits_that_have_their_margin_do_not_get_it_twice():
+    """Refuses to add the margin twice to logits that have it."""
     head = make("arcface")
     embeddings, _, labels = batch()
     logits = head(embeddings, ops.array(labels, "int32"))
@@ -227,6 +238,7 @@ def two_inputs(head):
     ],
 )
 def test_a_loss_that_does_not_fit_the_logits_is_refused(loss, message, data):
+    """Refuses a loss that does not fit the logits."""
     images, labels = data
     head = km.ArcFaceHead(CLASSES)
     model = two_inputs(head)
@@ -235,113 +247,23 @@ def test_a_loss_that_does_not_fit_the_logits_is_refused(loss, message, data):
         model.fit([images, labels], labels, verbose=0)
 
 
-def test_a_cross_entropy_on_logits_fits_beside_other_outputs_losses(data):
+CROSS_ENTROPY = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.mark.parametrize(
+    "loss", [CROSS_ENTROPY, [CROSS_ENTROPY], lambda y, p: CROSS_ENTROPY(y, p)], ids=["alone", "list", "function"]
+)
+def test_a_cross_entropy_on_logits_fits_however_given(loss, data):
+    """Accepts a cross-entropy on logits, by itself, in a list and inside a function."""
     images, labels = data
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    for loss in (cross_entropy, [cross_entropy], lambda y, p: cross_entropy(y, p)):
-        model = two_inputs(km.ArcFaceHead(CLASSES))
-        model.compile("sgd", loss=loss, jit_compile=JIT)
-        assert np.isfinite(model.evaluate([images, labels], labels, verbose=0))
-
-
-BARE = {
-    "Keras's": lambda: keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    "by name": lambda: "sparse_categorical_crossentropy",
-    "the user's": lambda: lambda labels, cosines: ops.mean(1.0 - cosines, axis=1),
-}
-
-
-@pytest.mark.parametrize("kind", BARE)
-def test_training_bare_cosines_is_refused(kind, data):
-    """Way 1 compiled with another loss, Keras's or the user's own, also after head.loss was read."""
-    images, labels = data
-    head = km.ArcFaceHead(CLASSES)
-    assert head.loss is not None
-    model = keras.Sequential([keras.layers.Dense(4), head])
-    model.compile("sgd", loss=BARE[kind](), jit_compile=JIT)
-    with pytest.raises(ValueError, match="(?s)bare cosines, without margin.*loss=head.loss"):
-        model.fit(images, labels, verbose=0)
-
-
-def test_bare_cosines_on_one_of_two_outputs_are_refused(data):
-    """The other output's own loss does not excuse them."""
-    images, labels = data
-    inputs = keras.Input((6,))
-    embedding = keras.layers.Dense(4)(inputs)
-    one, two = km.ArcFaceHead(CLASSES, name="one"), km.CosFaceHead(CLASSES, name="two")
-    model = keras.Model(inputs, {"one": one(embedding), "two": two(embedding)})
-    losses = {"one": one.loss, "two": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-    model.compile("sgd", loss=losses, jit_compile=JIT)
-    with pytest.raises(ValueError, match="bare cosines"):
-        model.fit(images, {"one": labels, "two": labels}, verbose=0)
-    # JAX's trainer has the model's weights in its hands when the error comes.
-    one, two = km.ArcFaceHead(CLASSES, name="one"), km.CosFaceHead(CLASSES, name="two")
-    embedding = keras.layers.Dense(4)(inputs)
-    model = keras.Model(inputs, {"one": one(embedding), "two": two(embedding)})
-    model.compile("sgd", loss={"one": one.loss, "two": two.loss}, jit_compile=JIT)
-    assert np.isfinite(model.fit(images, {"one": labels, "two": labels}, verbose=0).history["loss"][0])
-
-
-def test_bare_cosines_are_refused_outside_of_a_model():
-    """The gradient of a training call's cosines is an error without Keras's fit too; their value is not."""
-    head = make("arcface")
-    embeddings, _, labels = batch()
-    head.loss(labels, head(embeddings, training=True))
-
-    def bare(x):
-        return ops.sum(head(x, training=True), axis=1)
-
-    with pytest.raises(ValueError, match="bare cosines"):
-        value_and_gradients(bare, embeddings)
-
-    def altered(x):
-        return ops.reshape(head.loss(labels, head(x, training=True) * 1.0), (1,))
-
-    with pytest.raises(ValueError, match="bare cosines"):
-        value_and_gradients(altered, embeddings)
-
-
-def test_exchanged_losses_are_those_of_the_heads(data):
-    """A loss of one head on another's cosines is the loss of the head that made them: margin, scale, state."""
-    embeddings, _, labels = batch()
-    one, other = make("arcface"), make("cosface", margin=0.1, scale=3.0)
-    for head in (one, other):
-        head.prototypes.assign(batch(head)[1])
-    for head, loss in ((one, other.loss), (other, one.loss)):
-        found = ops.convert_to_numpy(loss(labels, head(embeddings)))
-        assert found == pytest.approx(ops.convert_to_numpy(head.compute_loss(embeddings, labels)).mean(), rel=1e-5)
-
-
-def test_loaded_losses_belong_to_their_own_heads(data, tmp_path):
-    """Two sub-models with heads of one name are read back with a loss each, of the right margin."""
-    images, labels = data
-    found = []
-    for margin in (0.0, 1.0):
-        keras.utils.set_random_seed(1)
-        head = km.CosFaceHead(CLASSES, margin=margin, scale=16.0, name="head")
-        model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), head])
-        model.compile("sgd", loss=head.loss, jit_compile=JIT)
-        model.save(tmp_path / f"{margin}.keras")
-        found.append(model.evaluate(images, labels, verbose=0))
-    again = [keras.saving.load_model(tmp_path / f"{margin}.keras") for margin in (0.0, 1.0)]
-    assert [model.evaluate(images, labels, verbose=0) for model in again] == pytest.approx(found)
-    assert found[1] > found[0] + 5
-
-
-def test_clones_do_not_share_state(data):
-    """A clone trained with the original's loss moves its own lambda, and not the original's."""
-    images, labels = data
-    head = km.SphereFaceHead(CLASSES, name="head")
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), head])
-    clone = keras.models.clone_model(model)
-    clone.compile("sgd", loss=head.loss, jit_compile=JIT)
-    clone.fit(images, labels, batch_size=4, verbose=0)
-    assert clone.layers[-1].annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 3), rel=1e-6)
-    assert head.annealing_lambda == 1000.0
+    model = two_inputs(km.ArcFaceHead(CLASSES))
+    model.compile("sgd", loss=loss, jit_compile=JIT)
+    assert np.isfinite(model.evaluate([images, labels], labels, verbose=0))
 
 
 @pytest.mark.parametrize("labels", [np.arange(12), [-1] * 12, np.arange(12)[:, None]])
-def test_labels_beyond_the_head_s_classes_are_named_before_training(labels, data):
+def test_labels_beyond_the_classes_are_named_first(labels, data):
+    """Names labels beyond the head's classes before training."""
     model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]), km.ArcFaceHead(CLASSES))
     model.compile("sgd", jit_compile=JIT)
     with pytest.raises(ValueError, match=r"(?s)has 7 classes.*\[0, 6\].*labels from .*num_classes="):
@@ -350,8 +272,10 @@ def test_labels_beyond_the_head_s_classes_are_named_before_training(labels, data
         model.fit(data[0], data[1], validation_data=(data[0][:8], np.arange(8)), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
-def test_labels_beyond_the_head_s_classes_in_a_data_set_are_named_by_the_batch(data):
+def test_labels_beyond_the_classes_are_named_by_batch(data):
+    """Names the batch of a data set whose labels are beyond the head's classes."""
     import tensorflow as tf
 
     model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)]), km.ArcFaceHead(CLASSES))
@@ -360,7 +284,8 @@ def test_labels_beyond_the_head_s_classes_in_a_data_set_are_named_by_the_batch(d
         model.fit(tf.data.Dataset.from_tensors((data[0], np.arange(12))), shuffle=False, verbose=0)
 
 
-def test_a_regulariser_that_reads_embeddings_refuses_cosines_of_unknown_origin():
+def test_auxiliary_losses_refuse_cosines_of_unknown_origin():
+    """Refuses cosines of unknown origin where an auxiliary loss reads embeddings."""
     head = make("arcface", auxiliary_loss=km.losses.RingLoss() + IAM(0.1))
     cosines = ops.array(ops.convert_to_numpy(head(batch()[0])))
     with pytest.raises(ValueError, match="the embeddings, which cosines do not carry"):

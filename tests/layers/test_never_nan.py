@@ -39,17 +39,21 @@ def training_loss(head, labels=LABELS):
     return lambda embeddings: head.compute_loss(embeddings, labels, training=True)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["compute_loss", "loss on cosines", "logits"])
 @pytest.mark.parametrize("name", CASES)
-def test_every_head_is_finite_in_every_way(name):
+def test_every_head_is_finite_in_every_way(name, way):
+    """Keeps every head finite in every way of use."""
     head = make(name)
-    for function in loss_implementations(head, LABELS).values():
-        by_embeddings, _ = assert_finite(head, function)
-        # Softmax and L-Softmax multiply the embedding itself, and their formula has a gradient at zero.
-        assert np.all(by_embeddings[2] == 0) == (name not in ("softmax", "lsoftmax"))
+    by_embeddings, _ = assert_finite(head, loss_implementations(head, LABELS)[way])
+    # Softmax and L-Softmax multiply the embedding itself, and their formula has a gradient at zero.
+    assert np.all(by_embeddings[2] == 0) == (name not in ("softmax", "lsoftmax"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_head_with_every_regulariser_is_finite_in_training(name):
+    """Keeps every head finite in training with every auxiliary loss."""
     head = make(name, auxiliary_loss=everything(name))
     assert_finite(head, training_loss(head))
     if name in ("arcface", "adaface", "curricularface", "softmax"):
@@ -59,52 +63,57 @@ def test_every_head_with_every_regulariser_is_finite_in_training(name):
 
 @pytest.mark.parametrize("name", ["adaface", "curricularface"])
 def test_a_batch_of_one_is_finite_for_what_looks_at_the_batch(name):
+    """Keeps a batch of one finite for heads that use batch statistics."""
     head = make(name, auxiliary_loss=everything(name))
     assert_finite(head, training_loss(head, LABELS[:1]), EMBEDDINGS[:1], jit=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("softmax", "l2softmax", "lsoftmax")])
-def test_every_head_that_has_a_scale_is_finite_at_any(name):
-    for scale in (1.0, 256.0):
-        head = make(name, scale=scale)
-        assert_finite(head, loss_implementations(head, LABELS)["compute_loss"])
+@pytest.mark.parametrize("scale", [1.0, 256.0])
+def test_every_head_that_has_a_scale_is_finite_at_any(name, scale):
+    """Keeps every head with a scale finite at any scale."""
+    head = make(name, scale=scale)
+    assert_finite(head, loss_implementations(head, LABELS)["compute_loss"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_every_head_is_finite_on_half_precision_embeddings(policy):
+@pytest.mark.parametrize("name", CASES)
+def test_every_head_is_finite_on_half_precision_embeddings(name, policy):
+    """Keeps every head finite on half-precision embeddings."""
     largest = 60_000.0 if policy == "mixed_float16" else 1e18
     embeddings = ops.cast(np.clip(EMBEDDINGS, -largest, largest), policy.removeprefix("mixed_"))
-    for name in CASES:
-        head = km.HEADS[name](7, auxiliary_loss=losses.IAM(0.9), dtype=keras.DTypePolicy(policy))
-        value = head.compute_loss(embeddings, LABELS)
-        assert keras.backend.standardize_dtype(value.dtype) == "float32"
-        assert np.all(np.isfinite(ops.convert_to_numpy(value))), name
+    head = km.layers.HEADS[name](7, auxiliary_loss=losses.IAM(0.9), dtype=keras.DTypePolicy(policy))
+    value = head.compute_loss(embeddings, LABELS)
+    assert keras.backend.standardize_dtype(value.dtype) == "float32"
+    assert np.all(np.isfinite(ops.convert_to_numpy(value)))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
-def test_every_head_is_finite_under_xla():
+@pytest.mark.parametrize("name", CASES)
+def test_every_head_is_finite_under_xla(name):
+    """Keeps every head finite under XLA."""
     import tensorflow as tf
 
-    heads = {name: make(name) for name in CASES}
-    for head in heads.values():
-        head.prototypes.assign(prototypes_for(head))
+    head = make(name)
+    head.prototypes.assign(prototypes_for(head))
 
     @tf.function(jit_compile=True, autograph=False)
     def step(embeddings, labels):
-        found = {}
-        for name, head in heads.items():
-            with tf.GradientTape() as tape:
-                tape.watch(embeddings)
-                value = head.compute_loss(embeddings, labels, training=True)
-            found[name] = value, tape.gradient(value, embeddings)
-        return found
+        with tf.GradientTape() as tape:
+            tape.watch(embeddings)
+            value = head.compute_loss(embeddings, labels, training=True)
+        return value, tape.gradient(value, embeddings)
 
-    for name, (value, gradient) in step(tf.constant(EMBEDDINGS), tf.constant(LABELS)).items():
-        assert np.all(np.isfinite(value)) and np.all(np.isfinite(gradient)), name
-        assert all(np.all(np.isfinite(weight)) for weight in heads[name].get_weights()), name
+    value, gradient = step(tf.constant(EMBEDDINGS), tf.constant(LABELS))
+    assert np.all(np.isfinite(value)) and np.all(np.isfinite(gradient))
+    assert all(np.all(np.isfinite(weight)) for weight in head.get_weights())
 
 
 def test_qamface_reaches_its_largest_logit_of_237():
+    """Reaches QAMFace's largest logit of 237."""
     head = make("qamface")
     head.prototypes.assign(PROTOTYPES)
     logits = ops.convert_to_numpy(head(EMBEDDINGS, ops.array(LABELS, "int32")))
@@ -120,6 +129,7 @@ FAR_APART = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["reference", "fused", "streaming"])
 @pytest.mark.parametrize("name", FAR_APART)
 def test_few_classes_far_apart_train_without_nan(name, implementation):

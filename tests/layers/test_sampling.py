@@ -20,7 +20,7 @@ on_tensorflow = pytest.mark.tensorflow_only
 
 
 def sampled(name="arcface", **options):
-    head = km.HEADS[name](CLASSES, **{"sample_rate": RATE, "sample_seed": 1, **options})
+    head = km.layers.HEADS[name](CLASSES, **{"sample_rate": RATE, "sample_seed": 1, **options})
     head.build((None, SIZE))
     head.prototypes.assign(PROTOTYPES)
     return head
@@ -50,8 +50,10 @@ def arcface_loss(x, w, positions, margin=0.5, scale=64.0):
     return top + np.log(np.exp(logits - top[:, None]).sum(axis=1)) - logits[own]
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_a_batch_meets_its_own_classes_and_others_at_random():
+    """Uses the classes of the batch and others at random."""
     head = sampled()
     seen = []
     for step in range(300):
@@ -68,6 +70,7 @@ def test_a_batch_meets_its_own_classes_and_others_at_random():
 
 @on_tensorflow
 def test_the_classes_are_told_by_seed_and_step():
+    """Draws the classes by seed and step."""
     draws = {}
     for seed in (1, 2):
         for step in (0, 1):
@@ -78,9 +81,11 @@ def test_the_classes_are_told_by_seed_and_step():
     assert draws[1, 0] == tuple(classes_used(sampled(sample_seed=1)))
 
 
+@pytest.mark.slow
 @on_tensorflow
 @pytest.mark.parametrize("implementation", ["reference", "fused", "streaming"])
 def test_the_loss_is_the_formula_over_the_classes_used(implementation):
+    """Computes the formula over the classes used."""
     import tensorflow as tf
 
     head = sampled(implementation=implementation)
@@ -98,6 +103,7 @@ def test_the_loss_is_the_formula_over_the_classes_used(implementation):
 
 @on_tensorflow
 def test_evaluation_meets_every_class_and_draws_none():
+    """Uses every class in evaluation, and draws none."""
     head = sampled()
     value = head.compute_loss(EMBEDDINGS, LABELS)
     wanted = arcface_loss(EMBEDDINGS.astype("float64"), PROTOTYPES.astype("float64"), LABELS)
@@ -105,18 +111,20 @@ def test_evaluation_meets_every_class_and_draws_none():
     assert int(head.sample_step) == 0
 
 
+@pytest.mark.slow
 @on_tensorflow
-@pytest.mark.parametrize("name", [name for name in km.HEADS if name not in ("softmax", "l2softmax", "lsoftmax")])
+@pytest.mark.parametrize("name", [name for name in km.layers.HEADS if name not in ("softmax", "l2softmax", "lsoftmax")])
 def test_every_head_samples_as_a_head_of_the_classes_used(name):
+    """Computes in every head the loss of a head of the classes used."""
     auxiliary_loss = losses.IAM(0.1)
-    head = km.HEADS[name](CLASSES, sample_rate=RATE, auxiliary_loss=auxiliary_loss)
+    head = km.layers.HEADS[name](CLASSES, sample_rate=RATE, auxiliary_loss=auxiliary_loss)
     head.build((None, SIZE))
     shape = tuple(head.prototypes.shape)
     generator = np.random.default_rng(2)
     head.prototypes.assign(generator.normal(size=shape))
     rows, positions = rows_of(head, LABELS)
     head.sample_step.assign(0)
-    small = km.HEADS[name](rows.shape[0], auxiliary_loss=auxiliary_loss)
+    small = km.layers.HEADS[name](rows.shape[0], auxiliary_loss=auxiliary_loss)
     small.build((None, SIZE))
     small.prototypes.assign(rows)
     found = head.compute_loss(EMBEDDINGS, LABELS, training=True)
@@ -127,6 +135,7 @@ def test_every_head_samples_as_a_head_of_the_classes_used(name):
 
 
 def test_a_rate_of_one_is_the_full_loss_and_leaves_no_trace():
+    """Computes the full loss at a rate of one, and adds no state."""
     full, head = km.ArcFaceHead(CLASSES), km.ArcFaceHead(CLASSES, sample_rate=1)
     for each in (full, head):
         each.build((None, SIZE))
@@ -142,8 +151,10 @@ def model_of(head, optimizer=None):
     return model
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_fit_moves_the_rows_it_met_and_no_other():
+    """Moves in fit the rows that were used, and no other."""
     model = model_of(sampled())
     chosen = classes_used(model.head)
     model.train_on_batch(EMBEDDINGS, LABELS)
@@ -152,8 +163,10 @@ def test_fit_moves_the_rows_it_met_and_no_other():
         np.testing.assert_array_equal(np.flatnonzero(np.any(moved != 0, axis=1)), chosen)
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_training_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path):
+    """Continues from a file as if training had not stopped."""
     straight = model_of(sampled())
     losses_straight = [straight.train_on_batch(EMBEDDINGS, LABELS) for _ in range(4)]
     model = model_of(sampled())
@@ -165,8 +178,10 @@ def test_training_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path):
     np.testing.assert_allclose([again.train_on_batch(EMBEDDINGS, LABELS) for _ in range(2)], losses_straight[2:])
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_two_replicas_add_up_the_rows_of_both():
+    """Adds up the rows of both replicas."""
     import tensorflow as tf
 
     from keras_margin import training
@@ -199,12 +214,14 @@ MISUSES = [
 
 @pytest.mark.parametrize(("options", "message"), MISUSES)
 def test_a_rate_out_of_range_is_refused(options, message):
+    """Refuses a rate out of range."""
     with pytest.raises(ValueError, match=message):
         km.ArcFaceHead(CLASSES, **options)
 
 
 @on_tensorflow
 def test_what_needs_every_class_is_refused():
+    """Refuses options that need every class."""
     with pytest.raises(ValueError, match="SoftmaxHead has a weight a class"):
         km.SoftmaxHead(CLASSES, sample_rate=RATE)
     with pytest.raises(ValueError, match="auxiliary_loss compares every prototype"):
@@ -228,11 +245,13 @@ def test_what_needs_every_class_is_refused():
     ],
 )
 def test_an_optimiser_that_would_touch_every_row_is_refused(optimizer):
+    """Refuses an optimizer that would change every row."""
     with pytest.raises(ValueError, match="SGDWithL2 without gradient_accumulation_steps"):
         model_of(sampled(), optimizer())
 
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="of the other backends")
 def test_other_backends_refuse_to_sample():
+    """Refuses to sample on other backends."""
     with pytest.raises(NotImplementedError, match="needs TensorFlow"):
         km.ArcFaceHead(CLASSES, sample_rate=RATE)

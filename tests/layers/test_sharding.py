@@ -36,7 +36,7 @@ def model_of(head, path=None):
     keras.utils.set_random_seed(0)
     if path:
         return keras.saving.load_model(path)
-    model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(5)]), km.HEADS[head](40))
+    model = km.EmbeddingModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(5)]), km.layers.HEADS[head](40))
     model.compile(SGDWithL2(0.1, momentum=0.9, l2=1e-3))
     return model
 
@@ -103,7 +103,8 @@ print("sharded as unsharded")
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="ModelParallel shards on JAX alone")
 @pytest.mark.slow
-def test_two_and_four_devices_train_as_one_and_read_one_another_s_files(tmp_path):
+def test_two_and_four_devices_train_as_one(tmp_path):
+    """Trains on two and on four devices as on one, and reads the files of each."""
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
     root = str(pathlib.Path(__file__).parents[2])
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root}
@@ -123,12 +124,14 @@ def split_over_two(monkeypatch):
 
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="of the other backends")
 def test_a_layout_that_the_backend_ignores_is_refused(split_over_two):
+    """Refuses a layout that the backend ignores."""
     with pytest.raises(NotImplementedError, match="shards on JAX alone"):
         km.ArcFaceHead(10).build((None, 4))
 
 
 @pytest.mark.skipif(keras.backend.backend() != "jax", reason="ModelParallel shards on JAX alone")
 def test_streaming_over_split_prototypes_is_refused(split_over_two):
+    """Refuses streaming over split prototypes."""
     with pytest.raises(ValueError, match="it would gather what ModelParallel split"):
         km.ArcFaceHead(10, implementation="streaming").build((None, 4))
     assert km.ArcFaceHead(10**9).implementation_for(4096) == "fused"

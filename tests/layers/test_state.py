@@ -1,4 +1,4 @@
-"""What heads learn beside their prototypes: lambda's step, running statistics; when they move, and that they last."""
+"""What heads learn besides their prototypes: lambda's step, running statistics; when they move, and that they last."""
 
 import keras
 import numpy as np
@@ -51,24 +51,30 @@ AFTER = {
 }
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["compute_loss", "logits", "loss on cosines"])
 @pytest.mark.parametrize("name", AFTER)
-def test_state_moves_with_training_batches_alone_and_once_each_in_every_way_of_use(name):
+def test_state_moves_once_for_each_training_batch(name, way):
+    """Moves the state with training batches alone, once each, in every way of use."""
     head = make(name)
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
     x, w = exactly(embeddings, prototypes)
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (x, w[labels])]
-    for way, call in ways_of_use(head, embeddings, labels).items():
+    call = ways_of_use(head, embeddings, labels)[way]
+    for _ in range(2):
         before = state_of(head)
         call(training=False)
-        assert state_of(head) == before, way
+        assert state_of(head) == before
         call(training=True)
         wanted = AFTER[name](x, np.sum(unit[0] * unit[1], axis=1), before)
-        assert state_of(head) == pytest.approx(wanted, rel=1e-6), way
+        assert state_of(head) == pytest.approx(wanted, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "state"), [("adaface", ("norm_mean", "norm_std")), ("curricularface", ("t",))])
-def test_a_training_batch_meets_the_statistics_it_has_just_moved_and_gives_them_no_gradient(name, state):
+def test_a_batch_sees_its_own_statistics_without_gradient(name, state):
+    """Uses the statistics that a training batch has just moved, without a gradient through them."""
     head = make(name, momentum=0.5)
     embeddings, prototypes, labels = batch(head)
     label_tensor = ops.array(labels, "int32")
@@ -131,6 +137,7 @@ def test_first_update_trains_at_step_one():
 
 
 def test_lambda_enters_the_loss():
+    """Uses lambda in the loss."""
     head = make("sphereface")
     embeddings, prototypes, labels = batch(head)
     head.prototypes.assign(prototypes)
@@ -149,40 +156,48 @@ LABELS = np.arange(24) % 7
 
 
 def model_of(name):
-    model = km.EmbeddingModel(keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]), km.HEADS[name](7))
+    model = km.EmbeddingModel(keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)]), km.layers.HEADS[name](7))
     model.compile(keras.optimizers.SGD(0.01), jit_compile=JIT)
     return model
 
 
-def test_fit_draws_the_statistics_once_a_batch_in_every_way():
-    def identity():
-        return keras.layers.Activation("linear")
+def identity():
+    return keras.layers.Activation("linear")
 
-    def by_cosines(head):
-        model = keras.Sequential([keras.Input((5,)), identity(), head])
-        return model, {"loss": head.loss}, IMAGES
 
-    def by_logits(head):
-        image, label = keras.Input((5,)), keras.Input((), dtype="int32")
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        return keras.Model([image, label], head(identity()(image), label)), {"loss": loss}, [IMAGES, LABELS]
+def by_cosines(head):
+    model = keras.Sequential([keras.Input((5,)), identity(), head])
+    return model, {"loss": head.loss}, IMAGES
 
-    def by_embedding_model(head):
-        return km.EmbeddingModel(keras.Sequential([keras.Input((5,)), identity()]), head), {}, IMAGES
 
+def by_logits(head):
+    image, label = keras.Input((5,)), keras.Input((), dtype="int32")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return keras.Model([image, label], head(identity()(image), label)), {"loss": loss}, [IMAGES, LABELS]
+
+
+def by_embedding_model(head):
+    return km.EmbeddingModel(keras.Sequential([keras.Input((5,)), identity()]), head), {}, IMAGES
+
+
+@pytest.mark.parametrize("way", [by_cosines, by_logits, by_embedding_model])
+def test_fit_updates_the_statistics_once_a_batch(way):
+    """Updates the statistics in fit once a batch, in every way of use."""
     wanted = {"norm_mean": 20.0, "norm_std": 100.0}
     for start in (0, 8, 16):
         wanted = after_adaface(IMAGES[start : start + 8].astype("float64"), None, wanted)
-    for way in (by_cosines, by_logits, by_embedding_model):
-        head = km.AdaFaceHead(7)
-        model, losses, x = way(head)
-        model.compile(keras.optimizers.SGD(0.1), jit_compile=JIT, **losses)
-        model.fit(x, LABELS, batch_size=8, shuffle=False, verbose=0)
-        model.evaluate(x, LABELS, verbose=0)
-        assert state_of(head) == pytest.approx(wanted, rel=1e-5), way.__name__
+    head = km.AdaFaceHead(7)
+    model, losses, x = way(head)
+    model.compile(keras.optimizers.SGD(0.1), jit_compile=JIT, **losses)
+    model.fit(x, LABELS, batch_size=8, shuffle=False, verbose=0)
+    model.evaluate(x, LABELS, verbose=0)
+    assert state_of(head) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_state_survives_an_interruption_and_save_weights(tmp_path):
+    """Restores the state after an interruption and from save_weights."""
+
     class Stop(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
             if epoch == 2:
@@ -203,9 +218,11 @@ def test_state_survives_an_interruption_and_save_weights(tmp_path):
     assert fresh.head.annealing_lambda == again.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 12), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("name", ["sphereface", "adaface"])
 def test_two_replicas_keep_the_state_of_one(name):
+    """Keeps the state of one device on two replicas."""
     import tensorflow as tf
 
     from keras_margin import training

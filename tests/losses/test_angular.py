@@ -7,7 +7,6 @@ from auxiliary import (
     LABELS,
     angles,
     assert_exact_in_a_head,
-    assert_survives_its_config,
     batch,
     head_with,
     inputs_of,
@@ -51,6 +50,7 @@ TRIPLETS = {"all": all_triplets, "hard": hardest_triplets}
 
 
 def test_intra_adds_the_angle_to_the_own_prototype_over_pi():
+    """Adds the angle to the own prototype over pi."""
     assert_exact_in_a_head(IntraLoss(1.5), lambda x, w, labels: 1.5 * intra(x, w, labels), from_cosines=True)
 
 
@@ -61,6 +61,7 @@ def test_inter_adds_the_negative_mean_angle_between_prototypes():
 
 @pytest.mark.parametrize("mining", TRIPLETS)
 def test_triplets_add_their_hinges(mining):
+    """Adds the hinges of triplets."""
     loss = AngularTripletLoss(0.2, mining, weight=3.0)
     assert_exact_in_a_head(loss, lambda x, w, labels: 3.0 * TRIPLETS[mining](x, labels, 0.2))
 
@@ -89,6 +90,7 @@ def test_batch_all_of_many_is_still_exact():
 
 @pytest.mark.parametrize("mining", TRIPLETS)
 def test_the_hinge_of_equal_embeddings_is_the_margin(mining):
+    """Gives equal embeddings a hinge of the margin."""
     x = np.ones((4, 3))
     value, (gradient,) = value_and_gradients(
         lambda x: AngularTripletLoss(0.4, mining).weighted(inputs_of(x, np.array([0, 0, 1, 1]))), x
@@ -99,6 +101,7 @@ def test_the_hinge_of_equal_embeddings_is_the_margin(mining):
 
 
 def test_invalid_samples_are_in_no_triplet():
+    """Leaves invalid samples out of triplets."""
     x, _ = batch(3)
     valid = np.ones(len(LABELS), bool)
     valid[[2, 5]] = False
@@ -115,6 +118,8 @@ def of_prototypes(prototypes, labels):
 
 
 def test_inter_of_two_classes_is_the_angle_between_them():
+    """Computes the angle between two classes."""
+
     def function(w):
         return InterLoss().weighted(of_prototypes(w, [0, 1, 1]))
 
@@ -123,6 +128,7 @@ def test_inter_of_two_classes_is_the_angle_between_them():
 
 
 def test_inter_refuses_several_centers_a_class():
+    """Refuses several centers a class."""
     with pytest.raises(ValueError, match=r"one prototype a class.*\(2, 3, 4\)"):
         InterLoss().weighted(of_prototypes(ops.ones((2, 3, 4)), [0]))
 
@@ -140,13 +146,9 @@ MISUSE = [
 
 @pytest.mark.parametrize(("call", "message"), MISUSE)
 def test_misuse_is_an_error_with_the_value_received(call, message):
+    """Raises for misuse with the value received."""
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()
-
-
-@pytest.mark.parametrize("loss", [IntraLoss(0.5), InterLoss(0.3), AngularTripletLoss(0.2, "hard", 2.0)])
-def test_a_config_builds_an_equal_loss(loss):
-    assert_survives_its_config(loss)
 
 
 def test_a_loss_of_embeddings_refuses_bare_cosines():

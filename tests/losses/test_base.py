@@ -9,6 +9,7 @@ import pytest
 from auxiliary import CLASSES, LABELS, SCALE, SIZE, backbone, batch, clusters, compiled, head_with, inputs_of
 from gradients import of_head, relative_error, value_and_gradients
 from keras import ops
+from layer_contract import check_config
 
 import keras_margin as km
 from keras_margin import losses
@@ -18,6 +19,8 @@ from keras_margin.losses import (
     AngularTripletLoss,
     CenterLoss,
     ContrastiveLoss,
+    InterLoss,
+    IntraLoss,
     RingLoss,
 )
 
@@ -38,6 +41,7 @@ def arrays(variables):
 
 
 def test_a_sum_is_the_sum_of_its_parts():
+    """Adds up the parts of a sum."""
     parts = [RingLoss(0.1, radius=1.0), RingLoss(0.2, radius=2.0), RingLoss(0.3, radius=3.0)]
     whole = parts[0] + (parts[1] + parts[2])
     assert whole.parts == tuple(parts)
@@ -48,7 +52,28 @@ def test_a_sum_is_the_sum_of_its_parts():
     assert relative_error(value, wanted) < 1e-6
 
 
+# Every argument of each loss other than its default.
+WITH_OPTIONS = {
+    "iam": IAM(0.2, reduction="sum", name="mine"),
+    "intra": IntraLoss(0.5),
+    "inter": InterLoss(0.3),
+    "angular_triplet": AngularTripletLoss(0.2, "hard", 2.0),
+    "contrastive": ContrastiveLoss(5.0, False, 2.0),
+    "center": CenterLoss(0.1, 0.2, 3, "ones"),
+    "ring": RingLoss(0.3, 4.0, name="mine"),
+    "sum of them": IAM(0.2) + RingLoss(0.3),
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", [*LOSSES, "sum of them"])
+def test_a_config_builds_an_equal_loss(name):
+    """Holds every argument in a config of JSON, which builds an equal loss."""
+    check_config(WITH_OPTIONS[name])
+
+
 def test_a_sum_survives_its_config():
+    """Builds an equal sum from its config."""
     head = head_with(everything())
     again = type(head).from_config(head.get_config())
     assert [type(part) for part in again.auxiliary_loss.parts] == [type(part) for part in head.auxiliary_loss.parts]
@@ -57,6 +82,7 @@ def test_a_sum_survives_its_config():
 
 
 def test_get_takes_a_loss_a_name_a_config_or_none():
+    """Accepts a loss, a name, a config or None."""
     loss = IAM(0.3)
     assert losses.get(loss) is loss
     assert losses.get(None) is None
@@ -69,6 +95,7 @@ def test_get_takes_a_loss_a_name_a_config_or_none():
 
 
 def test_only_an_auxiliary_loss_can_be_added():
+    """Refuses to add anything but an auxiliary loss."""
     with pytest.raises(TypeError):
         IAM(0.1) + 1.0
 
@@ -94,8 +121,10 @@ def with_everything():
     return loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edge", EDGES)
 def test_values_and_gradients_are_finite_at_the_edges(edge, with_everything):
+    """Keeps values and gradients finite at the edges."""
     x, labels = EDGES[edge]
     # All prototypes in one place but one, which is zero.
     prototypes = np.ones((CLASSES, SIZE))
@@ -106,6 +135,7 @@ def test_values_and_gradients_are_finite_at_the_edges(edge, with_everything):
 
 
 def test_a_single_sample_of_two_classes_is_finite():
+    """Keeps a single sample of two classes finite."""
     head = head_with(everything(), num_classes=2)
     function = of_head(head, lambda x: head.compute_loss(x, ops.array([1])))
     value, gradients = value_and_gradients(function, X[:1], np.eye(2, SIZE))
@@ -113,6 +143,7 @@ def test_a_single_sample_of_two_classes_is_finite():
     assert all(np.all(np.isfinite(gradient)) for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_a_bad_sample_spoils_no_other_where_nothing_raises():
     """Under XLA and JAX's jit a bad sample's loss is +inf; the others' are as without it."""
     if keras.backend.backend() == "torch":
@@ -139,6 +170,7 @@ def data():
     return clusters()
 
 
+@pytest.mark.slow
 def test_a_model_saves_and_resumes_the_losses_weights(data, tmp_path):
     """It trains, saves, and goes on with what its losses have learnt."""
     images, labels = data
@@ -169,6 +201,7 @@ def test_a_model_saves_and_resumes_the_losses_weights(data, tmp_path):
         np.testing.assert_array_equal(found, want)
 
 
+@pytest.mark.slow
 def test_half_precision_leaves_the_losses_in_float32():
     """With their weights."""
     half, labels, found = X.astype("float16"), LABELS.astype("int32"), []
@@ -191,8 +224,10 @@ def test_half_precision_leaves_the_losses_in_float32():
         np.testing.assert_array_equal(of_half, of_float)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_two_replicas_keep_centers_and_radius_of_one_device():
+    """Keeps the centers and the radius of one device on two replicas."""
     import tensorflow as tf
 
     from keras_margin import training

@@ -14,9 +14,9 @@ from keras_margin.losses import (
     ContrastiveLoss,
     InterLoss,
     IntraLoss,
-    LossWithBase,
     RingLoss,
 )
+from keras_margin.losses._with_base import LossWithBase
 
 # XLA compiles small models slowly on TensorFlow; JAX without it runs operation by operation.
 JIT = keras.backend.backend() == "jax"
@@ -33,6 +33,7 @@ def arrays(variables):
 
 
 def test_iam_as_a_keras_loss_on_logits_adds_to_its_base():
+    """Adds IAM to its base as a Keras loss on logits."""
     logits = 3 * np.random.default_rng(0).normal(size=(9, CLASSES)).astype("float32")
     p = np.exp(logits.astype("float64"))
     p = (p / p.sum(axis=1, keepdims=True))[np.arange(9), LABELS]
@@ -44,6 +45,7 @@ def test_iam_as_a_keras_loss_on_logits_adds_to_its_base():
 
 
 def test_intra_as_a_keras_loss_reads_cosines():
+    """Reads cosines with Intra as a Keras loss."""
     x, w = batch()
     cosines = (unit(x.astype("float64")) @ unit(w.astype("float64")).T).astype("float32")
     wanted = np.sum(np.arccos(cosines.astype("float64"))[np.arange(9), LABELS]) / np.pi
@@ -51,6 +53,7 @@ def test_intra_as_a_keras_loss_reads_cosines():
 
 
 def test_a_keras_loss_keeps_large_labels_and_weighs_samples():
+    """Keeps large labels and weighs samples."""
     x, _ = batch()
     # In float32 these two are one label.
     labels = np.where(LABELS == 0, 2**24, 2**24 + 1)
@@ -60,8 +63,10 @@ def test_a_keras_loss_keeps_large_labels_and_weighs_samples():
     assert float(found) == pytest.approx(np.mean(weights * ops.convert_to_numpy(values)), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_keras_loss_is_scaled_for_the_replicas():
+    """Scales a Keras loss for the replicas."""
     import tensorflow as tf
 
     from keras_margin import training
@@ -81,7 +86,9 @@ def test_a_keras_loss_is_scaled_for_the_replicas():
     assert float(step()) == pytest.approx(float(loss(labels, logits)), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_plain_model_trains_on_embeddings_alone(data, tmp_path):
+    """Trains a plain model on embeddings alone."""
     images, labels = data
     model = keras.Sequential([backbone()])
     loss = AngularTripletLoss() + ContrastiveLoss()
@@ -103,6 +110,7 @@ def two_inputs(layer):
     return model, network
 
 
+@pytest.mark.slow
 def test_a_loss_with_weights_trains_as_a_layer_with_labels(data, tmp_path):
     """Its weights learn in training batches alone, are saved, and go on learning."""
     images, labels = data
@@ -125,6 +133,7 @@ def test_a_loss_with_weights_trains_as_a_layer_with_labels(data, tmp_path):
     assert np.any(ops.convert_to_numpy(moved) != ops.convert_to_numpy(loss.parts[0].centers))
 
 
+@pytest.mark.slow
 def test_a_layers_loss_is_the_mean_over_the_batch(data):
     """A weighted loss called with labels adds 1/batch sum_i w_i L_i, w_i the sample weights it is given."""
     images, labels = data
@@ -168,14 +177,16 @@ MISUSE = [
 
 @pytest.mark.parametrize(("call", "error", "message"), MISUSE)
 def test_misuse_is_an_error_with_rule_value_and_hint(call, error, message):
+    """Raises for misuse with the rule, the value and a hint."""
     with pytest.raises(error, match=f"(?s){message}"):
         call()
 
 
 def test_a_base_without_a_value_per_sample_is_refused():
+    """Refuses a base without a value per sample."""
     head = km.ArcFaceHead(CLASSES)
     cosines = head(ops.array(batch()[0]))
-    with pytest.raises(ValueError, match="must give one loss a sample.*Received: shape"):
+    with pytest.raises(ValueError, match="one value a sample.*Received: base=.*which gave shape.*auxiliary_loss="):
         IntraLoss().as_loss(head.loss)(LABELS, cosines)
 
 
@@ -185,7 +196,9 @@ def head_model(loss):
     return model
 
 
+@pytest.mark.slow
 def test_intra_trains_on_the_cosines_of_a_head(data):
+    """Trains Intra on the cosines of a head."""
     images, labels = data
     history = head_model(IntraLoss()).fit(images, labels, batch_size=40, epochs=10, verbose=0).history
     assert history["loss"][-1] < 0.8 * history["loss"][0]
@@ -207,6 +220,7 @@ OF_OUTPUTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reads", OF_OUTPUTS)
 def test_a_bad_sample_of_weight_0_is_left_out_under_xla(reads):
     """Where nothing raises: the loss and its gradient are those of the batch with a good label there."""
@@ -235,6 +249,7 @@ def test_a_bad_sample_of_weight_0_is_left_out_under_xla(reads):
 
 
 def test_a_layers_bad_sample_of_weight_0_is_left_out_under_xla():
+    """Leaves a bad sample of weight 0 out under XLA."""
     if keras.backend.backend() == "torch":
         pytest.skip("PyTorch runs eagerly, where a bad sample is an error")
     layer = CenterLoss(1.0, num_classes=CLASSES, centers_initializer="ones")

@@ -6,7 +6,6 @@ from auxiliary import (
     LABELS,
     SIZE,
     assert_exact_in_a_head,
-    assert_survives_its_config,
     batch,
     head_with,
     inputs_of,
@@ -39,6 +38,7 @@ def contrastive(x, labels, margin):
 
 
 def test_center_adds_half_the_squared_distance_to_the_center():
+    """Adds half the squared distance to the center."""
     centers = rows(1, (CLASSES, SIZE))
     loss = CenterLoss(0.2, centers_initializer=lambda shape, dtype=None: ops.array(centers))
 
@@ -60,6 +60,7 @@ def moved(centers, x, labels, alpha):
 
 
 def test_two_training_batches_move_the_centers_by_equation_4():
+    """Moves the centers by equation 4 in two training batches."""
     loss = built(CenterLoss(0.5, alpha=0.3))
     wanted = np.zeros((CLASSES, SIZE))
     for seed, labels in ((2, LABELS), (3, np.array([1, 1, 4, 1, 1, 2, 1, 1, 0]))):
@@ -86,6 +87,7 @@ def test_center_takes_the_centers_before_they_move():
 
 
 def test_an_invalid_sample_moves_no_center():
+    """Moves no center by an invalid sample."""
     loss = built(CenterLoss())
     valid = LABELS != 1
     loss.weighted(inputs_of(ops.ones((9, SIZE)), training=True, valid=ops.array(valid)))
@@ -97,6 +99,8 @@ def test_an_invalid_sample_moves_no_center():
 
 
 def test_ring_adds_half_the_squared_difference_to_the_radius():
+    """Adds half the squared difference to the radius."""
+
     def formula(x, w, labels):
         return 0.4 * (np.linalg.norm(x, axis=1) - 2.5) ** 2 / 2
 
@@ -104,6 +108,7 @@ def test_ring_adds_half_the_squared_difference_to_the_radius():
 
 
 def test_the_radius_learns_by_its_gradient():
+    """Trains the radius by its gradient."""
     x, _ = batch(1)
     loss = built(RingLoss(0.1, radius=3.0))
     assert [weight.path for weight in loss.trainable_variables] == [loss.offset.path]
@@ -140,6 +145,7 @@ def test_the_radius_starts_at_the_first_batchs_mean_length():
 
 
 def test_contrastive_adds_equation_4_over_the_batchs_pairs():
+    """Adds equation 4 over the pairs of the batch."""
     loss = ContrastiveLoss(1.2, weight=2.0)
     assert_exact_in_a_head(loss, lambda x, w, labels: 2.0 * contrastive(unit(x), labels, 1.2))
 
@@ -154,18 +160,18 @@ def test_contrastive_is_exact_far_from_the_origin():
     assert relative_error(gradient, differences(lambda x: contrastive(x, LABELS, 5.0), exact)[0]) < 1e-5
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-30, 1.0, 1e6])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_equal_embeddings_have_a_finite_contrastive_gradient(normalize):
+def test_equal_embeddings_have_a_finite_contrastive_gradient(normalize, size):
     """Their loss is that of distance 0: half the margin's square where the classes differ."""
     loss = ContrastiveLoss(1.0, normalize=normalize)
 
     def function(x):
         return loss.weighted(inputs_of(x, np.array([0, 0, 1])))
 
-    for size in (0.0, 1e-30, 1.0, 1e6):
-        value, (gradient,) = value_and_gradients(function, size * np.ones((3, SIZE)))
-        np.testing.assert_allclose(value, [0.25, 0.25, 0.5], atol=1e-3)
-        assert np.all(np.abs(gradient) <= 1.0)
+    value, (gradient,) = value_and_gradients(function, size * np.ones((3, SIZE)))
+    np.testing.assert_allclose(value, [0.25, 0.25, 0.5], atol=1e-3)
+    assert np.all(np.abs(gradient) <= 1.0)
 
 
 # --- All three -----------------------------------------------------------------------------------------------------
@@ -184,19 +190,14 @@ MISUSE = [
 
 @pytest.mark.parametrize(("call", "message"), MISUSE)
 def test_misuse_is_an_error_with_the_value_received(call, message):
+    """Raises for misuse with the value received."""
     with pytest.raises(ValueError, match=f"(?s){message}"):
         call()
 
 
 def test_a_loss_with_weights_belongs_to_one_head():
+    """Refuses to share a loss with weights between two heads."""
     loss = RingLoss()
     head_with(loss)
     with pytest.raises(ValueError, match="RingLoss has weights and belongs to another head"):
         head_with(loss)
-
-
-@pytest.mark.parametrize(
-    "loss", [CenterLoss(0.1, 0.2, 3, "ones"), RingLoss(0.3), RingLoss(0.3, 4.0), ContrastiveLoss(5.0, False, 2.0)]
-)
-def test_a_config_builds_an_equal_loss(loss):
-    assert_survives_its_config(loss)

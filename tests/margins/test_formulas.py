@@ -40,7 +40,8 @@ FORMULAS = {
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_each_target_logit_is_its_paper_s_formula_in_value_and_slope(name):
+def test_each_target_logit_is_its_papers_formula(name):
+    """Computes each target logit by its paper's formula, in value and slope."""
     function, formula = FORMULAS[name]
     angles = ANGLES.astype("float32")
     value, (slope,) = value_and_gradients(function, angles)
@@ -57,6 +58,7 @@ def test_each_target_logit_is_its_paper_s_formula_in_value_and_slope(name):
 
 @pytest.mark.parametrize("name", [name for name in FORMULAS if name != "arcface as printed"])
 def test_each_target_logit_falls_as_the_angle_grows(name):
+    """Falls with the angle in each target logit."""
     function, _ = FORMULAS[name]
     value = ops.convert_to_numpy(function(ops.array(np.linspace(0, math.pi, 400), "float32")))
     assert np.all(np.diff(value) < 2e-6)
@@ -64,28 +66,37 @@ def test_each_target_logit_falls_as_the_angle_grows(name):
 
 
 def test_the_printed_arcface_turns_back_up_beyond_pi():
+    """Rises again beyond pi in ArcFace as printed."""
     value = ops.convert_to_numpy(margins.combined(ops.array([math.pi - 0.5, math.pi]), m2=0.5, beyond_pi="none"))
     assert value[1] > value[0]
 
 
-def test_lambda_follows_the_released_schedule_and_first_reaches_five_at_step_1659():
-    for step in (0, 1, 100, 1000, 1658, 1659, 5000):
-        wanted = max(5.0, 1000.0 / (1 + 0.12 * step))
-        assert float(margins.annealing_schedule(step)) == pytest.approx(wanted, rel=1e-6)
+@pytest.mark.parametrize("step", [0, 1, 100, 1000, 1658, 1659, 5000])
+def test_lambda_follows_the_released_schedule(step):
+    """Follows the released schedule of lambda, 1000 / (1 + 0.12 step), at least 5."""
+    wanted = max(5.0, 1000.0 / (1 + 0.12 * step))
+    assert float(margins.annealing_schedule(step)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_lambda_first_reaches_five_at_step_1659():
+    """Is above five at step 1658, and five at step 1659."""
     assert float(margins.annealing_schedule(1658)) > 5.0
     assert float(margins.annealing_schedule(1659)) == 5.0
 
 
 def test_annealing_weighs_cosine_and_margin():
+    """Weighs cosine and margin by lambda."""
     found = float(margins.annealed(ops.array(0.7), ops.array(-1.2), 5.0))
     assert found == pytest.approx((5 * 0.7 - 1.2) / 6, rel=1e-6)
 
 
 def test_an_unknown_continuation_is_refused_by_name():
+    """Names an unknown continuation."""
     with pytest.raises(ValueError, match="beyond_pi must be one of 'monotone', 'none', 'linear'.*'steep'"):
         margins.combined(ops.array(1.0), beyond_pi="steep")
 
 
-def test_the_linear_fallback_is_refused_beside_an_angle_multiplier():
+def test_the_linear_fallback_excludes_an_angle_multiplier():
+    """Refuses the linear fallback together with an angle multiplier."""
     with pytest.raises(ValueError, match="m1 = 1.*m1=1.35"):
         margins.combined(ops.array(1.0), m1=1.35, beyond_pi="linear")

@@ -12,7 +12,7 @@ from head_formulas import loss_implementations
 from keras import ops
 
 import keras_margin as km
-from keras_margin import margins
+from keras_margin import callbacks, margins
 from keras_margin.ops import margin_softmax
 
 BATCH, CLASSES, SIZE = 6, 7, 5
@@ -104,6 +104,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("implementation", ["auto", "reference", "fused", "streaming"])
 def test_own_margin_has_its_formula_in_margin_softmax(kind, implementation):
@@ -139,6 +140,7 @@ def test_own_margin_works_in_every_way_of_use(margin):
         np.testing.assert_allclose(other, found[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_own_margin_with_state_survives_a_file(tmp_path):
     """The state is a weight under its field's name, updated by training alone, and comes back from a file."""
     head = km.MarginHead(CLASSES, Counting(0.2), scale=16.0)
@@ -180,15 +182,16 @@ def tiny(image_size):
 @pytest.mark.slow
 def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch):
     """One line in the table, and recipe, ramp, diagnostics, plot and export know the margin."""
-    from keras_margin import backbones, curves, export, plots, recipes, training
+    from keras_margin import export, plots, recipes, training
     from keras_margin.data import ArrayReader
+    from keras_margin.models import backbones
+    from keras_margin.plots import margin_curves
 
     monkeypatch.setitem(margins.MARGINS, "linear", Linear)
     monkeypatch.setitem(backbones.BACKBONES, "tiny", tiny)
     images = np.random.default_rng(0).integers(0, 256, (24, 8, 8, 3)).astype("uint8")
     reader = ArrayReader(images, np.arange(24) % 4, [str(number) for number in range(4)])
-    recipe = dataclasses.replace(
-        recipes.get("orl_demo"),
+    recipe = recipes.get("orl_demo").replace(
         name="own",
         head="linear",
         head_options=(("margin", 0.3), ("scale", 8.0)),
@@ -202,11 +205,11 @@ def test_margin_added_at_run_time_goes_through_the_library(tmp_path, monkeypatch
         scale_warmup_steps=0,
         decay_steps=(),
     )
-    diagnostics = training.TrainingDiagnostics(every=2)
+    diagnostics = callbacks.TrainingDiagnostics(every=2)
     trained = training.fit(recipe, reader, callbacks=[diagnostics])
     assert trained.model.head.margin == Linear(0.3)
     assert diagnostics.statistics and all(0 <= statistics.past_pi <= 1 for statistics in diagnostics.statistics)
-    curve = curves.target_curve(trained.model.head)
+    curve = margin_curves.target_curve(trained.model.head)
     np.testing.assert_allclose(curve.logit, 8 * linear(curve.angles, 0.3), rtol=1e-5, atol=1e-5)
     plots.target_logits({"linear": curve}, tmp_path / "logits.png")
     assert (tmp_path / "logits.png").stat().st_size > 1000
@@ -273,6 +276,7 @@ def test_margin_with_a_tuple_survives_its_config():
 
 
 def test_margin_without_size_cannot_be_scaled():
+    """Refuses to scale a margin without a size."""
     with pytest.raises(ValueError, match="SphereFace has no margin that could be scaled"):
         margins.SphereFace().scaled(0.5)
 
@@ -292,6 +296,7 @@ ANGLES = {
 @pytest.mark.once
 @pytest.mark.parametrize("name", ANGLES)
 def test_target_angle_is_what_the_cosine_is_taken_of(name):
+    """Takes the cosine of the target angle."""
     theta = np.linspace(0, 3, 4)
     np.testing.assert_allclose(margins.get(name).target_angle(theta), ANGLES[name](theta))
 
@@ -306,6 +311,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("target_logit", "error", "message"), MISTAKES)
 def test_target_logit_of_another_shape_or_dtype_is_refused(target_logit, error, message):
+    """Refuses a target logit of another shape or dtype."""
+
     class Wrong(margins.Margin):
         pass
 
@@ -318,6 +325,8 @@ def test_target_logit_of_another_shape_or_dtype_is_refused(target_logit, error, 
     ("after", "message"), [((1, 2), "structured like"), (Count((1, 2)), "structured like"), (None, "structured like")]
 )
 def test_state_that_changes_its_structure_is_refused(after, message):
+    """Refuses a state that changes its structure."""
+
     class Wrong(Counting):
         def update_state(self, state, sample):
             return after
@@ -327,6 +336,8 @@ def test_state_that_changes_its_structure_is_refused(after, message):
 
 
 def test_state_that_changes_a_shape_is_refused():
+    """Refuses a state that changes a shape."""
+
     class Wrong(Counting):
         def update_state(self, state, sample):
             return Count(state.seen + ops.ones((3,), "int32"))
@@ -336,12 +347,14 @@ def test_state_that_changes_a_shape_is_refused():
 
 
 def test_margin_without_a_target_logit_says_so():
+    """Requires a target logit of a margin."""
     with pytest.raises(NotImplementedError, match="Margin must define target_logit"):
         margin_softmax(*batch(), margins.Margin())
 
 
 @pytest.mark.once
 def test_get_takes_a_margin_a_name_or_a_config():
+    """Accepts a margin, a name or a config."""
     assert margins.get(margins.ArcFace(0.2)) == margins.ArcFace(0.2)
     assert margins.get("cosface") == margins.CosFace()
     assert margins.get(margins.serialize(margins.MagFace(lambda_g=1.0))) == margins.MagFace(lambda_g=1.0)

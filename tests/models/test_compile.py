@@ -29,7 +29,7 @@ def backbone():
 
 
 def head(name="arcface", **options):
-    return km.HEADS[name](CLASSES, prototypes_initializer=keras.initializers.RandomNormal(seed=2), **options)
+    return km.layers.HEADS[name](CLASSES, prototypes_initializer=keras.initializers.RandomNormal(seed=2), **options)
 
 
 def embedding_model(name="arcface", optimizer=None, loss_weights=None, **options):
@@ -56,6 +56,7 @@ METRICS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", METRICS)
 def test_metrics_are_those_of_a_plain_keras_model(form, data):
     """Names and values are what keras.Sequential([backbone, head]) reports, with sample weights."""
@@ -77,6 +78,7 @@ def test_metrics_are_those_of_a_plain_keras_model(form, data):
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_accuracy_is_weighted_only_where_asked_for(data):
     """As in Keras: `accuracy` of metrics is not weighted, that of weighted_metrics is."""
     images, labels = data
@@ -94,8 +96,10 @@ def test_accuracy_is_weighted_only_where_asked_for(data):
     assert found["weighted_accuracy"] == pytest.approx(right / (right + 3 * (1 - right)), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [0.25, [0.25], {"output": 0.25}])
 def test_loss_weights_multiply_the_loss(given, data):
+    """Multiplies the loss by loss_weights."""
     images, labels = data
     whole, weighted = embedding_model(), embedding_model(loss_weights=given)
     wanted = whole.evaluate(images, labels, verbose=0, return_dict=True)
@@ -114,10 +118,12 @@ def test_loss_weights_multiply_the_loss(given, data):
     ],
 )
 def test_compile_refuses_what_is_for_several_outputs(given, message):
+    """Refuses arguments for several outputs."""
     with pytest.raises(ValueError, match=message):
         km.EmbeddingModel(backbone(), head()).compile("sgd", **given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("monitor", [keras.callbacks.ModelCheckpoint, keras.callbacks.EarlyStopping])
 def test_accuracy_can_be_monitored_without_a_mode(monitor, data, tmp_path):
     """Keras finds out by itself that more is better."""
@@ -167,8 +173,10 @@ WEIGHED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WEIGHED)
 def test_the_three_ways_train_equally_with_sample_weights(case, data):
+    """Trains equally in the three ways with sample weights."""
     images, labels = data
     name, options = WEIGHED[case]
     weights = np.linspace(0.0, 3.0, 24).astype("float32")
@@ -200,6 +208,7 @@ def expected_lambda(step):
     return 1000 / (1 + 0.12 * step)
 
 
+@pytest.mark.slow
 def test_lambda_counts_updates_under_loss_scaling(data):
     """mixed_float16 wraps the optimiser that accumulates in a LossScaleOptimizer."""
     images, labels = data
@@ -215,6 +224,7 @@ def test_lambda_counts_updates_under_loss_scaling(data):
     assert model.head.annealing_lambda == pytest.approx(expected_lambda(4), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_lambda_stays_when_accumulation_changes(data):
     """Compiled again with another accumulation, it goes on from where it is."""
     images, labels = data
@@ -249,7 +259,7 @@ def test_a_heads_symbols_are_float32_under_every_policy(name):
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        layer = km.HEADS[name](CLASSES)
+        layer = km.layers.HEADS[name](CLASSES)
         embeddings, labels = keras.Input((3,), dtype="float16"), keras.Input((), dtype="int32")
         symbols = [layer(embeddings), layer(embeddings, labels)]
         half = ops.ones((2, 3), "float16")

@@ -30,14 +30,16 @@ def backbone(name=None):
 
 
 def embedding_model(head="arcface", optimizer=None, **options):
-    model = km.EmbeddingModel(backbone(), km.HEADS[head](CLASSES, **options))
+    model = km.EmbeddingModel(backbone(), km.layers.HEADS[head](CLASSES, **options))
     model.compile(optimizer or keras.optimizers.SGD(0.05), jit_compile=JIT)
     return model
 
 
-# A head with state and one whose other logits are no cosines; ArcFace is in the tests below.
+# A head with state and one whose other logits are not cosines; ArcFace is in the tests below.
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["sphereface", "qamface"])
 def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
+    """Trains, saves and resumes an embedding model."""
     images, labels = data
     model = embedding_model(head, auxiliary_loss=IAM(0.1))
     history = model.fit(images, labels, epochs=8, batch_size=16, verbose=0).history
@@ -65,11 +67,13 @@ def test_an_embedding_model_trains_saves_and_resumes(head, data, tmp_path):
     assert int(again.optimizer.iterations) == 27
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["arcface", "sphereface"])
 def test_a_plain_keras_model_trains_with_the_heads_loss(head, data, tmp_path):
+    """Trains a plain Keras model with the head's loss."""
     images, labels = data
     model = keras.Sequential([backbone()])
-    layer = km.HEADS[head](CLASSES, auxiliary_loss=IAM(0.1))
+    layer = km.layers.HEADS[head](CLASSES, auxiliary_loss=IAM(0.1))
     model.add(layer)
     model.compile(keras.optimizers.SGD(0.05), loss=layer.loss, metrics=["accuracy"], jit_compile=JIT)
     history = model.fit(images, labels, epochs=8, batch_size=16, verbose=0).history
@@ -83,6 +87,7 @@ def test_a_plain_keras_model_trains_with_the_heads_loss(head, data, tmp_path):
         assert again.layers[-1].annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 27), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_logits_train_with_keras_cross_entropy(data, tmp_path):
     """Labels are a second input; any softmax cross-entropy on logits will do."""
     images, labels = data
@@ -101,6 +106,7 @@ def test_logits_train_with_keras_cross_entropy(data, tmp_path):
     assert again.evaluate([images, labels], labels, verbose=0) == pytest.approx(wanted)
 
 
+@pytest.mark.slow
 def test_the_three_ways_take_the_same_steps(data):
     """One update each from the same weights, by the same batch, leaves the same weights."""
     images, labels = data
@@ -128,6 +134,7 @@ def test_the_three_ways_take_the_same_steps(data):
 
 
 def test_a_plain_model_with_another_loss_is_refused(data):
+    """Refuses a plain model with another loss."""
     images, labels = data
     model = keras.Sequential([backbone(), km.ArcFaceHead(CLASSES)])
     model.compile("sgd", loss="sparse_categorical_crossentropy", jit_compile=JIT)
@@ -136,23 +143,28 @@ def test_a_plain_model_with_another_loss_is_refused(data):
 
 
 def test_a_loss_given_to_the_embedding_model_is_refused():
+    """Refuses a loss that is given to the embedding model."""
     with pytest.raises(ValueError, match="compile without loss="):
         km.EmbeddingModel(backbone(), km.ArcFaceHead(CLASSES)).compile("sgd", loss="mse")
 
 
 def test_training_without_labels_is_refused(data):
+    """Refuses to train without labels."""
     with pytest.raises(ValueError, match="no labels"):
         embedding_model().fit(data[0], verbose=0)
 
 
 def test_a_wrong_backbone_or_head_is_refused():
+    """Refuses a wrong backbone or head."""
     with pytest.raises(TypeError, match="Keras model as backbone.*Received: 'ir_resnet50'"):
         km.EmbeddingModel("ir_resnet50", km.ArcFaceHead(CLASSES))
     with pytest.raises(TypeError, match="MarginHead"):
         km.EmbeddingModel(backbone(), keras.layers.Dense(3))
 
 
+@pytest.mark.slow
 def test_sample_weights_weigh_the_loss(data):
+    """Weighs the loss by sample weights."""
     images, labels = data
     model = embedding_model()
     weights = np.where(labels == 0, 1.0, 0.0).astype("float32")
@@ -162,6 +174,7 @@ def test_sample_weights_weigh_the_loss(data):
     assert weighted["loss"] == pytest.approx(of_class_0["loss"] * np.mean(labels == 0), rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["embedding model", "head.loss"])
 def test_a_bad_label_of_weight_0_is_left_out(way, data):
     """Under XLA and JAX's jit, which cannot raise: loss and weights stay those of the batch without the sample."""
@@ -190,7 +203,9 @@ def test_a_bad_label_of_weight_0_is_left_out(way, data):
         np.testing.assert_allclose(bad, good, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_further_metrics_see_labels_and_cosines(data):
+    """Passes labels and cosines to further metrics."""
     images, labels = data
     model = km.EmbeddingModel(backbone(), km.ArcFaceHead(CLASSES))
     top = keras.metrics.SparseTopKCategoricalAccuracy(k=CLASSES, name="top_all")
@@ -200,7 +215,9 @@ def test_further_metrics_see_labels_and_cosines(data):
     assert set(history) == {"loss", "accuracy", "top_all"}
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_moves_lambda_once_an_update(data):
+    """Moves lambda once an update under gradient accumulation."""
     images, labels = data
     model = embedding_model("sphereface", keras.optimizers.SGD(0.01, gradient_accumulation_steps=3))
     model.fit(images, labels, batch_size=8, epochs=2, verbose=0)
@@ -208,8 +225,10 @@ def test_gradient_accumulation_moves_lambda_once_an_update(data):
     assert model.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 4), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_trains_with_a_float32_head(policy, data):
+    """Trains with a float32 head in mixed precision."""
     images, labels = data
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
@@ -223,7 +242,9 @@ def test_mixed_precision_trains_with_a_float32_head(policy, data):
     assert model.predict(images, verbose=0).dtype == np.dtype("float16") or policy == "mixed_bfloat16"
 
 
+@pytest.mark.slow
 def test_weights_survive_save_weights(data, tmp_path):
+    """Restores weights from save_weights."""
     images, labels = data
     model, other = embedding_model(), embedding_model()
     model.fit(images, labels, verbose=0)
@@ -234,8 +255,10 @@ def test_weights_survive_save_weights(data, tmp_path):
     np.testing.assert_array_equal(ops.convert_to_numpy(other.head.prototypes), prototypes)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_a_keras_applications_network_fits():
+    """Fits a network of keras.applications."""
     network = keras.applications.MobileNetV2((64, 64, 3), alpha=0.35, include_top=False, weights=None)
     model = km.EmbeddingModel(network, km.ArcFaceHead(CLASSES), tail="gdc", embedding_size=16)
     model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)  # One step: tracing it takes longer.
@@ -248,8 +271,10 @@ def test_a_keras_applications_network_fits():
     assert model.embedder.get_layer("tail_gdc").kernel.shape[:2] == (2, 2)
 
 
-@pytest.mark.parametrize("tail", km.backbones.TAILS)
+@pytest.mark.slow
+@pytest.mark.parametrize("tail", km.models.backbones.TAILS)
 def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
+    """Adds a tail to a feature map, and saves it."""
     inputs = keras.Input((8, 8, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(4, 3, strides=2)(inputs))
     model = km.EmbeddingModel(maps, tail=tail, embedding_size=6, head=km.ArcFaceHead(3))
@@ -269,6 +294,7 @@ def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
 
 
 def test_a_size_without_a_tail_and_an_unknown_tail_are_refused():
+    """Refuses a size without a tail, and an unknown tail."""
     inputs = keras.Input((8, 8, 3))
     maps = keras.Model(inputs, keras.layers.Conv2D(4, 3)(inputs))
     with pytest.raises(ValueError, match="without a tail the backbone has its own. Received: embedding_size=6"):

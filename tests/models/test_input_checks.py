@@ -33,6 +33,7 @@ STRUCTURES = {
 @pytest.mark.parametrize("kind", STRUCTURES)
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_structures_of_labels_are_refused_by_name(kind, batch_size, data):
+    """Names structures of labels that it refuses."""
     images, labels = data
     with pytest.raises(TypeError, match=rf"one integer tensor \(batch,\). Received: a {kind} of 2"):
         embedding_model().fit(images, STRUCTURES[kind](labels), batch_size=batch_size, verbose=0)
@@ -40,6 +41,7 @@ def test_structures_of_labels_are_refused_by_name(kind, batch_size, data):
 
 @pytest.mark.tensorflow_only
 def test_labels_of_unknown_rank_are_refused_with_a_fix(data):
+    """Refuses labels of unknown rank with a fix."""
     import tensorflow as tf
 
     images, labels = data
@@ -54,6 +56,7 @@ def test_labels_of_unknown_rank_are_refused_with_a_fix(data):
 
 
 def test_validation_on_unseen_people_says_what_to_use(data):
+    """Names the way to validate on unseen people."""
     images, labels = data
     with pytest.raises(ValueError, match="validation_data: .*labels from 4 to 7.*measure them by verification"):
         embedding_model().fit(images, labels, validation_data=(images, labels + CLASSES), verbose=0)
@@ -67,6 +70,7 @@ def rescaling_model():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["fit", "evaluate"])
 def test_pixels_divided_by_255_get_a_warning(call):
     """Where the network rescales bytes itself."""
@@ -77,8 +81,10 @@ def test_pixels_divided_by_255_get_a_warning(call):
         getattr(rescaling_model(), call)(images, np.arange(8) % CLASSES, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_pixels_as_bytes_get_no_warning(dtype):
+    """Gives no warning of pixels as bytes."""
     images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3)).astype(dtype)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -47,9 +47,11 @@ def as_it_is():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [way_1, with_base, as_it_is])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_two_replicas_train_as_one_device(make, weighted):
+    """Trains on two replicas as on one device."""
     from keras_margin import training
 
     weights = np.linspace(0, 2, 16).astype("float32") if weighted else None
@@ -65,6 +67,7 @@ def test_two_replicas_train_as_one_device(make, weighted):
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_batch_norms_are_synchronized_by_a_compile_outside():
     """A model made inside the scope and compiled outside of it trains as one device all the same."""
     from keras_margin import training

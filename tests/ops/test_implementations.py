@@ -62,9 +62,11 @@ def run(implementation, labels, scale, output="log_sum", negatives=None):
     return function
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize(("num_classes", "scale"), [(2, 16.0), (9, 64.0), (40, 256.0), (9, 1.0), (9, None)])
 def test_log_sum_over_the_other_classes(implementation, num_classes, scale):
+    """Computes the log-sum-exp over the other classes."""
     embeddings, prototypes, labels = batch(num_classes)
     formula = reference(labels, scale)
     exact = embeddings.astype("float64"), prototypes.astype("float64")
@@ -102,10 +104,12 @@ NEGATIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("name", NEGATIVES)
 @pytest.mark.parametrize("num_classes", [2, 9])
 def test_negative_logits_of_a_margin(implementation, name, num_classes):
+    """Applies the negative logits of a margin."""
     formula, scale, negatives = NEGATIVES[name]
     embeddings, prototypes, labels = batch(num_classes, seed=1)
 
@@ -125,8 +129,10 @@ def test_negative_logits_of_a_margin(implementation, name, num_classes):
         assert relative_error(found, want) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_own_prototype_comes_with_its_gradient(implementation):
+    """Returns the own prototype with its gradient."""
     embeddings, prototypes, labels = batch(7)
     labels[1] = labels[0]
     value, (by_embeddings, by_prototypes) = value_and_gradients(
@@ -140,6 +146,7 @@ def test_own_prototype_comes_with_its_gradient(implementation):
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [8.0, 200.0])
 def test_best_other_class(implementation, scale):
+    """Finds the best other class."""
     embeddings, prototypes, labels = batch(11)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     cosines = unit @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T
@@ -148,9 +155,11 @@ def test_best_other_class(implementation, scale):
     np.testing.assert_allclose(ops.convert_to_numpy(found), cosines.max(axis=1), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [64.0, 256.0, None])
 def test_finite_for_degenerate_vectors(implementation, scale):
+    """Stays finite for degenerate vectors."""
     prototypes = np.array([[1.0, 0, 0], [-2, 0, 0], [0, 0, 0], [1, 0, 0]])
     embeddings = np.array([[1.0, 0, 0], [-1, 0, 0], [0, 0, 0], [3, 0, 0]])
     value, gradients = value_and_gradients(run(implementation, np.array([1, 0, 2, 0]), scale), embeddings, prototypes)
@@ -159,8 +168,10 @@ def test_finite_for_degenerate_vectors(implementation, scale):
     assert np.all(gradients[0][2] == 0) and np.all(gradients[1][2] == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", ["fused", "streaming"])
 def test_compiled_program_equals_the_reference(implementation):
+    """Equals the reference in a compiled program."""
     embeddings, prototypes, labels = batch(9)
     value, gradients = value_and_gradients(run("reference", labels, 32.0), embeddings, prototypes)
     compiled = compiled_gradients(run(implementation, labels, 32.0), embeddings, prototypes)
@@ -192,6 +203,7 @@ def compiled_gradients(function, *arrays):
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("implementation", ["fused", "streaming"])
 def test_persistent_tape_and_a_second_call(implementation):
+    """Computes gradients from a persistent tape and in a second call."""
     import tensorflow as tf
 
     embeddings, prototypes, labels = batch(9)
@@ -208,10 +220,14 @@ def test_persistent_tape_and_a_second_call(implementation):
 LENGTHS = [1e-32, 1e-20, 1e-11, 1e-3, 1.0, 1e9, 1e19, 1e30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [8.0, 64.0, None])
-def test_prototypes_of_any_length_have_the_cosine_of_their_direction(implementation, scale):
-    """Lengths from 1e-32 to 1e30 change no value, and divide the gradient."""
+def test_prototypes_of_any_length_have_the_same_cosine(implementation, scale):
+    """Computes the cosine of the direction for prototypes of any length.
+
+    Lengths from 1e-32 to 1e30 change no value, and divide the gradient.
+    """
     embeddings, directions, labels = batch(len(LENGTHS))
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     prototypes = (directions * np.array(LENGTHS)[:, None]).astype("float32")
@@ -227,6 +243,7 @@ def test_prototypes_of_any_length_have_the_cosine_of_their_direction(implementat
         assert relative_error(found * length, want) < 1e-4 or np.max(np.abs(want)) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("scale", [64.0, 100.0, 1e4, 1e18, None])
 def test_two_far_classes_are_finite_at_any_scale(implementation, scale):

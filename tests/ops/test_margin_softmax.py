@@ -41,6 +41,7 @@ def test_function_equals_the_head(name):
         np.testing.assert_allclose(ops.convert_to_numpy(of_head), ops.convert_to_numpy(of_function), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MARGINS)
 def test_compiled_function_equals_the_eager_one(name):
     """The whole function, gradient and state inside one XLA program."""
@@ -95,6 +96,7 @@ def test_no_variable_is_made_read_or_written():
 
 
 def test_auxiliary_loss_is_added():
+    """Adds an auxiliary loss."""
     embeddings, prototypes, labels = batch()
     bare = margin_softmax(embeddings, prototypes, labels, ArcFace(), scale=16.0)
     out = margin_softmax(
@@ -118,6 +120,7 @@ def test_auxiliary_loss_is_added():
     ],
 )
 def test_wrong_option_is_refused(options, message):
+    """Refuses a wrong option."""
     with pytest.raises(ValueError, match=message):
         margin_softmax(*batch(), ArcFace(), **options)
 
@@ -217,11 +220,13 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("call", "error", "message"), MISTAKES)
 def test_wrong_input_is_refused(call, error, message):
+    """Refuses wrong input."""
     with pytest.raises(error, match=message):
         call(*batch())
 
 
 def test_empty_batch_gives_an_empty_loss():
+    """Returns an empty loss for an empty batch."""
     embeddings, prototypes, labels = batch()
     out = margin_softmax(embeddings[:0], prototypes, labels[:0], ArcFace())
     assert tuple(out.loss.shape) == (0,)

@@ -12,15 +12,17 @@ def as_array(tensor):
     return ops.convert_to_numpy(tensor).astype("float64")
 
 
-def test_unit_normalize_divides_by_the_length_over_the_whole_float32_range():
+@pytest.mark.parametrize("length", [1e-30, 1e-8, 1.0, 1e8, 1e30])
+def test_unit_normalize_divides_by_the_length(length):
+    """Divides by the length over the whole range of float32."""
     direction = np.array([3.0, -4.0, 12.0]) / 13
-    for length in (1e-30, 1e-8, 1.0, 1e8, 1e30):
-        unit, norm = numerics.unit_normalize(ops.array(13 * length * direction[None], "float32"))
-        np.testing.assert_allclose(as_array(unit)[0], direction, rtol=3e-7)
-        np.testing.assert_allclose(as_array(norm)[0], 13 * length, rtol=3e-7)
+    unit, norm = numerics.unit_normalize(ops.array(13 * length * direction[None], "float32"))
+    np.testing.assert_allclose(as_array(unit)[0], direction, rtol=3e-7)
+    np.testing.assert_allclose(as_array(norm)[0], 13 * length, rtol=3e-7)
 
 
 def test_unit_normalize_has_the_projected_gradient():
+    """Projects the gradient of unit_normalize."""
     x = np.array([[0.3, -1.2, 0.7], [2.0, 0.1, -0.4]])
     weight = np.array([[1.0, 2.0, -1.0], [0.5, -0.3, 0.8]])
     _, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[0] * ops.array(weight, "float32"), x)
@@ -33,6 +35,7 @@ def test_unit_normalize_has_the_projected_gradient():
 
 
 def test_a_zero_row_normalizes_to_zero_with_a_zero_gradient():
+    """Normalizes a zero row to zero, with a zero gradient."""
     value, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[0] * 7.0, np.zeros((2, 4)))
     assert np.all(value == 0) and np.all(gradient == 0)
     value, (gradient,) = value_and_gradients(lambda t: numerics.unit_normalize(t)[1] * 7.0, np.zeros((2, 4)))
@@ -40,13 +43,14 @@ def test_a_zero_row_normalizes_to_zero_with_a_zero_gradient():
 
 
 def unit_pairs(angles):
-    """Unit rows a and b at the given angles, in a plane that is no coordinate plane."""
+    """Unit rows a and b at the given angles, in a plane that is not a coordinate plane."""
     u = np.array([2.0, 1.0, -2.0]) / 3
     v = np.array([1.0, 2.0, 2.0]) / 3
     return np.tile(u, (len(angles), 1)), np.outer(np.cos(angles), u) + np.outer(np.sin(angles), v)
 
 
-def test_angle_between_is_the_angle_from_nearly_zero_to_nearly_pi():
+def test_angle_between_is_exact_from_zero_to_pi():
+    """Computes the angle from nearly zero to nearly pi."""
     angles = np.concatenate([[1e-3, 1e-2], np.linspace(0.05, 3.1, 60), [math.pi - 1e-2, math.pi - 1e-3]])
     a, b = (rows.astype("float32") for rows in unit_pairs(angles))
     # The rows are rounded to float32, so the angle they really make is taken from them, in float64.
@@ -57,7 +61,8 @@ def test_angle_between_is_the_angle_from_nearly_zero_to_nearly_pi():
     np.testing.assert_allclose(as_array(theta), wanted, atol=2.5e-7)
 
 
-def test_angle_between_moves_one_radian_per_radian_at_every_angle():
+def test_angle_between_has_slope_one():
+    """Moves one radian per radian at every angle."""
     angles = np.concatenate([[3e-3], np.linspace(0.02, 3.12, 80), [math.pi - 3e-3]])
     a, b = unit_pairs(angles)
 
@@ -71,7 +76,8 @@ def test_angle_between_moves_one_radian_per_radian_at_every_angle():
     assert np.max(np.abs(gradient - wanted)) < 6e-5
 
 
-def test_angle_between_stays_finite_at_zero_at_pi_and_for_zero_vectors():
+def test_angle_between_is_finite_at_its_ends():
+    """Stays finite at zero, at pi and for zero vectors."""
     a = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
     b = np.array([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
     theta, gradients = value_and_gradients(lambda x, y: numerics.angle_between(x, y)[1], a, b)
@@ -80,6 +86,7 @@ def test_angle_between_stays_finite_at_zero_at_pi_and_for_zero_vectors():
 
 
 def test_safe_arccos_is_arccos_with_its_slope_capped_at_the_ends():
+    """Caps the slope of arccos at the ends, and keeps its value."""
     cosines = np.concatenate([[-1.0, 1.0], np.linspace(-0.999, 0.999, 41)]).astype("float32")
     value, (slope,) = value_and_gradients(numerics.safe_arccos, cosines)
     c = cosines.astype("float64")
@@ -90,6 +97,7 @@ def test_safe_arccos_is_arccos_with_its_slope_capped_at_the_ends():
 
 @pytest.mark.parametrize("angle", [0.0, 0.4, 1.57, 3.0, 3.3, 4.7, 6.2, 6.4, 9.0, 12.5])
 def test_monotone_cos_is_sphereface_s_psi_piece_by_piece(angle):
+    """Equals SphereFace's psi piece by piece."""
     k = math.floor(angle / math.pi)
     value, (slope,) = value_and_gradients(numerics.monotone_cos, np.array([angle]))
     assert value[0] == pytest.approx((-1) ** k * math.cos(angle) - 2 * k, abs=2e-6)
@@ -97,6 +105,7 @@ def test_monotone_cos_is_sphereface_s_psi_piece_by_piece(angle):
 
 
 def test_with_slope_keeps_the_value_and_takes_the_given_slope():
+    """Keeps the value of with_slope, and takes the given slope."""
     x = np.array([1.5, -2.0])
     value, (slope,) = value_and_gradients(lambda t: numerics.with_slope(t * t, t, ops.array([10.0, 20.0])), x)
     np.testing.assert_allclose(value, [2.25, 4.0])

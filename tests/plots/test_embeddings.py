@@ -31,14 +31,16 @@ def seen(vector):
     return [float(axis @ vector) for axis in (across, np.cross(eye, across), eye)]
 
 
-def test_a_plane_shows_the_points_as_they_lie_measured_by_the_farthest():
+def test_a_plane_shows_the_points_in_scale():
+    """Shows the points of a plane as they lie, in units of the farthest."""
     (axes,) = plots.embedding_map({"a": PLANE}).axes
     ((points, _),) = clouds(axes)
     np.testing.assert_allclose(points, [[0.6, 0.8], [-0.2, 0], [0, -0.4]])
     assert axes.get_title() == "a" and axes.get_aspect() == 1 and not axes.axison
 
 
-def test_a_ray_has_its_prototype_s_direction_and_its_class_s_color_and_number():
+def test_a_ray_has_its_prototypes_direction_and_color():
+    """Draws a ray in its prototype's direction, with its class's color and number."""
     (axes,) = plots.embedding_map({"a": PLANE}).axes
     ((_, colors),) = clouds(axes)
     rays = [line for line in axes.lines if len(line.get_xdata()) == 2]
@@ -55,7 +57,8 @@ def test_a_ray_has_its_prototype_s_direction_and_its_class_s_color_and_number():
         assert np.dot(text.get_position(), unit) == pytest.approx(np.linalg.norm(text.get_position()))
 
 
-def test_a_sphere_shows_directions_from_one_side_and_what_is_behind_faintly():
+def test_a_sphere_shows_its_far_side_faintly():
+    """Shows the directions on a sphere from one side, and those behind it faintly."""
     (axes,) = plots.embedding_map({"a": SPACE}).axes
     (far, far_colors), (near, near_colors) = clouds(axes)
     assert seen([0, 0, 1])[2] > 0 and seen([1, 0, 0])[2] > 0 and seen([-1, 0, 0])[2] < 0
@@ -64,7 +67,8 @@ def test_a_sphere_shows_directions_from_one_side_and_what_is_behind_faintly():
     assert far_colors[0, 3] < near_colors[1, 3] and (far_colors[0, :3] == near_colors[1, :3]).all()
 
 
-def test_a_prototype_is_a_dot_on_the_sphere_with_its_number_further_out():
+def test_a_prototype_is_a_numbered_dot_on_the_sphere():
+    """Draws a prototype as a dot on the sphere, with its number further out."""
     (axes,) = plots.embedding_map({"a": SPACE}).axes
     dots = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "o"]
     wanted = [seen([0, 0, 1])[:2], seen([1, 0, 0])[:2]]
@@ -74,7 +78,8 @@ def test_a_prototype_is_a_dot_on_the_sphere_with_its_number_further_out():
     assert [text.get_text() for text in axes.texts] == ["0", "1"]
 
 
-def test_rows_of_panels_stand_as_they_were_given_and_what_is_left_stays_empty():
+def test_panels_keep_their_order_and_the_rest_is_empty():
+    """Places the rows of panels in the order given, and leaves the rest empty."""
     figure = plots.embedding_map([{"a": PLANE, "b": PLANE, "c": PLANE}, {"d": PLANE}])
     titles = {
         (each.get_subplotspec().rowspan.start, each.get_subplotspec().colspan.start): each for each in figure.axes
@@ -85,6 +90,7 @@ def test_rows_of_panels_stand_as_they_were_given_and_what_is_left_stays_empty():
 
 
 def test_without_prototypes_there_are_points_alone():
+    """Draws points alone without prototypes."""
     for shown in (PLANE, SPACE):
         (axes,) = plots.embedding_map({"a": shown._replace(prototypes=None)}).axes
         assert sum(len(points) for points, _ in clouds(axes)) == 3
@@ -93,6 +99,7 @@ def test_without_prototypes_there_are_points_alone():
 
 @pytest.mark.parametrize("num_classes", [2, 10, 11, 40])
 def test_every_class_has_its_own_color(num_classes):
+    """Gives every class its own color."""
     angles = np.linspace(0, 2 * np.pi, num_classes, endpoint=False)
     shown = Embedded(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.arange(num_classes))
     (axes,) = plots.embedding_map({"a": shown}).axes
@@ -101,12 +108,14 @@ def test_every_class_has_its_own_color(num_classes):
 
 
 def test_a_class_has_one_color_in_all_panels():
+    """Gives a class one color in all panels."""
     few = Embedded(PLANE.embeddings[:1], [2])
     first, second = plots.embedding_map({"a": PLANE, "b": few}).axes
     assert (clouds(first)[0][1][2] == clouds(second)[0][1][0]).all()
 
 
 def test_all_of_a_panel_is_inside_its_limits():
+    """Keeps all of a panel inside its limits."""
     for shown in (PLANE, SPACE):
         figure = plots.embedding_map({"a": shown})
         figure.draw_without_rendering()
@@ -139,5 +148,6 @@ def bad(**changes):
     ],
 )
 def test_bad_input_is_refused(rows, error, words):
+    """Refuses invalid input."""
     with pytest.raises(error, match=re.escape(words)):
         plots.embedding_map(rows)

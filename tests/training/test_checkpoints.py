@@ -22,6 +22,7 @@ def filled(folder, steps=(1, 2, 3), **options):
 
 
 def test_what_was_written_is_read(tmp_path):
+    """Reads back what was written."""
     arrays, state = filled(tmp_path).newest()
     assert state == {"step": 3, "note": 3}
     np.testing.assert_array_equal(arrays["0 w"], ARRAYS["0 w"])
@@ -30,6 +31,7 @@ def test_what_was_written_is_read(tmp_path):
 
 
 def test_the_newest_few_are_kept_and_the_best_beside_them(tmp_path):
+    """Keeps the newest few and the best."""
     checkpoints = filled(tmp_path, range(1, 6), keep=2)
     checkpoints.save(4, ARRAYS, {}, best=True)
     filled(tmp_path, (6, 7), keep=2)
@@ -49,6 +51,7 @@ def damages():
 
 @pytest.mark.parametrize(("name", "damage"), list(damages()))
 def test_a_damaged_newest_one_is_named_and_passed_over(name, damage, tmp_path, caplog):
+    """Names a damaged newest one, and takes the one before."""
     checkpoints = filled(tmp_path)
     newest = checkpoints.paths()[0]
     newest.write_bytes(damage(newest.read_bytes()))
@@ -74,8 +77,11 @@ def test_every_bit_of_a_file_is_watched(tmp_path):
             np.testing.assert_array_equal(found[0]["0 w"], ARRAYS["0 w"])
 
 
-def test_a_disk_that_fills_up_in_the_middle_costs_nothing_that_was_there(tmp_path, caplog):
-    """The file grows to a limit that the system sets, and no further: the real error, at a real half-written file."""
+def test_a_disk_full_halfway_keeps_what_was_there(tmp_path, caplog):
+    """Keeps what was there when the disk fills up in the middle.
+
+    The file grows to a limit that the system sets, and no further: the real error, at a real half-written file.
+    """
     checkpoints = filled(tmp_path, (1, 2), keep=2)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
@@ -91,6 +97,7 @@ def test_a_disk_that_fills_up_in_the_middle_costs_nothing_that_was_there(tmp_pat
 
 
 def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
+    """Removes what a killed process left half-written."""
     filled(tmp_path, (1,))
     (tmp_path / ".step-000000002.npz.123.tmp").write_bytes(b"half")
     filled(tmp_path, (3,))
@@ -98,6 +105,7 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path):
 
 
 def test_it_is_due_by_updates_or_by_the_clock(tmp_path, monkeypatch):
+    """Saves after as many updates or as much time."""
     by_step = training.Checkpoints(tmp_path, every=4)
     assert [step for step in range(1, 10) if by_step.due(step)] == [4, 8]
     now = [100.0]
@@ -112,5 +120,6 @@ def test_it_is_due_by_updates_or_by_the_clock(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("options", [{"keep": 0}, {"minutes": -1}, {"every": 0}])
 def test_numbers_out_of_range_are_refused(options, tmp_path):
+    """Refuses numbers out of range."""
     with pytest.raises(ValueError, match="keep >= 1, minutes >= 0 and every >= 1"):
         training.Checkpoints(tmp_path, **options)

@@ -49,7 +49,8 @@ def start(processes, tmp_path, then=None):
 
 
 @pytest.mark.slow
-def test_two_workers_take_the_steps_of_one_process_and_go_on_where_one_was_killed(processes, tmp_path):
+def test_two_workers_train_and_resume_as_one_process(processes, tmp_path):
+    """Takes the steps of one process on two workers, and continues where one was killed."""
     one = processes.Process(
         target=training_runs.train, args=(tmp_path / "one", CHANGES, 100, str(tmp_path / "one.npz"))
     )
@@ -86,7 +87,7 @@ def test_two_workers_take_the_steps_of_one_process_and_go_on_where_one_was_kille
             np.testing.assert_allclose(found[name], weights[name], rtol=1e-4, atol=1e-4)
 
     first, second = ((tmp_path / f"result{index}.npz.refused").read_text() for index in range(2))
-    assert "another run: recipe.learning_rate was" in first
+    assert "another run: recipe.schedule.learning_rate was" in first
     assert second.startswith("The first worker refuses to go on from its checkpoint")
 
 
@@ -101,6 +102,7 @@ def test_two_workers_take_the_steps_of_one_process_and_go_on_where_one_was_kille
     ],
 )
 def test_a_tf_config_that_makes_no_sense_is_refused(text, message, monkeypatch):
+    """Refuses a TF_CONFIG that contradicts itself."""
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if text is not None:
         monkeypatch.setenv("TF_CONFIG", text)

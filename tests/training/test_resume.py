@@ -13,7 +13,8 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import training  # noqa: E402
+from keras_margin import callbacks, training  # noqa: E402
+from keras_margin.callbacks import RunCallback, _records  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -51,6 +52,7 @@ def uninterrupted(processes, tmp_path_factory):
 
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_in_the_same_bits(processes, uninterrupted, tmp_path):
+    """Ends in the same bits after it was killed at random moments."""
     (wanted, wanted_history), seconds = uninterrupted
     moments, result = random.Random(0), tmp_path / "result.npz"
     steps = []
@@ -96,9 +98,9 @@ def _same(result, wanted, wanted_history):
 def fit(folder=None, stop_at=None, callbacks=(), **changes):
     """A run in this process, which ends itself after `stop_at` updates, as an interrupted one does."""
 
-    class Stop(tf.keras.callbacks.Callback):
+    class Stop(RunCallback):
         def on_train_batch_end(self, batch, logs=None):
-            if self.params["run"].step == stop_at:
+            if self.run.step == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     recipe = training_runs.recipe_of(steps=12, decay_steps=(6,), **changes)
@@ -114,8 +116,12 @@ def fit(folder=None, stop_at=None, callbacks=(), **changes):
         )
 
 
-def test_asked_to_end_it_saves_and_goes_on_with_every_part_of_its_state(tmp_path):
-    """AdamW's two moments, means of the weights, AdaFace's running statistics, a mean since the last report."""
+@pytest.mark.slow
+def test_asked_to_end_it_saves_and_resumes_all_state(tmp_path):
+    """Saves on request to end, and resumes with every part of the state.
+
+    AdamW's two moments, means of the weights, AdaFace's running statistics, a mean since the last report.
+    """
     changes = {"optimizer": "adamw", "ema": 0.9, "head": "adaface", "head_options": ()}
     wanted = fit(**changes)
     with pytest.raises(KeyboardInterrupt):
@@ -131,10 +137,12 @@ def test_asked_to_end_it_saves_and_goes_on_with_every_part_of_its_state(tmp_path
     assert fit(tmp_path, **changes).history == wanted.history
 
 
-def test_checkpoints_of_another_run_are_refused_with_the_first_difference(tmp_path):
+@pytest.mark.slow
+def test_checkpoints_of_another_run_are_refused(tmp_path):
+    """Refuses the checkpoints of another run, with the first difference."""
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path, stop_at=7)
-    with pytest.raises(ValueError, match=r"another run: recipe.learning_rate was 0.05 there and is 0.06 here"):
+    with pytest.raises(ValueError, match=r"another run: recipe.schedule.learning_rate was 0.05 there and is 0.06 here"):
         fit(tmp_path, learning_rate=0.06)
     with np.load(tmp_path / "step-000000007.npz") as file:
         state = json.loads(file["state"].tobytes())
@@ -142,31 +150,35 @@ def test_checkpoints_of_another_run_are_refused_with_the_first_difference(tmp_pa
         assert any(name.endswith("norm/moving_mean") for name in file.files)
 
 
-def test_logs_and_verification_after_a_stop_are_those_of_a_run_without(tmp_path):
-    """Rows behind the checkpoint are cut off; each step is there once, with the same numbers."""
+@pytest.mark.slow
+def test_logs_after_a_stop_are_those_without_one(tmp_path):
+    """Writes the logs and the verification of a run without a stop.
+
+    Rows behind the checkpoint are cut off; each step is there once, with the same numbers.
+    """
     images, labels = training_runs.reader_of().arrays()
     pairs = np.array([(first, second) for first in range(20) for second in range(first)])
     is_same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
-    pair_set = training.PairSet("colours", images, is_same, pairs)
+    pair_set = callbacks.PairSet("colours", images, is_same, pairs)
 
-    def callbacks(folder):
-        return [training.Logs(folder, 2, 12), training.Verification([pair_set], 4, folder=folder)]
+    def watching(folder):
+        return [training.Logs(folder, 2, 12), callbacks.Verification([pair_set], 4, folder=folder)]
 
-    wanted = callbacks(tmp_path / "whole")
+    wanted = watching(tmp_path / "whole")
     fit(callbacks=wanted)
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "checkpoints", stop_at=7, callbacks=callbacks(tmp_path / "parts"))
+        fit(tmp_path / "checkpoints", stop_at=7, callbacks=watching(tmp_path / "parts"))
     # As a kill after a later row would have left it, in the middle of a line.
     with open(tmp_path / "parts" / "log.csv", "a") as file:
         file.write("8,9.9,0.1,0.05,3.0,1.0,1.0\n10,9.")
-    found = callbacks(tmp_path / "parts")
+    found = watching(tmp_path / "parts")
     fit(tmp_path / "checkpoints", callbacks=found)
-    rows = [training.rows(tmp_path / name / "log.csv") for name in ("parts", "whole")]
+    rows = [_records.rows(tmp_path / name / "log.csv") for name in ("parts", "whole")]
     assert [row["step"] for row in rows[0]] == [2, 4, 6, 8, 10, 12]
     for name in ("step", "loss", "accuracy", "learning_rate", "lambda"):
         assert [row[name] for row in rows[0]] == [row[name] for row in rows[1]]
     assert found[1].history == wanted[1].history and [step for step, _ in found[1].history] == [4, 8, 12]
-    rows = [training.rows(tmp_path / name / "verification.csv") for name in ("parts", "whole")]
+    rows = [_records.rows(tmp_path / name / "verification.csv") for name in ("parts", "whole")]
     assert rows[0] == rows[1] == [{"step": step, **values} for step, values in wanted[1].history]
     step, _ = found[1].best
     assert (tmp_path / "checkpoints" / "best.npz").exists() and step in (4, 8, 12)
@@ -174,7 +186,7 @@ def test_logs_and_verification_after_a_stop_are_those_of_a_run_without(tmp_path)
     assert state["step"] == step
     scalars = _events(tmp_path / "whole" / "tensorboard")
     assert [(step, value) for step, tag, value in scalars if tag == "loss"] == [
-        (row["step"], pytest.approx(row["loss"], rel=1e-6)) for row in training.rows(tmp_path / "whole" / "log.csv")
+        (row["step"], pytest.approx(row["loss"], rel=1e-6)) for row in _records.rows(tmp_path / "whole" / "log.csv")
     ]
     assert {tag for _, tag, _ in scalars} == {
         "loss",

@@ -1,7 +1,5 @@
 """What a recipe's keys do to an update: each against its formula in float64, and two replicas against one device."""
 
-import dataclasses
-
 import keras
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import layers, losses, margins, models, training  # noqa: E402
+from keras_margin import callbacks, layers, losses, margins, models, training  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -20,7 +18,7 @@ def recipe_of(**changes):
     return training_runs.recipe_of(**{**plain, "backbone_options": (("dropout", 0.0),), **changes})
 
 
-class Watch(keras.callbacks.Callback):
+class Watch(callbacks.RunCallback):
     """Notes every update: loss, embeddings, labels, and the weights after it."""
 
     def __init__(self):
@@ -32,7 +30,7 @@ class Watch(keras.callbacks.Callback):
         self.weights.append([weight.numpy() for weight in self.model.embedder.weights])
 
     def on_train_batch_end(self, batch, logs=None):
-        run = self.params["run"]
+        run = self.run
         self.losses.append(logs.totals()[1] - self.before[1])
         self.before = logs.totals()
         self.embeddings.append(run.embeddings.numpy())
@@ -58,7 +56,9 @@ def arcface_loss(embeddings, labels, prototypes, margin, scale):
     return np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[rows, labels])
 
 
+@pytest.mark.slow
 def test_margin_and_scale_rise_in_a_line_and_stay():
+    """Raises margin and scale in a line, and keeps them."""
     numbers = {"head_options": (("margin", 0.4), ("scale", 16.0)), "learning_rate": 1e-12}
     trained, watch = watched(margin_warmup_steps=4, scale_warmup_steps=5, scale_start=2.0, **numbers)
     prototypes = trained.model.head.prototypes.numpy()
@@ -84,6 +84,7 @@ def test_margin_and_scale_rise_in_a_line_and_stay():
     ],
 )
 def test_what_a_head_or_backbone_has_not_is_refused(changes, message):
+    """Refuses a setting that the head or backbone lacks."""
     with pytest.raises(ValueError, match=message):
         training.build_model(recipe_of(**changes), 4)
 
@@ -102,6 +103,7 @@ HALF = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HALF)
 def test_the_ramp_reaches_every_head_with_a_margin(name):
     """At half of the warm-up a head computes the loss of one that was made with half of its margin."""
@@ -123,8 +125,11 @@ def test_the_ramp_reaches_every_head_with_a_margin(name):
     np.testing.assert_allclose(loss(tf.constant(9.0)), head.compute_loss(embeddings, np.arange(5)), rtol=1e-5)
 
 
-def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are_not():
-    """w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head.
+@pytest.mark.slow
+def test_the_backbones_gradient_is_clipped_as_one_vector():
+    """Clips the backbone's gradient as one vector, and leaves the prototypes' as it is.
+
+    w' = w - rate g min(1, limit / |g|) for all of the backbone, |g| over all of it; w' = w - rate g for the head.
 
     Of the whole batch: two replicas as one device.
     """
@@ -147,8 +152,12 @@ def test_the_backbone_s_gradient_is_clipped_as_one_vector_and_the_prototypes_are
             np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=2e-7)
 
 
-def test_the_running_mean_follows_its_formula_and_is_what_comes_out(monkeypatch):
-    """mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included."""
+@pytest.mark.slow
+def test_the_running_mean_follows_its_formula(monkeypatch):
+    """Returns the running mean of the weights, by its formula.
+
+    mean = m mean + (1 - m) w, m = min(0.8, (1 + t) / (10 + t)); t counts updates, this one included.
+    """
     from keras_margin.training import _step
 
     traces = []
@@ -171,7 +180,9 @@ def test_the_running_mean_follows_its_formula_and_is_what_comes_out(monkeypatch)
         np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5, err_msg=found.path)
 
 
+@pytest.mark.slow
 def test_frozen_layers_keep_weights_and_statistics(tmp_path):
+    """Keeps the weights and statistics of frozen layers."""
     trained, watch = watched(freeze=("first", "no*"))
     moved = {
         weight.path: not np.array_equal(old, weight.numpy())
@@ -187,17 +198,20 @@ def test_frozen_layers_keep_weights_and_statistics(tmp_path):
     for one, other in zip(again.embedder.weights, trained.model.embedder.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     with pytest.raises(ValueError, match="weights=.* are of another network: .* has the shape"):
-        training.build_model(dataclasses.replace(recipe, image_size=(6, 6)), 9)
+        training.build_model(recipe.replace(image_size=(6, 6)), 9)
     with pytest.raises(FileNotFoundError, match="weights='/nowhere': there is no /nowhere"):
-        training.build_model(dataclasses.replace(recipe, weights="/nowhere"), 9)
+        training.build_model(recipe.replace(weights="/nowhere"), 9)
 
 
 @pytest.mark.parametrize(
     ("exclude", "decaying"),
     [(("alpha", "beta", "bias", "gamma"), {"kernel"}), (("bias",), {"kernel", "alpha", "beta", "gamma"})],
 )
-def test_a_recipe_s_decay_is_added_to_the_gradient_of_the_weights_it_names(exclude, decaying):
-    """Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too."""
+def test_a_recipes_decay_is_added_to_the_gradient(exclude, decaying):
+    """Adds a recipe's decay to the gradient of the weights that it names.
+
+    Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too.
+    """
     network = training.build_model(recipe_of(weight_decay=0.2, learning_rate=0.5, decay_exclude=exclude), 4)
     for weight in network.trainable_variables:
         weight.assign(weight + 1.0)
@@ -215,6 +229,7 @@ def test_a_recipe_s_decay_is_added_to_the_gradient_of_the_weights_it_names(exclu
         np.testing.assert_allclose(weight.numpy(), wanted, rtol=1e-6, err_msg=weight.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_half_precision_learns_and_leaves_the_head_in_float32(precision):
     """float16 with loss scaling, bfloat16 without: 40 updates halve the loss, and nothing is NaN."""
@@ -228,6 +243,7 @@ def test_half_precision_learns_and_leaves_the_head_in_float32(precision):
     assert hasattr(trained.model.optimizer, "dynamic_scale") == (precision == "mixed_float16")
 
 
+@pytest.mark.slow
 def test_batches_that_are_short_count_by_their_samples():
     """Two replicas, batches of 8, of 7, and of 1, which leaves a replica none: loss, accuracy, weights, lambda."""
     found = []

@@ -1,4 +1,4 @@
-// The alignment of the page against the numbers of keras_margin.alignment (golden.json; tests/test_web.py writes it).
+// The alignment of the page against the numbers of keras_margin.alignment (golden.json; tests/scripts/test_web.py writes it).
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -101,7 +101,7 @@ test("the first guess is the template, as large as fits, in the middle", () => {
   close(firstGuess(400, 224), LANDMARKS_112.map(([x, y]) => [88 + 2 * x, 2 * y]), 1e-9);
 });
 
-test("a contract's own template is where the points go", () => {
+test("the metadata's own template is where the points go", () => {
   const picture = rgba({ width: 1, height: 1, rgb: [7, 7, 7] });
   const template = LANDMARKS_112.map(([x, y]) => [x + 1, y + 2]);
   const crop = alignPoints(picture, LANDMARKS_112, { height: 4, width: 4, template });

@@ -1,4 +1,4 @@
-// The page in a real Chromium, against what keras_margin made of the same pictures. tests/test_web.py makes the folder,
+// The page in a real Chromium, against what keras_margin made of the same pictures. tests/scripts/test_web.py makes the folder,
 // serves the page and runs this; PAGE_URL, PAGE_FOLDER and CHROMIUM come from there.
 
 import assert from "node:assert/strict";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { cosine, readContract, unit, verdict } from "../similarity.js";
+import { cosine, readMetadata, unit, verdict } from "../similarity.js";
 
 test("the cosine is that of the angle, whatever the lengths", () => {
   const angle = 0.7;
@@ -25,9 +25,9 @@ test("the threshold itself is accepted, as where it was measured", () => {
   assert.match(verdict(0.9, null).sentence, /no threshold/);
 });
 
-test("a contract gives its threshold, its template and what was measured", () => {
+test("metadata give their threshold, their template and what was measured", () => {
   const points = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]];
-  const found = readContract({
+  const found = readMetadata({
     threshold: { cosine: 0.31, far: 0.001, tar: 0.925 },
     accuracy: { eer: 0.0123, num_genuine: 450, num_impostor: 4500 },
     alignment: { points },
@@ -43,15 +43,15 @@ test("a contract gives its threshold, its template and what was measured", () =>
   }
 });
 
-test("a contract without a threshold, or none at all, is no threshold", () => {
-  for (const contract of [null, {}, { threshold: null, accuracy: null, head: null }]) {
-    const { threshold, aligned, template } = readContract(contract);
+test("metadata without a threshold, or none at all, have no threshold", () => {
+  for (const metadata of [null, {}, { threshold: null, accuracy: null, head: null }]) {
+    const { threshold, aligned, template } = readMetadata(metadata);
     assert.deepEqual([threshold, aligned, template], [null, true, null]);
   }
-  assert.equal(readContract({ alignment: null }).aligned, false);
+  assert.equal(readMetadata({ alignment: null }).aligned, false);
 });
 
-test("a damaged contract is refused, not passed over", () => {
-  for (const cosine of [1.5, -2, NaN, "0.4x"]) assert.throws(() => readContract({ threshold: { cosine } }), /from -1 to 1/);
-  assert.throws(() => readContract({ alignment: { points: [[1, 2]] } }), /five points/);
+test("damaged metadata are refused, not passed over", () => {
+  for (const cosine of [1.5, -2, NaN, "0.4x"]) assert.throws(() => readMetadata({ threshold: { cosine } }), /from -1 to 1/);
+  assert.throws(() => readMetadata({ alignment: { points: [[1, 2]] } }), /five points/);
 });

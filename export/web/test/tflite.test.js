@@ -91,13 +91,13 @@ test("a batch of one is set everywhere and nothing else changes", () => {
   assert.deepEqual(describe(free).inputs[0].shape, [-1, 112, 96, 3], "the bytes given are left as they were");
 });
 
-test("what is no model is named for what it is", () => {
+test("what is not a model is named for what it is", () => {
   const bytes = (text) => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
   const cases = [
     ["PK\x03\x04 keras zip", /\.keras/],
     ["\x89PNG\r\n\x1a\n", /picture/],
     ["\xff\xd8\xff\xe0 jfif", /picture/],
-    ['{"image": {}}', /JSON beside it/],
+    ['{"image": {}}', /JSON next to it/],
     ["version https://git-lfs", /LFS/],
     ["nothing known", /ends in \.tflite/],
     ["", /ends in \.tflite/],
