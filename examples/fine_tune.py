@@ -124,7 +124,7 @@ def tuned(changes, weights, sets, seed):
     enrolled, asked, others = sets
     if changes is None:
         network, seconds = (
-            backbones.build(FLAGS.backbone, image_size=image_size(), **dict(recipe().backbone_options)),
+            backbones.build(FLAGS.backbone, image_size=image_size(), **dict(recipe().model.options)),
             0,
         )
         training.load_backbone(network, weights)

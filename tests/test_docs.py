@@ -18,7 +18,7 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics")
+PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions")
 PACKAGES = (
     *("callbacks", "metrics"),
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),
@@ -140,6 +140,12 @@ def _public():
     return list(found.values())
 
 
+def _private_bases(value):
+    """The classes of the runtime that a public one is made of, whose methods are its own."""
+    bases = value.__mro__[1:] if inspect.isclass(value) else ()
+    return [base for base in bases if base.__module__.startswith("keras_margin.runtime._")]
+
+
 def _examples():
     """A DocTest for each docstring with an example: of a public name, and of what a public class defines."""
     finder = doctest.DocTestFinder()
@@ -147,9 +153,11 @@ def _examples():
     for label, package, value in _public():
         public = {name: getattr(package, name) for name in getattr(package, "__all__", ())}  # Some load on first use.
         names = {**vars(package), **public, **backend_free, "__name__": "examples"}
-        for test in finder.find(value, label, module=False, globs=names):
-            if test.examples:
-                yield test
+        for part in (value, *_private_bases(value)):
+            name = label if part is value else f"{label}({part.__name__})"
+            for test in finder.find(part, name, module=False, globs=names):
+                if test.examples:
+                    yield test
 
 
 @pytest.mark.slow

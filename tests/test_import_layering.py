@@ -11,9 +11,10 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 LEVELS = (
     {"_typing"},
     {"_arguments", "_keras", "_lazy", "_registration", "_utils", "optimizers"},
-    {"_cosine_source", "detection", "evaluation", "ops"},
-    {"alignment", "data", "losses", "margins", "metrics", "models.backbones", "plots"},
-    {"layers", "models.convert", "recipes", "runtime"},
+    {"detection"},
+    {"_cosine_source", "alignment", "evaluation", "ops"},
+    {"data", "losses", "margins", "metrics", "models.backbones", "plots", "runtime"},
+    {"layers", "models.convert", "recipes"},
     {"evaluation.protocols", "models"},
     {"callbacks", "export"},
     {"training"},
@@ -28,7 +29,7 @@ SHARED = {
     "alignment": {"detector", "images", "resample", "transform"},
     "data": {"augmentation", "bin", "pair_lists", "reader"},
     "detection": {"build", "detector", "graph", "pyramid_scales", "sampling"},
-    "evaluation": {"pairs", "thresholds", "k_fold", "templates"},
+    "evaluation": {"pairs", "thresholds", "k_fold", "templates", "probabilities"},
     "export": {"tflite"},
     "layers": {"margin_head", "sampling"},
     "margins": {"formulas"},
@@ -58,8 +59,8 @@ WITHOUT_KERAS = {"_lazy", "_utils", "alignment", "evaluation", "runtime"}
 # The files that the runtime stands on.
 UNDER_THE_RUNTIME = (
     *("__init__", "_lazy", "_registration", "_typing"),
-    *("_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
     *("_utils/canvas", "alignment/resample", "alignment/transform"),
+    *("_utils/decisions", "_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
 )
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}
 
@@ -161,6 +162,7 @@ def test_no_level_names_a_package_that_is_gone():
     assert set(LEVEL_OF) - there == set()
 
 
+@pytest.mark.slow
 def test_keras_src_is_imported_in_one_file_alone():
     """Private API of Keras moves without notice: _keras.py is the one place that uses its modules."""
     assert private_keras_imports() == []

@@ -123,6 +123,40 @@ def find(content: Any, name: str = "The model", entry: str = METADATA_NAME) -> b
     return None
 
 
+def replace(content: bytes, text: bytes, entry: str = METADATA_NAME) -> bytes:
+    """Returns a TFLite model's bytes with another text under a metadata name; graph and weights stay as they were.
+
+    The text goes to the end of the file, where its buffer then points; the old one is overwritten by zeros.
+
+    Args:
+        content: The model, bytes.
+        text: Bytes of the new text.
+        entry: The metadata's name.
+
+    Raises:
+        KeyError: Where the model has nothing under that name.
+        ValueError: Where an offset points outside of the content.
+    """
+    old = find(content, entry=entry)
+    if old is None:
+        raise KeyError(f"The model has no metadata called {entry!r}.")
+    model, renewed = _Table(content, _unsigned(content, 0)), bytearray(content)
+    buffers = model.vector(_MODEL_BUFFERS)
+    for place in model.vector(_MODEL_METADATA):
+        table = _Table(content, place + _unsigned(content, place))
+        if table.bytes(_METADATA_NAME) == entry.encode():
+            place = buffers[table.number(_METADATA_BUFFER)]
+            field = _Table(content, place + _unsigned(content, place))._field(_BUFFER_DATA)
+            start = field + _unsigned(content, field)
+            renewed[start : start + 4 + len(old)] = bytes(4 + len(old))
+            # A vector is its length and its bytes, which TFLite's schema wants at a multiple of 16.
+            renewed += bytes(-(len(renewed) + 4) % 16)
+            renewed[field : field + 4] = struct.pack("<I", len(renewed) - field)
+            renewed += struct.pack("<I", len(text)) + text
+            return bytes(renewed)
+    raise KeyError(entry)
+
+
 def _unsigned(content: Any, at: int, form: str = "<I") -> int:
     if at < 0:
         raise IndexError(at)

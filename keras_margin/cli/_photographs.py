@@ -3,6 +3,8 @@
 import importlib
 import pathlib
 
+import numpy as np
+
 from keras_margin._utils import files
 from keras_margin._utils.progress import Progress
 from keras_margin.alignment import images, photographs
@@ -95,12 +97,13 @@ class Photographs:
             raise UnusableError(path, f"No face was found in {path}.")
         return face
 
-    def embedded(self, paths, left_out):
+    def embedded(self, paths, left_out, least_quality=None):
         """Embeds image files, a batch in memory at a time.
 
         Args:
             paths: List of paths.
             left_out: `LeftOut`, which gets the files that give no embedding.
+            least_quality: `Embedder.quality` below which a file gives none; None takes all.
 
         Yields:
             (list of paths, float32 array (n, embedding_size)), n >= 1.
@@ -114,9 +117,24 @@ class Photographs:
             except UnusableError as error:
                 left_out.add(error)
             if faces and (len(faces) == _AT_ONCE or done == len(paths)):
-                yield kept, self.embedder.embed(faces)
+                kept, rows = self._good_enough(kept, faces, left_out, least_quality)
+                if kept:
+                    yield kept, rows
                 kept, faces = [], []
             progress.at(done)
+
+    def _good_enough(self, paths, faces, left_out, least):
+        """(paths, embeddings) of the faces whose quality suffices."""
+        if least is None:
+            return paths, self.embedder.embed(faces)
+        rows = self.embedder.embed(faces, lengths=True)
+        quality = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+        good = np.flatnonzero(quality >= least)
+        for at in np.flatnonzero(quality < least).tolist():
+            reason = f"its quality, {quality[at]:.4g}, is below {least:g}"
+            left_out.add(UnusableError(paths[at], f"{paths[at]} cannot be used: {reason}", reason))
+        unit = rows[good] / np.maximum(quality[good], np.finfo(np.float32).tiny)[:, None]
+        return [paths[at] for at in good], unit.astype(np.float32)
 
 
 def _embedder(path):

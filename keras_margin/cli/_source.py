@@ -61,7 +61,7 @@ class Source:
                 self.embedder,
                 protocol,
                 flip=self._arguments.flip,
-                lengths=self._arguments.lengths,
+                lengths=self._arguments.lengths or self._arguments.quality,
                 batch_size=self._arguments.batch,
                 progress=progress,
             )

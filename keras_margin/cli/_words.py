@@ -64,3 +64,27 @@ def verdict(similarity, threshold, basis):
     """Returns "the same person: 0.81 >= threshold 0.53 (shipped with the file: ...)", or "different people: ..."."""
     sign, words = (">=", "the same person") if similarity >= threshold else ("<", "different people")
     return f"{words}: {similarity:.6f} {sign} threshold {threshold:.6g} ({basis})"
+
+
+def searches(thresholds):
+    """Returns thresholds of searches in words, at an FPIR of 0.01 for a few sizes of gallery.
+
+    Args:
+        thresholds: `decisions.SearchThresholds`.
+    """
+    sizes = (10, 100, 1_000, 10_000)
+    shown = ", ".join(f"{thresholds.threshold(size, 0.01):.3f} among {size:,}" for size in sizes)
+    return f"Of a search, to name one stranger in a hundred: cosine {shown} faces."
+
+
+_VERDICTS = {"same": "the same person", "different": "different people", "ask": "ask a person"}
+
+
+def zone_verdict(cosine, zone):
+    """Returns (SAME, DIFFERENT or ASK of `decisions`, the verdict in words with its two thresholds)."""
+    found = zone.verdict(cosine)
+    basis = (
+        f"the same person from {zone.same_from:.4f}, FAR {zone.far:g}; different people below "
+        f"{zone.different_below:.4f}, FRR {zone.frr:g}"
+    )
+    return found, f"{_VERDICTS[found]} ({basis})"

@@ -25,6 +25,9 @@ def add_arguments(parser):
         "--model", default="runs/latest", help="the .tflite embedder, or a run's folder; default runs/latest"
     )
     parser.add_argument("--replace", action="store_true", help="replace people who are in the gallery already")
+    parser.add_argument(
+        "--least_quality", type=float, help="embedding length below which an image is left out; of files that tell it"
+    )
     _photographs.add_arguments(parser)
 
 
@@ -40,7 +43,7 @@ def run(arguments):
     busy.print(f"Embedding {len(paths):,} images of {len(people):,} people.", highlight=False)
     used = set()
     with bars(busy):
-        for kept, embeddings in source.embedded(paths, left_out):
+        for kept, embeddings in source.embedded(paths, left_out, arguments.least_quality):
             names = [person_of[path] for path in kept]
             for name in set(names) - used:
                 if name in gallery:

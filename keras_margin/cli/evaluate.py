@@ -20,7 +20,7 @@ from rich.console import Console
 
 from keras_margin import data
 from keras_margin._utils import files, progress
-from keras_margin.cli import _flags, _tables
+from keras_margin.cli import _added, _flags, _tables
 from keras_margin.cli._source import Source
 from keras_margin.evaluation import embedders, protocols
 from keras_margin.evaluation.protocols import checks, report
@@ -63,6 +63,19 @@ def add_arguments(parser):
     parser.add_argument("--resamples", type=int, default=None, help="of the bootstrap; 0 for no intervals")
     parser.add_argument("--folds", type=int, default=10, help="of a .bin: runs of consecutive pairs; default: 10")
     parser.add_argument("--no_detector_weights", action="store_true", help="images of a template count alike")
+    parser.add_argument(
+        "--quality",
+        action="store_true",
+        help="errors against discarded images, by the lengths of embeddings; of a file that keeps them",
+    )
+    parser.add_argument(
+        "--groups",
+        action="append",
+        default=[],
+        metavar="[NAME=]FILE.csv",
+        help="rates by group at one threshold: image or identity, then columns of groups; of a set, or of all",
+    )
+    parser.add_argument("--group_far", type=float, help="FAR of that threshold; default: 1e-3, where measurable")
     parser.add_argument("--training", help="what the model was trained on, to look for the same images and people")
     parser.add_argument("--no_checks", action="store_true", help="do not measure channels, normalisation and overlap")
     parser.add_argument("--strict", action="store_true", help="a warning of the checks is an error, before embedding")
@@ -94,7 +107,7 @@ def _evaluate(arguments, busy):
     named = {name: _held_out(path, arguments.model) for name, path in map(_named, arguments.data)}
     if len(named) < len(arguments.data):
         raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
-    chosen = _protocols(arguments.protocol, named)
+    chosen, groups = _protocols(arguments.protocol, named), _added.read_groups(arguments.groups, named)
     with progress.stage(f"Opening {arguments.model}"):
         source = Source(arguments)
     out = _out(arguments)
@@ -115,6 +128,7 @@ def _evaluate(arguments, busy):
     sets, arrays = {}, {}
     for name, protocol in opened.items():
         measured = _measure(arguments, source, protocol)
+        measured = _added.groups(arguments, protocol, measured, groups.get(name))
         sets[name] = {
             "path": protocol.path,
             "protocol": protocol.title,
@@ -169,7 +183,10 @@ def _measure(arguments, source, protocol):
         with files.atomic_write(folder / f"{protocol.name}.npy") as temporary:
             np.save(temporary, embeddings)
     with progress.stage(f"Measuring {protocol.name}"):
-        return protocol.measure(embeddings, settings)
+        if not arguments.quality:
+            return protocol.measure(embeddings, settings)
+        rows, quality = _added.split_lengths(embeddings, arguments)
+        return _added.quality(protocol, protocol.measure(rows, settings), quality)
 
 
 def _checks(arguments, source, opened):

@@ -12,6 +12,7 @@ images: whatever keras_margin.data.open reads, or a .bin of pairs; for --samples
 import argparse
 import contextlib
 import os
+import pathlib
 
 from rich.console import Console
 
@@ -31,6 +32,12 @@ def add_arguments(parser):
     parser.add_argument("--batch", type=_sets.count, default=None, help="fix the batch; browsers and LSTMs want it")
     parser.add_argument("--flip_sum", action="store_true", help="add the mirror image's embedding, inside the file")
     parser.add_argument("--integer_only", action="store_true", help="int8 from input to output, for accelerators")
+    parser.add_argument("--card", action="store_true", help="a model card beside the file: OUT.md")
+    parser.add_argument(
+        "--about", action="append", default=[], metavar="NAME=TEXT", help="for metadata and card: intended_use, limits"
+    )
+    parser.add_argument("--calibrate", action="store_true", help="what a cosine is worth, from --pairs: a probability")
+    parser.add_argument("--length", action="store_true", help="a second output: the embedding's length, a quality")
     parser.add_argument("--not_aligned", action="store_true", help="the faces do not lie on the five-point template")
     parser.add_argument(
         "--photo",
@@ -55,6 +62,8 @@ _LIMITS = {
 
 def run(arguments):
     """Exports and prints the report."""
+    if arguments.calibrate and arguments.pairs is None:
+        raise ValueError("--calibrate measures pairs. Pass --pairs=SET, of people that were not trained on.")
     with _stages.reported():
         from keras_margin import export
 
@@ -73,9 +82,23 @@ def run(arguments):
         for name in ("representative", "samples"):
             if sets[name] is not None and (name == "samples" or pairs is None):
                 names = sets[name].names
+        options = _options(export, arguments)
         with _sets.naming(names):
-            report = _write(export, arguments, quantize, images, pairs, _options(export, arguments))
+            report = _write(export, arguments, quantize, images, pairs, options)
     Console().print(str(report), markup=False, highlight=False, soft_wrap=True)
+    if arguments.card:
+        _write_card(arguments.out)
+
+
+def _write_card(path):
+    """Writes OUT.md, what the file's own metadata say."""
+    from keras_margin._utils import files, metadata
+    from keras_margin.evaluation import protocols
+
+    path = pathlib.Path(path)
+    card = protocols.model_card(metadata.read_metadata(path), path.name)
+    with files.atomic_write(path.with_name(f"{path.name}.md")) as temporary:
+        temporary.write_text(card, encoding="utf-8")
 
 
 def _write(export, arguments, quantize, images, pairs, options):
@@ -105,6 +128,13 @@ def _photo(text):
     return canvases
 
 
+def _about(given):
+    about = dict(text.partition("=")[::2] for text in given)
+    if not all(about) or not all("=" in text for text in given):
+        raise ValueError(f"--about takes NAME=TEXT, such as limits=... Received: {' '.join(given)}.")
+    return about or None
+
+
 def _options(export, arguments):
     limits = {name: getattr(arguments, name) for name in _LIMITS}
     given = any(value is not None for value in limits.values())
@@ -115,4 +145,7 @@ def _options(export, arguments):
         far=arguments.far,
         aligned=False if arguments.not_aligned else None,
         integer_only=arguments.integer_only,
+        calibrate=arguments.calibrate,
+        length=arguments.length,
+        about=_about(arguments.about),
     )

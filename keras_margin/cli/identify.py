@@ -4,8 +4,10 @@ keras-margin identify photograph.jpg people.npz --model=face.tflite
 keras-margin identify door/*.jpg people.npz --model=runs/latest --align --threshold=0.4
 
 The nearest person counts where their cosine reaches the threshold, the one shipped with the file unless another is
-given; otherwise the photograph is nobody's. Without any threshold the command refuses. Exit status: 0 everybody was
-found; 3 a photograph that is nobody's; 1 an error, or a photograph that cannot be used.
+given; otherwise the photograph is nobody's. Without any threshold the command refuses. The more people a gallery has,
+the more often a stranger is like one of them: of a file that `keras-margin calibrate` has seen, --far_per_search sets
+how often a stranger may be named, whatever the size of the gallery. Exit status: 0 everybody was found; 3 a photograph
+that is nobody's; 1 an error, or a photograph that cannot be used.
 """
 
 import sys
@@ -23,6 +25,7 @@ def add_arguments(parser):
         "--model", default="runs/latest", help="the .tflite embedder, or a run's folder; default runs/latest"
     )
     parser.add_argument("--threshold", type=float, help="cosine from which a face is a person's")
+    parser.add_argument("--far_per_search", type=float, help="how often a stranger may be named: 0.01")
     _photographs.add_arguments(parser)
 
 
@@ -34,6 +37,8 @@ def run(arguments):
     source = _photographs.Photographs(arguments)
     gallery = runtime.Gallery.load(arguments.gallery)
     threshold, basis = _words.shown_threshold(given, source.embedder.metadata)
+    if arguments.far_per_search is not None:
+        threshold, basis = _of_searches(arguments, source.embedder, gallery)
     if threshold is None:
         reason = _words.why_none(source.embedder.metadata)
         raise ValueError(f"{reason} Without one everybody would be somebody. Pass --threshold.")
@@ -52,3 +57,14 @@ def run(arguments):
         f"threshold {threshold:.6g} ({basis}), for each of {len(gallery):,} embeddings of {len(gallery.names):,} people"
     )
     return 1 if failed else NOBODY if missed else 0
+
+
+def _of_searches(arguments, embedder, gallery):
+    """(threshold, where it comes from) of --far_per_search among a gallery's embeddings."""
+    if arguments.threshold is not None:
+        raise ValueError("Give --threshold or --far_per_search, one of them.")
+    thresholds = embedder.search_thresholds
+    if thresholds is None:
+        raise ValueError(f"--far_per_search needs a calibration: keras-margin calibrate {embedder.path} PAIRS.")
+    threshold = thresholds.threshold(max(len(gallery), 1), arguments.far_per_search)
+    return threshold, f"names {arguments.far_per_search:.2%} of all strangers among so many"

@@ -2,18 +2,24 @@
 
 keras-margin inspect face.tflite
 keras-margin inspect runs/latest --json
+keras-margin inspect face.tflite --card --report=face.tflite.evaluation.json > CARD.md
 """
 
 import json
+import os
 
-from keras_margin._utils import metadata
-from keras_margin.cli import _exported, _tables, _words
+from keras_margin._utils import decisions, metadata
+from keras_margin.cli import _exported, _photographs, _tables, _words
 
 
 def add_arguments(parser):
     """The command's flags."""
     parser.add_argument("file", help=".tflite or .onnx file, SavedModel folder, or a run's folder")
     parser.add_argument("--json", action="store_true", help="all metadata as JSON")
+    parser.add_argument("--card", action="store_true", help="a model card in Markdown")
+    parser.add_argument(
+        "--report", action="append", default=[], metavar="JSON", help="of keras-margin evaluate, for the card"
+    )
 
 
 def run(arguments):
@@ -26,6 +32,12 @@ def run(arguments):
         )
     if arguments.json:
         _tables.show_json(found)
+        return
+    if arguments.card or arguments.report:
+        from keras_margin.evaluation import protocols  # Reads images too, which the rest of the command need not.
+
+        reports = [protocols.read_report(path) for path in arguments.report]
+        _photographs.say(protocols.model_card(found, _words.printable(os.path.basename(file)), reports))
         return
     table = _tables.Table(["", ""], title=_words.printable(file), left=2, header=False)
     for name, text in rows(found):
@@ -78,6 +90,20 @@ def _threshold(threshold):
     return f"cosine >= {threshold['cosine']:.4f}"
 
 
+def _calibration(found):
+    people = f" of {found['num_people']:,} people" if found.get("num_people") else ""
+    zone = found["zone"]
+    asks = f"; ask a person between {zone['different_below']:.4f} and {zone['same_from']:.4f}" if zone else ""
+    return (
+        f"{found['method']}, Cllr {found['cllr']:.4f}, ECE {found['ece']:.2%} at a prior of {found['prior']:g}, on "
+        f"{found['num_genuine']:,} genuine and {found['num_impostor']:,} impostor pairs{people}{asks}"
+    )
+
+
+def _search(found):
+    return _words.searches(decisions.SearchThresholds.from_metadata({"search": found}))
+
+
 def _accuracy(found):
     pairs = f"{found['num_genuine']:,} genuine, {found['num_impostor']:,} impostor pairs"
     tar = f"TAR {found['tar']:.2%} (model {found['model_tar']:.2%}) at FAR {found['far']:g}"
@@ -96,6 +122,8 @@ _WORDS = {
     "quantize": str,
     "threshold": _threshold,
     "no_threshold": str,
+    "calibration": _calibration,
+    "search": _search,
     "accuracy": _accuracy,
     "parity": _parity,
     "head": _head,

@@ -2,11 +2,13 @@
 
 keras-margin plot roc face.tflite.evaluation.json other.evaluation.json --out=roc.png
 keras-margin plot errors face.tflite.evaluation.json --set=lfw --out=errors.png
+keras-margin plot reliability face.tflite.evaluation.json --calibration=face.tflite --out=reliability.png
 keras-margin plot training runs/a runs/b --out=training.png
 keras-margin plot logits arcface cosface sphereface --out=logits.svg
 keras-margin plot embeddings points.npy --labels=labels.npy --out=map.png
 
-roc, det, cmc, scores, angles and errors draw reports of `keras-margin evaluate`; training draws runs; logits and
+roc, det, cmc, scores, angles, errors, edc (with --quality), groups (with --groups) and reliability, of a calibrated
+file's probabilities, draw reports of `keras-margin evaluate`; training draws runs; logits and
 losses draw heads by name; embeddings draws arrays of two or three columns.
 """
 
@@ -18,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from keras_margin import evaluation, plots
+from keras_margin._utils import decisions, metadata
 from keras_margin.evaluation import protocols
 
 # Length of an embedding, for heads whose logits depend on it.
@@ -33,6 +36,9 @@ def add_arguments(parser):
     parser.add_argument("--far", type=float, default=None, help="of scores: mark the threshold of this FAR")
     parser.add_argument("--count", type=int, default=6, help="of errors: pairs of each kind")
     parser.add_argument("--data", help="of errors: where the set's images are, if not where they were")
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="of reliability: the exported file whose calibration judges"
+    )
     parser.add_argument("--labels", help="of embeddings: .npy of integers")
     parser.add_argument("--prototypes", help="of embeddings: .npy of the classes' prototypes")
     parser.add_argument("--values", help="of training: names of values, by commas")
@@ -88,6 +94,41 @@ def _draw_errors(inputs, arguments):
     )
 
 
+def _draw_edc(inputs, arguments):
+    found = _sets(inputs, arguments, "edc_fnmr")
+    plots.edc_curve(
+        {name: (arrays["edc_discarded"], arrays["edc_fnmr"]) for name, (_, arrays) in found.items()}, arguments.out
+    )
+
+
+def _draw_groups(inputs, arguments):
+    ((entry, _),) = _one(_sets(inputs, arguments, "group_threshold"), "groups").values()
+    rates, values = {"FNMR": {}, "FMR": {}}, entry["values"]
+    for name, value in values.items():
+        group, _, kind = name.removeprefix("groups.").rpartition(".")
+        if name.startswith("groups.") and kind in ("fnmr", "fmr"):
+            shown = group.replace(".", ": ", 1)
+            rates[kind.upper()][shown] = value, values.get(f"{name}_low"), values.get(f"{name}_high")
+    plots.group_rates(rates, arguments.out)
+
+
+def _draw_reliability(inputs, arguments):
+    calibration = None
+    if arguments.calibration is not None:
+        calibration = decisions.Calibration.from_metadata(metadata.read_metadata(arguments.calibration))
+    if calibration is None:
+        raise ValueError(
+            "reliability draws the probabilities of a calibrated file: pass --calibration=FILE, of keras-margin "
+            f"calibrate. Received: --calibration={arguments.calibration}."
+        )
+    found = {}
+    for name, (_, arrays) in _sets(inputs, arguments, "scores").items():
+        odds = calibration.log_likelihood_ratio(arrays["scores"])
+        odds = odds + np.log(calibration.prior / (1 - calibration.prior))
+        found[name] = evaluation.reliability(1 / (1 + np.exp(-odds)), arrays["is_same"], calibration.prior)
+    plots.reliability_diagram(found, arguments.out)
+
+
 def _draw_training(inputs, arguments):
     values = arguments.values.split(",") if arguments.values else None
     plots.training_curves({name: _history(pathlib.Path(path)) for name, path in inputs.items()}, values, arguments.out)
@@ -126,6 +167,9 @@ KINDS = {
     "scores": _draw_scores,
     "angles": _draw_angles,
     "errors": _draw_errors,
+    "edc": _draw_edc,
+    "groups": _draw_groups,
+    "reliability": _draw_reliability,
     "training": _draw_training,
     "logits": _draw_heads,
     "losses": _draw_heads,

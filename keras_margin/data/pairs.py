@@ -15,6 +15,7 @@ from keras_margin.data.reader import LabelledImages, Reader
 
 __all__ = [
     "ProtocolSize",
+    "image_names",
     "make_protocol",
     "protocol_size",
     "read_pairs",
@@ -256,8 +257,8 @@ def write_pairs(
     size = protocol_size(reader.labels, num_genuine, num_impostor, folds, seed)
     pairs, is_same = make_protocol(reader.labels, *size, seed)
     fold_of = np.arange(len(pairs)) // max(1, len(pairs) // size.folds)
-    name_of = _names(reader)
-    names = [(name_of(first), name_of(second)) for first, second in pairs.tolist()]
+    name_of = image_names(reader)
+    names = [(name_of[first], name_of[second]) for first, second in pairs.tolist()]
     pair_lists.write_pairs(path, names, is_same.tolist(), fold_of.tolist())
     return pairs, is_same
 
@@ -274,14 +275,21 @@ def writer_for(path: PathLike) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     return _WRITERS[extension]
 
 
-def _names(reader: LabelledImages) -> Callable[[int], str]:
-    """A function from the number of an image to its name."""
+def image_names(reader: LabelledImages) -> list[str]:
+    """Returns what lists call a reader's images: the file below their common folder, or the image's number.
+
+    Args:
+        reader: From `keras_margin.data.open`.
+
+    Returns:
+        List of str.
+    """
     paths = getattr(reader, "paths", None)
     if paths is None:
-        return str
+        return list(map(str, range(reader.num_images)))
     root = os.path.commonpath([os.path.dirname(os.path.dirname(path)) for path in paths])
     # With slashes, so that the list is read on any system.
-    return lambda number: os.path.relpath(paths[number], root).replace(os.sep, "/")
+    return [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
 
 
 _WRITERS = {".bin": write_protocol, ".csv": write_pairs}

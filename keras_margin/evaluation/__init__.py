@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from keras_margin import _lazy
 from keras_margin.evaluation._intervals import Bootstrap, tar_interval
+from keras_margin.evaluation.calibration import METHODS, CalibrationReport, fit_calibration
+from keras_margin.evaluation.clustering import ClusteringScore, bcubed_score, chinese_whispers, pairwise_score
 from keras_margin.evaluation.distractors import (
     CrossTar,
     MegaFaceResult,
@@ -16,6 +18,8 @@ from keras_margin.evaluation.distractors import (
     megaface,
     trillion_pairs,
 )
+from keras_margin.evaluation.gallery_thresholds import fit_search_thresholds
+from keras_margin.evaluation.groups import FEWEST_IN_GROUP, Gap, GroupRates, GroupReport, Rate, group_report
 from keras_margin.evaluation.identification import cmc, rank_k
 from keras_margin.evaluation.k_fold import KFoldAccuracy, assign_folds, centered_k_fold_accuracy, k_fold_accuracy
 from keras_margin.evaluation.lists import (
@@ -29,6 +33,8 @@ from keras_margin.evaluation.lists import (
 )
 from keras_margin.evaluation.open_set import OpenSetResult, ijb_identification, open_set_identification
 from keras_margin.evaluation.pairs import all_pairs, make_pairs, pair_scores
+from keras_margin.evaluation.probabilities import Reliability, cllr, min_cllr, reliability
+from keras_margin.evaluation.quality import ErrorVersusDiscard, error_versus_discard, rejection_threshold
 from keras_margin.evaluation.retrieval import mean_average_precision
 from keras_margin.evaluation.statistics import (
     AngleDistributions,
@@ -61,12 +67,22 @@ __all__ = [
     "AngleDistributions",
     "AngleStatistics",
     "Bootstrap",
+    "CalibrationReport",
+    "ClusteringScore",
     "CrossTar",
+    "ErrorVersusDiscard",
+    "FEWEST_IN_GROUP",
     "FaceList",
     "FileEmbedder",
+    "Gap",
+    "GroupRates",
+    "GroupReport",
     "KFoldAccuracy",
+    "METHODS",
     "MegaFaceResult",
     "OpenSetResult",
+    "Rate",
+    "Reliability",
     "Roc",
     "TarAtFar",
     "TrillionPairsResult",
@@ -78,11 +94,18 @@ __all__ = [
     "angular_fisher_score",
     "assign_folds",
     "auc",
+    "bcubed_score",
     "centered_k_fold_accuracy",
+    "chinese_whispers",
+    "cllr",
     "cmc",
     "combine_flips",
     "cross_tar_at_far",
     "eer",
+    "error_versus_discard",
+    "fit_calibration",
+    "fit_search_thresholds",
+    "group_report",
     "ijb_identification",
     "is_measurable",
     "k_fold_accuracy",
@@ -92,9 +115,11 @@ __all__ = [
     "make_pairs",
     "mean_average_precision",
     "megaface",
+    "min_cllr",
     "open_set_identification",
     "pair_angles",
     "pair_scores",
+    "pairwise_score",
     "protocols",
     "rank_k",
     "read_faces",
@@ -102,6 +127,8 @@ __all__ = [
     "read_subjects",
     "read_template_pairs",
     "read_ytf_splits",
+    "rejection_threshold",
+    "reliability",
     "roc",
     "score_report",
     "tar_at_far",

@@ -22,6 +22,7 @@ import dataclasses
 import numpy as np
 
 from keras_margin._utils import progress
+from keras_margin.export._graph import LENGTH_SCOPE
 
 _BINS, _ENDS = 2048, 128
 # Of one activation of one image: enough for a histogram, and a large network does not take minutes.
@@ -74,7 +75,9 @@ def quantized(converter, batches, integer_only=False):
         return util.modify_model_io_type(content, tf.uint8, tf.int8), prelus
     in_floats = [each.name for each in operations if each.output in of_pixels and each.kind not in _SAME_VALUES]
     in_floats += _behind_prelu(operations)
-    kinds = ["L2_NORMALIZATION", "PRELU"]
+    # The length of an embedding has no range that a few images show: integers would cut the longest ones off.
+    in_floats += [each.name for each in operations if LENGTH_SCOPE in each.name]
+    kinds = ["L2_NORMALIZATION", "PRELU", "SQRT"]
     return convert.mlir_quantize(bytes(calibrated), denylisted_ops=kinds, denylisted_nodes=in_floats), prelus
 
 

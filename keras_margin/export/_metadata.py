@@ -47,6 +47,7 @@ def build_metadata(source, options, report, stored=None):
             "flip_sum": options.flip_sum,
             **_in_integers(stored),
         },
+        **({"length": {"name": "length", "dtype": "float32"}} if options.length else {}),
         "alignment": _alignment(options.aligned, height, width),
         "photo": None if report.photo is None else _photo_signatures(report.photo),
         "quantize": report.quantize,
@@ -77,7 +78,7 @@ def build_metadata(source, options, report, stored=None):
                 "tar": accuracy["tar"],
                 "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
             }
-    return metadata
+    return metadata | (report.calibration or {})
 
 
 def _photo_signatures(parity):

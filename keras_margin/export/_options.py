@@ -63,6 +63,10 @@ class Options:
             "measured" go to the metadata's own places, where the model is not a run's folder that tells them.
         aligned: Whether images are aligned by the five points of keras_margin.alignment; None for yes where the
             network takes 112x112 or 112x96, the sizes that the field aligns to.
+        calibrate: Whether the pairs also give what a cosine is worth, as `keras-margin calibrate` does later: a
+            probability, two thresholds and thresholds of searches. Needs `pairs` of ten people or more.
+        length: Whether the file has a second output `length`, float32 (n,): what the network's embedding measured
+            before it was brought to unit length, a quality of the image. Not with `integer_only`.
         integer_only: Whether "int8" makes every tensor of the file integers, as accelerators without floats need it:
             `image` uint8, `embedding` int8 with a scale and zero point that the metadata have. By default the function
             of pixels, PReLU and the last normalisation compute in float32, which is nearer to the model, and on a CPU
@@ -84,6 +88,8 @@ class Options:
     about: dict | None = None
     aligned: bool | None = None
     integer_only: bool = False
+    calibrate: bool = False
+    length: bool = False
 
     def __post_init__(self) -> None:
         size = self.batch_size
@@ -91,6 +97,10 @@ class Options:
             raise ValueError(f"batch_size must be an int >= 1, or None for any. Received: batch_size={size!r}.")
         if not 0 < self.far <= 1:
             raise ValueError(f"far must be in (0, 1]. Received: far={self.far!r}. One per cent is 0.01.")
+        if self.length and self.integer_only:
+            raise ValueError(
+                "length is a float, which integer_only files have none of. Received: both. Leave one of them out."
+            )
         if self.limits is not None and not isinstance(self.limits, Limits):
             raise TypeError(f"limits must be export.Limits, such as Limits(mean=0.99). Received: {self.limits!r}.")
         if self.about is not None and not isinstance(self.about, dict):

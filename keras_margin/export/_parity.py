@@ -34,6 +34,7 @@ class Accuracy:
         num_impostor: Pairs of two.
         num_people: People on the pairs; None where the pairs do not tell.
         no_threshold: Why there is no threshold, a sentence; None where there is one.
+        calibration: What `protocols.Calibrated.as_metadata` gives of the pairs, where Options.calibrate asks for it.
 
     Example:
         >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
@@ -95,6 +96,7 @@ class ParityReport:
     accuracy: Accuracy | None = None
     why: str = ""
     photo: object = None
+    calibration: dict | None = None
 
     @property
     def failures(self) -> list[str]:
@@ -175,7 +177,7 @@ class Judge:
         options: Options.
         samples: uint8 images.
         synthetic: Whether they are noise.
-        verification: (uint8 images, pairs (m, 2), is_same (m,), number of people or None), or None.
+        verification: (uint8 images, pairs (m, 2), is_same (m,), label of each image or None), or None.
     """
 
     network: object
@@ -218,9 +220,12 @@ class Judge:
         if not report.passed:
             raise ParityError.of(report)
         if self.verification is not None:
-            report = dataclasses.replace(report, accuracy=self._accuracy(run))
+            scores = evaluation.pair_scores(run(self.verification[0]), self.verification[1])
+            report = dataclasses.replace(report, accuracy=self._accuracy(scores))
             if not report.passed:
                 raise ParityError.of(report)
+            if self.options.calibrate:
+                report = dataclasses.replace(report, calibration=self._calibration(scores))
         return report
 
     def _by_model(self, name, images):
@@ -232,11 +237,18 @@ class Judge:
             self._answers[name] = _graph.run_in_batches(embed, images, min(16, len(images)))
         return self._answers[name]
 
-    def _accuracy(self, run):
-        images, pairs, is_same, num_people = self.verification
+    def _calibration(self, scores):
+        from keras_margin.evaluation import protocols
+
+        _, pairs, is_same, labels = self.verification
+        identities = None if labels is None else labels[pairs]
+        return protocols.calibrate_scores(scores, is_same, identities, far=self.options.far).as_metadata()
+
+    def _accuracy(self, scores):
+        images, pairs, is_same, labels = self.verification
+        num_people = None if labels is None else len(np.unique(labels[pairs]))
         far, num_impostor = self.options.far, int((~is_same).sum())
         no_threshold = _threshold.refusal(far, num_impostor, num_people)
-        scores = evaluation.pair_scores(run(images), pairs)
         model_scores = evaluation.pair_scores(self._by_model("pairs", images), pairs)
         return Accuracy(
             far=far,
@@ -253,7 +265,7 @@ class Judge:
 
 
 def _checked_pairs(network, given, far):
-    """Returns (images, pairs, is_same, number of people or None) of (images, is_same) or of (images, labels)."""
+    """Returns (images, pairs, is_same, labels or None) of (images, is_same) or of (images, labels)."""
     try:
         images, truth = given
     except (TypeError, ValueError):
@@ -262,10 +274,10 @@ def _checked_pairs(network, given, far):
         ) from None
     images, truth = _graph.checked_images(network, images, "pairs' images"), np.asarray(truth)
     if truth.dtype == bool and truth.shape == (len(images) // 2,) and len(images) % 2 == 0:
-        pairs, is_same, num_people = np.arange(len(images)).reshape(-1, 2), truth, None
+        pairs, is_same, labels = np.arange(len(images)).reshape(-1, 2), truth, None
     elif truth.dtype != bool and truth.shape == (len(images),):
         pairs, is_same = _pairs_of(truth)
-        num_people = len(np.unique(truth[pairs]))
+        labels = truth
     else:
         raise ValueError(
             "pairs needs one bool for each two images, or one label an image. "
@@ -281,7 +293,7 @@ def _checked_pairs(network, given, far):
             f"A threshold at far={far:g} cannot be measured on {impostors:,} impostor pairs, which show nothing "
             f"below {1 / impostors:.2g}. Give more pairs, or a higher far in Options."
         )
-    return images, pairs, is_same, num_people
+    return images, pairs, is_same, labels
 
 
 def _pairs_of(labels):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_margin._typing import Size
+from keras_margin._utils.canvas import check_photograph
 from keras_margin.detection import build, graph
 from keras_margin.export import _graph, _warp
 
@@ -83,6 +84,22 @@ def check_quantize(quantize):
         )
 
 
+def checked(photo, photographs, quantize):
+    """The Photo of photo= and photographs=, or None where there is none.
+
+    Raises:
+        TypeError, ValueError: On a precision that photographs do not have, or arguments that make no sense.
+    """
+    if photo is None or photo is False:
+        if photographs is not None:
+            raise ValueError("photographs= are for a file that takes them. Pass photo=True too, or leave them out.")
+        return None
+    check_quantize(quantize)
+    for each in photographs or ():
+        check_photograph(each)
+    return Photo.of(photo)
+
+
 def converted(network, options, quantize, photo):
     """Converts the network, and what leads from a photograph to it, to one model.
 
@@ -100,11 +117,11 @@ def converted(network, options, quantize, photo):
     shape = network.input_shape[1:3]
 
     def embed_aligned(image):
-        return {"embedding": _unit(_graph.embed(network, image, options.flip_sum))}
+        return _graph.answers(network, image, options)
 
     def embed(photo, size, points):
         face = _warp.crop(photo, size, points, shape)
-        return {**embed_aligned(face[None]), "face": tf.cast(face, tf.uint8)}
+        return {"embedding": embed_aligned(face[None])["embedding"], "face": tf.cast(face, tf.uint8)}
 
     image = tf.TensorSpec((options.batch_size, *shape, 3), tf.uint8, name="image")
     signatures = {_FIRST: (_frozen(embed_aligned, [image]), [image])}
@@ -122,10 +139,6 @@ def converted(network, options, quantize, photo):
 
     with tf.device("/CPU:0"):
         return _with_alias(build.convert(signatures, prepare))
-
-
-def _unit(embedding):
-    return tf.math.l2_normalize(embedding, axis=1)
 
 
 def _frozen(function, specs):

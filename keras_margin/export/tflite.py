@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from keras_margin._typing import PathLike
 from keras_margin._utils import files, metadata, progress
-from keras_margin._utils.canvas import check_photograph
 from keras_margin._utils.messages import install_hint
 from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _metadata, _photo, _photo_gate
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
@@ -90,7 +89,7 @@ def to_tflite(
     if quantize != "int8" and representative is not None and (samples is not None or pairs is not None):
         raise ValueError(f"representative= sets the ranges of 'int8'. Received: quantize={quantize!r}. Leave it out.")
     path, options = _checked_path(path), options or Options()
-    photo = _checked_photo(photo, photographs, quantize)
+    photo = _photo.checked(photo, photographs, quantize)
     source = open_source(model)
     if representative is not None:
         representative = _graph.checked_images(source.network, representative, "representative")
@@ -149,18 +148,6 @@ def check_representative(images: np.ndarray | None, quantize: Sequence[Any]) -> 
             f"images set hold for those images alone. Received: {different}. Pass 100 or more, such as faces of the "
             "training set."
         )
-
-
-def _checked_photo(photo, photographs, quantize):
-    """The Photo, or None."""
-    if photo is None or photo is False:
-        if photographs is not None:
-            raise ValueError("photographs= are for a file that takes them. Pass photo=True too, or leave them out.")
-        return None
-    _photo.check_quantize(quantize)
-    for each in photographs or ():
-        check_photograph(each)
-    return _photo.Photo.of(photo)
 
 
 def _checked_path(path: PathLike) -> pathlib.Path:

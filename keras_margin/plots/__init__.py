@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from keras_margin import _lazy
 from keras_margin.plots.curves import loss_curves, target_logits
+from keras_margin.plots.decisions import edc_curve, group_rates, reliability_diagram
 from keras_margin.plots.embeddings import Embedded, embedding_map
 from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram, worst_pairs
 from keras_margin.plots.training import training_curves
@@ -24,9 +25,12 @@ __all__ = [
     "angle_histogram",
     "cmc_curve",
     "det_curve",
+    "edc_curve",
     "embedding_map",
     "error_gallery",
+    "group_rates",
     "loss_curves",
+    "reliability_diagram",
     "roc_curve",
     "score_histogram",
     "target_curve",

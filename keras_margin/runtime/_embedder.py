@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_margin.runtime import _rows
+from keras_margin._utils.decisions import Calibration, Probability, SearchThresholds
+from keras_margin.runtime import _rows, _tensors
 from keras_margin.runtime._gallery import Gallery
 from keras_margin.runtime._litert import LiteRTNetwork
 
@@ -73,7 +74,7 @@ class AlignedEmbedder:
         self._lock = threading.Lock()
         self._model_id: str | None = None
         # One black image: a file that loads but cannot run fails here, and the output's real shape is known.
-        self._embedding_size = self._network.run(np.zeros((1, *self.image_size, 3), np.uint8)).shape[1]
+        self._embedding_size = self._network.run(np.zeros((1, *self.image_size, 3), np.uint8))[0].shape[1]
 
     @property
     def path(self) -> str:
@@ -102,8 +103,18 @@ class AlignedEmbedder:
         return shipped.get("cosine")
 
     @property
+    def search_thresholds(self) -> SearchThresholds | None:
+        """The file's SearchThresholds, for `identify` at a `far_per_search`; None where it has none."""
+        return SearchThresholds.from_metadata(self.metadata)
+
+    @property
     def model_id(self) -> str:
-        """SHA-256 of the file, hexadecimal: whose embeddings these are. See `Gallery`."""
+        """SHA-256 of the file as it was exported, hexadecimal: whose embeddings these are. See `Gallery`.
+
+        A file that got a calibration later says in its metadata what it was before; its embeddings are the same.
+        """
+        if self._model_id is None:
+            self._model_id = (self.metadata or {}).get("model_id")
         if self._model_id is None:
             digest = hashlib.sha256()
             with open(self.path, "rb") as file:
@@ -117,16 +128,23 @@ class AlignedEmbedder:
         """What LiteRT says of the input tensor: a dict with name, shape, shape_signature, dtype, quantization, ..."""
         return dict(self._network.details)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         about = f"image_size={self.image_size}, embedding_size={self._embedding_size}"
         return f"{type(self).__name__}({self.path!r}, {about})"
 
-    def embed(self, images: np.ndarray) -> np.ndarray:
+    @property
+    def keeps_length(self) -> bool:
+        """Whether the lengths of embeddings are known: an output `length`, or rows that are not of unit length."""
+        own = (self.metadata or {}).get("embedding") or {}
+        return self._network.tells_length or not own.get("unit_length", False)
+
+    def embed(self, images: np.ndarray, lengths: bool = False) -> np.ndarray:
         """Embeds images.
 
         Args:
             images: uint8 array (n, height, width, 3), RGB, n >= 1, of `image_size`; or one image
                 (height, width, 3). Aligned faces: see `keras_margin.alignment`.
+            lengths: Whether rows keep the length that the network gave them; needs `keeps_length`.
 
         Returns:
             float32 array (n, embedding_size), rows of unit length (n = 1 for one image). A row the network left at
@@ -144,11 +162,40 @@ class AlignedEmbedder:
             >>> np.linalg.norm(Embedder("face.tflite").embed(images[:2]), axis=1).round(4).tolist()
             [1.0, 1.0]
         """
-        images = self._checked_images(images)
+        rows, told = self._answers(images)
+        if not lengths:
+            return _rows.unit_rows(rows, f"The network in {self.path}")
+        if not self.keeps_length:
+            raise ValueError(
+                f"{self.path} gives embeddings of unit length: their own is lost. Export the model again with "
+                "Options(length=True), or --length."
+            )
+        _rows.lengths_of(rows, f"The network in {self.path}")  # Refuses NaN.
+        return rows if told is None else rows * told[:, None]
+
+    def quality(self, images: np.ndarray) -> np.ndarray:
+        """How good images are: the length of their embeddings before it was made 1, which blur and darkness shorten.
+
+        Args:
+            images: As for `embed`.
+
+        Returns:
+            float32 array (n,), > 0, on the network's own scale: `evaluation.rejection_threshold` finds where to refuse.
+
+        Raises:
+            TypeError, ValueError: As `embed` with lengths.
+        """
+        rows = self.embed(images, lengths=True)
+        return np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64)).astype(np.float32)
+
+    def _answers(self, images):
+        """(float32 rows as the network gave them, their told lengths or None)."""
+        images = _tensors.checked_images(images, self.image_size)
         step = self._network.batch or MAX_BATCH
         with self._lock:
-            rows = [self._network.run(images[start : start + step]) for start in range(0, len(images), step)]
-        return _rows.unit_rows(np.concatenate(rows), f"The network in {self.path}")
+            parts = [self._network.run(images[start : start + step]) for start in range(0, len(images), step)]
+        rows, lengths = zip(*parts, strict=True)
+        return np.concatenate(rows), None if lengths[0] is None else np.concatenate(lengths)
 
     def verify(self, a: np.ndarray, b: np.ndarray) -> float:
         """How alike two faces are: the cosine of their embeddings.
@@ -172,9 +219,32 @@ class AlignedEmbedder:
             >>> Embedder("face.tflite").verify(images[0], images[0]) > 0.999
             True
         """
-        a, b = (self._checked_images(image, single=True) for image in (a, b))
+        a, b = (_tensors.checked_images(image, self.image_size, single=True) for image in (a, b))
         first, second = self.embed(np.concatenate([a, b])).astype(np.float64)
         return float(np.clip(first @ second, -1.0, 1.0))
+
+    def probability(self, a: np.ndarray, b: np.ndarray, prior: float | None = None) -> Probability:
+        """How probable it is that two faces are one person's, by the calibration that came with the file.
+
+        Args:
+            a: As for `verify`.
+            b: As for `verify`.
+            prior: Probability of one person before the faces were seen, in (0, 1); None for the one that the file
+                states, 0.5 unless it was calibrated with another.
+
+        Returns:
+            `Probability`: the probability, its interval, the cosine.
+
+        Raises:
+            TypeError, ValueError: As `verify`; a prior out of range, or a file without a calibration.
+        """
+        calibration = Calibration.from_metadata(self.metadata)
+        if calibration is None:
+            raise ValueError(
+                f"{self.path} has no calibration, which tells what a cosine is worth. Add one: "
+                f"keras-margin calibrate {self.path} PAIRS."
+            )
+        return calibration.probability(self.verify(a, b), prior)
 
     def is_same(self, a: np.ndarray, b: np.ndarray, threshold: float | None = None) -> bool:
         """Whether two faces are one person's: verify(a, b) >= threshold.
@@ -193,7 +263,13 @@ class AlignedEmbedder:
         threshold = self.decided(threshold)
         return self.verify(a, b) >= threshold
 
-    def identify(self, images: np.ndarray, gallery: Gallery | np.ndarray, threshold: float | None = None) -> Any:
+    def identify(
+        self,
+        images: np.ndarray,
+        gallery: Gallery | np.ndarray,
+        threshold: float | None = None,
+        far_per_search: float | None = None,
+    ) -> Any:
         """The gallery's most alike face for each image.
 
         score = max over rows g of cos(embedding, g)
@@ -203,6 +279,8 @@ class AlignedEmbedder:
             gallery: `Gallery`; or a float array (m, embedding_size), m >= 1, a known face a row, of any lengths.
             threshold: With a Gallery, the cosine in [-1, 1] below which an image is nobody's; None for the one shipped
                 with the file. -1 names the nearest person whoever the image shows.
+            far_per_search: With a Gallery, in place of a threshold, how often an image of a stranger may be given a
+                name, in (0, 1): the file's `search_thresholds` make a threshold of it and of the gallery's size.
 
         Returns:
             Of a Gallery, a list of n `Match`, None where nobody reaches the threshold. Of an array:
@@ -225,21 +303,11 @@ class AlignedEmbedder:
             [3]
         """
         if isinstance(gallery, Gallery):
-            return self._identify(images, gallery, self.decided(threshold))
-        if threshold is not None:
+            return self._identify(images, gallery, threshold, far_per_search)
+        if threshold is not None or far_per_search is not None:
             raise ValueError("identify takes a threshold with a Gallery; of an array, compare the scores.")
-        gallery = np.asarray(gallery)
-        if not np.issubdtype(gallery.dtype, np.floating):
-            raise TypeError(
-                f"identify needs a gallery of embeddings, floats. Received: {gallery.dtype} of shape {gallery.shape}. "
-                "Embed the known faces first: gallery = embedder.embed(images)."
-            )
-        if gallery.ndim != 2 or gallery.shape[1] != self._embedding_size or len(gallery) == 0:
-            raise ValueError(
-                f"identify needs a gallery of shape (m, {self._embedding_size}), m >= 1. "
-                f"Received: shape {gallery.shape}."
-            )
-        return _rows.nearest(self.embed(images), _rows.unit_rows(gallery, "The gallery"))
+        known = _rows.checked_gallery(gallery, self._embedding_size)
+        return _rows.nearest(self.embed(images), _rows.unit_rows(known, "The gallery"))
 
     def decided(self, threshold: float | None) -> float:
         """The threshold of a decision: the caller's, or where that is None the file's.
@@ -258,31 +326,14 @@ class AlignedEmbedder:
             raise ValueError(f"threshold must be a cosine in [-1, 1]. Received: threshold={threshold}.")
         return threshold
 
-    def _identify(self, images, gallery, threshold):
+    def _identify(self, images, gallery, threshold, far_per_search):
         if gallery.model is not None and gallery.model != self.model_id:
             raise ValueError(
                 f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self.path} "
                 f"({self.model_id[:12]}...): their cosines mean nothing. Enroll its people again with this one."
             )
-        found = gallery.search(self.embed(images), threshold=threshold)
+        if far_per_search is None:
+            found = gallery.search(self.embed(images), threshold=self.decided(threshold))
+        else:
+            found = gallery.search(self.embed(images), 1, threshold, far_per_search, self.search_thresholds)
         return [matches[0] if matches else None for matches in found]
-
-    def _checked_images(self, images: np.ndarray, single: bool = False):
-        """`images` as a uint8 array (n, height, width, 3) of the network's size."""
-        try:
-            images = np.asarray(images)
-        except ValueError as error:
-            raise ValueError(f"Embedder needs images of one size, {self.image_size}. {error}") from error
-        if images.dtype != np.uint8:
-            raise TypeError(
-                f"Embedder needs uint8 RGB images, 0 to 255. Received: {images.dtype} of shape {images.shape}. "
-                "Pass the pixels as they were decoded; if they are in [0, 1], np.rint(images * 255).astype(np.uint8)."
-            )
-        wanted = (*self.image_size, 3)
-        shown = f"{wanted}" if single else f"(n, {wanted[0]}, {wanted[1]}, 3) or {wanted}"
-        batch = images[None] if images.ndim == 3 else images
-        if batch.ndim != 4 or batch.shape[1:] != wanted or (single and images.ndim != 3):
-            raise ValueError(f"Embedder needs images of shape {shown}. Received: shape {images.shape}.")
-        if len(batch) == 0:
-            raise ValueError(f"Embedder needs at least one image. Received: shape {images.shape}.")
-        return batch

@@ -1,6 +1,8 @@
 """The file of a Gallery: an .npz of plain arrays and JSON, of which nothing is run."""
 
 import json
+import os
+import struct
 import zipfile
 from collections.abc import Sequence
 
@@ -11,6 +13,8 @@ from keras_margin._utils import files
 
 _FORMAT, _FORMAT_VERSION = "keras-margin gallery", 1
 _PARTS = ("about", "embeddings", "people")
+# Of a file inside a zip file, ending in the lengths of its name and of its extra field.
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 
 
 def write(path: PathLike, model: str | None, names: Sequence[str], rows: np.ndarray, people: np.ndarray) -> None:
@@ -29,15 +33,19 @@ def write(path: PathLike, model: str | None, names: Sequence[str], rows: np.ndar
         np.savez(file, about=np.frombuffer(text, np.uint8), embeddings=rows, people=people)
 
 
-def read(path: PathLike) -> tuple[str | None, list[str], np.ndarray, np.ndarray]:
+def read(path: PathLike, memory_map: bool = False) -> tuple[str | None, list[str], np.ndarray, np.ndarray]:
     """Returns (model, names, rows, people) as `write` took them, once they are sound.
+
+    Args:
+        path: The file.
+        memory_map: Whether the rows stay in the file, a read-only np.memmap.
 
     Raises:
         FileNotFoundError: Where there is no such file.
         ValueError: Where it is not a gallery, or damaged.
     """
     try:
-        parts = _parts_of(path)
+        parts = _parts_of(path, memory_map)
         about = json.loads(parts["about"].tobytes())
         names, rows, people = about["names"], parts["embeddings"], parts["people"]
         _check(about, names, rows, people)
@@ -69,11 +77,27 @@ def _check(about, names, rows, people):
         raise ValueError("embeddings that are not of unit length")
 
 
-def _parts_of(path: PathLike):
+def _parts_of(path: PathLike, memory_map: bool):
     with zipfile.ZipFile(path) as archive:
         for part in archive.infolist():
             # As it was written; a compressed part could be a thousand times larger than its file.
             if part.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"{part.filename} is compressed, which no gallery is")
+        mapped = {"embeddings": _mapped(path, archive.getinfo("embeddings.npy"))} if memory_map else {}
     with np.load(path, allow_pickle=False) as parts:
-        return {name: parts[name] for name in _PARTS}
+        return {name: mapped[name] if name in mapped else parts[name] for name in _PARTS}
+
+
+def _mapped(path, part):
+    """A stored array of a zip file where it lies."""
+    with open(path, "rb") as file:
+        file.seek(part.header_offset)
+        header = file.read(_LOCAL_HEADER.size)
+        name_length, extra_length = _LOCAL_HEADER.unpack(header)[-2:]
+        file.seek(name_length + extra_length, os.SEEK_CUR)
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = read_header[version](file)
+        if fortran or dtype.hasobject:
+            raise ValueError("embeddings in another order than rows")
+        return np.memmap(path, dtype, "r", file.tell(), shape)

@@ -34,10 +34,20 @@ class LiteRTNetwork:
         self.batch, self.image_size, self._channels_first = _tensors.layout(tuple(shape), self.path)
         given = normalization.declared(given, self.metadata, self.path)
         self._encode = _tensors.encoder(self.details, given, self.path)
+        self._length = _loading.named_output(self.interpreter, "length")
         self._allocated_batch = None
 
+    @property
+    def tells_length(self):
+        """Whether the file has an output `length`."""
+        return self._length is not None
+
     def run(self, images):
-        """The network's own answer, float32 (n, d), to at most one batch of uint8 RGB images."""
+        """The network's own answers to at most one batch of uint8 RGB images.
+
+        Returns:
+            (float32 array (n, d), the lengths that it tells, float32 (n,), or None).
+        """
         count = len(images)
         pixels = self._encode(images)
         if self._reverse:
@@ -48,13 +58,18 @@ class LiteRTNetwork:
         batch = self.batch or count
         if batch > count:
             pixels = np.concatenate([pixels, np.repeat(pixels[-1:], batch - count, axis=0)])
-        answer = _tensors.dequantize(self._invoke(pixels), self._output, self.path)
+        self._invoke(pixels)
+        answer = _tensors.dequantize(self.interpreter.get_tensor(self._output["index"]), self._output, self.path)
         if answer.ndim < 2 or len(answer) != batch or answer.size == 0:
             raise ValueError(
                 f"An embedder answers one row an image. Received: {self.path}, which answers shape {answer.shape} "
                 f"to a batch of {batch}."
             )
-        return answer.reshape(batch, -1)[:count]
+        lengths = None
+        if self._length is not None:
+            told = self.interpreter.get_tensor(self._length["index"])
+            lengths = _tensors.dequantize(told, self._length, self.path).reshape(batch)[:count]
+        return answer.reshape(batch, -1)[:count], lengths
 
     def _invoke(self, pixels):
         batch, index = len(pixels), self.details["index"]
@@ -67,6 +82,5 @@ class LiteRTNetwork:
                 self._allocated_batch = batch
             self.interpreter.set_tensor(index, np.ascontiguousarray(pixels))
             self.interpreter.invoke()
-            return self.interpreter.get_tensor(self._output["index"])
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"LiteRT cannot run {self.path} on a batch of {batch}: {error}") from error

@@ -108,8 +108,13 @@ def _embedding_output(interpreter, outputs):
     """The only output, or of several the one that a signature calls `embedding`, or None."""
     if len(outputs) == 1:
         return outputs[0]
+    return named_output(interpreter, "embedding")
+
+
+def named_output(interpreter, name):
+    """Returns the details of the output that a signature calls `name`, or None."""
     for key, names in interpreter.get_signature_list().items():
-        if "embedding" in names["outputs"]:
-            named = interpreter.get_signature_runner(key).get_output_details()["embedding"]
-            return next((detail for detail in outputs if detail["name"] == named["name"]), None)
+        if name in names["outputs"]:
+            named = interpreter.get_signature_runner(key).get_output_details()[name]
+            return next((each for each in interpreter.get_output_details() if each["name"] == named["name"]), None)
     return None

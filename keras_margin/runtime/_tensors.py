@@ -98,3 +98,24 @@ def dequantize(answer, detail, path):
         )
     scale, zero_point = quantization
     return (answer.astype(np.float32) - zero_point) * scale
+
+
+def checked_images(images, image_size, single=False):
+    """`images` as a uint8 array (n, height, width, 3) of the network's size."""
+    try:
+        images = np.asarray(images)
+    except ValueError as error:
+        raise ValueError(f"Embedder needs images of one size, {image_size}. {error}") from error
+    if images.dtype != np.uint8:
+        raise TypeError(
+            f"Embedder needs uint8 RGB images, 0 to 255. Received: {images.dtype} of shape {images.shape}. "
+            "Pass the pixels as they were decoded; if they are in [0, 1], np.rint(images * 255).astype(np.uint8)."
+        )
+    wanted = (*image_size, 3)
+    shown = f"{wanted}" if single else f"(n, {wanted[0]}, {wanted[1]}, 3) or {wanted}"
+    batch = images[None] if images.ndim == 3 else images
+    if batch.ndim != 4 or batch.shape[1:] != wanted or (single and images.ndim != 3):
+        raise ValueError(f"Embedder needs images of shape {shown}. Received: shape {images.shape}.")
+    if len(batch) == 0:
+        raise ValueError(f"Embedder needs at least one image. Received: shape {images.shape}.")
+    return batch

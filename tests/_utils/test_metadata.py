@@ -97,3 +97,18 @@ def test_folders_and_other_files_have_it_as_json(tmp_path):
     assert metadata.read_metadata(tmp_path / "saved") == metadata.read_metadata(tmp_path / "face.onnx") == METADATA
     with pytest.raises(FileNotFoundError, match="no such file: .*nothing"):
         metadata.read_metadata(tmp_path / "nothing")
+
+
+def test_replaced_metadata_are_found_and_the_old_are_gone(content):
+    """The new text is read, longer or shorter, the old one is in no byte, other entries stay."""
+    old = metadata.find(content)
+    for text in (b"{}", b'{"a": "' + b"x" * 5000 + b'"}'):
+        renewed = metadata.replace(content, text)
+        assert metadata.find(renewed) == text and old not in renewed
+        assert metadata.find(metadata.replace(renewed, b"[]")) == b"[]"
+
+
+def test_metadata_that_are_missing_cannot_be_replaced():
+    """A model without an entry of that name is refused."""
+    with pytest.raises(KeyError, match="no metadata called"):
+        metadata.replace(model_with({}), b"{}")

@@ -127,6 +127,7 @@ def photograph():
         return np.asarray(image.convert("RGB"))
 
 
+@pytest.mark.slow
 def test_mtcnn_finds_five_points_in_the_templates_order(detector, photograph):
     """Finds the five points of a photograph, in the template's order."""
     boxes, points, scores = detector(photograph)

@@ -60,6 +60,7 @@ def own_set(name="lfw"):
 # --- Verification ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_figures_of_arrays_are_in_the_history():
     """They are those of NumPy for the model as it is at the epoch's end: pairs under the threshold of equal errors."""
     model = model_of()
@@ -73,6 +74,7 @@ def test_figures_of_arrays_are_in_the_history():
     assert history["lfw_tar_at_far_1e-01"][-1] == pytest.approx(np.mean(cosines[IS_SAME] > threshold), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_monitors_need_no_mode(tmp_path):
     """ModelCheckpoint, EarlyStopping and ReduceLROnPlateau know that an accuracy is to rise and an EER to fall."""
     best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="lfw_accuracy", save_best_only=True)
@@ -100,6 +102,7 @@ def test_tensorboard_draws_the_figures(tmp_path):
     assert {"epoch_lfw_accuracy", "epoch_lfw_eer"} <= found
 
 
+@pytest.mark.slow
 def test_updates_between_two_measurements_are_counted():
     """Four updates an epoch, measured at every third."""
     verification = callbacks.Verification(images=IMAGES, pairs=PAIRS, is_same=IS_SAME, every=3)
@@ -119,13 +122,13 @@ def test_updates_between_two_measurements_are_counted():
     ],
 )
 def test_arrays_that_are_no_pairs_are_refused(given, message):
-    """Arrays that are no pairs are refused."""
+    """Refuses arrays that are not pairs."""
     with pytest.raises(ValueError, match=message):
         callbacks.Verification(**given)
 
 
 def test_two_sets_of_one_name_are_refused():
-    """Two sets of one name are refused."""
+    """Refuses two sets of one name."""
     sets = callbacks.PairSet("lfw", IMAGES, IS_SAME, PAIRS), callbacks.PairSet("lfw", IMAGES, IS_SAME, PAIRS)
     with pytest.raises(ValueError, match="sets of different names. Received: lfw, lfw"):
         fit(model_of(), callbacks.Verification(sets))
@@ -160,6 +163,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_gives_the_loss_of_a_head_with_that_share(name):
     """At a rate of 0 the loss of update k is that of a head with k / 4 of the way, also after an earlier fit."""
@@ -173,6 +177,7 @@ def test_a_schedule_gives_the_loss_of_a_head_with_that_share(name):
     assert (model.head.margin, model.head.scale) == before
 
 
+@pytest.mark.slow
 def test_a_schedule_counts_updates_not_batches():
     """Of accumulated gradients two batches are one update."""
     seen = []
@@ -181,8 +186,9 @@ def test_a_schedule_counts_updates_not_batches():
     assert seen == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_schedule_is_not_in_weights_and_files(tmp_path):
-    """A schedule is not in weights and files."""
+    """Leaves a schedule's margin out of weights and files."""
     model = model_of()
     wanted = len(model.weights)
     history = fit(model, callbacks.MarginSchedule(100))
@@ -201,13 +207,13 @@ def test_a_schedule_is_not_in_weights_and_files(tmp_path):
     ],
 )
 def test_what_a_head_has_not_is_not_scheduled(head, schedule, message):
-    """What a head has not is not scheduled."""
+    """Refuses to schedule what the head lacks."""
     with pytest.raises(ValueError, match=message):
         fit(model_of(head(CLASSES)), schedule())
 
 
 def test_schedules_refuse_numbers_out_of_range():
-    """Schedules refuse numbers out of range."""
+    """Refuses numbers out of range in schedules."""
     with pytest.raises(ValueError, match="MarginSchedule needs steps updates >= 1"):
         callbacks.MarginSchedule(0)
     with pytest.raises(ValueError, match="ScaleSchedule needs start > 0. Received: start=0"):
@@ -217,6 +223,7 @@ def test_schedules_refuse_numbers_out_of_range():
 # --- TrainingDiagnostics --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_diagnostics_look_at_the_images_they_were_given():
     """Every second update, and the first; the angle is that of NumPy in float64 over the images."""
     model = model_of()
@@ -229,6 +236,7 @@ def test_diagnostics_look_at_the_images_they_were_given():
     assert diagnostics.statistics[-1].theta == pytest.approx(np.degrees(np.arccos(cosines)).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_diagnostics_name_a_fault_under_model_fit():
     """Two hundred updates at a rate of 0: the margin is said to be too large, with the accuracy since the last look."""
     head = km.ArcFaceHead(CLASSES, margin=2.8, prototypes_initializer=keras.initializers.RandomNormal(seed=5))
@@ -241,7 +249,7 @@ def test_diagnostics_name_a_fault_under_model_fit():
 
 
 def test_diagnostics_need_images_under_model_fit():
-    """Diagnostics need images under model fit."""
+    """Requires images for diagnostics under Model.fit."""
     with pytest.raises(ValueError, match=r"Received: no images. Pass TrainingDiagnostics\(images=..., labels=...\)"):
         fit(model_of(), callbacks.TrainingDiagnostics())
 
@@ -249,8 +257,9 @@ def test_diagnostics_need_images_under_model_fit():
 # --- EmbeddingProjector ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_projectors_files_hold_the_unit_embeddings(tmp_path):
-    """The projectors files hold the unit embeddings."""
+    """Writes the unit embeddings into the projector's files."""
     model = model_of()
     names = [f"person\t{label}" for label in LABELS]
     fit(model, callbacks.EmbeddingProjector(tmp_path / "logs", IMAGES, names))
@@ -265,6 +274,7 @@ def test_the_projectors_files_hold_the_unit_embeddings(tmp_path):
 # --- BackupAndRestore -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_backup_and_restore_brings_back_a_heads_state(tmp_path):
     """Killed in the third epoch and started again, lambda and weights are those of a run that was never stopped."""
 

@@ -140,6 +140,7 @@ def test_align_refuses_a_detector_that_is_none(people, tmp_path, capsys, flags, 
     assert status == 1 and message in err
 
 
+@pytest.mark.slow
 def test_a_sound_set_ends_with_0_and_an_unsound_one_with_3(people, tmp_path, capsys):
     """Ends with 0 for a sound set, and with 3 for an unsound one."""
     assert run(capsys, "audit", people)[::2] == (0, "")

@@ -87,6 +87,7 @@ def test_the_file_says_where_it_comes_from_and_what_it_reaches(exported, run_fol
     assert said["threshold"]["tar"] == pytest.approx(np.mean(scores[same] > allowed), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_flip_sum_adds_the_mirror_image_before_the_unit_length(exported, run_folder):
     """Adds the mirror image's embedding before the division by the length."""
     model = keras.saving.load_model(run_folder / "model.keras").embedder
@@ -155,3 +156,30 @@ def test_misuse_is_answered_in_one_line_and_leaves_nothing(arguments, message, r
     error = " ".join(capfd.readouterr().err.split())
     assert re.search(f"keras-margin {arguments[0]}: .*{message}", error), error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_can_calibrate(run_folder, tmp_path):
+    """--calibrate writes what the pairs say of a cosine, the same as `keras-margin calibrate` would of these scores."""
+    out, faces = tmp_path / "face.tflite", str(run_folder / "faces")
+    assert cli.main(["export", str(run_folder), str(out), f"--pairs={faces}", "--far=0.01", "--calibrate"]) == 0
+    found = km.runtime.read_metadata(out)
+    assert found["calibration"]["num_people"] == 10 and found["calibration"]["num_genuine"] == 10 * 15
+    assert found["search"]["measured_to"] > 0
+    assert cli.main(["export", str(run_folder), str(out), "--calibrate"]) == 1
+
+
+def test_a_model_card_says_what_was_measured_and_what_was_not(run_folder, tmp_path, capsys):
+    """--card writes OUT.md beside the file: the metadata in words; what nobody said is named as missing."""
+    out, faces = tmp_path / "face.tflite", str(run_folder / "faces")
+    flags = [f"--pairs={faces}", "--far=0.01", "--calibrate", "--card", "--about=intended_use=our door"]
+    assert cli.main(["export", str(run_folder), str(out), *flags]) == 0
+    card, found = (tmp_path / "face.tflite.md").read_text(encoding="utf-8"), km.runtime.read_metadata(out)
+    assert "## Intended use\n\nour door" in card and "--about=limits=..." in card
+    assert f"| EER | {found['accuracy']['eer']:.2%} | {found['accuracy']['model_eer']:.2%} |" in card
+    assert f"Cllr {found['calibration']['cllr']:.4f}" in card and "among 10,000" in card
+    assert "Groups of people were not compared" in card
+    assert found["threshold"]["basis"] in card
+    capsys.readouterr()
+    assert cli.main(["inspect", str(out), "--card"]) == 0
+    assert capsys.readouterr().out.strip() == card.strip()
+    assert cli.main(["export", str(run_folder), str(out), "--about=limits"]) == 1

@@ -246,6 +246,7 @@ def test_dead_links_and_vanishing_folders_are_survived(tmp_path, monkeypatch, ca
 NAMES = ["Ünïcödé", "彼女 の 写真", "Ольга", "إيمان", "a\tb", "quote\"'", "100% {x}", "-rf", "~", "🙂"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["folder", "shards"])
 def test_names_in_any_script_come_through(tmp_path, made):
     """Reads names in any script."""

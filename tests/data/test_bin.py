@@ -233,6 +233,7 @@ LARGE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LARGE)
 def test_a_length_that_lies_allocates_nothing(path, case):
     """Allocates nothing for a wrong length."""

@@ -113,6 +113,7 @@ def test_pixels_are_those_written_or_decoded_by_pillow(tmp_path, case):
     np.testing.assert_array_equal(images[0], decoded(data) if expected is None else expected)
 
 
+@pytest.mark.slow
 def test_images_of_another_size_are_resized_as_pillow_does(tmp_path):
     """Resizes images of another size as Pillow does."""
     pixels = {(224, 224): smooth_image(1, 224, 224), (90, 150): smooth_image(2, 90, 150)}
@@ -276,6 +277,7 @@ def test_an_image_broken_inside_stops_a_strict_set_by_name(folder):
         list(reader.dataset(2))
 
 
+@pytest.mark.slow
 def test_a_disk_that_goes_away_stops_even_an_endless_set(folder):
     """Stops even an endless set when its disk goes away."""
     dataset = keras_margin.data.open(folder).dataset(2, shuffle=True, repeat=True)

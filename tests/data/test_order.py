@@ -68,6 +68,7 @@ def test_a_balanced_batch_has_k_images_of_p_identities():
             assert len(set(own)) == min(3, COUNTS[label])
 
 
+@pytest.mark.slow
 def test_epochs_take_identities_evenly():
     """Takes each identity once an epoch, and all as often over epochs."""
     reader = numbered_reader()

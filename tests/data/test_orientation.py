@@ -47,6 +47,7 @@ def root(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_folder_comes_out_upright(root):
     """A folder's images are turned in the graph, whatever their order and size."""
     images, _ = keras_margin.data.open(root, image_size=SIZE).arrays()
@@ -71,6 +72,7 @@ def test_chunks_of_upright_images_keep_the_fast_way(root, monkeypatch):
     np.testing.assert_array_equal(images[64:], EXPECTED[order[64:]])
 
 
+@pytest.mark.slow
 def test_a_mirrored_image_is_turned_first(root):
     """Each augmented image is the upright one or its mirror image."""
     from keras_margin.data.augmentation import Augmentation
@@ -98,6 +100,7 @@ def test_a_bin_comes_out_upright(tmp_path):
     np.testing.assert_array_equal(keras_margin.data.load_bin(tmp_path / "a.bin")[0], EXPECTED)
 
 
+@pytest.mark.slow
 def test_protocols_come_out_upright(root):
     """A labelled protocol measures upright images."""
     found = np.concatenate(list(protocols.load_protocol(root, image_size=SIZE).batches(32)))

@@ -289,6 +289,7 @@ def test_classes_without_an_image_are_a_warning(caplog):
     assert "says 4 classes; it has images of 3" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_broken_image_is_replaced_and_named_by_its_byte(copy, caplog):
     """Replaces an image that is broken inside by the next one, and names its byte."""
     folder, images, offsets = copy

@@ -69,6 +69,7 @@ def test_every_format_gives_the_networks_unit_rows(folder, name, kind, takes_pix
     np.testing.assert_allclose(swapped.embed(PIXELS), unit(by_hand(PIXELS[..., ::-1])), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_runs_folder_is_opened_by_its_model(folder):
     """Opens the model of a run's folder."""
     assert embedders.load_embedder(folder).path.endswith("model.keras")

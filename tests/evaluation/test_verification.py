@@ -54,6 +54,7 @@ def limits_by_copies(scores, is_same, far, identities, bootstrap):
     return low, high
 
 
+@pytest.mark.slow
 @few
 @given(scored_pairs(minimum=4), st.sampled_from([None, 1, 10**6]), st.sampled_from([0.6, 0.95]))
 def test_intervals_are_resamples_and_limits_written_out(data, step, level):

@@ -322,6 +322,7 @@ def test_without_samples_the_comparison_is_on_noise_and_says_so(tmp_path, caplog
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTS)
 def test_the_metadata_say_what_the_file_takes_and_gives(name, exported):
     """Describes in the metadata what the file takes and gives."""
@@ -394,6 +395,7 @@ def test_a_network_that_puts_out_nan_is_not_written(images, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_something_else_at_the_path_is_left_alone(images, tmp_path):
     """Leaves something else at the path alone."""
     (tmp_path / "folder").mkdir()

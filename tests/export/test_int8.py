@@ -120,6 +120,7 @@ def test_pixels_have_their_whole_range(converted, images, network):
     assert report.mean_cosine == pytest.approx(cosines(run_tflite(path, images), network.predict(images)).mean())
 
 
+@pytest.mark.slow
 def test_prelus_compute_in_floats_unless_asked(converted):
     """Computes PReLUs and what lies between them in floats, unless integers are asked for."""
     types = {
@@ -134,6 +135,7 @@ def test_prelus_compute_in_floats_unless_asked(converted):
         assert mixed[name] == integers[name] == np.int8
 
 
+@pytest.mark.slow
 def test_integer_only_leaves_no_float_in_the_file(converted):
     """integer_only=True: every tensor of the file, as the interpreter lists them, is of integers; the default has some.
 
@@ -152,6 +154,7 @@ def test_integer_only_leaves_no_float_in_the_file(converted):
     assert (embedding["dtype"], *embedding["quantization"]) == (np.int8, 1 / 128, 0)
 
 
+@pytest.mark.slow
 def test_integer_only_tells_how_its_embedding_is_stored(converted):
     """The metadata have the type, scale and zero point of an embedding in integers, and promise no unit length."""
     stored = km.runtime.read_metadata(converted[True][0])["embedding"]
@@ -160,6 +163,7 @@ def test_integer_only_tells_how_its_embedding_is_stored(converted):
     assert km.runtime.read_metadata(converted[False][0])["embedding"]["dtype"] == "float32"
 
 
+@pytest.mark.slow
 def test_integer_only_refuses_operators_without_integers(images, tmp_path):
     """An operator that TFLite keeps in floats is an error that names operator and layer, and writes no file."""
     keras.utils.set_random_seed(0)

@@ -11,7 +11,7 @@ import hopper
 import numpy as np
 import pytest
 
-from keras_margin import alignment, export
+from keras_margin import alignment, export, runtime
 from keras_margin._utils import canvas, metadata
 
 pytestmark = pytest.mark.tensorflow_only
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.tensorflow_only
 pytest.importorskip("mtcnn", reason="the align extra is not installed")
 pytest.importorskip("ai_edge_litert", reason="the litert extra is not installed")
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 CANVAS, SIDE, SHAPE = (120, 160), (64, 80), (32, 28)
 
 
@@ -83,6 +83,17 @@ def test_the_file_has_these_signatures(interpreter):
         "embed_aligned": aligned,
         "serving_default": aligned,
     }
+
+
+def test_the_length_is_an_output_of_aligned_faces(network, tmp_path):
+    """With Options(length=True) `quality` is the length of the network's own embedding."""
+    images = np.random.default_rng(0).integers(0, 256, (2, *SHAPE, 3), dtype=np.uint8)
+    path = tmp_path / "length.tflite"
+    export.to_tflite(network, path, samples=images, photo=SIDE, options=export.Options(length=True))
+    lengths = np.linalg.norm(network.predict(np.float32(images), verbose=0).astype(np.float64), axis=1)
+    embedder = runtime.Embedder(path)
+    assert embedder.takes_photographs and embedder.keeps_length
+    np.testing.assert_allclose(embedder.quality(images), lengths, rtol=1e-4)
 
 
 def test_readers_of_one_graph_find_the_embedder(interpreter):

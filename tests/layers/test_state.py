@@ -180,6 +180,7 @@ def by_embedding_model(head):
     return km.EmbeddingModel(keras.Sequential([keras.Input((5,)), identity()]), head), {}, IMAGES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [by_cosines, by_logits, by_embedding_model])
 def test_fit_updates_the_statistics_once_a_batch(way):
     """Updates the statistics in fit once a batch, in every way of use."""

@@ -52,6 +52,7 @@ NAMES = {"equal_error_rate", "tar_at_far_5e-02", "auc", "recall_at_1", "mean_ave
 NAMES |= {"mean_target_angle"}
 
 
+@pytest.mark.slow
 def test_history_has_every_metric_of_training_and_validation(data):
     """Under Keras's names; the last validation is what the metrics give for the model as it is."""
     model = model_with(every_metric())
@@ -67,8 +68,9 @@ def test_history_has_every_metric_of_training_and_validation(data):
         assert np.isfinite(history[metric.name]).all()
 
 
+@pytest.mark.slow
 def test_the_mean_target_angle_is_that_of_float64(data):
-    """The mean target angle is that of float64."""
+    """Computes the mean target angle of float64."""
     model = model_with([km.metrics.MeanTargetAngle()])
     x = model.predict(data[0], verbose=0).astype(np.float64)
     own = ops.convert_to_numpy(model.head.prototypes).astype(np.float64)[data[1]]
@@ -77,8 +79,9 @@ def test_the_mean_target_angle_is_that_of_float64(data):
     assert found == pytest.approx(np.degrees(np.arccos(cosines)).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_the_metrics_leave_training_as_it_is(data):
-    """The metrics leave training as it is."""
+    """Trains to the same weights with the metrics as without."""
 
     def trained(metrics):
         model = model_with(metrics)
@@ -89,8 +92,9 @@ def test_the_metrics_leave_training_as_it_is(data):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_sample_weights_reach_weighted_metrics_alone(data):
-    """Sample weights reach weighted metrics alone."""
+    """Passes sample weights to weighted metrics alone."""
     images, labels = data
     weights = np.where(np.arange(COUNT) % 2, 2.0, 0.0).astype("float32")
     model = model_with([km.metrics.AUC(name="plain")], weighted_metrics=[km.metrics.AUC(name="weighted")])
@@ -101,6 +105,7 @@ def test_sample_weights_reach_weighted_metrics_alone(data):
     assert found["plain"] != pytest.approx(found["weighted"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_callbacks_know_which_way_is_better(data, tmp_path):
     """ModelCheckpoint without a mode keeps the lowest error rate and the highest recall."""
     for metric, better in ((km.metrics.EqualErrorRate(), 0.1), (km.metrics.RecallAtK(1), 0.9)):
@@ -109,6 +114,7 @@ def test_callbacks_know_which_way_is_better(data, tmp_path):
         assert best.monitor_op(better, 0.5) and not best.monitor_op(0.5, better)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_not_built_yet_takes_them(data):
     """A subclassed backbone shows its size with the first batch."""
 
@@ -125,15 +131,17 @@ def test_a_model_that_is_not_built_yet_takes_them(data):
     assert 0 < model.fit(*data, verbose=0).history["recall_at_1"][0] <= 1
 
 
+@pytest.mark.slow
 def test_a_model_compiled_again_has_the_new_metrics_alone(data):
-    """A model compiled again has the new metrics alone."""
+    """Replaces the metrics of a model that is compiled again."""
     model = model_with([km.metrics.RecallAtK(1)])
     model.compile("sgd", metrics=[km.metrics.AUC()], jit_compile=JIT)
     assert set(model.evaluate(*data, verbose=0, return_dict=True)) == {"loss", "accuracy", "auc"}
 
 
+@pytest.mark.slow
 def test_a_file_has_the_metrics_that_were_compiled(data, tmp_path):
-    """A file has the metrics that were compiled."""
+    """Restores the compiled metrics from a file."""
     model = model_with(
         [km.metrics.RecallAtK(3), "sparse_categorical_crossentropy"], weighted_metrics=[km.metrics.AUC()]
     )
@@ -143,6 +151,7 @@ def test_a_file_has_the_metrics_that_were_compiled(data, tmp_path):
     assert found == pytest.approx(wanted, rel=1e-4) and {"recall_at_3", "auc"} <= set(found)
 
 
+@pytest.mark.slow
 def test_a_plain_model_that_puts_out_embeddings_takes_them(data):
     """With a Keras loss on (labels, embeddings), such as AngularTripletLoss."""
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(4)])
@@ -153,6 +162,7 @@ def test_a_plain_model_that_puts_out_embeddings_takes_them(data):
     assert found["recall_at_1"] == pytest.approx(float(metric.result()), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_two_replicas_give_the_values_of_one_device(data):
     """The pairs across the replicas are among them; of the last batch, of one image, one replica has none."""

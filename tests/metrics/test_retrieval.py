@@ -51,7 +51,7 @@ def value_of(metric, embeddings, labels, batch=13, weights=None):
 
 @pytest.mark.parametrize("batch", [90, 13])
 def test_the_values_are_numpys_whatever_the_batches(batch):
-    """The values are NumPy's whatever the batches."""
+    """Computes NumPy's values, whatever the batches."""
     embeddings, labels = scattered()
     for k in (1, 3):
         wanted = recall_of(embeddings, labels, k)
@@ -73,7 +73,7 @@ def test_images_beyond_the_memory_are_left_out():
 
 
 def test_lists_of_large_classes_are_cut_to_the_longest():
-    """Lists of large classes are cut to the longest."""
+    """Cuts lists of large classes to the longest."""
     embeddings, labels = scattered()
     found = value_of(metrics.MeanAveragePrecisionAtR(longest=4, memory=90), embeddings, labels)
     assert found == pytest.approx(map_of(embeddings, labels, 4), abs=1e-6)
@@ -81,7 +81,7 @@ def test_lists_of_large_classes_are_cut_to_the_longest():
 
 
 def test_a_sample_weighs_as_a_query_and_0_leaves_it_out():
-    """A sample weighs as a query and 0 leaves it out."""
+    """Weighs a sample as a query, and leaves it out at weight 0."""
     embeddings, labels = scattered()
     weights = (np.arange(90) % 3).astype("float32")
     kept = weights > 0
@@ -91,7 +91,7 @@ def test_a_sample_weighs_as_a_query_and_0_leaves_it_out():
 
 @pytest.mark.parametrize("make", [metrics.RecallAtK, metrics.MeanAveragePrecisionAtR])
 def test_without_a_query_the_value_is_nan(make):
-    """Without a query the value is NaN."""
+    """Returns NaN without a query."""
     metric = make()
     assert np.isnan(float(metric.result()))
     metric.update_state(np.arange(3), np.eye(3, dtype="float32"))
@@ -99,7 +99,7 @@ def test_without_a_query_the_value_is_nan(make):
 
 
 def test_a_reset_forgets_the_images():
-    """A reset forgets the images."""
+    """Forgets the images at a reset."""
     embeddings, labels = scattered()
     metric = metrics.MeanAveragePrecisionAtR(memory=90)
     value_of(metric, embeddings, labels)
@@ -109,7 +109,7 @@ def test_a_reset_forgets_the_images():
 
 
 def test_numbers_out_of_range_are_refused():
-    """Numbers out of range are refused."""
+    """Refuses numbers out of range."""
     with pytest.raises(ValueError, match="RecallAtK needs an int k >= 1. Received: k=0"):
         metrics.RecallAtK(0)
     with pytest.raises(ValueError, match="MeanAveragePrecisionAtR needs an int longest >= 1. Received: longest=2.5"):
@@ -120,6 +120,6 @@ def test_numbers_out_of_range_are_refused():
 
 @pytest.mark.parametrize("metric", [metrics.RecallAtK(5, memory=9), metrics.MeanAveragePrecisionAtR(7, name="map")])
 def test_a_metric_is_built_again_from_its_config(metric):
-    """A metric is built again from its config."""
+    """Builds an equal metric from its config."""
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert type(again) is type(metric) and again.get_config() == metric.get_config()

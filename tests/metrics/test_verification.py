@@ -70,6 +70,7 @@ METRICS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METRICS)
 def test_fine_bins_give_the_exact_value(name):
     """Of all pairs, whatever the batches: the memory is larger than the set."""
@@ -81,6 +82,7 @@ def test_fine_bins_give_the_exact_value(name):
         assert value_of(make(memory=128, bins=200_000), embeddings, labels, batch) == pytest.approx(wanted, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_coarse_bins_err_by_what_the_docstring_says():
     """EER and TAR move by no more than one bin's share, AUC by half the sum of the products of both."""
     embeddings, labels = scattered()
@@ -102,7 +104,7 @@ def test_pairs_are_those_within_batch_and_memory():
 
 
 def test_a_batch_larger_than_the_memory_is_remembered_by_its_end():
-    """A batch larger than the memory is remembered by its end."""
+    """Remembers the end of a batch that is larger than the memory."""
     embeddings, labels = scattered()
     wanted = auc_of(*pairs_of(embeddings, labels, lambda i, j: i >= j // 30 * 30 - 4))
     assert value_of(metrics.AUC(memory=4, bins=100_000), embeddings, labels, 30) == pytest.approx(wanted, abs=1e-4)
@@ -120,7 +122,7 @@ def test_a_pair_weighs_the_product_of_its_samples():
 
 
 def test_rows_that_are_not_finite_are_left_out():
-    """Rows that are not finite are left out."""
+    """Leaves out rows that are not finite."""
     embeddings, labels = scattered()
     wanted = auc_of(*pairs_of(embeddings[2:], labels[2:]))
     embeddings[0], embeddings[1, 3] = np.nan, np.inf
@@ -139,7 +141,7 @@ def test_without_pairs_of_a_kind_the_value_is_nan(make):
 
 
 def test_a_reset_forgets_the_images():
-    """A reset forgets the images."""
+    """Forgets the images at a reset."""
     embeddings, labels = scattered()
     metric = metrics.EqualErrorRate()
     value_of(metric, embeddings, labels)
@@ -157,13 +159,13 @@ def test_a_reset_forgets_the_images():
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):
-    """Numbers out of range are refused."""
+    """Refuses numbers out of range."""
     with pytest.raises(ValueError, match=message):
         make()
 
 
 def test_embeddings_of_another_size_are_refused():
-    """Embeddings of another size are refused."""
+    """Refuses embeddings of another size."""
     metric = metrics.AUC()
     metric.update_state(np.array([0, 1]), np.eye(2, dtype="float32"))
     with pytest.raises(ValueError, match="embeddings of 2 numbers. Received: embeddings of 3"):
@@ -176,11 +178,11 @@ def test_embeddings_of_another_size_are_refused():
     ids=lambda metric: type(metric).__name__,
 )
 def test_a_metric_is_built_again_from_its_config(metric):
-    """A metric is built again from its config."""
+    """Builds an equal metric from its config."""
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
     assert type(again) is type(metric) and again.get_config() == metric.get_config()
 
 
 def test_a_far_of_more_digits_has_its_own_name():
-    """A far of more digits has its own name."""
+    """Names a FAR of more digits by all of them."""
     assert [metrics.TARAtFAR(far).name for far in (1e-3, 0.0123)] == ["tar_at_far_1e-03", "tar_at_far_0.0123"]

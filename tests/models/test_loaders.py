@@ -94,6 +94,7 @@ LOADERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_loader_trains_as_arrays_do(name, tmp_path):
     """In one order, two epochs: the same weights."""
@@ -104,13 +105,14 @@ def test_a_loader_trains_as_arrays_do(name, tmp_path):
 
 
 def test_array_labels_with_gaps_are_answered_by_relabel():
-    """Array labels with gaps are answered by relabel."""
+    """Answers labels with gaps by a hint at relabel."""
     with pytest.raises(
         ValueError, match=r"labels from 0 to 7, 2 different ones.*keras_margin\.data\.relabel\(labels\)"
     ):
         model_of().fit(IMAGES, np.where(LABELS == 0, 0, 7), verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BACKEND == "jax", reason="XLA cannot raise: the loss reads inf")
 def test_a_loaders_labels_with_gaps_are_answered_by_relabel():
     """At the batch that has one, on TensorFlow and PyTorch."""

@@ -37,6 +37,7 @@ def trained(backbone=None, head=None, **compiled):
     return model
 
 
+@pytest.mark.slow
 def test_a_subclassed_backbone_trains_and_is_saved(tmp_path):
     """Its output's size is found out by calling it."""
     model = trained(Subclassed())
@@ -58,6 +59,7 @@ def test_a_subclassed_backbone_is_built_by_a_symbol():
     assert model.head.prototypes.shape == (CLASSES, 4)
 
 
+@pytest.mark.slow
 def test_a_file_remembers_what_compile_was_given(tmp_path):
     """Metrics, weighted metrics, loss weights and the optimiser with its state."""
     weights = np.linspace(0, 1, 12).astype("float32")
@@ -75,6 +77,7 @@ def test_a_file_remembers_what_compile_was_given(tmp_path):
         np.testing.assert_allclose(ops.convert_to_numpy(found), ops.convert_to_numpy(want), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [keras.Model.save, keras.saving.save_model], ids=["save", "save_model"])
 def test_hdf5_keeps_head_state_and_auxiliary_losses(save, tmp_path):
     """An .h5 file, however it is written, is read back whole: weights, annealing step, centers, and the same loss."""

@@ -200,6 +200,7 @@ def compiled_gradients(function, *arrays):
     return step(*map(tf.constant, arrays))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("implementation", ["fused", "streaming"])
 def test_persistent_tape_and_a_second_call(implementation):

@@ -185,6 +185,7 @@ def least_squares(x, y, kernel, bias, rates):
     return kernel, bias
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_model_trains_by_it_on_one_device_and_on_two(replicas):

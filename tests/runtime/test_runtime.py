@@ -170,6 +170,7 @@ def test_a_channels_first_network_is_fed_transposed(folder):
     np.testing.assert_allclose(embedder.embed(images_of(3)), expected(images_of(3)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_of_several_outputs_the_one_named_embedding_is_taken(folder):
     """Takes the output named embedding among several."""
 
@@ -427,6 +428,7 @@ def test_a_model_may_have_a_name_in_any_script(tmp_path, free_batch):
     np.testing.assert_allclose(Embedder(path).embed(images_of(2)), expected(images_of(2)), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shape", "dtype", "message"),
     [

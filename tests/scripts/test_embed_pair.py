@@ -107,6 +107,7 @@ def test_the_script_says_that_it_scales_a_picture(free_batch, tmp_path):
     assert "Pictures are scaled as a whole to 8 x 6" in err
 
 
+@pytest.mark.slow
 def test_a_photograph_is_resized_for_a_foreign_network(fixed_batch, tmp_path):
     """Resizes a photograph and feeds a foreign network."""
     plain = np.empty((40, 30, 3), np.uint8)

@@ -71,6 +71,7 @@ def test_the_c_program_gives_the_runtime_s_cosine(program, model, tmp_path):
     assert float(same.stdout) == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow_only
 def test_the_c_program_refuses_what_it_cannot_use(program, model, tmp_path):
     """Refuses invalid input in the C program."""

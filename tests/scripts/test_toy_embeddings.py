@@ -86,6 +86,7 @@ def test_a_result_is_what_its_embeddings_say(toy, task, name, dimension):
     assert (result.dimension, result.loss, result.seed) == (dimension, name, 3)
 
 
+@pytest.mark.slow
 def test_every_loss_trains_the_upper_layers_alone(toy, task, monkeypatch):
     """Starts every loss from the shared weights, and trains the upper layers alone."""
     parsed(toy)

@@ -31,6 +31,7 @@ def trained(accumulate, replicas=1, **changes):
     return training.fit(recipe, training_runs.reader_of(), strategy=strategy, seed=3, reports=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{}, {"clip_norm": 0.05, "iam_beta": 0.1, "head": "arcface", "head_options": ()}],
@@ -48,15 +49,16 @@ def test_parts_give_the_update_of_the_whole_batch(changes):
         assert found.model.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 8), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_parts_are_split_over_replicas():
-    """Parts are split over replicas."""
+    """Splits parts over the replicas."""
     wanted, found = trained(1), trained(3, replicas=2)
     for one, other in zip(found.model.trainable_weights, wanted.model.trainable_weights, strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5, err_msg=one.path)
 
 
 def test_parts_that_do_not_divide_the_batch_are_refused():
-    """Parts that do not divide the batch are refused."""
+    """Refuses parts that do not divide the batch."""
     with pytest.raises(ValueError, match="accumulate must divide batch_size.*accumulate=5, batch_size=12"):
         training_runs.recipe_of(accumulate=5)
     with pytest.raises(ValueError, match=r"batch_size=12 does not split evenly over 2 replicas in 4 parts each"):
@@ -64,7 +66,7 @@ def test_parts_that_do_not_divide_the_batch_are_refused():
 
 
 def test_a_head_that_samples_its_classes_is_refused():
-    """A head that samples its classes is refused."""
+    """Refuses a head that samples its classes."""
     options = (("sample_rate", 0.5),)
     with pytest.raises(
         ValueError, match="takes the gradient of a whole batch. Received: accumulate=2, sample_rate=0.5"

@@ -341,7 +341,7 @@ def test_margin_schedule_trains_as_the_recipes_warm_up():
 
 
 def test_two_schedules_of_one_margin_are_refused():
-    """Two schedules of one margin are refused."""
+    """Refuses two schedules of one margin."""
     with pytest.raises(ValueError, match="A margin and a scale have one schedule each"):
         fit(callbacks.MarginSchedule(6), head="arcface", margin_warmup_steps=6)
 

@@ -61,6 +61,7 @@ def test_a_damaged_newest_one_is_named_and_passed_over(name, damage, tmp_path, c
     assert f"The checkpoint {newest} is damaged" in caplog.text and "from the one before" in caplog.text
 
 
+@pytest.mark.slow
 def test_every_bit_of_a_file_is_watched(tmp_path):
     """Wherever one is turned, the file is refused, or reads as it was written: a zip has bytes that say nothing."""
     checkpoints = filled(tmp_path, (1,))

@@ -153,6 +153,7 @@ def test_the_folder_holds_the_model_the_files_and_the_report(finished):
     assert said["accuracy"]["far"] == 0.16
 
 
+@pytest.mark.slow
 def test_the_split_is_written_by_name(finished):
     """Everybody is on one side, and the held-out are those whom the seed's permutation puts first."""
     result, _ = finished
@@ -164,6 +165,7 @@ def test_the_split_is_written_by_name(finished):
         np.testing.assert_array_equal(found, np.sort(wanted))
 
 
+@pytest.mark.slow
 def test_the_verification_table_of_the_report_has_eer(finished):
     """Reports the EER in the table of verification."""
     result, report = finished
@@ -211,6 +213,7 @@ def eer_by_hand(embeddings, labels):
     raise AssertionError("no crossing")
 
 
+@pytest.mark.slow
 def test_figures_of_unseen_people_are_the_saved_models(finished):
     """Reports the figures of the saved model on unseen people."""
     result, report = finished
@@ -229,6 +232,7 @@ def test_figures_of_unseen_people_are_the_saved_models(finished):
     assert found["untrained network"]["eer"] != found["trained network"]["eer"]
 
 
+@pytest.mark.slow
 def test_the_figures_of_known_people_have_a_rank(finished):
     """Reports the rank-1 rate of each embedder on known people."""
     result, _ = finished
@@ -239,6 +243,7 @@ def test_the_figures_of_known_people_have_a_rank(finished):
     assert all(0 <= measure.rank_1 <= 1 and measure.ten_fold is None for measure in known)
 
 
+@pytest.mark.slow
 def test_the_exported_model_never_met_the_test_people(finished, tmp_path, monkeypatch):
     """What is trained on are the other four people, numbered again."""
     seen = []
@@ -256,6 +261,7 @@ def test_the_exported_model_never_met_the_test_people(finished, tmp_path, monkey
     np.testing.assert_array_equal(seen[0].arrays()[0], reader.arrays()[0][learn])
 
 
+@pytest.mark.slow
 def test_the_device_s_file_is_the_model(finished):
     """Embeds with the device's file as with the model."""
     result, _ = finished

@@ -49,6 +49,7 @@ def recipe_of(*names):
     return training_runs.recipe_of(steps=4, decay_steps=(), decay="constant", callbacks=names)
 
 
+@pytest.mark.slow
 def test_a_recipes_callbacks_come_behind_the_given_ones(folder):
     """The logger writes what a callback before it put into the logs; the factory gets recipe and seed."""
     note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(lfw_accuracy=0.5))
@@ -59,7 +60,7 @@ def test_a_recipes_callbacks_come_behind_the_given_ones(folder):
 
 
 def test_a_class_of_keras_is_named_as_it_is():
-    """A class of Keras is named as it is."""
+    """Builds a class of Keras by its name."""
     (made,) = training._callbacks.named_by(recipe_of("keras.callbacks:TerminateOnNaN"), 0)
     assert isinstance(made, keras.callbacks.TerminateOnNaN)
 
@@ -76,13 +77,13 @@ def test_a_class_of_keras_is_named_as_it_is():
     ],
 )
 def test_names_that_lead_to_no_callback_are_refused(name, error, message, folder):
-    """Names that lead to no callback are refused."""
+    """Refuses names that lead to no callback."""
     with pytest.raises(error, match=message):
         training.fit(recipe_of(name), training_runs.reader_of())
 
 
 def test_a_wrong_name_is_refused_before_anything_is_written(folder, capsys):
-    """A wrong name is refused before anything is written."""
+    """Refuses a wrong name before anything is written."""
     assert cli.main(["train", "--callbacks", "own_trackers:one", "--out", "run"]) == 1
     assert "own_trackers has no 'one'" in capsys.readouterr().err
     assert not list(folder.glob("run*"))

@@ -113,6 +113,7 @@ def test_two_replicas_take_the_steps_of_one_device(trained):
     np.testing.assert_allclose(two.model.head.prototypes, one.model.head.prototypes, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_lambda_advances_once_a_step_on_two_replicas(trained):
     """Moves lambda once a step on two replicas."""
     for each in trained[1:]:
@@ -121,6 +122,7 @@ def test_lambda_advances_once_a_step_on_two_replicas(trained):
         assert np.array(each.model.optimizer.iterations) == 10
 
 
+@pytest.mark.slow
 def test_every_replica_holds_the_same_moving_statistics(trained):
     """Keeps the same moving statistics on every replica."""
     _, _, two = trained

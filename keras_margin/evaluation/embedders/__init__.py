@@ -9,9 +9,10 @@ from keras_margin._utils import metadata
 from keras_margin._utils import normalization as pixels
 from keras_margin.evaluation.embedders._onnx import OnnxEmbedder
 from keras_margin.evaluation.embedders._openers import OPENERS
+from keras_margin.evaluation.embedders._writing import update_metadata
 from keras_margin.evaluation.embedders.base import CHANNELS, FileEmbedder
 
-__all__ = ["CHANNELS", "FileEmbedder", "OnnxEmbedder", "load_embedder"]
+__all__ = ["CHANNELS", "FileEmbedder", "OnnxEmbedder", "load_embedder", "update_metadata"]
 
 # What a run's folder is opened by, best first: the model, of which the others are copies.
 _IN_A_RUN = ("model.keras", "embedder.tflite", "savedmodel")

@@ -43,6 +43,8 @@ class OnnxNetwork:
         ImportError: onnxruntime is not installed; the message names the extra.
     """
 
+    tells_length = False
+
     def __init__(self, path, given=None, num_threads=None, channels="RGB"):
         self.path = os.fsdecode(path)
         if not os.path.exists(self.path):
@@ -73,15 +75,19 @@ class OnnxNetwork:
         self.normalization = given
 
     def run(self, images, given=None):
-        """The network's own answer, float32 (n, d), to uint8 RGB images, in batches.
+        """Returns the network's own answer to uint8 RGB images, computed in batches, and None: it tells no lengths.
 
         Args:
             images: uint8 array (n, *image_size, 3), n >= 1.
             given: Another normalization than the network was opened with.
+
+        Returns:
+            (float32 array (n, d), None).
         """
         step = self.batch or MAX_BATCH
         given = given or self.normalization
-        return np.concatenate([self._one_batch(images[at : at + step], given) for at in range(0, len(images), step)])
+        rows = [self._one_batch(images[at : at + step], given) for at in range(0, len(images), step)]
+        return np.concatenate(rows), None
 
     def _one_batch(self, images, given):
         count, pixels = len(images), images

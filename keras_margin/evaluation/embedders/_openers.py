@@ -115,7 +115,8 @@ def _open_tflite(name, normalization, num_threads):
     def run(images, normalization):
         # The runtime turns channels round by itself where the file's metadata say so: it is given them turned back.
         images = np.ascontiguousarray(images[..., ::-1]) if own == "BGR" else images
-        return interpreter(_pixels.hashable(normalization)).embed(images)
+        embedder = interpreter(_pixels.hashable(normalization))
+        return embedder.embed(images, lengths=embedder.keeps_length)
 
     first = interpreter(_pixels.hashable(normalization))
     return {
@@ -123,15 +124,15 @@ def _open_tflite(name, normalization, num_threads):
         "image_size": tuple(int(side) for side in first.image_size),
         "embedding_size": first.embedding_size,
         "takes_pixels": normalization is None,
-        "keeps_length": False,
+        "keeps_length": first.keeps_length,
     }
 
 
 def _open_onnx(name, normalization, num_threads):
     found = _onnx.OnnxNetwork(name, normalization, num_threads, channels=None)  # FileEmbedder turns them round.
-    blank = found.run(np.zeros((1, *found.image_size, 3), np.uint8))
+    blank, _ = found.run(np.zeros((1, *found.image_size, 3), np.uint8))
     return {
-        "network": found.run,
+        "network": lambda images, normalization: found.run(images, normalization)[0],
         "image_size": found.image_size,
         "embedding_size": blank.shape[1],
         "takes_pixels": found.takes_pixels,

@@ -15,6 +15,7 @@ from keras_margin import evaluation
 from keras_margin._typing import PathLike, Size
 from keras_margin.evaluation.protocols import bin_file, ijb, labelled, pair_list, ytf
 from keras_margin.evaluation.protocols.base import FITS, MeasuredEmbedder, Protocol, ProtocolResult, Settings
+from keras_margin.evaluation.protocols.calibrating import Calibrated, calibrate, calibrate_scores
 from keras_margin.evaluation.protocols.checks import (
     Finding,
     check_channels,
@@ -23,16 +24,23 @@ from keras_margin.evaluation.protocols.checks import (
     check_people,
     image_fingerprints,
 )
+from keras_margin.evaluation.protocols.grouping import GroupList, measure_groups, read_groups
+from keras_margin.evaluation.protocols.model_card import model_card
 from keras_margin.evaluation.protocols.report import Report, Requirement
 from keras_margin.evaluation.protocols.report import read as read_report
 
 __all__ = [
+    "Calibrated",
+    "FORMATS",
     "Finding",
+    "GroupList",
     "ProtocolResult",
     "Protocol",
     "Report",
     "Requirement",
     "Settings",
+    "calibrate",
+    "calibrate_scores",
     "check_channels",
     "check_normalization",
     "check_overlap",
@@ -40,7 +48,10 @@ __all__ = [
     "choices",
     "embed",
     "load_protocol",
+    "measure_groups",
+    "model_card",
     "image_fingerprints",
+    "read_groups",
     "read_report",
 ]
 

@@ -121,10 +121,17 @@ class Protocol(abc.ABC):
     people: Any
 
     def __init__(
-        self, name: str, path: PathLike, title: str, num_images: int, people: np.ndarray | None = None
+        self,
+        name: str,
+        path: PathLike,
+        title: str,
+        num_images: int,
+        people: np.ndarray | None = None,
+        image_names: list[str] | None = None,
     ) -> None:
         self.name, self.path, self.title = name, str(path), title
         self.num_images, self.people = num_images, people
+        self.image_names = list(map(str, range(num_images) if image_names is None else image_names))
 
     @abc.abstractmethod
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:

@@ -42,7 +42,7 @@ def open_protocol(path: pathlib.Path, name: str | None, image_size: Size | None,
     stored = _stored_size(_opened(path), path)
     reader = _opened(path, image_size if fit == "resize" else stored)
     people = np.array(reader.label_names)[reader.labels]
-    return LabelledProtocol(people, _Images(reader, image_size, fit, path), path, name)
+    return LabelledProtocol(people, _Images(reader, image_size, fit, path), path, name, pairs.image_names(reader))
 
 
 class LabelledProtocol(Protocol):
@@ -53,15 +53,24 @@ class LabelledProtocol(Protocol):
         images: Object with `batches(batch_size)` and `load(rows)`; or None where only embeddings will be measured.
         path: Where the set is.
         name: As for `evaluation.load_protocol`.
+        image_names: As `Protocol` has them; None for numbers.
     """
 
-    def __init__(self, people: np.ndarray, images: Any, path: pathlib.Path, name: str | None = None) -> None:
+    def __init__(
+        self,
+        people: np.ndarray,
+        images: Any,
+        path: pathlib.Path,
+        name: str | None = None,
+        image_names: list[str] | None = None,
+    ) -> None:
         super().__init__(
             name or pathlib.Path(path).stem or "set",
             path,
             "verification over all pairs, ten folds of people, identification",
             len(people),
             people,
+            image_names,
         )
         self._images = images
 

@@ -48,6 +48,7 @@ class PairListProtocol(Protocol):
             f"verification, folds of {listing.name}",
             len(names),
             who,
+            [each.replace(os.sep, "/") for each in names.tolist()],
         )
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:

@@ -19,6 +19,7 @@ def test_parameters_are_the_known_ones(network):
     assert backbones.parameters(network) == (22_779_312, 22_808_144)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_maps_have_the_sizes_of_the_papers_figure(network):
     """Computes the maps of the paper's figure on facenet's 160 pixels.

@@ -78,6 +78,7 @@ def test_the_units_of_the_deepest_are_counted_on_a_narrow_one(name, millions):
 
 
 # insightface's table of arcface_torch models: GFLOPs, which are multiply-adds.
+@pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize(("name", "published"), [("ir_resnet18", 2.62), ("ir_resnet34", 4.48), ("ir_resnet50", 6.33)])
 def test_multiply_adds_are_the_published_ones(released, name, published):

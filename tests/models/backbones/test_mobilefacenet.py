@@ -26,6 +26,7 @@ def test_parameters_and_multiply_adds_are_the_paper_s(network):
     assert round(backbones.multiply_adds(network) / 1e6) == 221
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_the_layers_are_those_of_table_1(network):
     """Input sizes in the paper's table are the output sizes here, a row later."""

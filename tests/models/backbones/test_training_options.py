@@ -58,6 +58,7 @@ def batch_normalized(x, gamma, beta, upstream, epsilon):
     return gamma * h + beta, mean, variance, dx, (upstream * h).sum(axes), upstream.sum(axes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 5, 7, 6), (2, 1, 1, 6)])
 def test_batch_normalisation_is_its_formula(shape):
     """Computes the formula of batch normalization."""

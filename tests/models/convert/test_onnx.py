@@ -207,6 +207,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_each_operator_computes_what_onnx_runtime_does(case, tmp_path):
     """The whole tensor behind the operator, flattened channels first."""
@@ -229,6 +230,7 @@ OLD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", OLD)
 def test_attributes_of_old_operators_are_read(case, tmp_path):
     """What newer files have as inputs, older ones have as attributes."""
@@ -242,6 +244,7 @@ def test_attributes_of_old_operators_are_read(case, tmp_path):
     np.testing.assert_allclose(model.predict(PIXELS, verbose=0), wanted, rtol=1e-4, atol=1e-5 * np.abs(wanted).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"batch": 1}, {"channels_first": False}, {"uint8": True}, {"external": True}])
 def test_every_input_is_taken(options, tmp_path):
     """A fixed batch, channels last, pixels and external weights; the embedding is the formula's."""
@@ -294,6 +297,7 @@ def test_prelu_in_several_nodes_is_one_layer(write_prelu, tmp_path):
     assert kinds == ["InputLayer", "Rescaling", "Conv2D", "PReLU", "Permute", "Reshape"]
 
 
+@pytest.mark.slow
 def test_the_model_is_saved_and_loaded_equal(tmp_path):
     """A .keras file of a converted network, constants inside, gives the same embeddings."""
     graph = Graph()
@@ -361,6 +365,7 @@ def small_tflite(path):
     return network
 
 
+@pytest.mark.slow
 def test_a_float_tflite_file_becomes_a_keras_model(tmp_path):
     """By way of ONNX, its normalization in front."""
     network = small_tflite(tmp_path / "net.tflite")
@@ -372,6 +377,7 @@ def test_a_float_tflite_file_becomes_a_keras_model(tmp_path):
         convert.from_tflite(tmp_path / "net.tflite")
 
 
+@pytest.mark.slow
 def test_the_command_converts_onnx(tmp_path, capsys, monkeypatch):
     """To .keras and to int8 .tflite, compared with ONNX Runtime on samples; the metadata say where it comes from."""
     from PIL import Image

@@ -60,7 +60,10 @@ def test_a_published_network_computes_what_pytorch_s_does(case, tmp_path):
 
 
 def test_modules_and_checkpoints_are_read_without_running_them(tmp_path):
-    """A pickled module, one of several devices in the old format, and a training checkpoint hold the same tensors."""
+    """Reads whole modules and checkpoints without running them.
+
+    A pickled module, one of several devices in the old format, and a training checkpoint hold the same tensors.
+    """
     import argparse
 
     import torch

@@ -55,6 +55,7 @@ def saved(state, path):
     return path
 
 
+@pytest.mark.slow
 def test_the_network_is_recognized_by_its_tensors(state, tmp_path):
     """face.evoLVe's IR, with a prefix of training or without; AdaFace's has a normalization in front of each PReLU."""
     plain = saved(state, tmp_path / "ir.pth")
@@ -167,6 +168,7 @@ def test_a_damaged_file_gives_an_error_or_a_value(state, tmp_path):
             assert "bad.pth" in str(error)
 
 
+@pytest.mark.slow
 def test_the_command_converts_a_state_dict(state, tmp_path, capsys):
     """`keras-margin convert` recognizes the network, and asks for what it cannot know."""
     path = saved(state, tmp_path / "ir.pth")

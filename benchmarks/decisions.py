@@ -1,0 +1,103 @@
+"""Measures what a cosine is worth on people apart from those it was fitted on: probabilities, searches, clusters.
+
+python -m benchmarks.decisions --embeddings=lfw.npz
+
+The .npz holds `embeddings` (n, embedding_size) and `names` (n,), who is on each image; a thousand people or more.
+Prints lines of JSON.
+"""
+
+import json
+import math
+import time
+
+import numpy as np
+from absl import app, flags
+
+from keras_margin import evaluation
+
+_EMBEDDINGS = flags.DEFINE_string("embeddings", None, "The .npz of embeddings and names.", required=True)
+_SPLITS = flags.DEFINE_integer("splits", 5, "Random choices of the people to fit on.")
+_FITTED = flags.DEFINE_integer("fitted", None, "People that searches' thresholds are fitted on. Default: half of them.")
+_SIZES, _RATES = (10, 30, 100, 300, 1000, 2000, 4000), (0.1, 0.03, 0.01)
+
+
+def observed_fpir(hits, others, size):
+    """Share of searches that name a stranger, over every gallery of `size` of the `others` people.
+
+    Args:
+        hits: Integer array (n,), people of whom the probe's cosine reaches the threshold.
+        others: People who are not the probe's.
+        size: People in the gallery.
+    """
+    log_factorial = np.vectorize(math.lgamma)
+    misses = others - hits
+    possible = misses >= size
+    log_share = log_factorial(np.where(possible, misses, size) + 1.0) - log_factorial(
+        np.where(possible, misses - size, 0) + 1.0
+    )
+    log_share -= math.lgamma(others + 1.0) - math.lgamma(others - size + 1.0)
+    return float(1 - np.where(possible, np.exp(log_share), 0).mean())
+
+
+def searches(unit, people, seed):
+    """Yields (size, wanted FPIR, observed FPIR): fitted on some of the people, strangers of the others searched.
+
+    Galleries are of those others too, where they are enough; else of all people, of whom no pair with a stranger
+    was in the fit.
+    """
+    rng = np.random.default_rng(seed)
+    half = _FITTED.value or (people.max() + 1) // 2
+    first = np.isin(people, rng.permutation(people.max() + 1)[:half])
+    pairs, is_same = evaluation.all_pairs(people[first])
+    found = evaluation.fit_search_thresholds(evaluation.pair_scores(unit[first], pairs)[~is_same])
+    mixed = rng.permutation(len(people))
+    images = mixed[np.unique(people[mixed], return_index=True)[1]]  # A random image of each person.
+    cosines = unit[images[~first[images]]] @ unit[images].T
+    cosines[np.arange(len(cosines)), np.flatnonzero(~first[images])] = -2
+    for size in _SIZES:
+        others = ~first[images] if size < len(cosines) else np.ones(len(images), bool)
+        for wanted in _RATES:
+            hits = (cosines[:, others] >= found.threshold(size, wanted)).sum(axis=1)
+            yield size, wanted, observed_fpir(hits, int(others.sum()) - 1, size)
+
+
+def main(_):
+    """Measures and prints."""
+    with np.load(_EMBEDDINGS.value, allow_pickle=False) as arrays:
+        rows, people = arrays["embeddings"], np.unique(arrays["names"], return_inverse=True)[1]
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    ratios = {}
+    for seed in range(_SPLITS.value):
+        for size, wanted, observed in searches(unit, people, seed):
+            ratios.setdefault((size, wanted), []).append(observed / wanted)
+    for (size, wanted), values in ratios.items():
+        say(search=size, fpir=wanted, observed=np.mean(values) * wanted, ratios=[round(each, 2) for each in values])
+    calibrations(unit, people)
+    for threshold in (0.5, 0.55, 0.6, 0.62, 0.65):
+        start = time.process_time()
+        clusters = evaluation.chinese_whispers(unit, threshold)
+        spent = time.process_time() - start
+        scores = evaluation.pairwise_score(clusters, people), evaluation.bcubed_score(clusters, people)
+        say(cluster=threshold, clusters=int(clusters.max()) + 1, f=[each.f for each in scores], seconds=spent)
+
+
+def calibrations(unit, people):
+    """Says what each method of calibration reaches on held-out people."""
+    sizes = np.bincount(people)
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    pairs, is_same = evaluation.make_pairs(people, genuine, 300_000)
+    scores = evaluation.pair_scores(unit, pairs)
+    for method in ("logistic", "isotonic"):
+        found = evaluation.fit_calibration(scores, is_same, people[pairs], method=method)
+        say(method=method, cllr=found.cllr, min_cllr=found.min_cllr, ece=found.reliability.ece)
+
+
+def say(**values):
+    """Prints a line of JSON, floats of four digits."""
+    print(
+        json.dumps({name: float(f"{each:.4g}") if isinstance(each, float) else each for name, each in values.items()})
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

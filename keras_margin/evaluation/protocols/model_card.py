@@ -1,0 +1,123 @@
+"""A model card: what an exported file's metadata and the reports on it say, as Markdown for people."""
+
+from keras_margin._utils import decisions
+
+_UNSAID = "Not stated. Say it when the model is exported: --about={}=..."
+_GALLERIES = (10, 100, 1_000, 10_000)
+
+
+def model_card(metadata, name, reports=()):
+    """Writes a model card of what was measured; what nobody measured or said is called so, not left out.
+
+    Args:
+        metadata: Dict as keras_margin._utils.metadata.read gives it; `about` may have intended_use and limits.
+        name: What the card is called, usually the file's name.
+        reports: `Report`s of `keras-margin evaluate` on the file, whose tables go in, groups included.
+
+    Returns:
+        str, Markdown.
+
+    Example:
+        >>> print(model_card({"about": {"intended_use": "the door of our office"}}, "face.tflite").splitlines()[4])
+        the door of our office
+
+    Reference: Mitchell et al., Model cards for model reporting, FAT* 2019.
+    """
+    about = metadata.get("about") or {}
+    sections = [
+        ("Intended use", [about.get("intended_use") or _UNSAID.format("intended_use")]),
+        ("Limits", [about.get("limits") or _UNSAID.format("limits"), *_few(metadata)]),
+        ("The file", _file(metadata)),
+        ("Training", _training(metadata)),
+        ("Accuracy", _accuracy(metadata)),
+        ("Decisions", _decisions(metadata)),
+        ("Evaluations and groups", _evaluations(reports)),
+    ]
+    others = {key: value for key, value in about.items() if key not in ("intended_use", "limits")}
+    if others:
+        sections.append(("More", _list(others)))
+    lines = [f"# {name}"]
+    for title, body in sections:
+        lines += ["", f"## {title}", "", *body]
+    return "\n".join([*lines, "", f"keras-margin {metadata.get('keras_margin', '')}".rstrip(), ""])
+
+
+def _list(values):
+    return [f"- {key.replace('_', ' ')}: {_plain(value)}" for key, value in values.items() if value is not None]
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items() if each is not None)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _few(metadata):
+    """Yields what the numbers themselves say of their limits."""
+    for key in ("no_threshold", "no_accuracy"):
+        if metadata.get(key):
+            yield metadata[key]
+    if (metadata.get("threshold") or {}).get("basis"):
+        yield f"The threshold rests on {metadata['threshold']['basis']}."
+    if (metadata.get("calibration") or {}).get("no_zone"):
+        yield metadata["calibration"]["no_zone"]
+
+
+def _file(metadata):
+    names = ("image", "embedding", "length", "alignment", "quantize", "parity", "made_with")
+    return _list({name: metadata.get(name) for name in names}) or ["The metadata do not say."]
+
+
+def _training(metadata):
+    found = _list({name: metadata.get(name) for name in ("head", "recipe")})
+    found += [f"- measured: {_plain(each)}" for each in metadata.get("measured") or ()]
+    return found or ["The metadata do not say what the network was trained on."]
+
+
+def _accuracy(metadata):
+    if not metadata.get("accuracy"):
+        return ["Not measured at export."]
+    accuracy = metadata["accuracy"]
+    rows = [("EER", "eer"), (f"TAR at FAR {accuracy['far']:g}", "tar")]
+    lines = ["| | file | model |", "|---|---|---|"]
+    lines += [f"| {label} | {accuracy[name]:.2%} | {accuracy[f'model_{name}']:.2%} |" for label, name in rows]
+    pairs = f"{accuracy['num_genuine']:,} genuine and {accuracy['num_impostor']:,} impostor pairs"
+    people = f" of {accuracy['num_people']:,} people" if accuracy.get("num_people") else ""
+    return [*lines, "", f"On {pairs}{people}."]
+
+
+def _decisions(metadata):
+    lines = []
+    if metadata.get("threshold"):
+        lines.append(f"- threshold: cosine {metadata['threshold']['cosine']:.4f}, FAR {metadata['threshold']['far']:g}")
+    calibration, search = metadata.get("calibration"), decisions.SearchThresholds.from_metadata(metadata)
+    if calibration:
+        lines.append(
+            f"- probability: {calibration['method']}, Cllr {calibration['cllr']:.4f} of at best "
+            f"{calibration['min_cllr']:.4f}, ECE {calibration['ece']:.2%} at a prior of {calibration['prior']:g}, on "
+            f"{calibration['num_genuine']:,} genuine and {calibration['num_impostor']:,} impostor pairs"
+        )
+        zone = calibration.get("zone")
+        if zone:
+            lines.append(
+                f"- ask a person: from cosine {zone['different_below']:.4f} (FRR {zone['frr']:g}) to "
+                f"{zone['same_from']:.4f} (FAR {zone['far']:g})"
+            )
+    else:
+        lines.append("- probability: not calibrated; keras-margin calibrate FILE PAIRS")
+    if search is not None:
+        shown = ", ".join(f"{search.threshold(size, 0.01):.3f} among {size:,}" for size in _GALLERIES)
+        lines.append(f"- search, one stranger in a hundred named: cosine {shown}")
+    return lines
+
+
+def _evaluations(reports):
+    lines = []
+    for report in reports:
+        header, rows = report.table()
+        lines += [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
+        lines += [f"- {name}: {note}" for name, found in report.sets.items() for note in found["notes"]] + [""]
+    return lines[:-1] or ["None given. Groups of people were not compared: keras-margin evaluate --groups=FILE.csv."]
