@@ -3,7 +3,9 @@
 import gc
 import os
 import random
+import shutil
 import sys
+import tempfile
 
 # Before anything imports Keras, whose own default comes from a file in the home folder: no test should depend on that.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -38,6 +40,11 @@ def pytest_configure(config):
         # As make_strategy does: two replicas ask the system for the same pages again and again otherwise.
         os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+    # Converted models of this run alone: one of an older graph must not pass for today's. Workers share it.
+    if "KERAS_MARGIN_CACHE" not in os.environ:
+        os.environ["KERAS_MARGIN_CACHE"] = tempfile.mkdtemp(prefix="keras-margin-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop("KERAS_MARGIN_CACHE"), ignore_errors=True))
 
 
 def pytest_collection_finish():

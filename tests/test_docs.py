@@ -26,8 +26,8 @@ PACKAGES = (
 )
 if keras.backend.backend() == "tensorflow":  # Their examples read sets by TensorFlow, or are the same everywhere.
     PACKAGES += (
-        *("alignment", "data", "evaluation", "evaluation.protocols", "export", "models.convert", "plots", "runtime"),
-        "training",
+        *("alignment", "data", "detection", "evaluation", "evaluation.protocols", "export", "models.convert"),
+        *("plots", "runtime", "training"),
     )
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
@@ -140,6 +140,12 @@ def _public():
     return list(found.values())
 
 
+def _private_bases(value):
+    """The classes of the runtime that a public one is made of, whose methods are its own."""
+    bases = value.__mro__[1:] if inspect.isclass(value) else ()
+    return [base for base in bases if base.__module__.startswith("keras_margin.runtime._")]
+
+
 def _examples():
     """A DocTest for each docstring with an example: of a public name, and of what a public class defines."""
     finder = doctest.DocTestFinder()
@@ -147,9 +153,11 @@ def _examples():
     for label, package, value in _public():
         public = {name: getattr(package, name) for name in getattr(package, "__all__", ())}  # Some load on first use.
         names = {**vars(package), **public, **backend_free, "__name__": "examples"}
-        for test in finder.find(value, label, module=False, globs=names):
-            if test.examples:
-                yield test
+        for part in (value, *_private_bases(value)):
+            name = label if part is value else f"{label}({part.__name__})"
+            for test in finder.find(part, name, module=False, globs=names):
+                if test.examples:
+                    yield test
 
 
 @pytest.mark.slow

@@ -11,8 +11,9 @@ from source_tree import PACKAGE, ROOT, imports_of, module_file, source_files
 LEVELS = (
     {"_typing"},
     {"_arguments", "_keras", "_lazy", "_registration", "_utils", "optimizers"},
-    {"_cosine_source", "evaluation", "ops"},
-    {"alignment", "data", "losses", "margins", "metrics", "models.backbones", "plots", "runtime"},
+    {"detection"},
+    {"_cosine_source", "alignment", "evaluation", "ops"},
+    {"data", "losses", "margins", "metrics", "models.backbones", "plots", "runtime"},
     {"layers", "models.convert", "recipes"},
     {"evaluation.protocols", "models"},
     {"callbacks", "export"},
@@ -25,8 +26,9 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 # Inside a package a file may use these, `base` and the `_private` ones of the same package.
 SHARED = {
     "_utils": {"messages"},
-    "alignment": {"transform", "detector", "images"},
+    "alignment": {"detector", "images", "resample", "transform"},
     "data": {"augmentation", "bin", "pair_lists", "reader"},
+    "detection": {"build", "detector", "graph", "pyramid_scales", "sampling"},
     "evaluation": {"pairs", "thresholds", "k_fold", "templates", "probabilities"},
     "export": {"tflite"},
     "layers": {"margin_head", "sampling"},
@@ -57,6 +59,7 @@ WITHOUT_KERAS = {"_lazy", "_utils", "alignment", "evaluation", "runtime"}
 # The files that the runtime stands on.
 UNDER_THE_RUNTIME = (
     *("__init__", "_lazy", "_registration", "_typing"),
+    *("_utils/canvas", "alignment/resample", "alignment/transform"),
     *("_utils/decisions", "_utils/files", "_utils/messages", "_utils/metadata", "_utils/normalization"),
 )
 ON_THE_DEVICE = {"numpy", "ai_edge_litert", PACKAGE, *sys.stdlib_module_names}

@@ -3,9 +3,7 @@
 import numpy as np
 
 from keras_margin._utils.messages import install_hint
-
-_CELL = 12  # Pixels: the smallest image that P-Net takes, and the face that it looks for in it.
-_FACTOR = 0.709  # From a level of the pyramid to the next.
+from keras_margin.detection.pyramid_scales import pyramid_scales
 
 
 def load():
@@ -52,31 +50,6 @@ def _compiled(network, side):
     return tf.function(
         lambda images: network(images), input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)]
     )
-
-
-def pyramid_scales(height, width, min_face_size):
-    """Computes the scales of the image pyramid: 12 / min_face_size * 0.709^k while both sides keep 12 pixels.
-
-    mtcnn 1.0 counts the levels as if min_face_size were 20. With a larger one its last levels are smaller than P-Net
-    takes; with a smaller one the levels of the largest faces are missing.
-
-    Args:
-        height: Of the image, pixels, >= 1.
-        width: Of the image, pixels, >= 1.
-        min_face_size: Pixels, > 0.
-
-    Returns:
-        float64 array (levels,), falling; empty where the image is too small for such a face.
-
-    Example:
-        >>> pyramid_scales(30, 40, 20)  # approx. [0.6, 0.425]
-    """
-    first, shortest = _CELL / min_face_size, min(height, width)
-    scales = []
-    # The package cuts a level's sides to whole pixels.
-    while int(shortest * (scale := first * _FACTOR ** len(scales))) >= _CELL:
-        scales.append(scale)
-    return np.array(scales)
 
 
 def _proposal_stage():

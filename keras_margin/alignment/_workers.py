@@ -11,9 +11,10 @@ import numpy as np
 
 from keras_margin.alignment import _journal
 from keras_margin.alignment._policies import POLICIES, checked_faces
-from keras_margin.alignment.detector import MTCNNDetector
+from keras_margin.alignment.detector import MTCNNDetector, default_detector
 from keras_margin.alignment.images import ImageError, read_image, resize_image, save_image
 from keras_margin.alignment.transform import align_points
+from keras_margin.detection.detector import FaceDetector, is_available
 
 # A face that matters is larger than a fiftieth of its photograph; a pyramid of more pixels takes minutes.
 DETECTION_SIDE = 2048
@@ -41,11 +42,21 @@ class Job:
 
 def description(detector):
     """What the journal notes of a detector, to tell it from another."""
-    if detector is None or type(detector) is MTCNNDetector:
-        settings = (detector.min_face_size, detector.min_score) if detector else MTCNNDetector.DEFAULTS
-        return f"MTCNN, faces from {settings[0]} pixels, scores from {settings[1]}"
+    if detector is None:
+        settings = FaceDetector.DEFAULTS if is_available() else MTCNNDetector.DEFAULTS
+        return _described(*settings)
+    if type(detector) is FaceDetector:
+        return _described(detector.canvas, detector.min_face_size, detector.min_score)
+    if type(detector) is MTCNNDetector:
+        return _described(detector.min_face_size, detector.min_score)
     kind = detector if hasattr(detector, "__qualname__") else type(detector)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _described(*settings):
+    *canvas, size, score = settings
+    where = f" on LiteRT, {canvas[0][0]} x {canvas[0][1]} pixels" if canvas else ""
+    return f"MTCNN{where}, faces from {size:g} pixels, scores from {score:g}"
 
 
 def run(job, targets, workers):
@@ -59,10 +70,12 @@ def run(job, targets, workers):
     if not targets:
         return
     if workers == 1:
-        detector = job.detector or MTCNNDetector()
+        detector = job.detector or default_detector()
         for name, target in targets.items():
             yield align_file(job, detector, name, target)
         return
+    if job.detector is None:
+        default_detector()  # Converted once if it must be, and not by each process.
     threads = max(1, (os.cpu_count() or 1) // workers)
     # Spawned: TensorFlow does not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -93,7 +106,7 @@ def _begin(job, threads):
     global _job, _detector
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(threads)
-    _job, _detector = job, job.detector or MTCNNDetector()
+    _job, _detector = job, job.detector or default_detector()
 
 
 def _align_some(chunk):

@@ -74,7 +74,7 @@ def align_folder(
     `out/alignment.html` shows the first crops and lists the images without one.
 
     Faces are looked for in a copy of at most 2,048 pixels a side, and cropped out of the image itself. A detector's
-    `min_face_size` counts in pixels of that copy.
+    `min_face_size` counts in pixels of that copy. The default detector shrinks larger images to 480 x 640 itself.
 
     Args:
         source: A folder, of any depth.
@@ -82,7 +82,7 @@ def align_folder(
         size: Side of a square crop, or (height, width), in pixels; 112 or (112, 96).
         policy: Which of several faces: "largest", "centre", "all", or "skip" for none; see `align`.
         detector: See `align`; with several workers it must travel between processes (pickle). Default:
-            `MTCNNDetector()`.
+            `detection.FaceDetector()`, or `MTCNNDetector()` where LiteRT is not installed.
         workers: Processes, >= 1; 1 is this one. A script that starts several needs `if __name__ == "__main__":`.
         image_format: "jpg" of quality 95 with all of its colour, or "png", which loses nothing.
 

@@ -10,7 +10,7 @@ from keras_margin._typing import Embedder
 from keras_margin._utils.messages import install_hint
 from keras_margin.alignment import detector as faces
 from keras_margin.alignment import images, transform
-from keras_margin.alignment.detector import Detector
+from keras_margin.alignment.detector import Detector, default_detector
 
 FITS = (None, "crop", "resize")
 
@@ -44,7 +44,7 @@ def prepare_photograph(
         image: uint8 array (height, width, 3), RGB, upright.
         embedder: `runtime.Embedder` or `evaluation.FileEmbedder`: its `image_size`, `metadata` and `path` are read.
         align: Whether to find the face.
-        detector: Callable as `alignment.align` takes it, instead of MTCNN; given, it aligns.
+        detector: Callable as `alignment.align` takes it, instead of the default one; given, it aligns.
         fit: None, "crop" or "resize", for images of another size that are not to be aligned, such as crops that are
             aligned already.
 
@@ -76,7 +76,7 @@ def prepare_photograph(
         raise ValueError(f"An aligned face has the right size. Received: align=True and fit={fit!r}. Pass one of them.")
     if align:
         _check_template(embedder)
-        return faces.align(image, embedder.image_size, _Bounded(detector or _default_detector()))
+        return faces.align(image, embedder.image_size, _Bounded(detector or default_detector()))
     if image.shape[:2] == tuple(embedder.image_size):
         return image
     if fit is None:
@@ -146,11 +146,6 @@ def _scaled(image, size):
         raise ImportError(f"Pictures are scaled with Pillow: {install_hint('litert')}.") from error
     # Antialiased where it shrinks: Pillow widens the filter by the scale.
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-@functools.cache
-def _default_detector():
-    return faces.MTCNNDetector()
 
 
 class _Bounded:

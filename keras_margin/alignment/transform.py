@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_margin._typing import ArrayLike, Size
-from keras_margin.alignment import _resample
+from keras_margin.alignment import resample
 
 # The five points of an upright face in a 112x112 crop, as ArcFace's released data sets are aligned.
 LANDMARKS_112 = np.array(
@@ -145,8 +145,8 @@ def warp(image: np.ndarray, matrix: ArrayLike, size: int | Size, antialias: bool
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
     across, down = columns - matrix[0, 2], rows - matrix[1, 2]
     (a, b), (c, d) = inverse
-    samples = _resample.sampling(shrink) if antialias else _resample.Sampling()
-    found = _resample.resample(image, inverse, a * across + b * down, c * across + d * down, samples)
+    samples = resample.sampling(shrink) if antialias else resample.Sampling()
+    found = resample.resample(image, inverse, a * across + b * down, c * across + d * down, samples)
     return np.rint(found).astype(np.uint8)
 
 

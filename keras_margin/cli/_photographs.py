@@ -8,10 +8,17 @@ import numpy as np
 from keras_margin._utils import files
 from keras_margin._utils.progress import Progress
 from keras_margin.alignment import images, photographs
+from keras_margin.alignment.detector import MTCNNDetector
 from keras_margin.cli import _errors, _exported, _flags, _words
 
 _AT_ONCE = 32
 _NAMED = 10
+
+# Of every command that looks for faces.
+DETECTOR_HELP = (
+    "mtcnn, the package on TensorFlow; a .tflite that takes photographs; or package.module:name, a callable that makes "
+    "a detector"
+)
 _FLAGS = ("align", "detector", "fit", "threads", "normalization", "channels")
 
 
@@ -31,9 +38,7 @@ class UnusableError(ValueError):
 def add_arguments(parser):
     """Flags of every command that feeds photographs to an embedder."""
     parser.add_argument("--align", action="store_true", help="find the largest face and crop it onto the template")
-    parser.add_argument(
-        "--detector", help="package.module:name, a callable that makes a detector; aligns; default MTCNN"
-    )
+    parser.add_argument("--detector", help=f"aligns; {DETECTOR_HELP}")
     parser.add_argument(
         "--fit",
         choices=[fit for fit in photographs.FITS if fit],
@@ -62,6 +67,9 @@ class Photographs:
         path = _exported.file_of(arguments.model)
         with files.suppress_native_stderr():  # LiteRT writes a line on its start.
             self.embedder = _embedder(path)(path, arguments.normalization, arguments.threads, arguments.channels)
+        # The file's own detector and aligner, unless others are asked for.
+        asked = arguments.detector is not None or arguments.fit is not None
+        self._found_by_file = self.embedder.takes_photographs and not asked
 
     def face(self, path):
         """An image file as uint8 RGB of the embedder's size.
@@ -73,6 +81,11 @@ class Photographs:
             image = images.read_image(path)
         except images.ImageError as error:
             raise UnusableError(path, f"{path} cannot be read: {error}.", f"it cannot be read: {error}") from error
+        if self._found_by_file and image.shape[:2] != tuple(self.embedder.image_size):
+            found = self.embedder.faces(image)
+            if not found:
+                raise UnusableError(path, f"No face was found in {path}.")
+            return found[0].image
         try:
             face = photographs.prepare_photograph(
                 image, self.embedder, align=self._align, detector=self._detector, fit=self._fit
@@ -186,14 +199,32 @@ def images_in(path):
     return found
 
 
+def read(path):
+    """The photographs that a path means, uint8 arrays.
+
+    Raises:
+        ValueError: One that cannot be read, or a folder without an image.
+    """
+    try:
+        return [images.read_image(file) for file in images_in(path)]
+    except images.ImageError as error:
+        raise ValueError(f"{path} holds an image that cannot be read: {error}.") from error
+
+
 def made_detector(text):
-    """The detector of --detector=package.module:name."""
+    """The detector of --detector=mtcnn, --detector=face.tflite or --detector=package.module:name."""
+    if text == "mtcnn":
+        return MTCNNDetector()
+    if text.endswith(".tflite"):
+        from keras_margin import runtime
+
+        return runtime.Embedder(text).detect
     module, colon, name = text.partition(":")
     maker = getattr(importlib.import_module(module), name, None) if colon and module else None
     if not callable(maker):
         raise ValueError(
-            "--detector needs package.module:name, a callable without arguments that returns a detector. Received: "
-            f"{text}."
+            "--detector needs mtcnn, a .tflite file, or package.module:name, a callable without arguments that returns "
+            f"a detector. Received: {text}."
         )
     return maker()
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from keras_margin import alignment
 from keras_margin._utils import progress
 from keras_margin.alignment import folder
+from keras_margin.alignment.detector import make_detector
 from keras_margin.cli import _photographs, _words
 
 _POLICIES = ("largest", "centre", "all", "skip")
@@ -34,7 +35,7 @@ def add_arguments(parser):
     parser.add_argument("--format", choices=("jpg", "png"), default="jpg", help="jpg of quality 95, or png")
     parser.add_argument("--min_face_size", type=float, help="smallest face looked for, pixels; default 20")
     parser.add_argument("--min_score", type=float, help="faces below this score do not count; default 0.8")
-    parser.add_argument("--detector", help="package.module:name, a callable that makes a detector; default MTCNN")
+    parser.add_argument("--detector", help=_photographs.DETECTOR_HELP)
 
 
 def run(arguments):
@@ -85,7 +86,9 @@ def _detector(arguments):
     settings = {name: getattr(arguments, name) for name in ("min_face_size", "min_score")}
     settings = {name: value for name, value in settings.items() if value is not None}
     if arguments.detector is None:
-        return alignment.MTCNNDetector(**settings) if settings else None
+        return make_detector(**settings) if settings else None
+    if arguments.detector == "mtcnn":
+        return alignment.MTCNNDetector(**settings)
     if settings:
         raise ValueError(f"{', '.join(settings)} are MTCNN's. With --detector, let that callable choose its own.")
     return _photographs.made_detector(arguments.detector)

@@ -3,11 +3,13 @@
 keras-margin export runs/latest face.tflite
 keras-margin export runs/latest face_int8.tflite --quantize=int8 --representative=faces --pairs=lfw.bin --far=1e-3
 keras-margin export model.keras savedmodel/ --pairs=orl
+keras-margin export runs/latest face.tflite --photo=480x640,240x320 --photographs=album
 
 MODEL: a .keras file or the folder of a training run. OUT: *.tflite, *.onnx, or a folder for a SavedModel. Sets of
 images: whatever keras_margin.data.open reads, or a .bin of pairs; for --samples also a folder of image files, or one.
 """
 
+import argparse
 import contextlib
 import os
 import pathlib
@@ -15,7 +17,7 @@ import pathlib
 from rich.console import Console
 
 from keras_margin._utils import progress
-from keras_margin.cli import _sets, _stages
+from keras_margin.cli import _photographs, _sets, _stages
 
 QUANTIZE = ("none", "float16", "dynamic", "int8")
 
@@ -37,6 +39,15 @@ def add_arguments(parser):
     parser.add_argument("--calibrate", action="store_true", help="what a cosine is worth, from --pairs: a probability")
     parser.add_argument("--length", action="store_true", help="a second output: the embedding's length, a quality")
     parser.add_argument("--not_aligned", action="store_true", help="the faces do not lie on the five-point template")
+    parser.add_argument(
+        "--photo",
+        nargs="?",
+        const=True,
+        type=_photo,
+        metavar="HxW[,HxW]",
+        help="take whole photographs too: find, align and embed faces; sizes of the canvas, default 480x640",
+    )
+    parser.add_argument("--photographs", metavar="FOLDER", help="with --photo: photographs with faces to compare on")
     for name in ("mean", "worst", "eer_rise", "tar_drop"):
         parser.add_argument(f"--{name}", type=float, default=None, help=_LIMITS[name])
 
@@ -95,11 +106,26 @@ def _write(export, arguments, quantize, images, pairs, options):
     out = arguments.out
     kind = os.path.splitext(out)[1].lower()
     if kind == ".tflite":
-        return export.to_tflite(arguments.model, out, quantize=quantize, pairs=pairs, options=options, **images)
+        photographs = None if arguments.photographs is None else _photographs.read(arguments.photographs)
+        given = {"pairs": pairs, "options": options, "photo": arguments.photo, "photographs": photographs}
+        return export.to_tflite(arguments.model, out, quantize=quantize, **given, **images)
+    if arguments.photo is not None or arguments.photographs is not None:
+        raise ValueError(f"--photo and --photographs are TFLite's. Received: {out}. Name a FILE.tflite.")
     if quantize is not None or "representative" in images:
         raise ValueError(f"--quantize and --representative are TFLite's. Received: {out}. Name a FILE.tflite.")
     write = export.to_onnx if kind == ".onnx" else export.to_savedmodel
     return write(arguments.model, out, samples=images.get("samples"), pairs=pairs, options=options)
+
+
+def _photo(text):
+    """Reads 480x640,240x320 as a tuple of (height, width)."""
+    try:
+        canvases = tuple(tuple(int(side) for side in each.split("x")) for each in text.split(","))
+    except ValueError:
+        canvases = ((),)
+    if any(len(each) != 2 for each in canvases):
+        raise argparse.ArgumentTypeError(f"needs HEIGHTxWIDTH, or some of them with commas, received {text}")
+    return canvases
 
 
 def _about(given):

@@ -11,6 +11,8 @@ from keras_margin.export._errors import ConversionError
 from keras_margin.export._faces import Faces, faces_from
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Limits, Options
 from keras_margin.export._parity import Accuracy, ParityError, ParityReport
+from keras_margin.export._photo import Photo
+from keras_margin.export._photo_gate import PhotoParity
 from keras_margin.export._source import extract_embedder
 from keras_margin.export.onnx import to_onnx
 from keras_margin.export.precisions import PRECISIONS, as_rows, as_table, to_precisions
@@ -28,6 +30,8 @@ __all__ = [
     "Options",
     "ParityError",
     "ParityReport",
+    "Photo",
+    "PhotoParity",
     "as_rows",
     "as_table",
     "extract_embedder",

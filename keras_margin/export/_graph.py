@@ -34,6 +34,16 @@ def embed(network, image, flip_sum=False):
     return tf.reduce_sum(tf.reshape(both, (2, -1, both.shape[-1])), axis=0)
 
 
+def answers(network, image, options):
+    """What the signature gives of uint8 images: a dict of `embedding`, of unit length, and perhaps `length`."""
+    rows = embed(network, image, options.flip_sum)
+    lengths = {}
+    if options.length:
+        with tf.name_scope(LENGTH_SCOPE):
+            lengths = {"length": tf.sqrt(tf.reduce_sum(tf.square(rows), axis=1))}
+    return {"embedding": tf.math.l2_normalize(rows, axis=1)} | lengths
+
+
 def write_savedmodel(network, folder, options, pixels=tf.uint8):
     """Writes the SavedModel with the one signature: `image` -> `embedding`, of unit length, and perhaps `length`.
 
@@ -49,12 +59,7 @@ def write_savedmodel(network, folder, options, pixels=tf.uint8):
     shape = (options.batch_size, *network.input_shape[1:])
 
     def serve(image):
-        rows = embed(network, image, options.flip_sum)
-        lengths = {}
-        if options.length:
-            with tf.name_scope(LENGTH_SCOPE):
-                lengths = {"length": tf.sqrt(tf.reduce_sum(tf.square(rows), axis=1))}
-        return {"embedding": tf.math.l2_normalize(rows, axis=1)} | lengths
+        return answers(network, image, options)
 
     archive = keras.export.ExportArchive()
     archive.track(network)

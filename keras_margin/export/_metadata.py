@@ -49,6 +49,7 @@ def build_metadata(source, options, report, stored=None):
         },
         **({"length": {"name": "length", "dtype": "float32"}} if options.length else {}),
         "alignment": _alignment(options.aligned, height, width),
+        "photo": None if report.photo is None else _photo_signatures(report.photo),
         "quantize": report.quantize,
         "parity": {
             "mean_cosine": report.mean_cosine,
@@ -78,6 +79,34 @@ def build_metadata(source, options, report, stored=None):
                 "basis": _threshold.basis(accuracy["num_impostor"], accuracy["num_people"]),
             }
     return metadata | (report.calibration or {})
+
+
+def _photo_signatures(parity):
+    """What the signatures of a photograph take and give; docs/one-file.md says it in sentences."""
+    photo = parity.photo
+    canvases = [
+        {"height": canvas[0], "width": canvas[1], **dict(zip(("detect", "embed"), photo.names(canvas), strict=True))}
+        for canvas in photo.canvases
+    ]
+    return {
+        "canvases": canvases,
+        "inputs": {
+            "photo": "uint8 (height, width, 3), RGB, the photograph at the top left",
+            "size": "int32 (2,), the photograph's height and width",
+            "points": "float32 (5, 2) of (x, y), of embed",
+        },
+        "detect": {
+            "boxes": "float32 (faces, 4) of x1, y1, x2, y2, the largest first, 0 in empty slots",
+            "points": "float32 (faces, 5, 2) of (x, y), in the order of alignment",
+            "scores": "float32 (faces,)",
+            "count": "int32, slots taken",
+            "dropped": "int32 (3,), boxes left out by two stages for want of room, and faces",
+        },
+        "embed": {"embedding": "float32 (1, size), of unit length", "face": "uint8 crop that was embedded"},
+        "faces": photo.faces,
+        "min_face_size": photo.min_face_size,
+        "parity": parity.figures(),
+    }
 
 
 def _in_integers(stored):

@@ -73,6 +73,7 @@ class ParityReport:
         bytes: Size on disk.
         accuracy: Accuracy on the pairs; None where there were none.
         why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
+        photo: PhotoParity of a file that takes photographs, or None.
 
     Example:
         >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
@@ -94,6 +95,7 @@ class ParityReport:
     bytes: int
     accuracy: Accuracy | None = None
     why: str = ""
+    photo: object = None
     calibration: dict | None = None
 
     @property
@@ -132,6 +134,7 @@ class ParityReport:
             f"{self.num_images} {images}: cosine mean {self.mean_cosine:.6f}, worst {self.worst_cosine:.6f} "
             f"(image {self.worst_images[0]}){'; ' if wanted else ''}{', '.join(wanted)}."
         )
+        text += f" {self.photo}" if self.photo is not None else ""
         if self.accuracy is None:
             return text
         found = self.accuracy

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_margin._typing import PathLike
 from keras_margin._utils import files, metadata, progress
 from keras_margin._utils.messages import install_hint
-from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _metadata
+from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _metadata, _photo, _photo_gate
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
 from keras_margin.export._parity import Judge, ParityReport
 from keras_margin.export._source import open_source
@@ -35,8 +35,13 @@ def to_tflite(
     samples: np.ndarray | None = None,
     pairs: tuple[np.ndarray, np.ndarray] | None = None,
     options: Options | None = None,
+    photo: Any = None,
+    photographs: Sequence[np.ndarray] | None = None,
 ) -> ParityReport:
     """Writes the embedding network as a TFLite file, its metadata inside and as JSON next to it.
+
+    With `photo` the file takes whole photographs too: its signatures find the faces and crop them as
+    `keras_margin.alignment` does; docs/one-file.md describes them.
 
     Args:
         model: EmbeddingModel, a model with a MarginHead (ways 1 and 2), a backbone; or the path of a .keras file or
@@ -50,14 +55,18 @@ def to_tflite(
         pairs: (images, is_same) as data.load_bin gives them, image 2i next to 2i + 1; or (images, labels) for every
             pair of them. They give the change in EER and TAR, and the threshold that the metadata ship.
         options: Options.
+        photo: True for photographs of up to 480 x 640 pixels, (height, width), a list of these, or Photo; larger ones
+            are shrunk by the host. For `quantize` None and "float16". Needs the `align` extra.
+        photographs: List of uint8 photographs (height, width, 3) of any size, with faces, on which the file is compared
+            with the Keras detector and the aligner; None for pictures put together of the sample images.
 
     Returns:
         ParityReport.
 
     Raises:
-        TypeError, ValueError: On an unknown `quantize`, "int8" without `representative` or with too few, images of no
-            use, of another shape or type, a folder at `path`, a model that is not an embedder, or other options that
-            make no sense.
+        TypeError, ValueError: On an unknown `quantize`, one that photographs do not have, "int8" without
+            `representative` or with too few, images of no use, of another shape or type, a folder at `path`, a model
+            that is not an embedder, or other options that make no sense.
         ConversionError: Where TFLite cannot write the network, or run what it wrote; a ValueError that names operator
             and layer.
         ParityError: Where the file's embeddings differ from the model's.
@@ -80,6 +89,7 @@ def to_tflite(
     if quantize != "int8" and representative is not None and (samples is not None or pairs is not None):
         raise ValueError(f"representative= sets the ranges of 'int8'. Received: quantize={quantize!r}. Leave it out.")
     path, options = _checked_path(path), options or Options()
+    photo = _photo.checked(photo, photographs, quantize)
     source = open_source(model)
     if representative is not None:
         representative = _graph.checked_images(source.network, representative, "representative")
@@ -87,8 +97,9 @@ def to_tflite(
         samples = representative if samples is None and pairs is None else samples
     judge = Judge.of(source.network, options, samples, pairs)
     with tempfile.TemporaryDirectory() as folder:
-        _graph.write_savedmodel(source.network, folder, options)
-        return write(source, judge, path, quantize, representative, folder)
+        if photo is None:
+            _graph.write_savedmodel(source.network, folder, options)
+        return write(source, judge, path, quantize, representative, folder, photo, photographs)
 
 
 def write(
@@ -98,16 +109,22 @@ def write(
     quantize: str | None,
     representative: np.ndarray | None,
     savedmodel: PathLike,
+    photo: Any = None,
+    photographs: Sequence[np.ndarray] | None = None,
 ) -> ParityReport:
     """Converts a SavedModel, judges the file and puts it in place; `to_tflite` once everything was checked."""
     options, network = judge.options, source.network
     json_path = path.with_name(f"{path.name}.json")
     with files.atomic_write(json_path) as temporary_json, files.atomic_write(path) as temporary:
         with progress.stage(f"Converting {path.name}"):
-            content = _convert(network, savedmodel, quantize, representative, options)
+            content = _convert(network, savedmodel, quantize, representative, options, photo)
         run = _runner(content, network, options)
         with progress.stage(f"Comparing {path.name} with the model"):
             report = judge.judge(run, path, quantize, len(content))
+        if photo is not None:
+            with progress.stage(f"Comparing {path.name} on photographs with the detector and the aligner"):
+                found = _photo_gate.compare(content, judge, photo, photographs, path)
+                report = dataclasses.replace(report, photo=found)
         stored = _integers.quantization_of(content)
         text = _metadata.as_json(_metadata.build_metadata(source, options, report, stored))
         with progress.stage(f"Writing {path.name} and reading it back"):
@@ -140,12 +157,14 @@ def _checked_path(path: PathLike) -> pathlib.Path:
     return path
 
 
-def _convert(network, savedmodel, quantize, representative, options):
+def _convert(network, savedmodel, quantize, representative, options, photo=None):
     """The TFLite model's bytes.
 
     Raises:
         ConversionError: Where the converter cannot.
     """
+    if photo is not None:
+        return _errors.explained(lambda: _photo.converted(network, options, quantize, photo), network, "TFLite")
     integer_only = quantize == "int8" and options.integer_only
     if quantize == "int8":
         _refuse_loops(network, savedmodel)

@@ -1,4 +1,4 @@
-"""Embedder: a TFLite face embedder through LiteRT."""
+"""AlignedEmbedder: a TFLite face embedder through LiteRT, on faces that are aligned already."""
 
 import hashlib
 import os
@@ -16,8 +16,8 @@ from keras_margin.runtime._litert import LiteRTNetwork
 MAX_BATCH = 32
 
 
-class Embedder:
-    """A TFLite face embedder: uint8 RGB images in, unit-length embeddings out.
+class AlignedEmbedder:
+    """What `Embedder` does with aligned faces: uint8 RGB images in, unit-length embeddings out.
 
     embedding = y / ||y||,  y the network's output (dequantised: scale * (q - zero_point))
 
@@ -129,7 +129,8 @@ class Embedder:
         return dict(self._network.details)
 
     def __repr__(self) -> str:
-        return f"Embedder({self.path!r}, image_size={self.image_size}, embedding_size={self._embedding_size})"
+        about = f"image_size={self.image_size}, embedding_size={self._embedding_size}"
+        return f"{type(self).__name__}({self.path!r}, {about})"
 
     @property
     def keeps_length(self) -> bool:
@@ -259,7 +260,7 @@ class Embedder:
         Raises:
             TypeError, ValueError: As `verify`; and where neither the call nor the file has a threshold.
         """
-        threshold = self._decided(threshold)
+        threshold = self.decided(threshold)
         return self.verify(a, b) >= threshold
 
     def identify(
@@ -308,8 +309,12 @@ class Embedder:
         known = _rows.checked_gallery(gallery, self._embedding_size)
         return _rows.nearest(self.embed(images), _rows.unit_rows(known, "The gallery"))
 
-    def _decided(self, threshold: float | None):
-        """The threshold of a decision: the caller's, or the file's."""
+    def decided(self, threshold: float | None) -> float:
+        """The threshold of a decision: the caller's, or where that is None the file's.
+
+        Raises:
+            ValueError: Neither there, or outside of [-1, 1].
+        """
         threshold = self.threshold if threshold is None else threshold
         if threshold is None:
             reason = (self.metadata or {}).get("no_threshold")
@@ -328,7 +333,7 @@ class Embedder:
                 f"({self.model_id[:12]}...): their cosines mean nothing. Enroll its people again with this one."
             )
         if far_per_search is None:
-            found = gallery.search(self.embed(images), threshold=self._decided(threshold))
+            found = gallery.search(self.embed(images), threshold=self.decided(threshold))
         else:
             found = gallery.search(self.embed(images), 1, threshold, far_per_search, self.search_thresholds)
         return [matches[0] if matches else None for matches in found]

@@ -8,9 +8,10 @@ import numpy as np
 from keras_margin._typing import PathLike
 from keras_margin._utils.decisions import SearchThresholds
 from keras_margin.runtime import _gallery_file, _indexes, _ranking, _rows
+from keras_margin.runtime._photo_gallery import PhotoGallery
 
 
-class Gallery:
+class Gallery(PhotoGallery):
     """Known people and their embeddings.
 
     score(probe, person) = max over the person's rows g of cos(probe, g)

@@ -72,16 +72,21 @@ def checked_channels(channels, metadata, path):
     return channels
 
 
-def load(path: str, num_threads: int | None) -> tuple[Any, Any, Any]:
-    """(interpreter, details of its input, details of its embedding output)."""
+def interpreter_of(path: str, num_threads: int | None) -> Any:
+    """LiteRT's Interpreter of a file; RuntimeError or ValueError are LiteRT's own."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise ImportError(
             f"Embedder runs on ai-edge-litert: {install_hint('litert')}. The import failed with: {error}"
         ) from error
+    return Interpreter(model_path=path, num_threads=num_threads)
+
+
+def load(path: str, num_threads: int | None) -> tuple[Any, Any, Any]:
+    """(interpreter, details of its input, details of its embedding output)."""
     try:
-        interpreter = Interpreter(model_path=path, num_threads=num_threads)
+        interpreter = interpreter_of(path, num_threads)
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         output = _embedding_output(interpreter, outputs)
     except (RuntimeError, ValueError) as error:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from keras_margin.alignment import LANDMARKS_112, MTCNNDetector, _mtcnn, align, align_points, warp
+from keras_margin.alignment import detector as detector_module
+from keras_margin.detection import FaceDetector
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -143,7 +145,31 @@ def test_aligning_a_photograph_puts_its_points_on_the_template(detector, photogr
     # The detector looks again at its own crop; the fit itself leaves 2 pixels, her pose against the mean face's.
     _, points, _ = detector(face)
     np.testing.assert_allclose(points[0], LANDMARKS_112, atol=5)
-    np.testing.assert_array_equal(align(photograph), face)  # the default detector
+
+
+def test_the_default_detector_is_the_fast_one(monkeypatch, detector, photograph):
+    """LiteRT's where it is installed, here on a small canvas; else the package's."""
+    pytest.importorskip("ai_edge_litert", reason="the align extra is not installed")
+    small = photograph[::5, ::5]
+    fast = FaceDetector((120, 160))
+    default = detector_module.default_detector
+    monkeypatch.setattr(detector_module, "FaceDetector", lambda: fast)
+    default.cache_clear()
+    try:
+        np.testing.assert_array_equal(align(small), align(small, detector=fast))
+        monkeypatch.setattr(detector_module, "is_available", lambda: False)
+        default.cache_clear()
+        np.testing.assert_array_equal(align(small), align(small, detector=detector))
+    finally:
+        default.cache_clear()
+
+
+def test_settings_go_to_the_detector_that_is_there(monkeypatch):
+    """`make_detector`, behind --min_face_size and --min_score, without LiteRT and with it."""
+    for available, name in ((True, "FaceDetector"), (False, "MTCNNDetector")):
+        monkeypatch.setattr(detector_module, "is_available", lambda answer=available: answer)
+        monkeypatch.setattr(detector_module, name, lambda name=name, **settings: (name, settings))
+        assert detector_module.make_detector(min_face_size=40) == (name, {"min_face_size": 40})
 
 
 @pytest.mark.slow

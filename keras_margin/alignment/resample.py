@@ -14,9 +14,9 @@ import numpy as np
 # Here four samples are nearer to the area's mean by 0.07 grey levels on photographs; below, by less.
 LEAST_SHRINK = 1.25
 # At most 4 x 4 samples an output pixel; beyond, squares of the image are averaged first.
-_MOST_SAMPLES = 4
+MOST_SAMPLES = 4
 # Languages differ in the last bits of a scale: a shrink of exactly 2 must not give 2 samples here and 3 there.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 
 
 class Sampling(NamedTuple):
@@ -59,12 +59,12 @@ def sampling(shrink):
         >>> sampling(2.0)
         Sampling(halvings=0, count=2, step=0.5)
     """
-    if shrink <= LEAST_SHRINK + _ROUNDING:
+    if shrink <= LEAST_SHRINK + ROUNDING:
         return Sampling()
     halvings, ratio = 0, shrink
-    while ratio > _MOST_SAMPLES + _ROUNDING:
+    while ratio > MOST_SAMPLES + ROUNDING:
         halvings, ratio = halvings + 1, ratio / 2
-    count = math.ceil(ratio - _ROUNDING)
+    count = math.ceil(ratio - ROUNDING)
     step = math.sqrt((ratio**2 - 3 + 2 / 4.0**halvings) / (count**2 - 1)) / ratio
     return Sampling(halvings, count, step)
 
