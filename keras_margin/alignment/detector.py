@@ -32,8 +32,7 @@ class Detector(Protocol):
 class MTCNNDetector:
     """Face detector of the `mtcnn` package, on TensorFlow: `detector(image)` -> boxes, points, scores.
 
-    `detection.FaceDetector` finds the same faces in a third of the time or less. Calls from several threads wait
-    for one another.
+    `detection.FaceDetector` finds the same faces without TensorFlow. Calls from several threads wait for one another.
 
     Args:
         min_face_size: Smallest face looked for, pixels, > 0. Larger is faster: the image pyramid begins with a smaller

@@ -1,4 +1,4 @@
-"""Face detection on LiteRT: boxes, five points and scores, some times faster than the package it comes from.
+"""Face detection on LiteRT: boxes, five points and scores, without TensorFlow.
 
 The networks are MTCNN's, with the weights inside the wheel of the `mtcnn` package. They are converted once, by
 TensorFlow, to one LiteRT model of static shapes, which is kept in the user's cache folder; from then on a detector
