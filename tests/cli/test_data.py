@@ -128,8 +128,8 @@ def test_align_reports_progress_without_a_terminal(tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--detector=faces"], "--detector needs package.module:name"),
-        (["--detector=faces:nothing"], "--detector needs package.module:name"),
+        (["--detector=faces"], "--detector needs mtcnn, a .tflite file, or package.module:name"),
+        (["--detector=faces:nothing"], "--detector needs mtcnn, a .tflite file, or package.module:name"),
         (["--detector=nowhere:make"], "nowhere"),
         (["--detector=faces:make_detector", "--min_score=0.9"], "min_score are MTCNN's"),
     ],
