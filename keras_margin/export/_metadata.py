@@ -49,7 +49,7 @@ def build_metadata(source, options, report, stored=None):
         },
         **({"length": {"name": "length", "dtype": "float32"}} if options.length else {}),
         "alignment": _alignment(options.aligned, height, width),
-        "photo": None if report.photo is None else _photo_signatures(report.photo),
+        **({} if report.photo is None else {"photo": _photo_signatures(report.photo)}),
         "quantize": report.quantize,
         "parity": {
             "mean_cosine": report.mean_cosine,
