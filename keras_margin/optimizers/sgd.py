@@ -41,8 +41,8 @@ class AdamW(_SettableRate, keras.optimizers.AdamW):
         **kwargs: As in keras.optimizers.AdamW.
 
     Example:
-        >>> AdamW(1e-3, weight_decay=0.05).name
-        'adam_w'
+        >>> AdamW(1e-3, weight_decay=0.05).weight_decay
+        0.05
     """
 
     def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:
