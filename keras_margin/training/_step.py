@@ -25,8 +25,8 @@ class Step:
         if scheduled.uses_margin and ramped[0] is not None or scheduled.uses_scale and ramped[1] is not None:
             raise ValueError(
                 "A margin and a scale have one schedule each. Received: MarginSchedule or ScaleSchedule in callbacks, "
-                f"and a recipe with margin_warmup_steps={recipe.margin_warmup_steps}, "
-                f"scale_warmup_steps={recipe.scale_warmup_steps}. Leave one of them out."
+                f"and a recipe with margin_warmup_steps={recipe.schedule.margin_warmup_steps}, "
+                f"scale_warmup_steps={recipe.schedule.scale_warmup_steps}. Leave one of them out."
             )
         self._clipped = {id(variable) for variable in model.embedder.trainable_variables}
         self._run = tf.function(self._once, autograph=False, jit_compile=bool(model.jit_compile))
