@@ -259,7 +259,7 @@ test("what cannot be used is refused in words, and the model there was stays", a
     "float.tflite": /pixels, uint8.*float32.*keras_margin\.export/s,
     "free size.tflite": /fixed height and width.*-1/s,
     "no images.tflite": /RGB images.*1 x 7/s,
-    "expected.json": /JSON alone is no model/,
+    "expected.json": /JSON alone is not a model/,
   };
   for (const [name, pattern] of Object.entries(cases)) {
     await chooseModel(name);
