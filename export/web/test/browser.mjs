@@ -166,7 +166,7 @@ test("clicks place the points one after the other, and a drag moves one", async 
   await check([...places.slice(0, 2), [160, 150], ...places.slice(3)]);
   await page.keyboard.press("Escape");
   await page.waitForSelector("#editor", { state: "hidden" });
-  assert.equal(await words('[data-face="first"] .note'), "Not aligned yet");
+  await page.locator('[data-face="first"] .note', { hasText: /^Not aligned yet$/ }).waitFor();
 });
 
 test("points in one place are refused in words, and cannot be used", async () => {
