@@ -147,8 +147,8 @@ def test_the_metadata_describe_the_signatures(file):
     assert json.loads(file.with_name("face.tflite.json").read_text(encoding="utf-8"))["photo"] == photo
 
 
-def test_a_file_without_photo_says_so(network, tmp_path):
-    """Its metadata have null there."""
+def test_a_file_without_photo_names_none(network, tmp_path):
+    """Its metadata do not have the key."""
     export.to_tflite(network, tmp_path / "plain.tflite")
     assert "photo" not in metadata.read_metadata(tmp_path / "plain.tflite")
 
