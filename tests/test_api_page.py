@@ -47,6 +47,7 @@ def namespace(name):
     return name.rpartition(".")[0]
 
 
+@pytest.mark.slow
 def test_the_page_is_current(api_page):
     """docs/api.md is what tools/api_page.py writes, in a process where no test has registered a network."""
     run = subprocess.run(

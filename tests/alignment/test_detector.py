@@ -147,6 +147,7 @@ def test_aligning_a_photograph_puts_its_points_on_the_template(detector, photogr
     np.testing.assert_allclose(points[0], LANDMARKS_112, atol=5)
 
 
+@pytest.mark.slow
 def test_the_default_detector_is_the_fast_one(monkeypatch, detector, photograph):
     """LiteRT's where it is installed, here on a small canvas; else the package's."""
     pytest.importorskip("ai_edge_litert", reason="the align extra is not installed")

@@ -17,7 +17,7 @@ from keras_margin.evaluation.embedders import update_metadata
 from keras_margin.runtime import Embedder
 
 pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.tensorflow_only, pytest.mark.slow]
 
 PEOPLE, IMAGES = 16, 8
 

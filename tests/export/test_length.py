@@ -11,7 +11,7 @@ from keras_margin.evaluation.embedders import load_embedder
 from keras_margin.runtime import Embedder
 
 pytest.importorskip("tensorflow")
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.tensorflow_only, pytest.mark.slow]
 
 SIDE = 16
 

@@ -14,7 +14,7 @@ import pytest
 from keras_margin import alignment, export, runtime
 from keras_margin._utils import canvas, metadata
 
-pytestmark = pytest.mark.tensorflow_only
+pytestmark = [pytest.mark.tensorflow_only, pytest.mark.slow]
 
 pytest.importorskip("mtcnn", reason="the align extra is not installed")
 pytest.importorskip("ai_edge_litert", reason="the litert extra is not installed")

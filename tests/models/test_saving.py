@@ -52,6 +52,7 @@ def test_a_subclassed_backbone_trains_and_is_saved(tmp_path):
     again.fit(IMAGES, LABELS, verbose=0)
 
 
+@pytest.mark.slow
 def test_a_subclassed_backbone_is_built_by_a_symbol():
     """Builds a subclassed backbone by a symbolic call."""
     model = km.EmbeddingModel(Subclassed(), km.ArcFaceHead(CLASSES))

@@ -15,6 +15,7 @@ def with_one_unit(**options):
     return backbones.ir_resnet((1, 1), widths=(8, 8), embedding_size=16, **options)
 
 
+@pytest.mark.slow
 def test_every_start_gets_its_row_and_what_cannot_be_is_said(tmp_path, monkeypatch):
     """Prints a row for every start, and says what is impossible."""
     monkeypatch.setitem(backbones.BACKBONES, "ir_small", with_one_unit)

@@ -324,6 +324,7 @@ def test_what_reads_the_run_refuses_model_fit_in_a_sentence(callback):
 # --- This package's in training.fit -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_monitors_need_no_mode_in_training_fit(tmp_path):
     """The set is a reader, of whose images pairs are drawn; the best checkpoint is Keras's own."""
     best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="lfw_accuracy", save_best_only=True)
@@ -332,6 +333,7 @@ def test_monitors_need_no_mode_in_training_fit(tmp_path):
     assert best.best == max(values["lfw_accuracy"] for _, values in verification.history)
 
 
+@pytest.mark.slow
 def test_margin_schedule_trains_as_the_recipes_warm_up():
     """The same updates: margin_warmup_steps=6 of the recipe, and MarginSchedule(6) in its callbacks."""
     wanted = fit(head="arcface", margin_warmup_steps=6)
@@ -346,6 +348,7 @@ def test_two_schedules_of_one_margin_are_refused():
         fit(callbacks.MarginSchedule(6), head="arcface", margin_warmup_steps=6)
 
 
+@pytest.mark.slow
 def test_a_run_callback_is_kept_in_checkpoints(tmp_path):
     """Stopped after the fifth update, it goes on counting."""
 
