@@ -21,16 +21,16 @@ _FITTED = flags.DEFINE_integer("fitted", None, "People that searches' thresholds
 _SIZES, _RATES = (10, 30, 100, 300, 1000, 2000, 4000), (0.1, 0.03, 0.01)
 
 
-def observed_fpir(hits, others, size):
+def observed_fpir(reaching, others, size):
     """Share of searches that name a stranger, over every gallery of `size` of the `others` people.
 
     Args:
-        hits: Integer array (n,), people of whom the probe's cosine reaches the threshold.
+        reaching: Integer array (n,), people of whom the probe's cosine reaches the threshold.
         others: People who are not the probe's.
         size: People in the gallery.
     """
     log_factorial = np.vectorize(math.lgamma)
-    misses = others - hits
+    misses = others - reaching
     possible = misses >= size
     log_share = log_factorial(np.where(possible, misses, size) + 1.0) - log_factorial(
         np.where(possible, misses - size, 0) + 1.0
@@ -57,8 +57,8 @@ def searches(unit, people, seed):
     for size in _SIZES:
         others = ~first[images] if size < len(cosines) else np.ones(len(images), bool)
         for wanted in _RATES:
-            hits = (cosines[:, others] >= found.threshold(size, wanted)).sum(axis=1)
-            yield size, wanted, observed_fpir(hits, int(others.sum()) - 1, size)
+            reaching = (cosines[:, others] >= found.threshold(size, wanted)).sum(axis=1)
+            yield size, wanted, observed_fpir(reaching, int(others.sum()) - 1, size)
 
 
 def main(_):

@@ -22,6 +22,8 @@ DROPPED_WORDS = {
     "engines": "implementations",
     "enrol": "enroll",
     "from_chief": "broadcast_from_chief",
+    "hit": "match or correct",
+    "hits": "matches or correct",
     "hushed": "suppress_native_stderr",
     "made_whole": "atomic_directory",
     "meeting": "negative_log_sum_exp",

@@ -1,5 +1,6 @@
 """Image files for an embedder: what every command on photographs shares."""
 
+import argparse
 import importlib
 import pathlib
 
@@ -35,7 +36,7 @@ class UnusableError(ValueError):
         self.path, self.reason = path, reason
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every command that feeds photographs to an embedder."""
     parser.add_argument("--align", action="store_true", help="find the largest face and crop it onto the template")
     parser.add_argument("--detector", help=f"aligns; {DETECTOR_HELP}")

@@ -9,7 +9,7 @@ from keras_margin.cli import _words
 _IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of every command whose files pass the gate."""
     parser.add_argument(
         "--samples",

@@ -23,7 +23,7 @@ _POLICIES = ("largest", "centre", "all", "skip")
 _NAMED = 10
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("source", help="folder of photographs, of any depth")
     parser.add_argument("out", help="folder to write, apart from the source")
@@ -38,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument("--detector", help=_photographs.DETECTOR_HELP)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Aligns and prints what became of the images."""
     detector = _detector(arguments)
     with progress.bars():

@@ -8,6 +8,7 @@ with one image, several sizes and images that are turned by their EXIF tag are l
 --strict. A set of many sizes is said to look unaligned.
 """
 
+import argparse
 import os
 
 from rich.console import Console
@@ -27,7 +28,7 @@ _UNALIGNED = (
 )
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("source", help="what keras_margin.data.open reads: a folder, a .rec file, shards, orl")
     parser.add_argument(
@@ -37,7 +38,7 @@ def add_arguments(parser):
     parser.add_argument("--strict", action="store_true", help="status 3 for whatever is found")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int | None:
     """Audits, prints the table and returns the status."""
     with progress.bars():
         against = {path: _evaluation_set(path) for path in arguments.against}

@@ -5,6 +5,8 @@ keras-margin backbones ir_resnet50 mobilefacenet --embedding_size=128
 keras-margin backbones my_networks:small
 """
 
+import argparse
+
 import keras
 from rich.console import Console
 from rich.progress import track
@@ -13,14 +15,14 @@ from keras_margin.cli import _tables
 from keras_margin.models import backbones
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("names", nargs="*", help="networks, also package.module:name of your own; default: all")
     parser.add_argument("--embedding_size", type=int, default=None, help="numbers an image; default: each one's own")
     parser.add_argument("--json", action="store_true", help="the table as JSON")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Prints the table."""
     columns = ("backbone", "parameters, M", "MiB in float32", "multiply-adds, M", "image", "embedding")
     title = "Multiply-adds of one image are what papers on these networks call FLOPs"

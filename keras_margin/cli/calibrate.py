@@ -9,6 +9,7 @@ stays as it was, and so do galleries of its embeddings. `verify` then prints a p
 --far_per_search.
 """
 
+import argparse
 import contextlib
 
 from keras_margin import evaluation
@@ -18,7 +19,7 @@ from keras_margin.cli._photographs import say
 from keras_margin.evaluation import embedders, protocols
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("file", help="exported file, or a run's folder")
     parser.add_argument("pairs", help="set of pairs, or folder of people")
@@ -39,7 +40,7 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="print what is written as JSON")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Measures, writes and says what was found."""
     path = _exported.file_with_metadata(arguments.file)
     with progress.stage(f"Opening {path}"), files.suppress_native_stderr():

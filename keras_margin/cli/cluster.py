@@ -8,6 +8,7 @@ Two faces are neighbors where their cosine reaches the threshold, the one shippe
 With --named the folders right below FOLDER are people, and the clusters are scored by them: pairwise and BCubed.
 """
 
+import argparse
 import csv
 import pathlib
 
@@ -20,7 +21,7 @@ from keras_margin._utils.progress import bars
 from keras_margin.cli import _flags, _photographs, _words
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("folder", help="folder of photographs")
     parser.add_argument("out", help="the .csv to write")
@@ -33,7 +34,7 @@ def add_arguments(parser):
     _photographs.add_arguments(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Embeds, clusters and writes."""
     if not arguments.out.endswith(".csv"):
         raise ValueError(f"The clusters go to a .csv. Received: {arguments.out}.")

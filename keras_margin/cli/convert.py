@@ -10,6 +10,7 @@ state dict is recognized by its tensors' names, and brings its network's publish
 lists the operators and the networks.
 """
 
+import argparse
 import functools
 import hashlib
 import pathlib
@@ -27,7 +28,7 @@ QUANTIZE = ("none", "float16", "dynamic", "int8")
 _MOST_COMPARED = 64
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("source", help="*.onnx, *.tflite, a state dict (*.pth, *.pt, *.ckpt) or *.keras")
     parser.add_argument("target", help="file to write: *.keras, *.tflite or *.pth, by its ending")
@@ -54,7 +55,7 @@ def add_arguments(parser):
     _sets.add_arguments(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Converts one file."""
     source, target = pathlib.Path(arguments.source), pathlib.Path(arguments.target)
     _check(source, target, arguments)

@@ -8,6 +8,8 @@ MODEL: a .tflite or .onnx file, or a run's folder. FILES: images, or folders tha
 picture is cropped. Files that cannot be read and pictures without a face are left out, counted and named.
 """
 
+import argparse
+
 import numpy as np
 from rich.console import Console
 
@@ -16,7 +18,7 @@ from keras_margin._utils.progress import bars
 from keras_margin.cli import _photographs
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("model", help="the .tflite or .onnx embedder, or a run's folder")
     parser.add_argument("files", nargs="+", help="image files and folders")
@@ -24,7 +26,7 @@ def add_arguments(parser):
     _photographs.add_arguments(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Embeds and writes."""
     if not arguments.out.endswith(".npz"):
         raise ValueError(f"--out must end in .npz. Received: {arguments.out}.")

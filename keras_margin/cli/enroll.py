@@ -8,6 +8,7 @@ added to. Files that cannot be read and pictures without a face are left out, co
 twice: a name that is in the gallery already is refused, or with --replace gets the new images in place of the old.
 """
 
+import argparse
 import os
 import pathlib
 
@@ -17,7 +18,7 @@ from keras_margin._utils.progress import bars
 from keras_margin.cli import _photographs, _words
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("folder", help="folder of people: FOLDER/NAME/*.jpg")
     parser.add_argument("gallery", help="the gallery's file, usually .npz")
@@ -31,7 +32,7 @@ def add_arguments(parser):
     _photographs.add_arguments(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Embeds, enrolls and writes the gallery."""
     people = _people(arguments.folder)
     source, left_out = _photographs.Photographs(arguments), _photographs.LeftOut()
@@ -41,7 +42,7 @@ def run(arguments):
     person_of = {path: name for name, files in people.items() for path in files}
     busy = Console(stderr=True)
     busy.print(f"Embedding {len(paths):,} images of {len(people):,} people.", highlight=False)
-    used = set()
+    used: set[str] = set()
     with bars(busy):
         for kept, embeddings in source.embedded(paths, left_out, arguments.least_quality):
             names = [person_of[path] for path in kept]

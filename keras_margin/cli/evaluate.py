@@ -29,7 +29,7 @@ from keras_margin.evaluation.protocols import checks, report
 NOT_MET = 3
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("model", help="embedder, or embeddings in .npy")
     parser.add_argument(
@@ -87,7 +87,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="of drawn pairs and of the bootstrap")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int | None:
     """Evaluates, prints and writes."""
     console, busy = Console(), Console(stderr=True)
     with progress.bars(busy):

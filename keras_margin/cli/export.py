@@ -22,7 +22,7 @@ from keras_margin.cli import _photographs, _sets, _stages
 QUANTIZE = ("none", "float16", "dynamic", "int8")
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("model", help=".keras file, or folder of a training run")
     parser.add_argument("out", help="FILE.tflite, FILE.onnx, or a folder for a SavedModel")
@@ -60,7 +60,7 @@ _LIMITS = {
 }
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Exports and prints the report."""
     if arguments.calibrate and arguments.pairs is None:
         raise ValueError("--calibrate measures pairs. Pass --pairs=SET, of people that were not trained on.")

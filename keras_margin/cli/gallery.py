@@ -7,11 +7,13 @@ keras-margin gallery remove people.npz "Ada Lovelace" Grace
 neither TensorFlow nor LiteRT.
 """
 
+import argparse
+
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.cli import _photographs
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     actions = parser.add_subparsers(dest="action", metavar="list|remove", required=True)
     listing = actions.add_parser("list", help="the people, and how many embeddings each has")
@@ -21,7 +23,7 @@ def add_arguments(parser):
     removing.add_argument("names", nargs="+", help="people")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Lists or removes."""
     from keras_margin import runtime
 

@@ -10,6 +10,7 @@ how often a stranger may be named, whatever the size of the gallery. Exit status
 that is nobody's; 1 an error, or a photograph that cannot be used.
 """
 
+import argparse
 import sys
 
 from keras_margin.cli import _flags, _photographs, _words
@@ -17,7 +18,7 @@ from keras_margin.cli import _flags, _photographs, _words
 NOBODY = 3
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("photographs", nargs="+", metavar="photograph", help="image files")
     parser.add_argument("gallery", help="the gallery's file, as enroll writes it")
@@ -29,7 +30,7 @@ def add_arguments(parser):
     _photographs.add_arguments(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int | None:
     """Searches and prints."""
     from keras_margin import runtime
 

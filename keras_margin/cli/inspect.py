@@ -5,6 +5,7 @@ keras-margin inspect runs/latest --json
 keras-margin inspect face.tflite --card --report=face.tflite.evaluation.json > CARD.md
 """
 
+import argparse
 import json
 import os
 
@@ -12,7 +13,7 @@ from keras_margin._utils import decisions, metadata
 from keras_margin.cli import _exported, _photographs, _tables, _words
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("file", help=".tflite or .onnx file, SavedModel folder, or a run's folder")
     parser.add_argument("--json", action="store_true", help="all metadata as JSON")
@@ -22,7 +23,7 @@ def add_arguments(parser):
     )
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Prints the metadata."""
     file = _exported.file_with_metadata(arguments.file)
     found = metadata.read_metadata(file)

@@ -8,6 +8,8 @@ A .bin holds the images, as insightface's lfw.bin does. A .csv lists the pairs b
 `keras-margin evaluate` reads the first anywhere, and the second in the folder of its images.
 """
 
+import argparse
+
 from rich.console import Console
 
 from keras_margin._utils import progress
@@ -15,7 +17,7 @@ from keras_margin.cli import _splits, _words
 from keras_margin.data import pairs
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("source", help="what keras_margin.data.open reads; people that were not trained on")
     parser.add_argument("out", help="the file: .bin or .csv")
@@ -35,7 +37,7 @@ def add_arguments(parser):
     _splits.add_arguments(parser, _splits.HELD_OUT)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Draws, writes and says what was written."""
     write = pairs.writer_for(arguments.out)
     with progress.bars():

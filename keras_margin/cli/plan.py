@@ -3,6 +3,7 @@
 keras-margin plan --classes=10_000_000 --batch=1024 --gpus=8 --memory=80
 """
 
+import argparse
 import math
 
 from keras_margin.cli import _flags, _tables
@@ -11,7 +12,7 @@ from keras_margin.ops import memory as estimates
 _GIB = 2**30
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("--classes", type=_flags.count, required=True, help="number of classes; 1_000_000 is read too")
     parser.add_argument("--batch", type=_flags.count, default=512, help="images an update, over all devices")
@@ -23,7 +24,7 @@ def add_arguments(parser):
     parser.add_argument("--json", action="store_true", help="the table as JSON, in bytes")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Prints the table."""
     if arguments.batch % arguments.gpus:
         raise ValueError(

@@ -12,6 +12,7 @@ file's probabilities, draw reports of `keras-margin evaluate`; training draws ru
 losses draw heads by name; embeddings draws arrays of two or three columns.
 """
 
+import argparse
 import csv
 import json
 import pathlib
@@ -27,7 +28,7 @@ from keras_margin.evaluation import protocols
 _NORM = 20.0
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("kind", choices=sorted(KINDS), help="what to draw")
     parser.add_argument("inputs", nargs="+", help="reports, runs, names of heads, or .npy; perhaps as NAME=PATH")
@@ -44,7 +45,7 @@ def add_arguments(parser):
     parser.add_argument("--values", help="of training: names of values, by commas")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Draws."""
     inputs = dict(_named(text) for text in arguments.inputs)
     if len(inputs) < len(arguments.inputs):

@@ -7,6 +7,8 @@ keras-margin prepare faces_emore train-shards --split=split.json
 Killed, the same command goes on with the first shard that is not whole; casia-shards appears when everything is there.
 """
 
+import argparse
+
 from rich.console import Console
 
 from keras_margin import data
@@ -14,7 +16,7 @@ from keras_margin._utils import progress
 from keras_margin.cli import _splits, _words
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("source", help="what keras_margin.data.open reads: a folder, a .rec file, orl")
     parser.add_argument("out", help="folder to write; not there yet, or empty")
@@ -26,7 +28,7 @@ def add_arguments(parser):
     _splits.add_arguments(parser, _splits.TRAINING)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Prepares and says what was written."""
     with progress.bars():
         source = _splits.open_part(arguments, arguments.strict)

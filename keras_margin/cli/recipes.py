@@ -5,20 +5,22 @@ keras-margin recipes arcface_casia_r50     every key of one, as --set takes them
 keras-margin recipes --json                all keys of all
 """
 
+import argparse
+
 from rich.console import Console
 
 from keras_margin import recipes
 from keras_margin.cli import _tables
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("name", nargs="?", help="a recipe, or a run's recipe.json; default: all")
     parser.add_argument("--set", action="append", default=[], help="key=value to change before it is shown")
     parser.add_argument("--json", action="store_true", help="every key as JSON, of one recipe or of all")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int | None:
     """Prints the table, or one recipe."""
     console = Console()
     if arguments.name:

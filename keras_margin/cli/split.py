@@ -7,6 +7,8 @@ keras-margin pairs CASIA-WebFace held-out.bin --split=split.json
 `prepare --split` takes the people that are left to train on, `pairs --split` those that are held out.
 """
 
+import argparse
+
 from rich.console import Console
 
 from keras_margin import data
@@ -14,7 +16,7 @@ from keras_margin._utils import progress
 from keras_margin.cli import _words
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("source", help="what keras_margin.data.open reads: a folder, a .rec file, shards, orl")
     parser.add_argument("out", help="the JSON file to write")
@@ -24,7 +26,7 @@ def add_arguments(parser):
     parser.add_argument("--seed", type=int, default=0, help="chooses them; default 0")
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> None:
     """Draws, writes and says how many people and images each part has."""
     with progress.bars():
         reader = data.open(arguments.source)

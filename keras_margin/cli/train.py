@@ -9,6 +9,7 @@ keras-margin train --data_dir faces --backbone mypackage.networks:small --callba
 Killed at any moment, the same command goes on from the last checkpoint, in OUT.partial, which is OUT when it is done.
 """
 
+import argparse
 import logging
 import os
 import sys
@@ -21,12 +22,12 @@ from keras_margin.cli import _cpu, _flags, _tables
 _TIMES = "KERAS_MARGIN_TIMES_STARTED_AGAIN"
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     _flags.add_to(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int | None:
     """Runs the recipe and prints what it found."""
     logging.getLogger("keras_margin").addHandler(_handler())
     logging.getLogger("keras_margin").propagate = False

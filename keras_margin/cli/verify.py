@@ -9,6 +9,8 @@ also tells the probability of one person, and has two thresholds, between which 
 same person; 3 different people; 4 no threshold to tell by; 5 ask a person; 1 an error.
 """
 
+import argparse
+
 from keras_margin._utils import decisions
 from keras_margin.cli import _flags, _photographs, _words
 
@@ -16,7 +18,7 @@ DIFFERENT, NO_VERDICT, ASK = 3, 4, 5
 _STATUS = {decisions.SAME: 0, decisions.DIFFERENT: DIFFERENT, decisions.ASK: ASK}
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("model", help="the .tflite or .onnx embedder, or a run's folder")
     parser.add_argument("one", help="image file")
@@ -26,7 +28,7 @@ def add_arguments(parser):
     _photographs.add_arguments(parser)
 
 
-def run(arguments):
+def run(arguments: argparse.Namespace) -> int | None:
     """Compares and prints."""
     given = _flags.checked_cosine(arguments.threshold)
     source = _photographs.Photographs(arguments)

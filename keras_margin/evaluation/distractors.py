@@ -196,7 +196,7 @@ def trillion_pairs(
 ) -> TrillionPairsResult:
     """Computes identification at an FPIR and verification at a FAR among distractors, as Trillion-Pairs reports them.
 
-    Identification: searches as in `megaface`; one is a hit where the mate scores above every distractor and above the
+    Identification: searches as in `megaface`; one succeeds where the mate scores above every distractor and above the
     threshold. FPIR is the share of probes whose best distractor is at or above the threshold. Verification as in
     `megaface`. The challenge's server is gone and its paper-less rules with it: this is our reading of "identification
     at FPR 1e-3" and "verification at FPR 1e-9".
@@ -231,9 +231,9 @@ def trillion_pairs(
     table, searches, verification = sets.measure(1, far)
     best = table[:, 0]
     refused = _arrays.best_refused(best, wanted)
-    hits = (searches > best[sets.rows]) & (searches > refused)
+    identified = (searches > best[sets.rows]) & (searches > refused)
     return TrillionPairsResult(
-        float(hits.mean()), float(fpir), float(np.nextafter(refused, np.inf)), verification, len(hits)
+        float(identified.mean()), float(fpir), float(np.nextafter(refused, np.inf)), verification, len(identified)
     )
 
 

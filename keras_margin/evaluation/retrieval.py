@@ -11,7 +11,7 @@ def mean_average_precision(
 ) -> float:
     """Computes MAP@k: how early the entries of the query's person come in the list of the k most similar ones.
 
-    average_precision = sum(hits_to(r) / r for each rank r <= k that is a hit) / number of the person's entries
+    average_precision = sum(matches_to(r) / r for each rank r <= k that is a match) / number of the person's entries
     MAP@k = mean(average_precision) over the queries
 
     With more than k entries of a person, 1 is out of reach, as in the challenge's own count. Equal scores put the wrong
@@ -52,12 +52,12 @@ def mean_average_precision(
             f"without, the first is query {relevant.argmin()} of {query_labels[relevant.argmin()].item()!r}."
         )
 
-    def is_hit(rows, columns):
+    def is_match(rows, columns):
         return query_index[rows] == gallery_index[columns]
 
-    lists = _streaming.HighestPerRow(query, gallery, k, goes_last=is_hit)
+    lists = _streaming.HighestPerRow(query, gallery, k, goes_last=is_match)
     _streaming.offer_all(query, gallery, [lists])
     rows, columns, _ = lists.ordered()
-    hits = is_hit(rows, columns).reshape(len(query), k)
-    precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-    return float(np.mean(np.sum(precision * hits, axis=1) / relevant))
+    matches = is_match(rows, columns).reshape(len(query), k)
+    precision = np.cumsum(matches, axis=1) / np.arange(1, k + 1)
+    return float(np.mean(np.sum(precision * matches, axis=1) / relevant))

@@ -45,7 +45,7 @@ class RetrievalMetric(EmbeddingMetric):
         self._labels = self.add_state("labels", (rows,), "int32")
         self._weights = self.add_state("weights", (rows,))
         self._scores = self.add_state("scores", (rows, self._length))
-        self._hits = self.add_state("hits", (rows, self._length))
+        self._matches = self.add_state("matches", (rows, self._length))
         self._relevant = self.add_state("relevant", (rows,))
 
     def update(self, units: Tensor, labels: Tensor, weights: Tensor) -> None:
@@ -67,25 +67,25 @@ class RetrievalMetric(EmbeddingMetric):
         valid = ops.logical_and(ops.logical_and(enters[:, None], taken[None, :]), other)
         scores = ops.where(valid, ops.matmul(units, ops.transpose(gallery)) + _SHIFT, 0.0)
         same = ops.logical_and(valid, labels[:, None] == gallery_labels[None, :])
-        hits = ops.cast(same, "float32")
+        matches = ops.cast(same, "float32")
         # Lists that are there get the batch as further candidates; the batch's own are made of the whole gallery.
-        old_scores, old_hits = self._longest(
+        old_scores, old_matches = self._longest(
             ops.concatenate([self._scores.value, ops.transpose(scores)], axis=1),
-            ops.concatenate([self._hits.value, ops.transpose(hits)], axis=1),
+            ops.concatenate([self._matches.value, ops.transpose(matches)], axis=1),
         )
-        new_scores, new_hits = self._longest(scores, hits)
-        relevant = self._relevant.value + ops.sum(hits, axis=0)
+        new_scores, new_matches = self._longest(scores, matches)
+        relevant = self._relevant.value + ops.sum(matches, axis=0)
         self._scores.assign(ops.scatter_update(old_scores, places[:, None], new_scores))
-        self._hits.assign(ops.scatter_update(old_hits, places[:, None], new_hits))
-        self._relevant.assign(ops.scatter_update(relevant, places[:, None], ops.sum(hits, axis=1)))
+        self._matches.assign(ops.scatter_update(old_matches, places[:, None], new_matches))
+        self._relevant.assign(ops.scatter_update(relevant, places[:, None], ops.sum(matches, axis=1)))
         self._units.assign(gallery)
         self._labels.assign(gallery_labels)
         self._weights.assign(gallery_weights)
 
-    def _longest(self, scores: Tensor, hits: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the best of each row, scores and hits (rows, length), in falling order."""
+    def _longest(self, scores: Tensor, matches: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the best of each row, scores and matches (rows, length), in falling order."""
         best, index = ops.top_k(scores, self._length)
-        return best, ops.take_along_axis(hits, index, axis=1)
+        return best, ops.take_along_axis(matches, index, axis=1)
 
     def mean_over_queries(self, values: Tensor) -> Tensor:
         """Returns the weighted mean of `values`, (memory,), over the images that are queries; NaN without one."""
@@ -96,13 +96,13 @@ class RetrievalMetric(EmbeddingMetric):
         """Returns the mean over the queries, a scalar tensor in [0, 1]; NaN without a query."""
         if not self.built:
             return ops.convert_to_tensor(float("nan"), "float32")
-        return self.mean_over_queries(self.values(self._hits.value[:-1], self._relevant.value[:-1]))
+        return self.mean_over_queries(self.values(self._matches.value[:-1], self._relevant.value[:-1]))
 
-    def values(self, hits: Tensor, relevant: Tensor) -> Tensor:
+    def values(self, matches: Tensor, relevant: Tensor) -> Tensor:
         """Returns the value of each query, float tensor (memory,).
 
         Args:
-            hits: Float tensor (memory, length), 1 where a place of the list holds the query's class.
+            matches: Float tensor (memory, length), 1 where a place of the list holds the query's class.
             relevant: Float tensor (memory,), other images of the query's class.
         """
         raise NotImplementedError
@@ -116,7 +116,7 @@ class RetrievalMetric(EmbeddingMetric):
 class RecallAtK(RetrievalMetric):
     """Computes the share of images with one of their class among the k most alike others.
 
-    Recall@k = mean over the queries of [a hit among the first k]
+    Recall@k = mean over the queries of [a match among the first k]
 
     Args:
         k: Places looked at, >= 1.
@@ -141,9 +141,9 @@ class RecallAtK(RetrievalMetric):
         super().__init__(k, memory, name or f"recall_at_{k}", dtype)
         self.k = k
 
-    def values(self, hits: Tensor, relevant: Tensor) -> Tensor:
-        """Returns 1 for each query with a hit."""
-        return ops.max(hits, axis=1)
+    def values(self, matches: Tensor, relevant: Tensor) -> Tensor:
+        """Returns 1 for each query with a match."""
+        return ops.max(matches, axis=1)
 
     def get_config(self) -> dict:
         """Returns the arguments that build it again."""
@@ -154,7 +154,7 @@ class RecallAtK(RetrievalMetric):
 class MeanAveragePrecisionAtR(RetrievalMetric):
     """Computes MAP@R: how early the images of a class come, in a list as long as there are other images of the class.
 
-    MAP@R = mean over the queries of 1/R sum_{i=1..R} hit(i) * (hits among the first i) / i
+    MAP@R = mean over the queries of 1/R sum_{i=1..R} match(i) * (matches among the first i) / i
 
     with R the number of other images of the query's class, no more than `longest`: of a larger class the first
     `longest` places count, as if R were that. This is not `evaluation.mean_average_precision`, whose lists all have one
@@ -189,11 +189,11 @@ class MeanAveragePrecisionAtR(RetrievalMetric):
         super().__init__(longest, memory, name, dtype)
         self.longest = longest
 
-    def values(self, hits: Tensor, relevant: Tensor) -> Tensor:
+    def values(self, matches: Tensor, relevant: Tensor) -> Tensor:
         """Returns the average precision of each query."""
         place = ops.arange(1, self._length + 1, dtype="float32")[None, :]
         length = ops.minimum(relevant, float(self._length))[:, None]
-        counted = ops.where(place <= length, hits * ops.cumsum(hits, axis=1) / place, 0.0)
+        counted = ops.where(place <= length, matches * ops.cumsum(matches, axis=1) / place, 0.0)
         return ops.sum(counted, axis=1) / ops.maximum(length[:, 0], 1.0)
 
     def get_config(self) -> dict:

@@ -15,11 +15,13 @@ from keras_margin.evaluation import _streaming
 EXACT = [*np.eye(4), *(np.array(signs) * 3.0 for signs in itertools.product((-1, 1), repeat=4))]
 
 
-def average_precision(scores, is_hit, k):
-    """Precision at each hit among the first k, over all there are; wrong entries first among equal scores."""
-    ordered = [hit for _, hit in sorted(zip(scores, is_hit, strict=True), key=lambda entry: (-entry[0], entry[1]))][:k]
-    precisions = [sum(ordered[:rank]) / rank for rank, hit in enumerate(ordered, 1) if hit]
-    return sum(precisions) / sum(is_hit)
+def average_precision(scores, is_match, k):
+    """Precision at each match among the first k, over all there are; wrong entries first among equal scores."""
+    ordered = [
+        match for _, match in sorted(zip(scores, is_match, strict=True), key=lambda entry: (-entry[0], entry[1]))
+    ][:k]
+    precisions = [sum(ordered[:rank]) / rank for rank, match in enumerate(ordered, 1) if match]
+    return sum(precisions) / sum(is_match)
 
 
 @few

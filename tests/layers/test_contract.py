@@ -50,15 +50,15 @@ def test_labels_change_their_own_logit_alone(name):
     assert np.any(differs) == (name not in ("normsoftmax", "softmax", "l2softmax"))
 
 
-def test_hits_are_nearest_prototypes_without_margin():
+def test_correct_is_the_nearest_prototype_without_margin():
     """Counts a sample as correct by the nearest prototype, without the margin."""
     head = make("arcface")
     head.prototypes.assign(np.array([1, 5, -1, 1, 1, 1, 1])[:, None] * np.eye(7, 5))
     embeddings = np.zeros((BATCH, 5), "float32")
     embeddings[:3, :2] = [[1.0, 0.9], [1.0, 1.1], [0.0, 0.0]]
     embeddings[3:, 2] = [-1, 1, -1]
-    _, hits = head.loss_and_correct(embeddings, np.array([0, 0, 0, 2, 2, 1]))
-    np.testing.assert_array_equal(ops.convert_to_numpy(hits), [1, 0, 0, 1, 0, 0])
+    _, correct = head.loss_and_correct(embeddings, np.array([0, 0, 0, 2, 2, 1]))
+    np.testing.assert_array_equal(ops.convert_to_numpy(correct), [1, 0, 0, 1, 0, 0])
 
 
 @pytest.mark.parametrize("name", ["cosface", "softmax"])

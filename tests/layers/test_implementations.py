@@ -22,7 +22,7 @@ WITH_EVERYTHING = ("arcface", "qamface", "curricularface")
 
 
 def found_by(implementation, name):
-    """Loss, hits and the gradients of a head with its regularisers in a training batch."""
+    """Loss, correct predictions and the gradients of a head with its regularisers in a training batch."""
     whole = keras.backend.backend() == "tensorflow" or name in WITH_EVERYTHING
     auxiliary_loss = everything(name) if whole else IAM(0.9)
     head = make(name, implementation=implementation, auxiliary_loss=auxiliary_loss)

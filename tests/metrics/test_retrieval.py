@@ -16,26 +16,26 @@ def scattered(count=90, classes=14, size=5, seed=0):
     return (centers[labels] + generator.normal(size=(count, size))).astype("float32"), labels
 
 
-def hits_of(embeddings, labels):
-    """For each image that has another of its class: the hits of all others, most alike first."""
+def matches_of(embeddings, labels):
+    """For each image that has another of its class: the matches of all others, most alike first."""
     x = embeddings.astype(np.float64)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     cosines = x @ x.T
     np.fill_diagonal(cosines, -np.inf)
     order = np.argsort(-cosines, axis=1)[:, :-1]
-    hits = labels[order] == labels[:, None]
-    return hits, hits.any(axis=1)
+    matches = labels[order] == labels[:, None]
+    return matches, matches.any(axis=1)
 
 
 def recall_of(embeddings, labels, k, weights=None):
-    hits, queries = hits_of(embeddings, labels)
-    return np.average(hits[queries, :k].any(axis=1), weights=None if weights is None else weights[queries])
+    matches, queries = matches_of(embeddings, labels)
+    return np.average(matches[queries, :k].any(axis=1), weights=None if weights is None else weights[queries])
 
 
 def map_of(embeddings, labels, longest=10**6):
-    hits, queries = hits_of(embeddings, labels)
+    matches, queries = matches_of(embeddings, labels)
     values = []
-    for row in hits[queries]:
+    for row in matches[queries]:
         r = min(int(row.sum()), longest)
         precision = np.cumsum(row[:r]) / np.arange(1, r + 1)
         values.append(np.sum(precision * row[:r]) / r)

@@ -298,8 +298,8 @@ def test_a_labelled_set_is_all_against_all_and_ranked(tmp_path):
     assert measured.values["eer"] == pytest.approx(evaluation.eer(scores, same), abs=1e-12)
     matrix = cosines(embeddings, [(a, b) for a in range(72) for b in range(72)]).reshape(72, 72)
     enrolled, probes = np.arange(0, 72, 3), np.setdiff1d(np.arange(72), np.arange(0, 72, 3))
-    hits = enrolled[matrix[np.ix_(probes, enrolled)].argmax(axis=1)] == probes // 3 * 3
-    assert measured.values["rank_1"] == pytest.approx(hits.mean())
+    identified = enrolled[matrix[np.ix_(probes, enrolled)].argmax(axis=1)] == probes // 3 * 3
+    assert measured.values["rank_1"] == pytest.approx(identified.mean())
     assert {"accuracy", "accuracy_grid", "intra_angle", "angular_fisher_score"} <= set(measured.values)
     assert any("Accuracy over" in note for note in measured.notes)
     with pytest.raises(ValueError, match="labels and no images"):
