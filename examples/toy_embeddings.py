@@ -189,12 +189,12 @@ def run(name, dimension, task, tick):
     angles = evaluation.angle_statistics(embeddings, labels, prototypes)
     by_logit = None
     if isinstance(head, layers.SoftmaxHead):
-        by_logit = hit_rate(head(embeddings, labels), labels)
+        by_logit = nearest_accuracy(head(embeddings, labels), labels)
     return Result(
         dimension,
         name,
         task.seed,
-        hit_rate(head(embeddings), labels),
+        nearest_accuracy(head(embeddings), labels),
         by_logit,
         evaluation.angular_fisher_score(embeddings, labels),
         angles.intra,
@@ -204,7 +204,7 @@ def run(name, dimension, task, tick):
     )
 
 
-def hit_rate(scores, labels):
+def nearest_accuracy(scores, labels):
     """Share of rows whose largest score is the label's."""
     return float(np.mean(np.argmax(keras.ops.convert_to_numpy(scores), axis=1) == labels))
 
