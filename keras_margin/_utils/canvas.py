@@ -32,10 +32,6 @@ class Placed(NamedTuple):
         # (0, 0) is the centre of the first pixel on both: half a pixel more at either end.
         return (np.asarray(points, np.float64) + 0.5) * self.factors - 0.5
 
-    def to_canvas(self, points):
-        """Carries (x, y) coordinates of the photograph, any array (..., 2), to those of the canvas, float64."""
-        return (np.asarray(points, np.float64) + 0.5) / self.factors - 0.5
-
 
 def place(photo, canvas):
     """Places a photograph at the top left of a canvas; a larger one is shrunk until it fits, its sides' ratio kept.

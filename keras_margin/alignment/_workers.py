@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import multiprocessing
 import os
+import types
 from collections.abc import Callable
 
 import numpy as np
@@ -49,6 +50,9 @@ def description(detector):
         return _described(detector.canvas, detector.min_face_size, detector.min_score)
     if type(detector) is MTCNNDetector:
         return _described(detector.min_face_size, detector.min_score)
+    if isinstance(detector, types.MethodType):
+        # Of an object, such as Embedder.detect of a file: which object counts.
+        return f"{detector.__func__.__module__}.{detector.__func__.__qualname__} of {detector.__self__!r}"
     kind = detector if hasattr(detector, "__qualname__") else type(detector)
     return f"{kind.__module__}.{kind.__qualname__}"
 

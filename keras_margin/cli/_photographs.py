@@ -82,11 +82,11 @@ class Photographs:
             image = images.read_image(path)
         except images.ImageError as error:
             raise UnusableError(path, f"{path} cannot be read: {error}.", f"it cannot be read: {error}") from error
-        if self._found_by_file and image.shape[:2] != tuple(self.embedder.image_size):
-            found = self.embedder.faces(image)
-            if not found:
+        if self._found_by_file:
+            found = self.embedder.largest_face(image)
+            if found is None:
                 raise UnusableError(path, f"No face was found in {path}.")
-            return found[0].image
+            return found
         try:
             face = photographs.prepare_photograph(
                 image, self.embedder, align=self._align, detector=self._detector, fit=self._fit
@@ -219,7 +219,12 @@ def made_detector(text):
     if text.endswith(".tflite"):
         from keras_margin import runtime
 
-        return runtime.Embedder(text).detect
+        embedder = runtime.Embedder(text)
+        if not embedder.takes_photographs:
+            raise ValueError(
+                f"--detector={text} takes aligned faces alone. Name a file of keras-margin export --photo."
+            )
+        return embedder.detect
     module, colon, name = text.partition(":")
     maker = getattr(importlib.import_module(module), name, None) if colon and module else None
     if not callable(maker):

@@ -108,6 +108,8 @@ class FaceDetector:
         Raises:
             TypeError: `image` is not a uint8 NumPy array.
             ValueError: Its shape is not (height, width, 3).
+            ImportError: `min_face_size` is above 20, the photograph is shrunk so far that another model has to be
+                converted, and TensorFlow or mtcnn is not installed.
         """
         placed = place(image, self.canvas)
         smallest = self._smallest_on_canvas(placed.shrink)
@@ -129,7 +131,7 @@ class FaceDetector:
         if wanted <= _LEAST:
             return min(self.min_face_size, float(_LEAST))
         # Of few sizes, for each is a model.
-        return finer(self.min_face_size, wanted)
+        return max(finer(self.min_face_size, wanted), float(_LEAST))
 
     def _runners_for(self, min_face_size):
         """LiteRT's runners of a model's stages, loaded or converted at the first call."""

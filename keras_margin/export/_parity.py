@@ -191,6 +191,8 @@ class Judge:
     @classmethod
     def of(cls, network, options, samples, pairs):
         """The Judge of these sample images and pairs, of which either may be None."""
+        if options.calibrate and pairs is None:
+            raise ValueError("Options(calibrate=True) measures pairs. Pass pairs=, of people that were not trained on.")
         verification = None if pairs is None else _checked_pairs(network, pairs, options.far)
         if samples is None and verification is not None:
             samples = verification[0]

@@ -172,6 +172,9 @@ def _checked_canvas(canvas):
         height, width = (operator.index(side) for side in canvas)
     except (TypeError, ValueError):
         raise TypeError(f"A canvas must be (height, width), two integers. Received: {canvas!r}.") from None
-    if min(height, width) < 12 or height * width >= 2**24:
-        raise ValueError(f"A canvas needs sides of 12 pixels or more, and less than 2^24 pixels. Received: {canvas!r}.")
+    # The runtime takes no larger side for a true one.
+    if not 12 <= min(height, width) <= max(height, width) <= 2**13 or height * width >= 2**24:
+        raise ValueError(
+            f"A canvas needs sides of 12 to 8,192 pixels, and less than 2^24 pixels. Received: {canvas!r}."
+        )
     return height, width

@@ -1,6 +1,7 @@
 """The gate in front of a file that takes photographs: its detector, its warp and its embeddings, each beside ours."""
 
 import dataclasses
+import logging
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from keras_margin._utils.messages import install_hint
 from keras_margin.export import _cosines, _graph
 from keras_margin.export._parity import ParityError
 from keras_margin.export._photo import Photo
+
+_logger = logging.getLogger("keras_margin.export")
 
 # A face that the Keras detector is sure of must be found; one at the threshold may be a matter of rounding.
 _SURE = 0.95
@@ -58,6 +61,8 @@ class PhotoParity:
     def failures(self) -> list[str]:
         """What is beyond its limit, a phrase each."""
         failures = []
+        if not self.synthetic and not self.faces:
+            failures.append("the photographs show no face that the Keras detector is sure of")
         if self.found < self.faces:
             failures.append(f"{self.faces - self.found} of {self.faces} faces of the Keras detector are not found")
         if self.near < _LEAST_NEAR * self.faces - 1:
@@ -98,7 +103,7 @@ def compare(content, judge, photo, photographs, path):
         ParityError: Where something is beyond its limit.
     """
     interpreter, detector = _interpreter(content), alignment.MTCNNDetector(photo.min_face_size)
-    pictures, wanted, crops, warp = 0, [], [], 0
+    pictures, wanted, crops = 0, [], []
     for size in photo.canvases:
         detect, embed = (interpreter.get_signature_runner(name) for name in photo.names(size))
         given = photographs if photographs is not None else _of_samples(judge.samples, size)
@@ -118,6 +123,8 @@ def compare(content, judge, photo, photographs, path):
     )
     if report.failures:
         raise ParityError(f"{path} was not written: {'; '.join(report.failures)}. {report}")
+    if not report.faces:
+        _logger.warning("The sample images show no face: the detector was not compared. Pass photographs=.")
     return report
 
 

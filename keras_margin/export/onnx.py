@@ -55,6 +55,8 @@ def to_onnx(
     path, options = pathlib.Path(path), options or Options()
     if path.is_dir():
         raise ValueError(f"{path} is a folder: nothing was written. Name a file, such as {path / 'face.onnx'}.")
+    if options.length:
+        raise ValueError("Options(length=True) is TFLite's and SavedModel's. Received: an ONNX file. Leave it out.")
     source = open_source(model)
     judge = Judge.of(source.network, options, samples, pairs)
     json_path = path.with_name(f"{path.name}.json")

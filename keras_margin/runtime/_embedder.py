@@ -17,48 +17,7 @@ MAX_BATCH = 32
 
 
 class AlignedEmbedder:
-    """What `Embedder` does with aligned faces: uint8 RGB images in, unit-length embeddings out.
-
-    embedding = y / ||y||,  y the network's output (dequantised: scale * (q - zero_point))
-
-    What the network is fed depends on its input:
-
-        pixels: uint8, or quantised so that its range is 0 to 255:  the image itself; `normalization` is refused
-        float32:                                         (image - mean) / std; `normalization` is required
-        other int8 or uint8, scale and zero point:       round((image - mean) / std / scale) + zero_point, clipped;
-                                                         `normalization` is required
-
-    Thread-safe: one embedder may be shared, calls that run the network wait for one another. To compute on several
-    cores, set `num_threads`, or give each thread an Embedder of its own.
-
-    Args:
-        path: A .tflite file with one image input of rank 4 and one output (of several, the signature's `embedding`).
-        normalization: (mean, std) of a network that takes normalised pixels, in grey levels 0 to 255; each a number
-            or three numbers (R, G, B), std > 0; or a name, such as "imagenet". (127.5, 128.0) is the habit of ArcFace's
-            code; (0.0, 1.0), or "raw", feeds a float network raw pixels. None for a network that takes pixels, or
-            whose metadata declare `image.normalization`.
-        num_threads: Threads for LiteRT, >= 1. None leaves LiteRT's own default.
-        channels: "RGB" or "BGR", the order a foreign network wants; images, and the three numbers of a
-            normalization, are given as RGB either way.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is not a TFLite model, is damaged, or is no image embedder; `normalization` is missing,
-            not wanted, or out of range; `num_threads` is below 1; `channels` is neither, or not the file's own.
-        TypeError: an argument has the wrong type.
-        ImportError: ai-edge-litert is not installed; the message names the extra.
-
-    Example:
-        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
-        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
-        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
-        >>> report = keras_margin.export.to_tflite(model, "face.tflite", samples=images)
-        >>> embedder = Embedder("face.tflite")
-        >>> embedder.embed(images).shape, embedder.embedding_size
-        ((8, 4), 4)
-        >>> embedder.verify(images[0], images[0]) > 0.999
-        True
-    """
+    """The part of `Embedder` that takes aligned faces; arguments and errors are Embedder's."""
 
     # What opens the file, and runs it: a class with LiteRTNetwork's attributes and `run`.
     _open: Any = LiteRTNetwork

@@ -104,7 +104,23 @@ class Embedder(AlignedEmbedder):
             >>> [(face.box, face.score) for face in Embedder("face.tflite").faces(photograph)]  # No face is there.
             []
         """
-        return self._faces(photo, None)
+        signatures = self._of_photographs(photo)
+        with self._lock:
+            placed, boxes, points, scores = signatures.detect(photo)
+            found = [signatures.embed(placed, each) for each in points] if placed.shrink == 1 else []
+        images = [image for _, image in found]
+        if found:
+            rows = _rows.unit_rows(np.concatenate([row for row, _ in found]), f"The network in {self.path}")
+        elif len(points):
+            # Out of the photograph itself: its copy on the canvas lacks what an aligned face has room for.
+            images = [align_points(photo, each, self.image_size) for each in points]
+            rows = self.embed(np.stack(images))
+        else:
+            return []
+        return [
+            Face(box, five, float(score), row, image)
+            for box, five, score, row, image in zip(boxes, points, scores, rows, images, strict=True)
+        ]
 
     def detect(self, photo: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Finds the faces of a photograph: a detector as `alignment.align` takes it.
@@ -164,33 +180,24 @@ class Embedder(AlignedEmbedder):
             TypeError: As `faces`.
             ValueError: As `faces`; and where no face is found.
         """
+        face = self.largest_face(photo)
+        if face is None:
+            raise ValueError(f"No face was found in a photograph of {photo.shape[0]} x {photo.shape[1]} pixels.")
+        return face
+
+    def largest_face(self, photo: np.ndarray) -> np.ndarray | None:
+        """As `aligned`, but None where no face is found. Nothing is embedded."""
         check_photograph(photo)
         if photo.shape[:2] == tuple(self.image_size):
             return photo
-        found = self._faces(photo, 1)
-        if not found:
-            raise ValueError(f"No face was found in a photograph of {photo.shape[0]} x {photo.shape[1]} pixels.")
-        return found[0].image
-
-    def _faces(self, photo, most):
         signatures = self._of_photographs(photo)
         with self._lock:
-            placed, boxes, points, scores = signatures.detect(photo)
-            points = points[:most]
-            found = [signatures.embed(placed, each) for each in points] if placed.shrink == 1 else []
-        images = [image for _, image in found]
-        if found:
-            rows = _rows.unit_rows(np.concatenate([row for row, _ in found]), f"The network in {self.path}")
-        elif len(points):
-            # Out of the photograph itself: its copy on the canvas lacks what an aligned face has room for.
-            images = [align_points(photo, each, self.image_size) for each in points]
-            rows = self.embed(np.stack(images))
-        else:
-            return []
-        return [
-            Face(box, five, float(score), row, image)
-            for box, five, score, row, image in zip(boxes, points, scores, rows, images, strict=False)
-        ]
+            placed, _, points, _ = signatures.detect(photo)
+            if not len(points):
+                return None
+            if placed.shrink == 1:
+                return signatures.embed(placed, points[0])[1]
+        return align_points(photo, points[0], self.image_size)
 
     def _of_photographs(self, photo):
         if self._photographs is None:

@@ -36,16 +36,21 @@ class PhotoGallery:
             (2, ('Ada',))
         """
         _check(self, embedder)
+        if not len(photographs):
+            raise ValueError("enroll_photographs needs at least one photograph. Received: none.")
         # All of them before any is added.
         self.enroll(name, embedder.embed(np.stack([embedder.aligned(photo) for photo in photographs])))
 
-    def identify(self, photo: np.ndarray, embedder: Any, threshold: float | None = None) -> list[Any]:
+    def identify(
+        self, photo: np.ndarray, embedder: Any, threshold: float | None = None, far_per_search: float | None = None
+    ) -> list[Any]:
         """Says who is on a photograph: a list of (`Face`, `Match` or None), the largest face first.
 
         Args:
             photo: As for `Embedder.faces`.
             embedder: As for `enroll_photographs`.
             threshold: Cosine below which a face is nobody's; None for the file's.
+            far_per_search: In place of a threshold, as for `Embedder.identify`.
 
         Raises:
             TypeError, ValueError: As `Embedder.faces`; another model's embedder; no threshold.
@@ -64,11 +69,13 @@ class PhotoGallery:
             []
         """
         _check(self, embedder)
-        threshold = embedder.decided(threshold)
+        if far_per_search is None:
+            threshold = embedder.decided(threshold)
         faces = embedder.faces(photo)
         if not faces:
             return []
-        matches = self.search(np.stack([face.embedding for face in faces]), threshold=threshold)
+        rows = np.stack([face.embedding for face in faces])
+        matches = self.search(rows, 1, threshold, far_per_search, embedder.search_thresholds)
         return [(face, found[0] if found else None) for face, found in zip(faces, matches, strict=True)]
 
 

@@ -100,3 +100,16 @@ def test_enroll_leaves_images_of_low_quality_out(model, images, tmp_path, capsys
     rows = Gallery.load(tmp_path / "g.npz").embeddings_of("Ada")
     np.testing.assert_allclose(rows, Embedder(path).embed(images)[lengths >= least], atol=1e-6)
     assert "4 that cannot be used" in capsys.readouterr().out
+
+
+def test_an_onnx_file_has_no_length(model, tmp_path):
+    """Options(length=True) is refused there, where nothing would read it."""
+    with pytest.raises(ValueError, match="TFLite's and SavedModel's. Received: an ONNX file"):
+        export.to_onnx(model, tmp_path / "face.onnx", options=export.Options(length=True))
+    assert not list(tmp_path.iterdir())
+
+
+def test_calibrating_without_pairs_is_refused(model, tmp_path):
+    """Options(calibrate=True) is not ignored where there is nothing to calibrate on."""
+    with pytest.raises(ValueError, match="measures pairs. Pass pairs="):
+        export.to_tflite(model, tmp_path / "face.tflite", options=export.Options(calibrate=True))

@@ -207,7 +207,7 @@ def test_eight_bits_are_refused(network, tmp_path, quantize):
     [
         ("480x640", TypeError, r"photo must be True, \(height, width\)"),
         ([], TypeError, r"Received: photo=\[\]"),
-        ((8, 640), ValueError, "sides of 12 pixels"),
+        ((8, 640), ValueError, "sides of 12 to 8,192 pixels"),
         ([(48, 64), (48, 64)], ValueError, "different canvases"),
         ((16, 640), ValueError, "min_face_size=20"),
     ],

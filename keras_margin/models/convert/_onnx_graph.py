@@ -6,6 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_margin._utils import metadata
 from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import install_hint
 from keras_margin.models.convert import _onnx_fusions, _onnx_operators
@@ -68,6 +69,8 @@ class Graph:
         self.shown = path
         self._onnx, model = _load(self.path)
         graph = model.graph
+        text = next((each.value for each in model.metadata_props if each.key == metadata.METADATA_NAME), None)
+        self.metadata = metadata.read_metadata(self.path) if text is None else metadata.parse(text, self.shown)
         self._opsets = {each.domain: each.version for each in model.opset_import}
         self._constants = {each.name: self._onnx.numpy_helper.to_array(each) for each in graph.initializer}
         inputs = [each for each in graph.input if each.name not in self._constants]
@@ -96,11 +99,12 @@ class Graph:
             raise ValueError(f"{path} has operators that are not converted: {named}. Known are {known}.")
 
     def checked(self, given):
-        """Returns the normalization as numbers, or None for a file that takes pixels.
+        """Returns the normalization as numbers, given or declared by the metadata; None for a file that takes pixels.
 
         Raises:
-            ValueError: Where it is missing, or not wanted.
+            ValueError: Where it is missing, not wanted, or another than the metadata declare.
         """
+        given = pixels.declared(given, self.metadata, self.shown)
         if self.takes_pixels and given is not None:
             raise ValueError(
                 f"{self.shown} takes uint8 pixels and normalises inside, so normalization must be left out. "

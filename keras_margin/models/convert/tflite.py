@@ -11,6 +11,7 @@ import numpy as np
 from keras_margin import runtime
 from keras_margin._typing import PathLike
 from keras_margin._utils import files
+from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import install_hint
 from keras_margin.models.convert import _onnx_gate, _onnx_graph
 
@@ -45,6 +46,7 @@ def from_tflite(
     """
     # Before anything is converted: a file that LiteRT cannot run, or whose normalization is missing, ends here.
     embedder = runtime.Embedder(path, normalization, channels=channels)
+    normalization = pixels.declared(normalization, embedder.metadata, embedder.path)
     with tempfile.TemporaryDirectory() as folder:
         written = pathlib.Path(folder, f"{pathlib.Path(path).stem}.onnx")
         _write_onnx(path, written)

@@ -1,5 +1,7 @@
 """Any convolutional ONNX embedder as a Keras model: each operator against ONNX Runtime, and what is refused."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -406,3 +408,15 @@ def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"not ONNX at all")
     with pytest.raises(ValueError, match="bad.onnx is not an ONNX file"):
         convert.from_onnx(tmp_path / "bad.onnx", "raw")
+
+
+def test_a_declared_normalization_is_converted_with(tmp_path):
+    """`image.normalization` of the file's metadata is taken where none is given, and another one is refused."""
+    text = json.dumps({"image": {"normalization": {"mean": [123.675, 116.28, 103.53], "std": 57.0}}})
+    path = write(tmp_path / "net.onnx", metadata=text)
+    images = np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    found = convert.from_onnx(path).predict(images.astype("float32"), verbose=0)
+    wanted = averages(images, np.array([123.675, 116.28, 103.53]), 57.0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="declare normalization="):
+        convert.from_onnx(path, "facenet")
