@@ -1,5 +1,6 @@
 """EmbeddingProjector: embeddings and labels as files that TensorBoard's projector shows."""
 
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_margin import _arguments
 from keras_margin.callbacks._embedding import make_embed_fn
 from keras_margin.callbacks.base import RunCallback
 from keras_margin.models import EmbeddingModel
@@ -45,19 +47,21 @@ class EmbeddingProjector(RunCallback):
                 f"EmbeddingProjector needs a label for each image. Received: {len(images)} images and {len(labels)} "
                 "labels."
             )
-        self.log_dir, self.every = pathlib.Path(log_dir), max(1, every)
-        self._images, self._labels, self._network = images, labels, network
+        _arguments.require_integer("EmbeddingProjector", every, 1, math.inf, "every")
+        self.log_dir, self.every = pathlib.Path(log_dir), every
+        self._images, self._labels, self._given_network = images, labels, network
+        self._network: Any = None
         self._embed: Any = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Finds the network, and writes what does not change."""
-        if self._network is None:
-            if not isinstance(self.model, EmbeddingModel):
-                raise ValueError(
-                    "EmbeddingProjector needs the network from images to embeddings: train an EmbeddingModel, or pass "
-                    f"network=backbone. Received: a {type(self.model).__name__}, and network=None."
-                )
-            self._network = self.model.embedder
+        if self._given_network is None and not isinstance(self.model, EmbeddingModel):
+            raise ValueError(
+                "EmbeddingProjector needs the network from images to embeddings: train an EmbeddingModel, or pass "
+                f"network=backbone. Received: a {type(self.model).__name__}, and network=None."
+            )
+        # Each time: a callback may be passed to the fits of several models.
+        self._network, self._embed = self._given_network or self.model.embedder, None
         self.log_dir.mkdir(parents=True, exist_ok=True)
         # One column has no header.
         words = [str(label).translate({ord("\t"): " ", ord("\n"): " "}) for label in self._labels]

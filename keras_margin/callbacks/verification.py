@@ -1,6 +1,7 @@
 """Verification while training: accuracy, EER and TAR on pairs of people, in the logs, and the best moment kept."""
 
 import contextlib
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterable
@@ -9,11 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_margin import _arguments
 from keras_margin.callbacks import _records
 from keras_margin.callbacks._embedding import make_embed_fn
 from keras_margin.callbacks._pair_sets import PairSet, drawn_pairs, read_pairs
 from keras_margin.callbacks.base import RunCallback, UpdateCounter
 from keras_margin.models import EmbeddingModel
+from keras_margin.recipes._parts import FLIPS
 
 
 class Verification(RunCallback):
@@ -86,11 +89,16 @@ class Verification(RunCallback):
             if is_same is None:
                 raise ValueError("Verification of images needs is_same=, a bool for each pair. Received: is_same=None.")
             sets = PairSet(name, images, is_same, pairs)
-        self.sets, self.flip = sets if isinstance(sets, (list, tuple)) else (sets,), flip
-        self.every = None if every is None else max(1, every)
+        if every is not None:
+            _arguments.require_integer("Verification", every, 1, math.inf, "every", " or None")
+        _arguments.require_one_of("Verification", "flip", flip, FLIPS)
+        self._given_sets = sets if isinstance(sets, (list, tuple)) else (sets,)
+        self.sets: tuple[PairSet, ...] = ()
+        self.flip, self.every = flip, every
         self.folder: Any = None if folder is None else pathlib.Path(folder)
         self.history: list[tuple[int, dict]] = []
-        self._network: Any = network
+        self._given_network: Any = network
+        self._network: Any = None
         self._report, self._name = report, name
         self._embed: Any = None
         self._events: Any = None
@@ -115,15 +123,15 @@ class Verification(RunCallback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reads sets that were given by path."""
         model = self.model
-        if self._network is None:
-            if not isinstance(model, EmbeddingModel):
-                raise ValueError(
-                    "Verification needs the network from images to embeddings: train an EmbeddingModel, or pass "
-                    f"network=backbone. Received: a {type(model).__name__}, and network=None."
-                )
-            self._network = model.embedder
+        if self._given_network is None and not isinstance(model, EmbeddingModel):
+            raise ValueError(
+                "Verification needs the network from images to embeddings: train an EmbeddingModel, or pass "
+                f"network=backbone. Received: a {type(model).__name__}, and network=None."
+            )
+        # Each time: a callback may be passed to the fits of several models.
+        self._network, self._embed = self._given_network or model.embedder, None
         self._counter = UpdateCounter()
-        self.sets = tuple(self._opened(self.sets))
+        self.sets = tuple(self._opened(self._given_sets))
         names = [each.name for each in self.sets]
         if len(set(names)) < len(names):
             raise ValueError(f"Verification needs sets of different names. Received: {', '.join(names)}.")

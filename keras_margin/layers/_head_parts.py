@@ -76,7 +76,7 @@ def memory_of(
     """Estimates what training a head needs on each device, analytically; tests compare it with measured peaks.
 
     Args:
-        head: Any.
+        head: MarginHead.
         batch_size: Int >= 1, samples on a device at a time.
         embedding_size: Int >= 1; None once the head is built.
         implementation: "reference", "fused" or "streaming"; None for the head's own choice.

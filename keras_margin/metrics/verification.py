@@ -19,7 +19,8 @@ class PairMetric(EmbeddingMetric):
 
     State: the embeddings of the last `memory` images and 2 * `bins` counts, whatever the number of images. A cosine is
     known to 2 / bins, 2e-4 by default: two pairs in one bin count as equal, and each class says how far that moves its
-    value. Counts are float32, exact up to 16.7 million pairs a bin.
+    value. Counts and their sums are float32, exact up to 16.7 million pairs of a
+    kind.
 
     With sample weights a pair weighs the product of the two samples' weights.
 

@@ -27,6 +27,7 @@ class EmbeddingMetrics:
             _keras.MetricGroup(members, f"embedding_{argument}") for argument, members in self._members.items()
         ]
 
+        self._named: dict[str, str] = {}
         self._directions: list = []
 
     def groups(self) -> list:
@@ -35,7 +36,8 @@ class EmbeddingMetrics:
 
     def set_directions(self, directions: dict[str, str]) -> None:
         """Says which way is better ("up" or "down") for figures of these names, which somebody else puts into logs."""
-        self._directions = [_keras.MonitorDirections(directions)]
+        self._named |= directions
+        self._directions = [_keras.MonitorDirections(self._named)]
 
     def build(self, model: keras.Model, embedding_size: int) -> None:
         """Builds the metrics for embeddings of this size, under the strategy of the model."""

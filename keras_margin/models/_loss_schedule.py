@@ -41,7 +41,7 @@ class LossSchedule:
     margin = head.margin.scaled(share),  scale = head.scale * share
 
     The head itself stays as it is: it is what `evaluate` of another process, and the saved file, have. The callbacks
-    MarginSchedule and ScaleSchedule set the shares while a model trains; before, both are 1.
+    MarginSchedule and ScaleSchedule set the shares while a model trains; before and after, both are 1.
 
     Args:
         model: EmbeddingModel.
@@ -89,6 +89,12 @@ class LossSchedule:
             )
         self._start()
         self.uses_scale = True
+
+    def stop(self) -> None:
+        """Gives margin and scale back to the head; to be called where training ends. Without a schedule, nothing."""
+        if self.uses_margin or self.uses_scale:
+            self.uses_margin = self.uses_scale = False
+            self._model.train_function = self._model.test_function = None
 
     def _start(self) -> None:
         if self._factors is None:

@@ -177,7 +177,10 @@ class EmbeddingModel(keras.Model):
                     "measure them by verification instead, with callbacks.Verification or keras_margin.evaluation on "
                     "model.predict(images)."
                 ) from error
-        return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+        try:
+            return super().fit(x, y, *args, validation_data=validation_data, **kwargs)
+        finally:
+            self.loss_schedule.stop()
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluates, as keras.Model.evaluate does."""

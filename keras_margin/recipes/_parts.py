@@ -222,6 +222,11 @@ class Data:
                 f"images_per_identity must divide batch_size. Received: images_per_identity={images}, "
                 f"batch_size={self.batch_size}."
             )
+        if images is not None and self.accumulate > 1 and self.batch_size % (images * self.accumulate):
+            raise ValueError(
+                "Each of the accumulate parts of a batch needs whole identities. Received: "
+                f"images_per_identity={images}, accumulate={self.accumulate}, batch_size={self.batch_size}."
+            )
         if self.batch_size % self.accumulate:
             raise ValueError(
                 f"accumulate must divide batch_size, the images of an update. Received: accumulate={self.accumulate}, "

@@ -106,9 +106,12 @@ def fit(
     epochs = min(reports, recipe.run.steps)
     run.ends = [(epoch + 1) * recipe.run.steps // epochs for epoch in range(epochs)]
     run.callbacks, run.checkpoints = callbacks, checkpoints
-    with friendly_errors(), lost_workers(_strategies.is_multiworker(strategy)):
-        run.resume()
-        run.train()
+    try:
+        with friendly_errors(), lost_workers(_strategies.is_multiworker(strategy)):
+            run.resume()
+            run.train()
+    finally:
+        model.loss_schedule.stop()
     if averages is not None:
         averages.swap()
     return FitResult(model=model, history=tuple(run.history), seconds=run.seconds)

@@ -18,16 +18,12 @@ def check(recipe, head):
                 f"margin_warmup_steps ramps a margin. Received: head={recipe.head.name!r}. {error}"
             ) from error
     if recipe.schedule.scale_warmup_steps and (
-        head.scale is None or not head.has_cosine_logits or not _has_cosine_negatives(head)
+        head.scale is None or not head.has_cosine_logits or not head.margin.negatives_are_cosines
     ):
         raise ValueError(
             "scale_warmup_steps needs a head with a scale of its own and plain cosines for the other classes. "
             f"Received: head={recipe.head.name!r}."
         )
-
-
-def _has_cosine_negatives(head):
-    return head.margin.negatives_are_cosines
 
 
 def fractions(recipe, step, smaller=min):
@@ -55,10 +51,3 @@ def margin_and_scale(recipe, head, margin_fraction, scale_fraction):
     margin = None if margin_fraction is None else head.margin.scaled(margin_fraction)
     rise = None if scale_fraction is None else (head.scale - recipe.schedule.scale_start) * scale_fraction
     return margin, None if rise is None else recipe.schedule.scale_start + rise
-
-
-def now(recipe, head, step):
-    """Returns (margin, scale) at an update as numbers for the log; None for what is not ramped."""
-    margin, scale = margin_and_scale(recipe, head, *fractions(recipe, step))
-    # The log has one column: the part that a margin of several is known by, or else how far it has risen.
-    return None if margin is None else float(getattr(margin, "margin", fractions(recipe, step)[0])), scale

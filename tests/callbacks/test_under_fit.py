@@ -296,3 +296,37 @@ def test_backup_and_restore_brings_back_a_heads_state(tmp_path):
     assert found.head.annealing_lambda == pytest.approx(1000 / (1 + 0.12 * 16), rel=1e-6)
     for one, other in zip(found.weights, wanted.weights, strict=True):
         np.testing.assert_allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-5, atol=1e-7)
+
+
+def test_a_schedule_ends_with_its_fit():
+    """After a fit with a MarginSchedule the loss is that of the whole margin again."""
+    model = model_of()
+    wanted = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)["loss"]
+    weights = model.get_weights()
+    fit(model, callbacks.MarginSchedule(1_000), epochs=1)
+    model.set_weights(weights)
+    assert model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)["loss"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_callback_measures_the_model_of_each_fit():
+    """One Verification passed to the fits of two models measures each, not the first one twice."""
+    used, fresh = own_set(), own_set()
+    first = fit(model_of(), used, epochs=1)
+    rate = keras.optimizers.SGD(1.0)
+    again = fit(model_of(optimizer=rate), used, epochs=1)
+    wanted = fit(model_of(optimizer=keras.optimizers.SGD(1.0)), fresh, epochs=1)
+    assert again["lfw_eer"] == pytest.approx(wanted["lfw_eer"]) and again["lfw_eer"] != pytest.approx(first["lfw_eer"])
+
+
+def test_two_verifications_keep_their_directions():
+    """Each tells which way its figures are better; the second does not take the first one's away."""
+    stop = [keras.callbacks.EarlyStopping(f"{name}_accuracy") for name in ("one", "other")]
+    history = fit(model_of(), own_set("one"), own_set("other"), *stop)
+    assert {"one_accuracy", "other_accuracy"} <= set(history)
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"flip": "typo"}])
+def test_verification_refuses_numbers_out_of_range(options):
+    """An interval that is none and a flip that does not exist are named at once."""
+    with pytest.raises(ValueError, match="Verification needs (every|flip)"):
+        callbacks.Verification("lfw.bin", **options)

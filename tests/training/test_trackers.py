@@ -17,7 +17,7 @@ def wandb(recipe, seed):
     import wandb
     from wandb.integration.keras import WandbMetricsLogger
 
-    wandb.init(project="faces", mode="offline", config={"learning_rate": recipe.learning_rate, "seed": seed})
+    wandb.init(project="faces", mode="offline", config={"learning_rate": recipe.schedule.learning_rate, "seed": seed})
     return WandbMetricsLogger(log_freq=2)
 
 

@@ -227,6 +227,8 @@ class _Work:
         """The trained model of one part of the images; `folder` is None in a worker that writes nothing."""
         recipe, config = self.recipe, self.config
         exported = purpose == "unseen people"
+        # Those that the recipe names watch the one model that is kept: a tracker begins one run, not two.
+        recipe = recipe if exported else recipe.replace(callbacks=())
         checkpoints = folder and training.Checkpoints(
             folder / _folder.CHECKPOINTS / purpose.replace(" ", "_"),
             minutes=config.checkpoint_minutes,
