@@ -160,7 +160,7 @@ class Calibration:
         """Returns the calibration that a file's metadata hold under "calibration"; None where there is none.
 
         Args:
-            metadata: Dict as keras_margin._utils.metadata.read gives it; or None.
+            metadata: Dict as keras_margin.runtime.read_metadata gives it; or None.
 
         Raises:
             ValueError: A calibration that lacks a part or is not sound.

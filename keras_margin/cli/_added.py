@@ -30,6 +30,8 @@ def read_groups(given, named):
                 f"--groups takes FILE.csv, or NAME=FILE.csv of one of {', '.join(named)}. Received: {text}."
             )
         whose = [name] if equals and name in named else named
+        if again := found.keys() & set(whose):
+            raise ValueError(f"--groups takes one list a set. Received: two for {min(again)}.")
         found |= dict.fromkeys(whose, protocols.read_groups(path if equals and name in named else text))
     return found
 

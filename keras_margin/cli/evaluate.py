@@ -111,6 +111,10 @@ def _evaluate(arguments, busy):
     chosen = _protocols(arguments.protocol, named)
     named, chosen = _suites(named, chosen)
     groups = _added.read_groups(arguments.groups, named)
+    if arguments.group_far is not None and not groups:
+        raise ValueError("--group_far is the FAR of --groups. Received: no --groups. Pass --groups=FILE.csv.")
+    if arguments.flip and arguments.quality:
+        raise ValueError(f"--quality is that of single images. Received: --flip={arguments.flip}. Leave one out.")
     with progress.stage(f"Opening {arguments.model}"):
         source = Source(arguments)
     out = _out(arguments)

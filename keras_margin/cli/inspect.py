@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"{file} carries no metadata of keras-margin: it was not exported by it, or lost them on the way."
         )
+    if arguments.json and (arguments.card or arguments.report):
+        raise ValueError("--json prints the metadata, --card a model card. Received: both. Leave one out.")
     if arguments.json:
         _tables.show_json(found)
         return

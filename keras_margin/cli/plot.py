@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> None:
     inputs = dict(_named(text) for text in arguments.inputs)
     if len(inputs) < len(arguments.inputs):
         raise ValueError(f"Inputs need different names: NAME=PATH. Received: {' '.join(arguments.inputs)}.")
+    if arguments.calibration and arguments.kind != "reliability":
+        raise ValueError(f"--calibration is of reliability. Received: plot {arguments.kind}. Leave it out.")
     KINDS[arguments.kind](inputs, arguments)
     Console().print(f"Written: {arguments.out}", markup=False, highlight=False, soft_wrap=True)
 
@@ -72,14 +74,21 @@ def _draw_scores(inputs, arguments):
     threshold = None
     if arguments.far is not None:
         threshold = evaluation.threshold_at_far(arrays["scores"], arrays["is_same"], arguments.far)
-    plots.score_histogram(arrays["scores"], arrays["is_same"], arguments.out, threshold)
+    plots.score_histogram(*_of_faces(arrays), arguments.out, threshold)
+
+
+def _of_faces(arrays):
+    """(scores, is_same) of the pairs with two faces: the score of any other is no cosine."""
+    found = arrays.get("found", slice(None))
+    return arrays["scores"][found], arrays["is_same"][found]
 
 
 def _draw_angles(inputs, arguments):
     panels = {}
     for name, (_, arrays) in _sets(inputs, arguments, "scores").items():
-        theta = np.degrees(np.arccos(np.clip(arrays["scores"].astype(np.float64), -1, 1)))
-        panels[name] = {"impostor": theta[~arrays["is_same"]], "genuine": theta[arrays["is_same"]]}
+        scores, is_same = _of_faces(arrays)
+        theta = np.degrees(np.arccos(np.clip(scores.astype(np.float64), -1, 1)))
+        panels[name] = {"impostor": theta[~is_same], "genuine": theta[is_same]}
     plots.angle_histogram(panels, arguments.out)
 
 
@@ -124,9 +133,10 @@ def _draw_reliability(inputs, arguments):
         )
     found = {}
     for name, (_, arrays) in _sets(inputs, arguments, "scores").items():
-        odds = calibration.log_likelihood_ratio(arrays["scores"])
+        scores, is_same = _of_faces(arrays)
+        odds = calibration.log_likelihood_ratio(scores)
         odds = odds + np.log(calibration.prior / (1 - calibration.prior))
-        found[name] = evaluation.reliability(1 / (1 + np.exp(-odds)), arrays["is_same"], calibration.prior)
+        found[name] = evaluation.reliability(1 / (1 + np.exp(-odds)), is_same, calibration.prior)
     plots.reliability_diagram(found, arguments.out)
 
 

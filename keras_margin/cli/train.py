@@ -10,6 +10,7 @@ Killed at any moment, the same command goes on from the last checkpoint, in OUT.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -29,8 +30,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int | None:
     """Runs the recipe and prints what it found."""
-    logging.getLogger("keras_margin").addHandler(_handler())
-    logging.getLogger("keras_margin").propagate = False
+    with _logged():
+        return _run(arguments)
+
+
+@contextlib.contextmanager
+def _logged():
+    """The library's warnings on standard error, as long as the command runs."""
+    logger, handler = logging.getLogger("keras_margin"), _handler()
+    propagated = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
+
+
+def _run(arguments):
     _cpu.choose_onednn([arguments.backbone or "", arguments.recipe or "", *arguments.set])
     with files.suppress_native_stderr():
         import tensorflow as tf

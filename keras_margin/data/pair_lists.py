@@ -91,7 +91,7 @@ def read_pairs(path: PathLike) -> tuple[list[tuple[str, str]], np.ndarray, np.nd
     """
     text = read_text(path)
     names, is_same, folds = [], [], []
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter(text), skipinitialspace=True)
     try:
         places = _places(next(rows, []))
         for row in rows:
@@ -111,7 +111,8 @@ def read_pairs(path: PathLike) -> tuple[list[tuple[str, str]], np.ndarray, np.nd
     return names, np.array(is_same, bool), np.array(folds, np.int64)
 
 
-def _delimiter(text: str) -> str:
+def delimiter(text: str) -> str:
+    """Returns what parts the cells of a list: comma, semicolon or tab, the most frequent in its first line."""
     head = text.partition("\n")[0]
     return max(",;\t", key=head.count)
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras_margin._typing import ArrayLike
 from keras_margin._utils.decisions import SearchThresholds
 from keras_margin.evaluation import _arrays
+from keras_margin.evaluation.thresholds import lowest_above
 
 # Exceedances of a threshold that make its FAR measured; below, single mislabelled people set it.
 _MEASURED = 300
@@ -59,7 +60,7 @@ def fit_search_thresholds(scores: ArrayLike) -> SearchThresholds:
     level, share = descending[count], count / len(scores)
     scale, shape = _pareto(descending[:count] - level)
     measured_to = min(_MEASURED, count) / len(scores)
-    measured = descending[np.minimum(_arrays.most_accepted(_FAR, len(scores)), len(scores) - 1)]
+    measured = lowest_above(scores, _arrays.best_refused(scores, _FAR))  # A score at the threshold is accepted.
     # expm1 and log keep their digits where the shape is near 0, of an exponential tail.
     logs = np.log(share / _FAR)
     excess = scale * (np.expm1(shape * logs) / shape if abs(shape) > 1e-9 else logs)
@@ -69,7 +70,8 @@ def fit_search_thresholds(scores: ArrayLike) -> SearchThresholds:
 
 def _pareto(excesses):
     """Returns (scale, shape) of a generalised Pareto distribution by probability-weighted moments; falling excesses."""
-    exceeded = (np.arange(len(excesses)) + 0.65) / len(excesses)  # Share of the excesses at or above each.
+    # Hosking and Wallis, 1987: p_j = (j - 0.35) / n of rising excesses; here 1 - p, of falling ones.
+    exceeded = (np.arange(len(excesses)) + 0.35) / len(excesses)
     first, second = excesses.mean(), (exceeded * excesses).mean()
     if first == 0:
         return 0.0, 0.0

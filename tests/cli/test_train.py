@@ -1,5 +1,6 @@
 """keras-margin recipes and keras-margin train: what they print, and that they refuse before they work."""
 
+import logging
 import os
 import re
 import sys
@@ -165,3 +166,11 @@ def test_onednn_is_enabled_where_faster_and_unset(given, words, wanted, monkeypa
         before.delitem(sys.modules, "tensorflow")
         _cpu.choose_onednn(words)
     assert os.environ.get("TF_ENABLE_ONEDNN_OPTS") == wanted
+
+
+def test_the_command_leaves_no_handler_behind(tmp_path, capsys):
+    """A program that calls it more than once does not get each warning as often, or on a stream that is closed."""
+    logger = logging.getLogger("keras_margin")
+    before = list(logger.handlers), logger.propagate
+    assert cli.main(["train", "--recipe=nobody", f"--out={tmp_path / 'run'}"]) == 1
+    assert (list(logger.handlers), logger.propagate) == before

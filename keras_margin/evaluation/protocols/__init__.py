@@ -187,11 +187,11 @@ def embed(
     """Computes the embeddings of all images of a protocol, in its order.
 
     Args:
-        embedder: `evaluation.FileEmbedder`, or another object with `embed(images, lengths)`.
+        embedder: `evaluation.embedders.FileEmbedder`, or another object with `embed(images, lengths)`.
         protocol: `Protocol`.
         flip: None; "sum" or "concatenate" to add those of the mirror images, as `evaluation.combine_flips`.
         lengths: Whether embeddings keep the length that the network gave them; the published scripts of flips, of
-            templates and of SphereFace do. Exports have none left.
+            templates and of SphereFace do. Exports without --length have none left.
         batch_size: Images at a time.
         progress: Function that is called with the number of images done since its last call; or None.
 

@@ -73,7 +73,8 @@ def measure_scores(scores, found, is_same, identities, folds, settings, missing)
         missing: Words for what has no face, such as "3 of 40 images".
 
     Returns:
-        `ProtocolResult`; where faces are missing, with the accuracy over the pairs that have both and a note.
+        `ProtocolResult`; where faces are missing, with the accuracy over the pairs that have both, a note, and `found`
+        among the arrays.
     """
     with noted() as notes:
         report = evaluation.score_report(
@@ -93,7 +94,9 @@ def measure_scores(scores, found, is_same, identities, folds, settings, missing)
         values=values | angle_values(scores[found], is_same[found]),
         unmeasurable=unmeasurable,
         notes=tuple(notes),
-        arrays={"scores": scores, "is_same": is_same},
+        arrays={"scores": scores, "is_same": is_same}
+        | ({} if found.all() else {"found": found})
+        | ({} if identities is None else {"identities": np.asarray(identities, str)}),
     )
 
 

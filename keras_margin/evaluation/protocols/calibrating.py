@@ -69,11 +69,20 @@ def calibrate(
     arrays = protocol.measure(embeddings, Settings(resamples=0, seed=seed, far=(1.0,))).arrays
     if "scores" not in arrays or not len(arrays["scores"]):
         raise ValueError(f"{protocol.name} has no pairs to calibrate on. Pass a .bin, a list of pairs or a folder.")
-    scores, is_same = arrays["scores"], arrays["is_same"]
-    identities = None
+    # A pair without a face has a score that is no cosine.
+    found = arrays.get("found", np.ones(len(arrays["scores"]), bool))
+    identities = arrays.get("identities")
     if protocol.people is not None and "pairs" in arrays:
         identities = protocol.people[arrays["pairs"]]
-    return calibrate_scores(scores, is_same, identities, protocol.name, seed=seed, resamples=resamples, **options)
+    return calibrate_scores(
+        arrays["scores"][found],
+        arrays["is_same"][found],
+        None if identities is None else identities[found],
+        protocol.name,
+        seed=seed,
+        resamples=resamples,
+        **options,
+    )
 
 
 def calibrate_scores(

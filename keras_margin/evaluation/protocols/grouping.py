@@ -2,12 +2,14 @@
 
 import csv
 import dataclasses
+import io
 import pathlib
 
 import numpy as np
 
 from keras_margin import evaluation
 from keras_margin._typing import PathLike
+from keras_margin.data import pair_lists
 from keras_margin.evaluation.protocols.base import Protocol, ProtocolResult
 
 KEYS = ("image", "identity")
@@ -59,8 +61,8 @@ def read_groups(path: PathLike) -> GroupList:
         >>> read_groups("groups.csv").columns["sex"]["Ada"]
         'female'
     """
-    text = pathlib.Path(path).read_text(encoding="utf-8-sig")
-    rows = list(csv.reader(text.splitlines()))
+    text = pair_lists.read_text(pathlib.Path(path))
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=pair_lists.delimiter(text)))
     header = [each.strip() for each in rows[0]] if rows else []
     if len(header) < 2 or header[0] not in KEYS or len(set(header)) < len(header) or not all(header):
         raise ValueError(

@@ -57,9 +57,10 @@ class View1Protocol(ListedPairsProtocol):
         )
         counts = {key: measured.values.pop(key) for key in ("num_genuine", "num_impostor")}
         accuracy = {"accuracy": float(both.accuracies[1]), "train_threshold": float(both.thresholds[1])}
+        rows = {} if "found" in measured.arrays else {"pairs": self.pairs[tested]}
         return ProtocolResult(
             values=counts | accuracy | measured.values,
             unmeasurable=measured.unmeasurable,
             notes=measured.notes,
-            arrays=measured.arrays | {"pairs": self.pairs[tested]},
+            arrays=measured.arrays | rows,
         )

@@ -24,7 +24,7 @@ def model_card(metadata: Mapping[str, Any], name: str, reports: Iterable[_Report
     """Writes a model card of what was measured; what nobody measured or said is called so, not left out.
 
     Args:
-        metadata: Dict as keras_margin._utils.metadata.read gives it; `about` may have intended_use and limits.
+        metadata: Dict as keras_margin.runtime.read_metadata gives it; `about` may have intended_use and limits.
         name: What the card is called, usually the file's name.
         reports: `Report`s of `keras-margin evaluate` on the file, whose tables go in, groups included.
 
