@@ -104,7 +104,7 @@ def _calibration(found):
 
 
 def _search(found):
-    return _words.searches(decisions.SearchThresholds.from_metadata({"search": found}))
+    return str(decisions.SearchThresholds.from_metadata({"search": found}))
 
 
 def _accuracy(found):

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 from keras_margin._utils import decisions
 
 _UNSAID = "Not stated. Say it when the model is exported: --about={}=..."
-_GALLERIES = (10, 100, 1_000, 10_000)
 
 
 class _Report(Protocol):
@@ -122,8 +121,7 @@ def _decisions(metadata):
     else:
         lines.append("- probability: not calibrated; keras-margin calibrate FILE PAIRS")
     if search is not None:
-        shown = ", ".join(f"{search.threshold(size, 0.01):.3f} among {size:,}" for size in _GALLERIES)
-        lines.append(f"- search, one stranger in a hundred named: cosine {shown}")
+        lines.append(f"- threshold {search}")
     return lines
 
 
