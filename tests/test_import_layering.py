@@ -25,7 +25,7 @@ LEVEL_OF = {package: level for level, packages in enumerate(LEVELS) for package 
 
 # Inside a package a file may use these, `base` and the `_private` ones of the same package.
 SHARED = {
-    "_utils": {"messages"},
+    "_utils": {"decisions", "messages"},
     "alignment": {"detector", "images", "resample", "transform"},
     "data": {"augmentation", "bin", "pair_lists", "reader"},
     "detection": {"build", "detector", "graph", "pyramid_scales", "sampling"},

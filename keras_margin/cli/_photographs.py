@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--normalization",
         type=_flags.normalization,
         metavar="MEAN/STD",
-        help="of a foreign network that takes floats, or a name: imagenet",
+        help=_flags.NORMALIZATION_HELP,
     )
     parser.add_argument("--channels", choices=("RGB", "BGR"), default="RGB", help="what a foreign network takes")
 

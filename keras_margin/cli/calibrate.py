@@ -13,7 +13,7 @@ import argparse
 import contextlib
 
 from keras_margin._utils import files, progress
-from keras_margin.cli import _exported, _flags, _tables, _words
+from keras_margin.cli import _exported, _flags, _tables
 from keras_margin.cli._photographs import say
 from keras_margin.evaluation import embedders, protocols
 from keras_margin.evaluation.calibration import METHODS
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit", choices=("crop", "resize"), help="what to do with images of another size")
     parser.add_argument("--batch", type=_flags.count, default=64, help="images at a time")
     parser.add_argument(
-        "--normalization", type=_flags.normalization, metavar="MEAN/STD", help="of a foreign network that takes floats"
+        "--normalization", type=_flags.normalization, metavar="MEAN/STD", help=_flags.NORMALIZATION_HELP
     )
     parser.add_argument("--channels", choices=embedders.CHANNELS, help="what a foreign network takes; default: RGB")
     parser.add_argument("--dry_run", action="store_true", help="say what was found, and write nothing")
@@ -60,5 +60,5 @@ def run(arguments: argparse.Namespace) -> None:
         _tables.show_json(found.as_metadata())
         return
     say(f"{path}, on {protocol.name}: {found.report}")
-    say(_words.searches(found.search) if found.search else found.no_search)
+    say(f"Threshold {found.search}." if found.search else found.no_search)
     say("Nothing was written: --dry_run." if arguments.dry_run else f"Written into {path}.")

@@ -133,6 +133,16 @@ def test_a_mapped_gallery_searches_its_file(tmp_path):
     assert named(mapped.search(rows_of(70, 1), k=3)) == named(loaded.search(rows_of(70, 1), k=3))
 
 
+@pytest.mark.parametrize("people", [1, 7])
+def test_a_mapped_gallery_is_aligned(tmp_path, people):
+    """Whatever the length of the names before it, the array begins at a multiple of 64: NumPy copies it otherwise."""
+    gallery = Gallery(4)
+    gallery.enroll(["x" * (each + 1) for each in range(people)], rows_of(people, size=4))
+    gallery.save(tmp_path / "people.npz")
+    mapped = Gallery.load(tmp_path / "people.npz", memory_map=True)
+    assert mapped._rows.flags.aligned and mapped._rows.offset % 64 == 0
+
+
 @pytest.mark.parametrize("change", ["enroll", "remove"])
 def test_a_mapped_gallery_changes_in_memory_alone(tmp_path, change):
     """The file keeps its bytes until `save`, which may replace it."""

@@ -72,6 +72,8 @@ def _open_savedmodel(name, normalization, num_threads):
         raise ValueError(f"An embedder answers one tensor, or 'embedding'. Received: {name}, with {sorted(outputs)}.")
     _pixels.check_normalization(name, spec.dtype.name, normalization)
     batch = shape[0]
+    is_ours = os.path.exists(os.path.join(name, "contract.json"))
+    tells_length = is_ours and {"embedding", "length"} <= outputs.keys()
 
     def run(images, normalization):
         pixels = images if spec.dtype.name == "uint8" else _pixels.normalized(images, normalization)
@@ -80,8 +82,10 @@ def _open_savedmodel(name, normalization, num_threads):
             part = pixels[start : start + (batch or len(pixels))]
             missing = 0 if batch is None else batch - len(part)
             part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-            rows = signature(**{key: tf.constant(part)})[output].numpy()
-            parts.append(rows.reshape(len(rows), -1)[: len(rows) - missing])
+            answers = signature(**{key: tf.constant(part)})
+            rows = answers[output].numpy().reshape(len(part), -1)
+            rows = rows * answers["length"].numpy()[:, None] if tells_length else rows
+            parts.append(rows[: len(rows) - missing])
         return np.concatenate(parts)
 
     blank = run(np.zeros((1, *shape[1:]), np.uint8), normalization)
@@ -90,8 +94,8 @@ def _open_savedmodel(name, normalization, num_threads):
         "image_size": tuple(shape[1:3]),
         "embedding_size": blank.shape[1],
         "takes_pixels": spec.dtype.name == "uint8",
-        # Ours bring rows to unit length; of another the lengths are its own.
-        "keeps_length": not os.path.exists(os.path.join(name, "contract.json")),
+        # Ours bring rows to unit length, some tell it as well; of another the lengths are its own.
+        "keeps_length": tells_length or not is_ours,
     }
 
 
