@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_margin import evaluation
 from keras_margin._typing import PathLike, Size
+from keras_margin.evaluation.model_card import model_card
 from keras_margin.evaluation.protocols import bin_file, cfp, ijb, labelled, lfw_view1, pair_list, ytf
 from keras_margin.evaluation.protocols.base import FITS, MeasuredEmbedder, Protocol, ProtocolResult, Settings
 from keras_margin.evaluation.protocols.calibrating import Calibrated, calibrate, calibrate_scores
@@ -25,7 +26,6 @@ from keras_margin.evaluation.protocols.checks import (
     image_fingerprints,
 )
 from keras_margin.evaluation.protocols.grouping import GroupList, measure_groups, read_groups
-from keras_margin.evaluation.protocols.model_card import model_card
 from keras_margin.evaluation.protocols.report import Report, Requirement
 from keras_margin.evaluation.protocols.report import read as read_report
 

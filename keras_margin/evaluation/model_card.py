@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from keras_margin._utils import decisions
 
-_UNSAID = "Not stated. Say it when the model is exported: --about={}=..."
+_UNSAID = 'Not stated. Say it at export, --about={0}=..., or with a preset, metadata={{"about": {{"{0}": ...}}}}.'
 _GALLERIES = (10, 100, 1_000, 10_000)
 
 
