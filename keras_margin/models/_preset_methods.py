@@ -2,20 +2,21 @@
 
 import pathlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from keras_margin import layers
 from keras_margin._typing import PathLike
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+Model = TypeVar("Model")
 
 
 class PresetMethods:
     """Loads a model from a preset, and saves it as one."""
 
     @classmethod
-    def from_preset(cls, preset: PathLike, head: layers.MarginHead | None = None, load_weights: bool = True) -> "Self":
+    def from_preset(
+        cls: type[Model], preset: PathLike, head: layers.MarginHead | None = None, load_weights: bool = True
+    ) -> Model:
         """Loads a model from a preset, not compiled. No code of a preset is run.
 
         Args:
