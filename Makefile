@@ -7,8 +7,8 @@ JOBS ?= 2
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
 DEMO_EXTRAS := cpu,demo,litert,plots
-TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,jax,onnx,dev
-TORCH_EXTRAS := torch,dev
+TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,hub,jax,onnx,tuner,dev
+TORCH_EXTRAS := torch,hub,dev
 
 DEMO_READY := .venv/.demo-python$(PYTHON_VERSION)
 TEST_READY := .venv/.test-python$(PYTHON_VERSION)

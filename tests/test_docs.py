@@ -19,7 +19,7 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions")
+PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions", "presets")
 PACKAGES = (
     *("_utils", "callbacks", "metrics"),
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),
@@ -32,6 +32,7 @@ if keras.backend.backend() == "tensorflow":  # Their examples read sets by Tenso
     )
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
+_BASES = ("keras_margin.runtime._", "keras_margin.models._")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,9 +159,9 @@ def _internal():
 
 
 def _private_bases(value):
-    """The classes of the runtime that a public one is made of, whose methods are its own."""
+    """The private classes that a public one is made of, whose methods are its own."""
     bases = value.__mro__[1:] if inspect.isclass(value) else ()
-    return [base for base in bases if base.__module__.startswith("keras_margin.runtime._")]
+    return [base for base in bases if base.__module__.startswith(_BASES)]
 
 
 def _examples():

@@ -35,6 +35,7 @@ SHARED = {
     "margins": {"formulas"},
     "optimizers": {"schedules"},
     "plots": {"margin_curves"},
+    "models": {"presets"},
     "ops": {"memory", "negatives", "numerics", "sample", "sharding", "validation"},
 }
 

@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.card or arguments.report:
         # These read images too, which the rest of the command need not.
+        from keras_margin.evaluation.model_card import model_card
         from keras_margin.evaluation.protocols import report
-        from keras_margin.evaluation.protocols.model_card import model_card
 
         reports = [report.read(path) for path in arguments.report]
         _photographs.say(model_card(found, _words.printable(pathlib.Path(file).name), reports))

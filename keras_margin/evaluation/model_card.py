@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from keras_margin._utils import decisions
 from keras_margin._utils.descriptions import described, entries
 
-_UNSAID = "Not stated. Whoever exports the model can say it: --about={}=..."
+_UNSAID = 'Not stated. Say it at export, --about={0}=..., or with a preset, metadata={{"about": {{"{0}": ...}}}}.'
 # Of the recipe and the head, what tells a reader how the network was trained; the metadata have the rest.
 _TRAINED_WITH = ("name", "head", "auxiliary_losses", "backbone", "weights", "image_size", "batch_size", "steps")
 

@@ -1,6 +1,6 @@
 """Model cards: what a reader of an exported file is told, and what nobody stated."""
 
-from keras_margin.evaluation.protocols import model_card
+from keras_margin.evaluation.model_card import model_card
 
 METADATA = {
     "image": {"name": "image", "dtype": "uint8", "height": 64, "width": 48, "channels": "RGB", "batch": None},
