@@ -14,8 +14,6 @@ from keras_margin import evaluation
 from keras_margin._typing import PathLike, Size
 from keras_margin.data._decoding import resize_image
 
-FITS = (None, "resize", "crop")
-
 # Pairs times resamples that a bootstrap may cost unless told: about a minute.
 _RESAMPLED_PAIRS = 10**9
 _FEWEST_RESAMPLES = 100
