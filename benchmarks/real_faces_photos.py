@@ -47,9 +47,11 @@ def main(arguments):
         folds = real_faces_sets.write_lfw_folds(photographs / "pairs.txt", field, folder)
         protocol = protocols.load_protocol(folds, image_size=embedder.image_size, name="crops")
         _show("the field's crops", protocols.embed(embedder, protocol), protocol)
-    chosen = [files[at] for at in np.linspace(0, len(files) - 1, min(_SAMPLE.value, len(files))).astype(int)]
-    for threads in map(int, _THREADS.value):
-        print(f"{threads} threads, {len(chosen)} photographs, processor ms: {_stages(path, embedder, chosen, threads)}")
+    spread = np.linspace(0, len(files) - 1, min(_SAMPLE.value, len(files))).astype(int)
+    photos = [images.read_image(files[at]) for at in spread]
+    for each in embedder.metadata["photo"]["canvases"]:
+        for threads in map(int, _THREADS.value):
+            print(f"{each['height']}x{each['width']}, {threads} threads: {_stages(path, each, photos, threads)}")
 
 
 def _of_photographs(embedder, files, policy):
@@ -77,21 +79,16 @@ def _show(title, rows, protocol):
     print(f"{title}: accuracy {accuracy.mean:.2%}, EER {eer:.2%}")
 
 
-def _stages(path, embedder, files, threads):
-    """Median processor time of each stage, in milliseconds, as text."""
+def _stages(path, about, photographs, threads):
+    """Median processor time of each stage on a canvas, in milliseconds, as text."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path, num_threads=threads)
-    photographs = [images.read_image(file) for file in files]
-    about = embedder.metadata["photo"]["canvases"]
-    fitting = [each for each in about if photographs[0].shape[0] <= each["height"]]
-    chosen = min(fitting or about, key=lambda each: each["height"] * each["width"])
-    runners = {name: interpreter.get_signature_runner(chosen[name]) for name in ("detect", "embed")}
+    runners = {name: interpreter.get_signature_runner(about[name]) for name in ("detect", "embed")}
     runners["embed_aligned"] = interpreter.get_signature_runner("embed_aligned")
-    times = {name: [] for name in ("read", "place", *runners)}
-    for file in [files[0], *files]:  # The first run of all prepares and does not count.
-        photo = _timed(times["read"], images.read_image, file)
-        placed = _timed(times["place"], canvas.place, photo, (chosen["height"], chosen["width"]))
+    times = {name: [] for name in ("place", *runners)}
+    for photo in [photographs[0], *photographs]:  # The first run of all prepares and does not count.
+        placed = _timed(times["place"], canvas.place, photo, (about["height"], about["width"]))
         photograph = {"photo": placed.pixels, "size": placed.size}
         found = _timed(times["detect"], runners["detect"], **photograph)
         if int(found["count"]):
@@ -99,8 +96,7 @@ def _stages(path, embedder, files, threads):
             _timed(times["embed_aligned"], runners["embed_aligned"], image=np.reshape(face, (1, *face.shape[-3:])))
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}
     medians["warp"] = medians["embed"] - medians["embed_aligned"]
-    shown = ", ".join(f"{name} {value:.1f}" for name, value in medians.items())
-    return f"canvas of {chosen['height']}x{chosen['width']}: {shown}"
+    return ", ".join(f"{name} {value:.1f} ms" for name, value in medians.items())
 
 
 def _timed(into, function, *values, **named):
