@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.tensorflow_only, pytest.mark.slow]
 pytest.importorskip("mtcnn", reason="the align extra is not installed")
 
 SOURCE = ROOT / "export" / "c" / "embed_photo.c"
-CANVAS = (120, 160)
+CANVAS = (72, 64)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def photograph():
 @pytest.fixture(scope="module")
 def small(photograph):
     """Fits on the canvas."""
-    return canvas.shrunk(photograph, (113, 96))
+    return canvas.shrunk(photograph, (70, 60))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_it_gives_the_runtimes_face_and_embedding(program, model, small, tmp_pat
 
 
 def test_it_shrinks_a_large_photograph_as_the_runtime_does(program, model, photograph, tmp_path):
-    """Five times the canvas: the box in pixels of the photograph, the embedding of the face in the shrunken copy."""
+    """Eight times the canvas: the box in pixels of the photograph, the embedding of the face in the shrunken copy."""
     from keras_margin.runtime import Embedder
 
     (row,) = faces(program, model, saved(tmp_path / "photo.ppm", photograph))
