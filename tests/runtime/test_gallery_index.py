@@ -1,6 +1,7 @@
 """Galleries with an index, and galleries whose rows stay in their file: compared with exact search in NumPy."""
 
 import importlib
+import types
 
 import numpy as np
 import pytest
@@ -88,6 +89,13 @@ def test_an_index_that_finds_fewer_leaves_places_empty(exact_index):
     gallery = Gallery(SIZE, index=exact_index)
     gallery.enroll("Ada", rows_of(1))
     assert named(gallery.search(rows_of(1), k=3)) == [[("Ada", 1.0)]]
+
+
+def test_usearch_builds_as_widely_as_it_searches():
+    """Its own default while building is narrower, and finds fewer of the nearest."""
+    made = []
+    _indexes._Usearch(types.SimpleNamespace(Index=lambda **settings: made.append(settings)), SIZE)
+    assert made[0]["expansion_add"] == made[0]["expansion_search"] == _indexes._WIDTH
 
 
 @pytest.mark.parametrize("library", ["usearch", "faiss", "hnswlib"])

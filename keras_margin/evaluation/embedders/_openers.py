@@ -6,10 +6,10 @@ import os
 import numpy as np
 
 from keras_margin import runtime
-from keras_margin._utils import metadata
 from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import install_hint
-from keras_margin.evaluation.embedders import _onnx, _pixels
+from keras_margin.evaluation.embedders import _pixels
+from keras_margin.runtime import _onnx
 
 _TAKES = ("uint8", "float32")
 
@@ -110,21 +110,17 @@ def _signature(loaded, name):
 
 
 def _open_tflite(name, normalization, num_threads):
-    own = ((metadata.read_metadata(name) or {}).get("image") or {}).get("channels", "RGB")
-
     @functools.cache
     def interpreter(normalization):
-        return runtime.Embedder(name, normalization, num_threads, own)
+        return runtime.Embedder(name, normalization, num_threads)
 
     def run(images, normalization):
-        # The runtime turns channels round by itself where the file's metadata say so: it is given them turned back.
-        images = np.ascontiguousarray(images[..., ::-1]) if own == "BGR" else images
         embedder = interpreter(_pixels.hashable(normalization))
         return embedder.embed(images, lengths=embedder.keeps_length)
 
     first = interpreter(_pixels.hashable(normalization))
     return {
-        "network": run,
+        "network": _turned_back(run, first.metadata),
         "image_size": tuple(int(side) for side in first.image_size),
         "embedding_size": first.embedding_size,
         "takes_pixels": normalization is None,
@@ -133,10 +129,10 @@ def _open_tflite(name, normalization, num_threads):
 
 
 def _open_onnx(name, normalization, num_threads):
-    found = _onnx.OnnxNetwork(name, normalization, num_threads, channels=None)  # FileEmbedder turns them round.
+    found = _onnx.OnnxNetwork(name, normalization, num_threads)
     blank, _ = found.run(np.zeros((1, *found.image_size, 3), np.uint8))
     return {
-        "network": lambda images, normalization: found.run(images, normalization)[0],
+        "network": _turned_back(lambda *given: found.run(*given)[0], found.metadata),
         "image_size": found.image_size,
         "embedding_size": blank.shape[1],
         "takes_pixels": found.takes_pixels,
@@ -145,6 +141,17 @@ def _open_onnx(name, normalization, num_threads):
         "normalization": found.normalization,
         "metadata": found.metadata,
     }
+
+
+def _turned_back(run, written):
+    """A runtime's function of images in RGB, for images in the order that the file takes.
+
+    FileEmbedder turns images and normalization round, so that its channels can be varied; the runtime does so by itself
+    where the metadata say BGR.
+    """
+    if ((written or {}).get("image") or {}).get("channels") != "BGR":
+        return run
+    return lambda images, given: run(np.ascontiguousarray(images[..., ::-1]), _pixels.turned(given))
 
 
 OPENERS = {"keras": _open_keras, "savedmodel": _open_savedmodel, "tflite": _open_tflite, "onnx": _open_onnx}

@@ -15,8 +15,6 @@ from keras_margin._typing import PathLike, Size
 from keras_margin.data._decoding import resize_image
 from keras_margin.evaluation.verification import VerificationReport
 
-FITS = (None, "resize", "crop")
-
 # Pairs times resamples that a bootstrap may cost unless told: about a minute.
 _RESAMPLED_PAIRS = 10**9
 _FEWEST_RESAMPLES = 100
