@@ -21,7 +21,7 @@ import keras_margin
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions", "presets")
 PACKAGES = (
-    *("_utils", "callbacks", "metrics"),
+    *("_utils.decisions", "callbacks", "metrics"),
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),
     *("optimizers.schedules", "recipes"),
 )
@@ -171,7 +171,7 @@ def _examples():
     for label, package, value in (*_public(), *_internal()):
         public = {name: getattr(package, name) for name in getattr(package, "__all__", ())}  # Some load on first use.
         own = vars(importlib.import_module(value.__module__))
-        names = {**own, **vars(package), **public, **backend_free, "__name__": "examples"}
+        names = {**vars(package), **public, **own, **backend_free, "__name__": "examples"}
         for part in (value, *(_private_bases(value) if label.startswith("runtime.") else ())):
             name = label if part is value else f"{label}({part.__name__})"
             for test in finder.find(part, name, module=False, globs=names):
@@ -195,7 +195,9 @@ def _is_shown_elsewhere(value):
     return hasattr(value, "_fields") or (inspect.isclass(value) and issubclass(value, BaseException))
 
 
-@pytest.mark.parametrize("name", [label for label, _, value in _public() if not _is_shown_elsewhere(value)])
+@pytest.mark.parametrize(
+    "name", [label for label, _, value in _public() if not _is_shown_elsewhere(value) and not label.startswith("_")]
+)
 def test_a_public_name_has_an_example(name):
     """Each public function and class has an example in its docstring, unless those of functions show it."""
     value = next(value for label, _, value in _public() if label == name)
