@@ -156,8 +156,10 @@ class Calibration:
 
     def as_metadata(self):
         """Returns the calibration as a dict of plain JSON values, which `from_metadata` reads."""
-        rounded = {name: getattr(self, name).round(6).tolist() for name in ("cosine", "llr", "low", "high")}
-        return {**rounded, "prior": self.prior, "zone": self.zone and dataclasses.asdict(self.zone)}
+        # Cosines in full: neighbors of an isotonic fit can differ in the eighth digit, and must still rise when read.
+        rounded = {name: getattr(self, name).round(6).tolist() for name in ("llr", "low", "high")}
+        zone = self.zone and dataclasses.asdict(self.zone)
+        return {"cosine": self.cosine.tolist(), **rounded, "prior": self.prior, "zone": zone}
 
     @classmethod
     def from_metadata(cls, metadata):

@@ -122,6 +122,13 @@ def test_probes_that_differ_raise_fewer_false_alarms():
     assert truth < TABLE.false_positive_rate(500, 0.3) == pytest.approx(1 - (1 - far.mean()) ** 500, rel=1e-9)
 
 
+def test_knots_that_lie_close_come_back_from_metadata():
+    """Cosines of an isotonic fit that differ in the eighth digit still rise in the file."""
+    close = Calibration([0.1, 0.10000003, 0.4], [-1.0, -1.0, 2.0], [-2.0, -2.0, 1.0], [0.0, 0.0, 3.0])
+    found = Calibration.from_metadata({"calibration": json.loads(json.dumps(close.as_metadata()))})
+    np.testing.assert_array_equal(found.cosine, [0.1, 0.10000003, 0.4])
+
+
 def test_search_thresholds_come_back_from_metadata():
     """JSON and back gives the same threshold."""
     found = SearchThresholds.from_metadata({"search": json.loads(json.dumps(TABLE.as_metadata()))})
