@@ -20,7 +20,6 @@ PAPERS = (
     ("ArcFace, table 2", "arcface", "cosface"),
     ("ArcFace, table 2", "arcface", "sphereface"),
     ("ArcFace, table 2", "arcface", "combined_cm1"),
-    ("ArcFace, table 2", "arcface", "normsoftmax+triplet"),
     ("ArcFace, table 2", "cosface", "sphereface"),
     ("ArcFace, table 2", "softmax", "normsoftmax"),
     ("ArcFace, table 2", "normsoftmax+intra", "normsoftmax"),
@@ -31,10 +30,10 @@ PAPERS = (
     ("IAM, table 5", "cosface", "normsoftmax"),
     ("QAMFace, table 3", "qamface", "arcface"),
     ("QAMFace, table 3", "qamface", "cosface"),
-    ("AdaFace, table 3", "adaface", "curricularface"),
-    ("AdaFace, table 3", "adaface", "magface"),
-    ("MagFace, table 2", "magface", "arcface"),
-    ("CurricularFace, table 3", "curricularface", "arcface"),
+    ("AdaFace", "adaface", "curricularface"),
+    ("AdaFace", "adaface", "magface"),
+    ("MagFace", "magface", "arcface"),
+    ("CurricularFace", "curricularface", "arcface"),
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from benchmarks import real_faces_study as study
 from benchmarks import real_faces_study_data as study_data
 from benchmarks import real_faces_study_report as report
+from benchmarks import real_faces_tuning as tuning
 from benchmarks.real_faces_study_methods import METHODS
 from benchmarks.study import Runs
 from keras_margin import evaluation
@@ -32,11 +33,11 @@ def run_of(method, configuration, seed, validation, test):
 
 
 def tiny_task():
-    """Three people of random pixels, four images each, in every part."""
+    """Three people of random pixels, five images each, in every part."""
     generator = np.random.default_rng(0)
     side = study_data.SIZE + 2 * study_data.SHIFT
-    images = generator.integers(0, 256, (12, side, side, 3), dtype=np.uint8)
-    labels = np.repeat(np.arange(3, dtype=np.int32), 4)
+    images = generator.integers(0, 256, (15, side, side, 3), dtype=np.uint8)
+    labels = np.repeat(np.arange(3, dtype=np.int32), 5)
     pairs, is_same = evaluation.all_pairs(labels)
     faces = study_data.Faces(images, labels)
     folds = np.arange(len(pairs)) % 2
@@ -169,3 +170,16 @@ def test_the_figure_has_a_panel_a_set(tmp_path):
     rows = report.summarize(complete("arcface", [1.0, 2.0, 6.0]) + complete("softmax", [2.0, 2.0, 3.0]))
     figure = report.draw(rows, tmp_path / "figure.png")
     assert len(figure.axes) == 3 and (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_a_row_of_tuned_networks_has_mean_and_deviation(tmp_path):
+    """Of 1, 2 and 3 per cent: 2.00 and 1.00; one network has no deviation, and no network is an error."""
+    seeds = [{"lfw": {"accuracy": 0.9, "eer": eer}} for eer in (0.01, 0.02, 0.03)]
+    text = tuning.table({"before": seeds[:1], "all": seeds}, ["lfw"])
+    assert text.splitlines()[2:] == ["| before | 90.00 | 1.00 |", "| all | 90.00 ± 0.00 | 2.00 ± 1.00 |"]
+    for name in ("all_1.keras", "all_0.keras"):
+        (tmp_path / name).touch()
+    assert [path.name for path in tuning.networks(tmp_path)] == ["all_0.keras", "all_1.keras"]
+    with pytest.raises(FileNotFoundError, match="without any"):
+        (tmp_path / "empty").mkdir()
+        tuning.networks(tmp_path / "empty")
