@@ -2,6 +2,7 @@
 
     python -m benchmarks.real_faces training_set FACES CROPS TRAIN
     python -m benchmarks.real_faces_study TRAIN FACES CROPS WORK --out docs/study-faces.jsonl    resumable
+    python -m benchmarks.real_faces_study TRAIN FACES CROPS WORK --longer --methods arcface      four times the steps
     python -m benchmarks.real_faces_study --report --out docs/study-faces.jsonl                  tables and figure alone
 
 FACES, CROPS and TRAIN as in benchmarks/real_faces.py; WORK takes the lists of pairs. Network, steps, batches,
@@ -25,12 +26,12 @@ from benchmarks import real_faces_study_report as report
 from benchmarks import study
 from benchmarks.real_faces_study_data import SHIFT, SIZE
 from benchmarks.real_faces_study_methods import METHODS
+from benchmarks.real_faces_study_report import LONGER, SEEDS
 from keras_margin.models import backbones
 
 STEPS, BATCH = 400, 64
 # AdamW, up over the first tenth of the steps and down by a cosine.
 RATE, WEIGHT_DECAY = 3e-3, 5e-2
-SEEDS = (0, 1, 2)
 
 
 def network():
@@ -142,6 +143,20 @@ def choose_and_repeat(runs, task, method, seeds=SEEDS, steps=STEPS):
             run(best["configuration"], seed)
 
 
+def repeat_longer(runs, task, method, seeds=SEEDS, steps=STEPS, times=LONGER):
+    """Runs the configuration that was chosen at `steps` for as many times the steps, with every seed."""
+    keras.backend.clear_session()
+    tried = [runs.find(task.name, method, number, seeds[0], steps) for number in range(len(METHODS[method].grid))]
+    best = report.chosen(tried) if None not in tried else None
+    if best is None:
+        raise ValueError(f"--longer needs the choice of {method} first. Received: runs without it. Leave --longer out.")
+    runner = None
+    for seed in seeds:
+        if runs.find(task.name, method, best["configuration"], seed, times * steps) is None:
+            runner = runner or Runner(task, method, best["configuration"], times * steps)
+            runs.add(runner(seed))
+
+
 def main():
     """Trains what is not there yet and writes tables and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,6 +164,7 @@ def main():
         parser.add_argument(name, nargs="?", type=pathlib.Path)
     parser.add_argument("--out", default="docs/study-faces.jsonl")
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--longer", action="store_true", help="the chosen configurations at four times the steps")
     parser.add_argument("--report", action="store_true", help="no training: tables and figure from the runs of --out")
     parser.add_argument("--page", default="docs/study-faces.md", help="page whose tables are written again")
     parser.add_argument("--figure", default="docs/img/study_faces.png")
@@ -162,7 +178,7 @@ def main():
         task = study_data.load(arguments.training_set, arguments.faces, arguments.crops, arguments.work)
         logging.info("%d images of %d people train.", len(task.train.labels), task.train.num_classes)
         for method in arguments.methods:
-            choose_and_repeat(runs, task, method)
+            (repeat_longer if arguments.longer else choose_and_repeat)(runs, task, method)
     made = list(runs.runs.values())
     if made and pathlib.Path(arguments.page).exists():
         report.write_page(arguments.page, made)

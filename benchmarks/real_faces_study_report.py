@@ -11,7 +11,7 @@ from keras_margin.plots import _figure
 SETS = {"lfw": "LFW", "cfp_ff": "CFP-FF", "cfp_fp": "CFP-FP"}
 BEGIN = "<!-- written by benchmarks/real_faces_study.py: begin -->"
 END = "<!-- written by benchmarks/real_faces_study.py: end -->"
-SEEDS = (0, 1, 2)
+SEEDS, LONGER = (0, 1, 2), 4
 
 # Orders in the papers' tables: of the first method above the second, on their sets of faces.
 PAPERS = (
@@ -43,20 +43,21 @@ def chosen(tried):
     return min(usable, key=lambda run: (run["validation"]["eer"], run["configuration"]), default=None)
 
 
-def summarize(runs, seeds=SEEDS):
+def summarize(runs, seeds=SEEDS, times=1):
     """Returns {method: its chosen settings, family and the values of each test figure, a seed each}.
 
     "mean" is the mean EER of the three sets. A method is left out until all its configurations and all seeds of the
-    chosen one are there.
+    chosen one are there, at `times` the steps of the choice.
     """
-    rows = {}
+    rows, shortest = {}, min((run["steps"] for run in runs), default=0)
     for method, known in METHODS.items():
         own = [run for run in runs if run["method"] == method]
-        tried = [run for run in own if run["seed"] == seeds[0]]
+        tried = [run for run in own if (run["seed"], run["steps"]) == (seeds[0], shortest)]
         best = chosen(tried) if len(tried) == len(known.grid) else None
         if best is None:
             continue
-        final = {run["seed"]: run for run in own if run["configuration"] == best["configuration"]}
+        wanted = best["configuration"], times * shortest
+        final = {run["seed"]: run for run in own if (run["configuration"], run["steps"]) == wanted}
         if all(final.get(seed, {}).get("test") for seed in seeds):
             values = {name: [final[seed]["test"][name] for seed in seeds] for name in best["test"]}
             eers = zip(*(values[f"{name}_eer"] for name in SETS), strict=True)
@@ -98,6 +99,17 @@ def tables(rows):
     return "\n".join(lines) + "\n"
 
 
+def longer_table(short, long):
+    """Markdown: the EERs of what ran longer, next to the mean that the same configuration had before."""
+    lines = [f"| method | mean, as above | mean of the three | {' | '.join(SETS.values())} |"]
+    lines.append("|---|---|---|" + "---|" * len(SETS))
+    for method, row in _sorted(long):
+        cells = [_cell(row["values"][f"{name}_eer"]) for name in SETS]
+        means = f"{_cell(short[method]['values']['mean'])} | **{_cell(row['values']['mean'])}**"
+        lines.append(f"| {method} | {means} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def verdict(better, worse):
     """How the mean EERs of two methods compare with the paper's order, in words.
 
@@ -110,12 +122,12 @@ def verdict(better, worse):
 
 
 def orders(rows):
-    """Markdown: each order of the papers, and what became of it here."""
+    """Markdown: each order of the papers, and what became of it here; nothing of methods that did not run."""
     lines = ["| paper | order there | mean EER here |", "|---|---|---|"]
     for paper, better, worse in PAPERS:
-        known = better in rows and worse in rows
-        found = verdict(*(rows[name]["values"]["mean"] for name in (better, worse))) if known else "not run"
-        lines.append(f"| {paper} | {better} before {worse} | {found} |")
+        if better in rows and worse in rows:
+            found = verdict(*(rows[name]["values"]["mean"] for name in (better, worse)))
+            lines.append(f"| {paper} | {better} before {worse} | {found} |")
     return "\n".join(lines) + "\n"
 
 
@@ -127,6 +139,9 @@ def write_page(page, runs, seeds=SEEDS):
         raise ValueError(f"{page} needs one line {BEGIN} and one line {END}, between which the tables go.")
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     parts = [study_report.made_by(runs), tables(rows), "### The papers' orders", "", orders(rows)]
+    long = summarize(runs, seeds, times=LONGER)
+    if long:
+        parts += [f"### At {LONGER} times the budget, EER", "", longer_table(rows, long), orders(long)]
     with files.atomic_write(page) as temporary:
         temporary.write_text(f"{before}{BEGIN}\n\n" + "\n".join(parts) + f"\n{END}{after}", encoding="utf-8")
 

@@ -25,11 +25,11 @@ def figures_of(eer, **others):
     return {f"{name}_{figure}": eer for name in report.SETS for figure in names} | others
 
 
-def run_of(method, configuration, seed, validation, test):
+def run_of(method, configuration, seed, validation, test, steps=1):
     settings = METHODS[method].grid[configuration]
     run = {"task": "faces", "method": method, "configuration": configuration, "seed": seed, "settings": settings}
     numbers = {"validation": {"eer": validation}, "test": figures_of(test)}
-    return {**run, "steps": 1, "machine": "a machine", "processor_seconds": 30.0, **numbers}
+    return {**run, "steps": steps, "machine": "a machine", "processor_seconds": 30.0, **numbers}
 
 
 def tiny_task():
@@ -122,6 +122,30 @@ def test_the_choice_does_not_see_the_test(tmp_path, monkeypatch):
         study.choose_and_repeat(Runs(tmp_path / "runs.jsonl"), tiny_task(), "cosface", steps=1)
     count = len(METHODS["cosface"].grid)
     assert made == [*((number, 0) for number in range(count)), (1, 1), (1, 2)]
+
+
+def test_what_runs_longer_is_what_was_chosen(tmp_path, monkeypatch):
+    """Four times the steps, the configuration chosen at the first ones; without a choice an error says so."""
+    made = []
+
+    def fake(_task, method, configuration, steps):
+        def run(seed):
+            made.append((configuration, steps, seed))
+            return run_of(method, configuration, seed, 1.0, 2.0, steps)
+
+        return run
+
+    monkeypatch.setattr(study, "Runner", fake)
+    runs = Runs(tmp_path / "runs.jsonl")
+    with pytest.raises(ValueError, match="Leave --longer out"):
+        study.repeat_longer(runs, tiny_task(), "arcface", steps=1)
+    for run in complete("arcface", [1.0, 2.0, 6.0]):
+        runs.add(run)
+    for _ in range(2):
+        study.repeat_longer(runs, tiny_task(), "arcface", steps=1)
+    assert made == [(1, 4, 0), (1, 4, 1), (1, 4, 2)]
+    rows = [report.summarize(runs.runs.values(), times=times) for times in (1, 4)]
+    assert "| arcface | 3.0 ± 2.6 | **2.0 ± 0.0** | 2.0 ± 0.0 |" in report.longer_table(*rows)
 
 
 def test_every_method_has_as_many_configurations():
