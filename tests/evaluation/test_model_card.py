@@ -28,8 +28,8 @@ def test_what_nobody_stated_is_called_so():
     """Intended use, limits and training data are named as not stated; a limit of the numbers is a paragraph below."""
     card = model_card(METADATA, "face.tflite")
     assert section(card, "Intended use").startswith("Not stated.")
-    assert section(card, "Limits").endswith("--about=limits=...\n\nNo threshold: ten people.")
-    assert "- data: Not stated. Whoever exports the model can say it: --about=training_data=..." in card
+    assert section(card, "Limits").endswith('{"limits": ...}}.\n\nNo threshold: ten people.')
+    assert "- data: Not stated. Say it at export, --about=training_data=..." in card
 
 
 def test_what_somebody_stated_is_on_the_card_once():
