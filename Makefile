@@ -33,7 +33,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 help:
 	@echo 'make demo        train on the ORL faces with two replicas, measure, export  (ARGS="--steps=50" passes flags)'
-	@echo 'make web         two faces compared in the browser, on localhost:8000  (MODEL=face.tflite ARGS="--port=9000")'
+	@echo 'make web         faces compared and recognized in the browser, on localhost:8000  (MODEL=face.tflite ARGS="--port=9000")'
 	@echo 'make check       lint, types and the fast tests on TensorFlow: for the inner loop'
 	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
@@ -73,7 +73,7 @@ test-torch: $(TORCH_READY)
 
 # What `make test` skips where it is missing, a Chromium above all, is required here.
 test-web: $(TEST_READY) $(WEB_READY)
-	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/scripts/test_web.py
+	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/scripts/test_web*.py
 
 docs-ready: $(DOCS_READY)
 

@@ -29,6 +29,10 @@ export class FaceBoxes {
         width: `${((right - left + 1) / width) * 100}%`,
         height: `${((bottom - top + 1) / height) * 100}%`,
       });
+      // A name must not be cut by the picture's edge.
+      const middle = (left + right) / 2 / width;
+      element.dataset.side = middle < 0.3 ? "left" : middle > 0.7 ? "right" : "middle";
+      element.dataset.low = bottom / height > 0.85;
       return element;
     });
     this.layer.replaceChildren(...this.boxes);

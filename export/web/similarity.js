@@ -78,12 +78,12 @@ function verdictOfZone(similarity, zone) {
       same: null,
       ask: true,
       title: "Ask a person",
-      sentence: `Similarity ${shown}, between ${low} and ${high}: too close for the model to tell. Let somebody look.`,
+      sentence: `Similarity ${shown}: two people below ${low}, one person from ${high}. In between somebody should look.`,
     };
   }
   const same = found === SAME;
-  const where = same ? `at or above ${high}` : `below ${low}`;
-  return { same, ask: false, title: title(same), sentence: `Similarity ${shown}, ${where}.` };
+  const where = same ? `one person from ${high}` : `two people below ${low}`;
+  return { same, ask: false, title: title(same), sentence: `Similarity ${shown}: ${where}.` };
 }
 
 function title(same) {

@@ -73,6 +73,6 @@ def run_in_browser(test, port, folder, **environment):
         env={**os.environ, **told, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )

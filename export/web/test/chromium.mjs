@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 export const { PAGE_URL, PAGE_FOLDER, CHROMIUM } = process.env;
-export const [STEP, WAIT] = [10_000, 60_000];
+export const [STEP, WAIT] = [10_000, 120_000];
 export const path = (name) => join(PAGE_FOLDER, name);
 export const expected = JSON.parse(readFileSync(path("expected.json")));
 

@@ -61,5 +61,5 @@ test("with two thresholds the verdict is one of three", () => {
   const of = (similarity) => verdict(similarity, 0.3, zone);
   assert.deepEqual([of(0.1).same, of(0.1).ask, of(0.4).same], [false, false, true]);
   assert.deepEqual([of(0.3).same, of(0.3).ask, of(0.3).title], [null, true, "Ask a person"]);
-  assert.match(of(0.3).sentence, /0\.300, between 0\.200 and 0\.400/);
+  assert.match(of(0.3).sentence, /0\.300: two people below 0\.200, one person from 0\.400/);
 });
