@@ -70,7 +70,7 @@ def prepare_photograph(
     if align and fit is not None:
         raise ValueError(f"An aligned face has the right size. Received: align=True and fit={fit!r}. Pass one of them.")
     if align:
-        _check_template(embedder)
+        check_template(embedder)
         return faces.align(image, embedder.image_size, bounded(detector or default_detector()))
     if image.shape[:2] == tuple(embedder.image_size):
         return image
@@ -101,7 +101,12 @@ def _refuse_or_warn(image, embedder):
     )
 
 
-def _check_template(embedder):
+def check_template(embedder: Embedder) -> None:
+    """Checks that an embedder's faces lie on the library's template; warns where its metadata have no alignment.
+
+    Raises:
+        ValueError: They lie on another one.
+    """
     aligned = takes_aligned_faces(embedder)
     if aligned is False:
         _warn_once(
@@ -111,7 +116,8 @@ def _check_template(embedder):
     if not aligned:
         return
     points = np.asarray(embedder.metadata["alignment"].get("points", ()), np.float64)
-    template = transform.landmark_template(tuple(embedder.image_size))
+    height, width = embedder.image_size
+    template = transform.landmark_template((height, width))
     if points.shape != template.shape or np.abs(points - template).max() > _TEMPLATE_TOLERANCE:
         raise ValueError(
             f"{embedder.path} was trained on faces aligned onto another template than the library's: "
