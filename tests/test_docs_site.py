@@ -98,13 +98,15 @@ def test_links_that_leave_docs(site, link, expected):
 
 
 def test_a_notebook_becomes_a_page(site):
-    """Text stays, code is a block, and what it printed is the next."""
+    """Text and code stay, what a cell printed is a block, its picture is within the page; links lead to pages."""
+    figure = {"output_type": "execute_result", "data": {"image/png": "AAAA", "text/plain": ["<Figure>"]}}
     cells = [
-        {"cell_type": "markdown", "source": ["# Angles\n", "Text."]},
-        {"cell_type": "code", "source": ["print(1)"], "outputs": [{"output_type": "stream", "text": ["1\n"]}]},
+        {"cell_type": "markdown", "source": ["# Angles\n", "[Next](b.ipynb), [the study](../../docs/study.md)."]},
+        {"cell_type": "code", "source": ["print(1)"], "outputs": [{"output_type": "stream", "text": ["1\n"]}, figure]},
     ]
     assert site.notebook_page(json.dumps({"cells": cells})) == (
-        "# Angles\nText.\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n"
+        "# Angles\n[Next](b.md), [the study](../study.md).\n\n```python\nprint(1)\n```\n\n```text\n1\n```\n\n"
+        "![What the cell shows](data:image/png;base64,AAAA)\n"
     )
 
 

@@ -92,15 +92,19 @@ def reference_page(namespace: str, names: list[str]) -> str:
 
 
 def notebook_page(text: str) -> str:
-    """Returns a notebook as Markdown: its text, its code, and what the code printed where that was kept."""
+    """Returns a notebook as Markdown: its text, its code, and what the code showed where that was kept."""
     parts = []
     for cell in json.loads(text)["cells"]:
         source = "".join(cell["source"])
         parts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
         for output in cell.get("outputs", ()):
-            if printed := "".join(output.get("text", ())):
-                parts.append(f"```text\n{printed.rstrip()}\n```")
-    return "\n\n".join(parts) + "\n"
+            data = output.get("data", {"text/plain": output.get("text", ())})
+            if "image/png" in data:
+                parts.append(f"![What the cell shows](data:image/png;base64,{data['image/png']})")
+            else:
+                parts.append(f"```text\n{''.join(data['text/plain']).rstrip()}\n```")
+    page = "\n\n".join(parts) + "\n"
+    return re.sub(r"\]\(([\w-]+)\.ipynb\)", r"](\1.md)", page.replace("](../../docs/", "](../"))
 
 
 def generated_pages() -> dict[str, str]:
