@@ -57,7 +57,7 @@ def sharpness(paths, sigmas):
     """Returns the variance of the Laplacian of each crop at its blur, (n,): a quality that needs no network."""
     found = []
     for path, sigma in zip(paths, sigmas, strict=True):
-        grey = blurred(path, sigma, (112, 112)).astype(np.float64).mean(axis=2)
+        grey = blurred(path, float(sigma), (112, 112)).astype(np.float64).mean(axis=2)
         laplacian = grey[2:, 1:-1] + grey[:-2, 1:-1] + grey[1:-1, 2:] + grey[1:-1, :-2] - 4 * grey[1:-1, 1:-1]
         found.append(laplacian.var())
     return np.array(found)
