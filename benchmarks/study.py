@@ -1,4 +1,4 @@
-"""All heads and regularisers under one budget: ArcFace's table 2 and IAM's tables 3 to 5 on what a small machine has.
+"""All heads and auxiliary losses under one budget: ArcFace's table 2, IAM's tables 3 to 5, on a small machine.
 
     python -m benchmarks.study                   every method on glyphs and ORL, an hour or two on one core
     python -m benchmarks.study --short           four methods, fewer steps, minutes; a file of its own

@@ -1,4 +1,4 @@
-"""What the study compares: heads and regularisers, each with as many configurations as any other.
+"""What the study compares: heads and auxiliary losses, each with as many configurations as any other.
 
 Scales are those of a small problem, 64 numbers and at most 1,000 classes: 16 and 8 where the papers have 30 to 64
 (of 32 and 16, first runs chose 16, and 8 where there was no margin). Margins are as published, and half of that. Where
@@ -57,7 +57,7 @@ def _annealed():
 
 
 def _beside(*settings):
-    """Of (scale or None, arguments of the head, arguments of the regulariser)."""
+    """Of (scale or None, arguments of the head, arguments of the auxiliary loss)."""
     return tuple(
         {**({} if scale is None else {"scale": scale}), **head, "auxiliary_loss": terms}
         for scale, head, terms in settings
@@ -106,15 +106,15 @@ METHODS = {
         ),
     ),
     "curricularface": Method("curricularface", _margin(0.5)),
-    "normsoftmax+iam": Method("normsoftmax", _iam((0.8, 0.9)), "iam", "regularisers"),
-    "cosface+iam": Method("cosface", _iam((0.05, 0.1), margin=0.35), "iam", "regularisers"),
-    "arcface+iam": Method("arcface", _iam((0.05, 0.1), margin=0.5), "iam", "regularisers"),
-    "normsoftmax+intra": Method("normsoftmax", _weighted(1, 1, 5, scales=(16, 8, 8)), "intra", "regularisers"),
-    "normsoftmax+inter": Method("normsoftmax", _weighted(1, 1, 5, scales=(16, 8, 8)), "inter", "regularisers"),
+    "normsoftmax+iam": Method("normsoftmax", _iam((0.8, 0.9)), "iam", "auxiliary losses"),
+    "cosface+iam": Method("cosface", _iam((0.05, 0.1), margin=0.35), "iam", "auxiliary losses"),
+    "arcface+iam": Method("arcface", _iam((0.05, 0.1), margin=0.5), "iam", "auxiliary losses"),
+    "normsoftmax+intra": Method("normsoftmax", _weighted(1, 1, 5, scales=(16, 8, 8)), "intra", "auxiliary losses"),
+    "normsoftmax+inter": Method("normsoftmax", _weighted(1, 1, 5, scales=(16, 8, 8)), "inter", "auxiliary losses"),
     "normsoftmax+triplet": Method(
-        "normsoftmax", _weighted(1, 1, 5, scales=(16, 8, 8)), "angular_triplet", "regularisers"
+        "normsoftmax", _weighted(1, 1, 5, scales=(16, 8, 8)), "angular_triplet", "auxiliary losses"
     ),
-    "softmax+center": Method("softmax", _weighted(0.003, 0.01, 0.03), "center", "regularisers"),
-    "softmax+ring": Method("softmax", _weighted(0.01, 0.03, 0.1), "ring", "regularisers"),
-    "softmax+contrastive": Method("softmax", _weighted(0.1, 0.3, 1.0), "contrastive", "regularisers"),
+    "softmax+center": Method("softmax", _weighted(0.003, 0.01, 0.03), "center", "auxiliary losses"),
+    "softmax+ring": Method("softmax", _weighted(0.01, 0.03, 0.1), "ring", "auxiliary losses"),
+    "softmax+contrastive": Method("softmax", _weighted(0.1, 0.3, 1.0), "contrastive", "auxiliary losses"),
 }

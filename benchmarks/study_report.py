@@ -14,7 +14,7 @@ TITLES = {
     "orl_closed": "ORL, closed set: 40 known people, TAR at FAR 1 %",
 }
 BEGIN, END = "<!-- written by benchmarks/study.py: begin -->", "<!-- written by benchmarks/study.py: end -->"
-COLORS = {"softmax": 6, "margins": 0, "regularisers": 1}
+COLORS = {"softmax": 6, "margins": 0, "auxiliary losses": 1}
 
 # Orders in the papers' tables: of the first method above the second, on their sets of faces.
 PAPERS = (

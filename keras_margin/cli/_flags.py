@@ -34,7 +34,7 @@ TRAIN = (
     ),
     Flag("set", list, (), "key=value of the recipe to change, any number of times: --set head.margin=0.4"),
     Flag("head", str, None, "Name of the margin head, with its published numbers. Default: the recipe's."),
-    Flag("iam_beta", float, None, "Weight of the IAM regulariser. Default: the recipe's."),
+    Flag("iam_beta", float, None, "Weight of the IAM loss. Default: the recipe's."),
     Flag(
         "backbone",
         str,

@@ -196,7 +196,7 @@ class EncodedReader(Reader):
         return np.setdiff1d(np.arange(self.num_images), list(self._replaced))
 
 
-def _as_it_is(*values):
+def _as_it_is(*values: Tensor) -> tuple[Tensor, ...]:
     return values
 
 

@@ -53,7 +53,7 @@ def load(data: bytes) -> Any:
     return pickles.Machine(data, _ADMITTED).run()
 
 
-def _dtype(code, *_):
+def _dtype(code: Any, *_: Any) -> pickles.Unbuilt:
     code = text(code)
     is_object = isinstance(code, str) and code.startswith("O")
     require(not is_object, "an array of Python objects")
@@ -71,8 +71,8 @@ def _dtype(code, *_):
     return built
 
 
-def _array(shape, dtype, fortran_order, data):
-    code = dtype.value if isinstance(dtype, pickles.Unbuilt) else None
+def _array(shape: Any, dtype: Any, fortran_order: Any, data: Any) -> PickledArray:
+    code: Any = dtype.value if isinstance(dtype, pickles.Unbuilt) else None
     require(code is not None, "an array without a dtype")
     sizes = isinstance(shape, tuple) and all(type(side) is int and 0 <= side < 2**31 for side in shape)
     require(sizes and len(shape) <= 4, "an array of a shape that images do not have")
@@ -81,7 +81,7 @@ def _array(shape, dtype, fortran_order, data):
     return PickledArray(shape, bool(fortran_order), bytes(data), code)
 
 
-def _reconstruct(kind, *_):
+def _reconstruct(kind: Any, *_: Any) -> pickles.Unbuilt:
     require(
         isinstance(kind, pickles.Named) and kind.name == "numpy.ndarray", "_reconstruct of something else than an array"
     )
@@ -93,21 +93,21 @@ def _reconstruct(kind, *_):
     return pickles.Unbuilt(set_state)
 
 
-def _from_buffer(data, dtype, shape, order, *_):
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> PickledArray:
     return _array(shape, dtype, text(order) == "F", data)
 
 
-def _scalar(dtype, data):
+def _scalar(dtype: Any, data: Any) -> Any:
     return _array((1,), dtype, False, data).values()[0].item()
 
 
-def _encode(word, encoding):
+def _encode(word: Any, encoding: Any) -> bytes:
     # How Python 3 writes bytes in the protocols of Python 2.
     require(isinstance(word, str) and text(encoding) in ("latin1", "latin-1"), "codecs.encode of something else")
     return word.encode("latin-1")
 
 
-def _no_bytes(*arguments):
+def _no_bytes(*arguments: Any) -> bytes:
     require(not arguments, "bytes() of something")
     return b""
 

@@ -97,7 +97,7 @@ def read_offsets(path: PathLike) -> np.ndarray:
     return offsets
 
 
-def _offsets_in(text, done):
+def _offsets_in(text: bytes, done: int) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # What NumPy 1 makes of a text that is not numbers.
         try:

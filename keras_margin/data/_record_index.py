@@ -176,12 +176,12 @@ def _check_split(file, offset):
     return label
 
 
-def _is_image(begins):
+def _is_image(begins: np.ndarray) -> np.ndarray:
     """Whether four bytes, as a little-endian u32, are the beginning of a JPEG, PNG or BMP file."""
     return ((begins & 0xFFFFFF) == 0xFFD8FF) | (begins == 0x474E5089) | ((begins & 0xFFFF) == 0x4D42)
 
 
-def _is_class_id(label):
+def _is_class_id(label: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         return (label >= 0) & (label <= frames.LARGEST_ID) & (label == np.floor(label))
 

@@ -8,6 +8,7 @@ import operator
 import os
 import pathlib
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -129,7 +130,7 @@ def _write_shard(partial, name, reader, numbers, progress, done):
     return note
 
 
-def _read_some(reader: LabelledImages, numbers: np.ndarray):
+def _read_some(reader: LabelledImages, numbers: np.ndarray) -> Iterator[tuple[np.integer, bytes | UnreadableError]]:
     """Yields (number, bytes or UnreadableError), in order; several are read at once."""
 
     def read(number):
@@ -165,7 +166,7 @@ def sha256_of(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def _index(reader, seed, notes, num_skipped):
+def _index(reader: LabelledImages, seed: int, notes: list[dict[str, Any]], num_skipped: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "features": {"image": "bytes, a JPEG, PNG or BMP file", "label": "int64, in [0, num_classes)"},

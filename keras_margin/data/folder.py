@@ -7,7 +7,7 @@ import logging
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -249,7 +249,7 @@ def _check_file(path: str) -> tuple[str | None, int]:
     return None if complete else _decoding_error(path), orientation
 
 
-def _bmp_reason(head, size, file):
+def _bmp_reason(head: bytes, size: int, file: BinaryIO) -> str | None:
     """Why a BMP file cannot be read, or None. TensorFlow ignores palettes, masks and compression: we do not."""
     if len(head) < 54:
         return "the file is truncated"

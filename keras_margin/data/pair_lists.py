@@ -84,7 +84,7 @@ def read_pairs(path: PathLike) -> tuple[list[tuple[str, str]], np.ndarray, np.nd
 
     Example:
         >>> reader = keras_margin.data.open("orl")
-        >>> _ = write_pairs("orl.csv", reader, num_genuine=20, num_impostor=20, folds=2)
+        >>> _ = keras_margin.data.pairs.write_pairs("orl.csv", reader, num_genuine=20, num_impostor=20, folds=2)
         >>> names, is_same, folds = read_pairs("orl.csv")
         >>> len(names), int(is_same.sum()), int(folds.max())
         (40, 20, 1)
@@ -117,7 +117,7 @@ def delimiter(text: str) -> str:
     return max(",;\t", key=head.count)
 
 
-def _places(head):
+def _places(head: Sequence[str]) -> list[int | None]:
     """The place of every column in a row, None for a fold that is not there."""
     head = [name.strip().lower() for name in head]
     if not set(COLUMNS[1:]) <= set(head):
@@ -125,7 +125,7 @@ def _places(head):
     return [head.index(name) if name in head else None for name in COLUMNS]
 
 
-def _field(row, place):
+def _field(row: Sequence[str], place: int) -> str:
     if place >= len(row):
         raise ValueError(f"{len(row)} fields, {row}")
     return row[place].strip()

@@ -1,7 +1,7 @@
 """Verification protocols made from any labelled set, and their files: a `.bin` with the images, a `.csv` by name."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -152,7 +152,7 @@ def _deal(people: int, folds: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(np.arange(people) % folds)
 
 
-def _largest(index, people, folds, seed):
+def _largest(index: np.ndarray, people: int, folds: int, seed: int) -> dict[str, int]:
     """{kind: the largest number of pairs that every fold can give an equal part of}."""
     images = np.bincount(index, minlength=people).astype(np.int64)
     fold_of = _deal(people, folds, seed)
@@ -162,12 +162,12 @@ def _largest(index, people, folds, seed):
     return {"genuine": folds * int(genuine.min()), "impostor": folds * int(impostor.min())}
 
 
-def _fits(numbers, wanted, largest):
+def _fits(numbers: Mapping[str, int], wanted: Mapping[str, int | None], largest: Mapping[str, int]) -> bool:
     """Whether there are so many pairs, and some of a kind whose number was left open."""
     return all(numbers[kind] <= largest[kind] and (numbers[kind] or wanted[kind] is not None) for kind in numbers)
 
 
-def _choose_folds(index, people, wanted, seed):
+def _choose_folds(index: np.ndarray, people: int, wanted: Mapping[str, int | None], seed: int) -> int:
     """The largest number of folds that has the wanted pairs or, where none has, some pairs of both kinds."""
     for counts in (wanted, dict.fromkeys(wanted)):
         for folds in range(min(_DEFAULT_FOLDS, people), 1, -1):

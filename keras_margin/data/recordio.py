@@ -94,7 +94,7 @@ def _is_part(name: str) -> bool:
     return name.endswith((".rec", ".idx")) and not name.startswith(".")
 
 
-def _rec_path(path: PathLike):
+def _rec_path(path: str) -> str:
     if not os.path.isdir(path):
         return path
     parts = sorted(name for name in os.listdir(path) if _is_part(name))
@@ -114,7 +114,7 @@ def _rec_path(path: PathLike):
     return os.path.join(path, recs[0])
 
 
-def _read_property(path: PathLike):
+def _read_property(path: PathLike) -> tuple[int | None, Size | None]:
     """(num_classes, (height, width)) out of a file `num_classes,height,width`, or (None, None) without it."""
     try:
         with open(path, "rb") as file:
@@ -134,7 +134,7 @@ def _read_property(path: PathLike):
     return num_classes, size
 
 
-def _compare(rec_path, idx_path, index, strict):
+def _compare(rec_path: str, idx_path: str, index: _record_index.RecordIndex, strict: bool) -> None:
     """Says what the parts of a set say differently."""
     start, number = index.unused
     if number:

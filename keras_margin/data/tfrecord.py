@@ -107,7 +107,7 @@ def open_reader(path: PathLike, image_size: Size | None = None, strict: bool = F
     return TFRecordReader(files, ranges, labels, names, size, strict, unreadable)
 
 
-def _read_index(path: PathLike):
+def _read_index(path: PathLike) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             text = file.read()
@@ -126,7 +126,7 @@ def _read_index(path: PathLike):
     return index
 
 
-def _check_index(index):
+def _check_index(index: Any) -> None:
     """Raises ValueError, KeyError or TypeError unless all that is used of an index is there and of its type."""
     names = index["label_names"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -176,7 +176,7 @@ class SGDWithL2(_SettableRate, keras.optimizers.SGD):
         return {**super().get_config(), "l2": self.l2, "exclude": list(self.exclude)}
 
 
-def _has_rows(gradient):
+def _has_rows(gradient: Any) -> bool:
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -184,6 +184,6 @@ def _has_rows(gradient):
     return isinstance(gradient, tf.IndexedSlices)
 
 
-def _resource(variable):
+def _resource(variable: Any) -> Any:
     """TensorFlow's variable behind Keras's."""
     return variable.value if isinstance(variable, keras.Variable) else variable

@@ -93,7 +93,7 @@ def legend_above(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> 
     figure.legend(handles, labels, loc="outside upper center", ncols=-(-len(labels) // max(lines, 1)), **style)
 
 
-def finish(figure: Any, path: PathLike | None):
+def finish(figure: Any, path: PathLike | None) -> Any:
     """Write the figure where asked, first under a temporary name next to it, so that no half a file is ever seen."""
     if path is None:
         return figure

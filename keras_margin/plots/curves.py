@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def loss_curves(curves: Mapping[str, Curve], path: PathLike | None = None) -> "F
     return _figure.finish(figure, path)
 
 
-def _over_angle(axes, curves, what, label):
+def _over_angle(axes: Any, curves: Mapping[str, Curve], what: str, label: str) -> None:
     from matplotlib.ticker import MultipleLocator
 
     dashes = itertools.cycle(_figure.DASHES)
@@ -105,7 +105,7 @@ def _over_angle(axes, curves, what, label):
     axes.set_ylabel(label)
 
 
-def _check_curves(owner, curves):
+def _check_curves(owner: str, curves: Mapping[str, Curve]) -> None:
     _figure.check_results(curves)
     for name, curve in curves.items():
         if not all(hasattr(curve, field) for field in ("angles", "logit", "gradient", "loss")):

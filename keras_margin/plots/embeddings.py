@@ -83,7 +83,7 @@ def embedding_map(
     return _figure.finish(figure, path)
 
 
-def _plane(axes, shown, palette):
+def _plane(axes: Any, shown: Embedded, palette: np.ndarray) -> None:
     """Points of the plane, scaled so that the farthest is at 1."""
     points = shown.embeddings / np.linalg.norm(shown.embeddings, axis=1).max()
     for row, direction in enumerate(_unit(shown.prototypes)):
@@ -93,7 +93,7 @@ def _plane(axes, shown, palette):
     axes.plot(0, 0, "+", color=_figure.INK, markersize=5, markeredgewidth=0.6, zorder=4)
 
 
-def _sphere(axes, shown, palette):
+def _sphere(axes: Any, shown: Embedded, palette: np.ndarray) -> None:
     """Directions on the sphere by parallel projection, what is behind drawn first and faintly."""
     from matplotlib.patches import Circle
 
@@ -122,7 +122,7 @@ def _seen(directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack([across, up], axis=1), math.cos(_TILT) * towards + math.sin(_TILT) * z
 
 
-def _graticule(axes):
+def _graticule(axes: Any) -> None:
     """The near halves of the sphere's circles of latitude and longitude, 30 degrees apart."""
     around, steps = np.linspace(0, 2 * np.pi, 181), np.radians(np.arange(-60, 61, 30))
     parallels = [
@@ -139,11 +139,11 @@ def _graticule(axes):
         axes.plot(*points.T, color=_figure.FAINT, linewidth=0.4, zorder=4)
 
 
-def _scatter(axes, points, colors, **style):
+def _scatter(axes: Any, points: np.ndarray, colors: np.ndarray, **style: Any) -> None:
     axes.scatter(*points.T, s=3, c=colors, linewidths=0, rasterized=True, **style)
 
 
-def _name(axes, row, at, color, alpha=1.0):
+def _name(axes: Any, row: int, at: np.ndarray, color: np.ndarray, alpha: float = 1.0) -> None:
     from matplotlib.patheffects import withStroke
 
     halo = [withStroke(linewidth=1.8, foreground="white", alpha=alpha)]
@@ -164,7 +164,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return np.zeros((0, 3)) if rows is None else _arrays.unit_rows(rows, dtype=np.float64)
 
 
-def _last_class(shown):
+def _last_class(shown: Embedded) -> int:
     return shown.labels.max() if shown.prototypes is None else len(shown.prototypes) - 1
 
 
@@ -181,7 +181,7 @@ def _checked(rows: Sequence[Mapping[str, Embedded]]) -> list[dict[str, Embedded]
     return checked
 
 
-def _checked_set(title, shown):
+def _checked_set(title: str, shown: Embedded) -> Embedded:
     if not isinstance(shown, Embedded):
         raise TypeError(f"embedding_map draws plots.Embedded values. Received: {type(shown).__name__} for {title!r}.")
     embeddings = _arrays.check_embeddings(shown.embeddings)

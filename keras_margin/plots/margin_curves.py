@@ -2,13 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_margin._typing import ArrayLike
+from keras_margin._typing import ArrayLike, Tensor
 
 # Where the gradient of an end is taken, radians inside: at 0 and pi themselves it has no direction.
 _INSIDE = 1e-3
@@ -95,7 +96,7 @@ def target_curve(
     return Curve(angles, *(np.asarray(ops.convert_to_numpy(values), "float64") for values in found))
 
 
-def _with_two_classes(head, gap):
+def _with_two_classes(head: Any, gap: float) -> Any:
     """A head of the same settings and state, of two classes in a plane."""
     config = {key: value for key, value in head.get_config().items() if key != "name"}
     twin = type(head).from_config({**config, "num_classes": 2})
@@ -111,7 +112,7 @@ def _with_two_classes(head, gap):
     return twin
 
 
-def _tensorflow_slope(function, at):
+def _tensorflow_slope(function: Callable[[Tensor], Tensor], at: np.ndarray) -> Tensor:
     import tensorflow as tf
 
     at = tf.constant(at)
@@ -121,13 +122,13 @@ def _tensorflow_slope(function, at):
     return tape.gradient(total, at, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
-def _jax_slope(function, at):
+def _jax_slope(function: Callable[[Tensor], Tensor], at: np.ndarray) -> Tensor:
     import jax
 
     return jax.grad(lambda angles: function(angles).sum())(jax.numpy.asarray(at))
 
 
-def _torch_slope(function, at):
+def _torch_slope(function: Callable[[Tensor], Tensor], at: np.ndarray) -> Tensor:
     import torch
 
     at = ops.convert_to_tensor(at).detach().requires_grad_()

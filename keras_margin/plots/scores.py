@@ -1,7 +1,7 @@
 """Figures of the scores and angles themselves: their distributions, and the pairs that are most wrong."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -195,12 +195,12 @@ def worst_pairs(scores: ArrayLike, is_same: ArrayLike, count: int) -> np.ndarray
     return np.concatenate([_lowest(scores, is_same, count), _lowest(-scores, ~is_same, count)])
 
 
-def _lowest(scores, chosen, count):
+def _lowest(scores: np.ndarray, chosen: np.ndarray, count: int) -> np.ndarray:
     rows = np.flatnonzero(chosen)
     return rows[np.argsort(scores[rows], kind="stable")][:count]
 
 
-def _mark_threshold(axes, scores, is_same, threshold):
+def _mark_threshold(axes: Any, scores: np.ndarray, is_same: np.ndarray, threshold: float) -> None:
     """A line at the threshold and, in the free strip above the bars, the errors it makes."""
     far, frr = np.mean(scores[~is_same] >= threshold), np.mean(scores[is_same] < threshold)
     axes.axvline(threshold, color=_figure.INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=4)
@@ -230,7 +230,7 @@ def _check_scores(scores: ArrayLike, is_same: ArrayLike) -> tuple[np.ndarray, np
     return scores, is_same
 
 
-def _check_angles(title, kinds):
+def _check_angles(title: str, kinds: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
     if not kinds:
         raise ValueError(f"angle_histogram needs a kind of angle in each set. Received: none in {title!r}.")
     checked = {kind: np.asarray(theta, np.float64) for kind, theta in kinds.items()}

@@ -2,8 +2,8 @@
 
 import numbers
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from keras_margin.plots import _figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Value to its (steps, numbers), as a run logged them.
+_Columns: TypeAlias = dict[str, tuple[np.ndarray, ...]]
 
 # Drawn first and in this order where they are there; the rest follows in the order of the rows.
 _FIRST = ("loss", "accuracy")
@@ -74,7 +77,7 @@ def training_curves(
     return _figure.finish(figure, path)
 
 
-def _draw(axes, value, logged):
+def _draw(axes: Any, value: str, logged: Mapping[str, _Columns]) -> None:
     share = any(part in value for part in _SHARES)
     drawn = []
     for (name, columns), style in zip(logged.items(), _figure.styles(), strict=False):
@@ -101,9 +104,9 @@ def _words(value: str) -> str:
     return of_set if of_set != words or words.endswith(" accuracy") else words.capitalize()
 
 
-def _columns(name, rows):
+def _columns(name: str, rows: Iterable[Mapping[str, Any]]) -> _Columns:
     """Dict from a value to its (steps, numbers), of a run's rows."""
-    columns = {}
+    columns: dict[str, list[tuple[Any, Any]]] = {}
     for number, row in enumerate(rows):
         step = row.get("step", row.get("epoch"))
         if not isinstance(step, numbers.Real):

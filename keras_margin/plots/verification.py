@@ -1,7 +1,7 @@
 """Figures of verification and identification over all thresholds or ranks: ROC, DET, CMC."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -155,7 +155,7 @@ def cmc_curve(results: Mapping[str, np.ndarray], path: PathLike | None = None) -
     return _figure.finish(figure, path)
 
 
-def _check_rocs(owner, results, reports):
+def _check_rocs(owner: str, results: Mapping[str, Roc], reports: Mapping[str, VerificationReport] | None) -> None:
     _figure.check_results(results)
     for name, result in results.items():
         if not isinstance(result, Roc):
@@ -164,7 +164,7 @@ def _check_rocs(owner, results, reports):
         raise ValueError(f"Each report needs its curve. Received: reports named {sorted(unknown)} without one.")
 
 
-def _thinned(result):
+def _thinned(result: Roc) -> tuple[np.ndarray, np.ndarray]:
     """The staircase from the smallest FAR the impostors can show, at no more points than can be seen."""
     first = 1 / result.num_impostor
     far = np.geomspace(first, 1, _ROC_POINTS) if len(result.far) > _ROC_POINTS else np.clip(result.far, first, 1)
@@ -172,18 +172,18 @@ def _thinned(result):
     return far, result.tar[np.searchsorted(result.far, far, side="right") - 1]
 
 
-def _intervals(reports, name, place, count):
+def _intervals(reports: Mapping[str, VerificationReport] | None, name: str, place: int, count: int) -> np.ndarray:
     """Rows (far, tar, low, high) of a report's intervals, (k, 4); none where there is no report or no bootstrap.
 
     Those of several curves stand side by side, a twelfth apart, or they would hide each other.
     """
     beside = 1.085 ** (place - (count - 1) / 2)
-    rows = reports[name].tar_at_far if reports and name in reports else ()
-    rows = [(row.far * beside, row.tar, row.low, row.high) for row in rows if row.low is not None and row.measurable]
-    return np.array(rows).reshape(-1, 4)
+    measured = reports[name].tar_at_far if reports and name in reports else ()
+    shown = [row for row in measured if row.low is not None and row.measurable]
+    return np.array([(row.far * beside, row.tar, row.low, row.high) for row in shown]).reshape(-1, 4)
 
 
-def _error_bars(axes, intervals, values, style):
+def _error_bars(axes: Any, intervals: np.ndarray, values: np.ndarray, style: Mapping[str, Any]) -> None:
     """Bars at the FARs of the intervals; values (k, 3) are the point and the ends below and above it, in per cent."""
     if len(intervals):
         point, low, high = values.T

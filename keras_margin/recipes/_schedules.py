@@ -8,7 +8,7 @@ from typing import Any
 from keras_margin.recipes._parts import Schedule
 
 
-def _steps(schedule, _):
+def _steps(schedule: Schedule, _: int) -> Any:
     import keras
 
     rates = [schedule.learning_rate / 10**drop for drop in range(len(schedule.decay_steps) + 1)]
@@ -17,20 +17,20 @@ def _steps(schedule, _):
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
 
 
-def _cosine(schedule, steps):
+def _cosine(schedule: Schedule, steps: int) -> Any:
     import keras
 
     return keras.optimizers.schedules.CosineDecay(schedule.learning_rate, max(1, steps - schedule.warmup_steps))
 
 
-def _polynomial(schedule, steps):
+def _polynomial(schedule: Schedule, steps: int) -> Any:
     import keras
 
     after = max(1, steps - schedule.warmup_steps)
     return keras.optimizers.schedules.PolynomialDecay(schedule.learning_rate, after, 0.0, schedule.decay_power)
 
 
-def _constant(schedule, steps):
+def _constant(schedule: Schedule, steps: int) -> Any:
     import keras
 
     return keras.optimizers.schedules.PiecewiseConstantDecay([steps], [schedule.learning_rate] * 2)

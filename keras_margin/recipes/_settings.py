@@ -53,14 +53,14 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     return recipe.replace(**{part: dataclasses.replace(getattr(recipe, part), **each) for part, each in parts.items()})
 
 
-def _split(setting):
+def _split(setting: str) -> tuple[str, str]:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"A setting is key=value, such as learning_rate=0.05. Received: {setting!r}.")
     return key.strip(), text.strip()
 
 
-def _place(key):
+def _place(key: str) -> tuple[str, str]:
     """(part, field) that a key names; a field of options and of the augmentation as "options.dropout"."""
     outer, _, inner = key.removeprefix("data." if key.startswith("data.augmentation.") else "").partition(".")
     if not inner and key in _SHORT:
@@ -75,7 +75,7 @@ def _place(key):
     raise ValueError(f"A recipe has no key {key!r} to set.{did_you_mean(key, known)} It has: {', '.join(known)}.")
 
 
-def _note(changes, part, values, field, key, text):
+def _note(changes: dict[str, Any], part: str, values: Any, field: str, key: str, text: str) -> None:
     """Notes in `changes` what key=text changes of the values of a part."""
     field, _, inner = field.partition(".")
     present = changes.get(field, getattr(values, field))
@@ -91,7 +91,7 @@ def _note(changes, part, values, field, key, text):
             changes["options"] = tuple(each for each in given.items() if each not in values.options)
 
 
-def _value(text):
+def _value(text: str) -> Any:
     """A number, boolean, None or tuple as Python writes them; words as they are."""
     word = {"true": True, "false": False, "none": None}
     if text.lower() in word:
@@ -102,7 +102,7 @@ def _value(text):
         return tuple(_value(part.strip()) for part in text.split(",") if part.strip()) if "," in text else text
 
 
-def _typed(key, text, kind, field=""):
+def _typed(key: str, text: str, kind: type | str, field: str = "") -> Any:
     """`text` as a value of a kind, a type or such a union as str | None."""
     kind = kind.__name__ if isinstance(kind, type) else str(kind)
     optional, plain = kind.endswith("| None"), kind.removesuffix(" | None")
@@ -178,6 +178,6 @@ def read(path: str | os.PathLike) -> Recipe:
         raise ValueError(f"{path} is not a recipe.json of a run: {error}") from error
 
 
-def _tuples(value):
+def _tuples(value: Any) -> Any:
     """JSON's lists as the tuples they were."""
     return tuple(_tuples(each) for each in value) if isinstance(value, list) else value

@@ -39,7 +39,7 @@ def builder(name: str) -> Callable[..., keras.Model]:
     )
 
 
-def _check_class(found, name):
+def _check_class(found: Any, name: str) -> None:
     """A class is a factory where its instances are Keras models."""
     if not (isinstance(found, type) and issubclass(found, keras.Model)):
         raise TypeError(

@@ -100,5 +100,5 @@ def with_tail(backbone: keras.Model, tail: str, embedding_size: int = 512, **opt
     )
 
 
-def _is_channels_first(layer):
+def _is_channels_first(layer: keras.layers.Layer) -> bool:
     return getattr(layer, "data_format", None) == "channels_first"

@@ -5,6 +5,7 @@ figures 10-15 (arXiv:1602.07261); channels, residual scales, batch normalisation
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import keras
 from keras import layers
@@ -15,6 +16,9 @@ from keras_margin.models.backbones import _layers
 # facenet's: no scale in front of a ReLU's next convolution, moving averages over 200 steps.
 _BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.995, "scale": False}
 _SMALLEST = 75
+
+_Chain: TypeAlias = tuple[tuple[int, int | tuple[int, int]], ...]
+_Branches: TypeAlias = tuple[_Chain, ...]
 
 # (units, residual scale, branches); a branch is a chain of (channels, kernel size).
 _A = (5, 0.17, (((32, 1),), ((32, 1), (32, 3)), ((32, 1), (32, 3), (32, 3))))
@@ -87,14 +91,14 @@ def _stem(x: Tensor) -> Tensor:
     return _conv(x, 256, 3, "stem_conv6", strides=2, padding="valid")
 
 
-def _repeat(x, count, kind, name):
+def _repeat(x: Tensor, count: int, kind: tuple, name: str) -> Tensor:
     _, scale, branches = kind
     for unit in range(1, count + 1):
         x = _residual(x, scale, branches, f"{name}{unit}")
     return x
 
 
-def _residual(x, scale, branches, name, activated=True):
+def _residual(x: Tensor, scale: float, branches: _Branches, name: str, activated: bool = True) -> Tensor:
     ends = [_branch(x, chain, f"{name}_branch{number}") for number, chain in enumerate(branches)]
     up = layers.Concatenate(name=f"{name}_concat")(ends)
     up = layers.Conv2D(
@@ -106,19 +110,21 @@ def _residual(x, scale, branches, name, activated=True):
     return layers.ReLU(name=f"{name}_relu")(x) if activated else x
 
 
-def _reduction(x, branches, name):
+def _reduction(x: Tensor, branches: _Branches, name: str) -> Tensor:
     ends = [_branch(x, chain, f"{name}_branch{number}", halved=True) for number, chain in enumerate(branches)]
     return layers.Concatenate(name=f"{name}_concat")([*ends, _pool(x, f"{name}_pool")])
 
 
-def _branch(x, chain, name, halved=False):
+def _branch(x: Tensor, chain: _Chain, name: str, halved: bool = False) -> Tensor:
     for number, (channels, kernel_size) in enumerate(chain):
         last = halved and number == len(chain) - 1
         x = _conv(x, channels, kernel_size, f"{name}_conv{number}", 2 if last else 1, "valid" if last else "same")
     return x
 
 
-def _conv(x, channels, kernel_size, name, strides=1, padding="same"):
+def _conv(
+    x: Tensor, channels: int, kernel_size: int | tuple[int, int], name: str, strides: int = 1, padding: str = "same"
+) -> Tensor:
     x = layers.Conv2D(
         channels,
         kernel_size,
@@ -133,9 +139,9 @@ def _conv(x, channels, kernel_size, name, strides=1, padding="same"):
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _pool(x, name):
+def _pool(x: Tensor, name: str) -> Tensor:
     return layers.MaxPooling2D(3, 2, data_format=_layers.CHANNELS_LAST, name=name)(x)
 
 
-def _truncated():
+def _truncated() -> keras.initializers.Initializer:
     return keras.initializers.TruncatedNormal(stddev=0.1)

@@ -60,7 +60,7 @@ def mnist_net(*, image_size: Size = (28, 28), embedding_size: int = 3, name: str
     return keras.Model(images, x, name=name)
 
 
-def _conv(width, name):
+def _conv(width: int, name: str) -> layers.Conv2D:
     return layers.Conv2D(
         width,
         3,

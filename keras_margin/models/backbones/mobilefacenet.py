@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_margin._typing import Size
+from keras_margin._typing import Size, Tensor
 from keras_margin.models.backbones import _layers, _tails
 
 # Channels inside the bottlenecks of each stage: the first, which halves the image, and those behind it. They stay when
@@ -82,18 +82,18 @@ def mobilefacenet(
     return keras.Model(images, _tails.gdc(x, embedding_size), name=name)
 
 
-def _stem_depthwise(group):
+def _stem_depthwise(group: int) -> layers.Layer:
     """Convolution within groups of `group` channels: of one, depthwise."""
     if group == 1:
         return _layers.depthwise_conv(3, "stem_depthwise_conv")
     return _layers.GroupedConv2D(group, 3, name="stem_depthwise_conv")
 
 
-def _activated(x, activation, name):
+def _activated(x: Tensor, activation: str, name: str) -> Tensor:
     return _layers.activation(activation, f"{name}_{activation}")(_layers.batch_norm(f"{name}_bn")(x))
 
 
-def _bottleneck(x, channels, expanded, strides, activation, name):
+def _bottleneck(x: Tensor, channels: int, expanded: int, strides: int, activation: str, name: str) -> Tensor:
     shortcut = x
     x = _activated(_layers.conv(expanded, 1, f"{name}_expand_conv")(x), activation, f"{name}_expand")
     x = _activated(_layers.depthwise_conv(3, f"{name}_depthwise_conv", strides)(x), activation, f"{name}_depthwise")

@@ -70,7 +70,7 @@ def _unit(x: Tensor, width: int, stage: int, first: int) -> Tensor:
     return layers.Add(name=f"res{stage}_{first + 1}")([shortcut, x])
 
 
-def _xavier():
+def _xavier() -> keras.initializers.Initializer:
     # Caffe's xavier counts inputs alone: uniform, variance 1 / fan_in.
     return keras.initializers.VarianceScaling(1.0, mode="fan_in", distribution="uniform")
 

@@ -105,7 +105,7 @@ def _draw(folder, found):
     try:
         history = _records.rows(folder / "log.csv") or [{"step": step, **logs} for step, logs in found.history]
         plots.training_curves({"training": history}, "loss", path=folder / "loss.png")
-        drawn["loss.png"] = "Loss, margin and regulariser included, mean since the point before"
+        drawn["loss.png"] = "Loss, with margin and auxiliary losses, mean since the point before"
         accuracy = {"training, no margin": [(row["step"], row["accuracy"]) for row in history]}
         for name in _sets(found.verification[0][1]) if found.verification else ():
             accuracy[f"verification {name}"] = [
