@@ -9,8 +9,8 @@ import os
 import pathlib
 import shutil
 
-from keras_margin import evaluation
 from keras_margin.data import pair_lists
+from keras_margin.evaluation.lists import read_lfw_people
 
 TRAINED_CFP, CFP_PEOPLE = 400, 500
 TESTED_CFP_FOLDS = ("09", "10")
@@ -38,7 +38,7 @@ def plain(name):
 
 def lfw_people(faces):
     """Returns {name: fold} of LFW's people, folds from 0."""
-    people = evaluation.read_lfw_people(part(faces, "lists/lfw/people.txt", "It is LFW's list of people."))
+    people = read_lfw_people(part(faces, "lists/lfw/people.txt", "It is LFW's list of people."))
     return dict(zip(people.names.tolist(), people.folds.tolist(), strict=True))
 
 
@@ -119,7 +119,7 @@ def write_unseen_lfw(faces, out):
         same.append(len(fields) == 3)
         fold_of.append(number // (2 * size))
     _link(part(faces, "lfw_aligned", "LFW aligned to 112 x 112 belongs there."), out / "lfw")
-    pair_lists.write_pairs(out / "pairs.csv", names, same, fold_of)
+    pair_lists.write_pair_list(out / "pairs.csv", names, same, fold_of)
     if len(lines) - 1 != 2 * folds * size:
         raise ValueError(f"{listing} announces {2 * folds * size} pairs. Received: {len(lines) - 1}.")
     return out, left_out

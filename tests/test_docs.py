@@ -1,4 +1,4 @@
-"""The documentation of the core runs: each block of its pages, and each example of a public docstring."""
+"""The documentation runs: each Python block of a page unless it says why not, each example of a public docstring."""
 
 import contextlib
 import dataclasses
@@ -8,6 +8,7 @@ import inspect
 import io
 import math
 import pathlib
+import pkgutil
 import re
 import types
 
@@ -18,9 +19,9 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions")
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 PACKAGES = (
-    *("callbacks", "metrics"),
+    *("_utils.decisions", "callbacks", "metrics"),
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),
     *("optimizers.schedules", "recipes"),
 )
@@ -30,7 +31,16 @@ if keras.backend.backend() == "tensorflow":  # Their examples read sets by Tenso
         *("plots", "runtime", "training"),
     )
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# What a reader need not see, such as the arrays that the next block uses, is a block within a comment.
+_BLOCK = re.compile(r"^(?:```|<!-- (?=python))([^\n]*)\n(.*?)^(?:```|-->)$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
+_BASES = ("keras_margin.runtime._", "keras_margin.models._")
+# Words behind `python`, each a reason why a block does not run.
+_REASONS = {
+    "needs-data": "It reads files of the reader's own.",
+    "needs-devices": "It takes several accelerators.",
+    "other-library": "It shows code of a library that the tests do not install.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,16 +57,17 @@ class Block:
 
     @property
     def runs_here(self):
-        """Whether it is for the backend in use, any if it names none, and reads no files of the reader's own."""
+        """Whether it is for the backend in use, any if it names none, and names no reason against."""
         named = _BACKENDS.intersection(self.words)
-        return self.is_python and "needs-data" not in self.words and (not named or keras.backend.backend() in named)
+        reasons = _REASONS.keys() & set(self.words)
+        return self.is_python and not reasons and (not named or keras.backend.backend() in named)
 
 
 def blocks_of(text):
-    """The fenced blocks of a Markdown page, in order."""
+    """The fenced blocks of a Markdown page, and those within comments, in order."""
     return [
         Block(tuple(found[1].split()), found[2], text.count("\n", 0, found.start(2)) + 1)
-        for found in _FENCE.finditer(text)
+        for found in _BLOCK.finditer(text)
     ]
 
 
@@ -77,12 +88,27 @@ def run_page(path):
             assert printed.getvalue().split() == behind.text.split(), f"{path.name}, line {behind.line}"
 
 
+def _pages_that_run():
+    """The pages with a block for the backend in use."""
+    return [path for path in PAGES if any(block.runs_here for block in blocks_of(path.read_text(encoding="utf-8")))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", _pages_that_run(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_page_runs(page, tmp_path, monkeypatch):
     """Each Python block of a page runs, and prints what the page shows."""
     monkeypatch.chdir(tmp_path)
-    run_page(ROOT / "docs" / f"{page}.md")
+    run_page(page)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_block_that_does_not_run_says_why(page):
+    """A block names its language, and behind `python` stand a backend or a reason of the list, and nothing else."""
+    blocks = blocks_of(page.read_text(encoding="utf-8"))
+    known = {*_BACKENDS, *_REASONS}
+    assert [block.line for block in blocks if not block.words] == []
+    assert [block.line for block in blocks if block.is_python and not set(block.words[1:]) <= known] == []
 
 
 def test_wrong_output_is_found(tmp_path):
@@ -91,6 +117,20 @@ def test_wrong_output_is_found(tmp_path):
     page.write_text("```python\nprint(1 + 1)\n```\n\n```output\n3\n```\n")
     with pytest.raises(AssertionError, match=r"page.md, line 6"):
         run_page(page)
+
+
+def test_a_block_within_a_comment_prepares_the_next(tmp_path):
+    """What a comment defines is there for the visible blocks behind it."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- python\nx = 2\n-->\n\n```python\nprint(x)\n```\n\n```output\n2\n```\n")
+    run_page(page)
+
+
+def test_a_block_with_a_reason_does_not_run(tmp_path):
+    """A block that reads the reader's files, or is another library's, is left out."""
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"```python {reason}\nraise ValueError\n```\n" for reason in _REASONS))
+    run_page(page)
 
 
 def test_blocks_of_other_backends_are_left_out(tmp_path):
@@ -140,20 +180,37 @@ def _public():
     return list(found.values())
 
 
+def _internal():
+    """(label, package, object) of what is not public in the modules of the packages: functions and classes."""
+    public = {value for _, _, value in _public()}
+    skipped = "keras_margin.evaluation.embedders._"  # Their examples read an exported file of the reader's own.
+    found = {}
+    for name in sorted(PACKAGES, key=lambda name: -name.count(".")):  # The inner ones first, with their names.
+        package = importlib.import_module(f"keras_margin.{name}")
+        for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"keras_margin.{name}."):
+            if module.name.startswith(skipped):
+                continue
+            for key, value in vars(importlib.import_module(module.name)).items():
+                if (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == module.name:
+                    found.setdefault(value, (f"{module.name.removeprefix('keras_margin.')}.{key}", package, value))
+    return [each for value, each in found.items() if value not in public]
+
+
 def _private_bases(value):
-    """The classes of the runtime that a public one is made of, whose methods are its own."""
+    """The private classes that a public one is made of, whose methods are its own."""
     bases = value.__mro__[1:] if inspect.isclass(value) else ()
-    return [base for base in bases if base.__module__.startswith("keras_margin.runtime._")]
+    return [base for base in bases if base.__module__.startswith(_BASES)]
 
 
 def _examples():
-    """A DocTest for each docstring with an example: of a public name, and of what a public class defines."""
+    """A DocTest for each docstring with an example: of a function, a class, and of what a class defines."""
     finder = doctest.DocTestFinder()
     backend_free = {"np": np, "keras": keras, "math": math, "dataclasses": dataclasses, "keras_margin": keras_margin}
-    for label, package, value in _public():
+    for label, package, value in (*_public(), *_internal()):
         public = {name: getattr(package, name) for name in getattr(package, "__all__", ())}  # Some load on first use.
-        names = {**vars(package), **public, **backend_free, "__name__": "examples"}
-        for part in (value, *_private_bases(value)):
+        own = vars(importlib.import_module(value.__module__))
+        names = {**vars(package), **public, **own, **backend_free, "__name__": "examples"}
+        for part in (value, *(_private_bases(value) if label.startswith("runtime.") else ())):
             name = label if part is value else f"{label}({part.__name__})"
             for test in finder.find(part, name, module=False, globs=names):
                 if test.examples:
@@ -163,7 +220,7 @@ def _examples():
 @pytest.mark.slow
 @pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.name)
 def test_a_docstring_s_example_runs(example, tmp_path, monkeypatch):
-    """An example of a public docstring runs, and gives what it shows."""
+    """An example of a docstring runs, and gives what it shows."""
     monkeypatch.chdir(tmp_path)
     report = io.StringIO()
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
@@ -176,7 +233,9 @@ def _is_shown_elsewhere(value):
     return hasattr(value, "_fields") or (inspect.isclass(value) and issubclass(value, BaseException))
 
 
-@pytest.mark.parametrize("name", [label for label, _, value in _public() if not _is_shown_elsewhere(value)])
+@pytest.mark.parametrize(
+    "name", [label for label, _, value in _public() if not _is_shown_elsewhere(value) and not label.startswith("_")]
+)
 def test_a_public_name_has_an_example(name):
     """Each public function and class has an example in its docstring, unless those of functions show it."""
     value = next(value for label, _, value in _public() if label == name)

@@ -13,6 +13,7 @@ import pytest
 
 from keras_margin import alignment, export, runtime
 from keras_margin._utils import canvas, metadata
+from keras_margin.alignment import transform
 
 pytestmark = [pytest.mark.tensorflow_only, pytest.mark.slow]
 
@@ -160,7 +161,7 @@ def test_the_crop_is_the_aligners(interpreter, scale, angle, seed):
     generator = np.random.default_rng(seed)
     photo = generator.integers(0, 256, (*CANVAS, 3), dtype=np.uint8)
     size = np.array([101, 139], np.int32)
-    template = alignment.landmark_template(SHAPE) - alignment.landmark_template(SHAPE).mean(0)
+    template = transform.landmark_template(SHAPE) - transform.landmark_template(SHAPE).mean(0)
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     points = (template @ turn + [80, 45] + generator.normal(0, 0.3 * scale, (5, 2))).astype(np.float32)
     found = interpreter.get_signature_runner("embed")(photo=photo, size=size, points=points)["face"]

@@ -1,11 +1,10 @@
 """What docs/phones.md shows: the C program is compiled and run, the snippets have the library's numbers."""
 
-import importlib.metadata
-import pathlib
 import re
 import shutil
 import subprocess
 
+import c_programs
 import numpy as np
 import pytest
 from exported import small_network, smooth_picture
@@ -13,6 +12,7 @@ from PIL import Image
 from scripts import ROOT
 
 from keras_margin import alignment
+from keras_margin.alignment.transform import LANDMARKS_112
 
 SOURCE = ROOT / "export" / "c" / "embed_pair.c"
 PAGE = ROOT / "docs" / "phones.md"
@@ -21,20 +21,7 @@ PAGE = ROOT / "docs" / "phones.md"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """The C program, compiled as its first lines say."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    litert = pytest.importorskip("ai_edge_litert")
-    library = pathlib.Path(litert.__path__[0])
-    version = importlib.metadata.version("ai-edge-litert")
-    if tuple(map(int, version.split(".")[:2])) < (2, 3):
-        pytest.skip(f"the program declares the C API of LiteRT 2.3; ai-edge-litert is {version}")
-    if compiler is None or not (library / "libLiteRt.so").exists():
-        pytest.skip("needs a C compiler, and an ai-edge-litert that carries libLiteRt.so")
-    built = tmp_path_factory.mktemp("c") / "embed_pair"
-    command = re.search(r"^ \*     (cc .*)$", SOURCE.read_text(), re.MULTILINE).group(1)
-    command = command.replace('"$LITERT"', str(library)).replace("export/c/embed_pair.c", str(SOURCE))
-    words = command.replace("-o embed_pair", f"-o {built} -Wall -Wextra -Werror").split()
-    subprocess.run([compiler, *words[1:]], check=True)
-    return built
+    return c_programs.compiled(SOURCE, tmp_path_factory.mktemp("c") / "embed_pair")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +87,7 @@ def test_the_snippets_have_the_library_s_template(language):
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
     table = next(block for block in blocks if "TEMPLATE" in block or "template" in block)
     numbers = [float(number) for number in re.findall(r"\d+\.\d{4}", table)]
-    np.testing.assert_array_equal(np.reshape(numbers, (5, 2)), alignment.LANDMARKS_112)
+    np.testing.assert_array_equal(np.reshape(numbers, (5, 2)), LANDMARKS_112)
 
 
 KOTLIN_MAIN = """
@@ -131,7 +118,7 @@ def test_the_kotlin_alignment_has_the_library_s_pixels(tmp_path):
     picture = np.random.default_rng(8).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     # A Bitmap's ARGB, opaque, as the signed integers of Kotlin.
     argb = ((255 << 24) | (picture.astype(np.uint32) << [16, 8, 0]).sum(axis=-1)).astype(np.uint32).view(np.int32)
-    turned = alignment.LANDMARKS_112 @ [[0.96, 0.28], [-0.28, 0.96]]
+    turned = LANDMARKS_112 @ [[0.96, 0.28], [-0.28, 0.96]]
     for points in (
         [[30.5, 20.25], [55, 21], [43, 36], [33, 48.5], [52, 49]],
         [[5, 60], [30, 30], [40, 52], [60, 66], [75, 45]],

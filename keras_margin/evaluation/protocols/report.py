@@ -195,7 +195,7 @@ def read(path: PathLike) -> "Report":
     Example:
         >>> import pathlib
         >>> Report({"path": "face.tflite"}, {}, [], [], {}).write(pathlib.Path("report.json"))
-        >>> read_report(pathlib.Path("report.json")).model
+        >>> read(pathlib.Path("report.json")).model
         {'path': 'face.tflite'}
     """
     path = pathlib.Path(path)
