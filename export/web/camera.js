@@ -95,7 +95,7 @@ export class Camera {
     const count = faces.length === 1 ? "One face" : faces.length === 0 ? "No face" : `${faces.length} faces`;
     const who = names.length > 0 ? `: ${names.join(", ")}` : "";
     const also = this.live !== null && faces.length > 0 ? `, embedded and searched in ${duration(performance.now() - start - found)}` : "";
-    this.find("#camera-note").textContent = `${count}${who} · found in ${duration(found)}${also}`;
+    this.note(`${count}${who}`, `· found in ${duration(found)}${also}`);
   }
 
   /** What the camera sees now, on a canvas. */
@@ -121,7 +121,14 @@ export class Camera {
     this.find("#camera-start").hidden = running;
     [this.find("#camera-take").disabled, this.find("#camera-stop").disabled] = [!running, !running];
     const finds = session.embedder?.photographs ? "Looking for faces …" : "This model finds no faces: you will place the points.";
-    this.find("#camera-note").textContent = running ? finds : "The camera is off.";
+    this.note(running ? finds : "The camera is off.", "");
+  }
+
+  /** Says who is seen, aloud where it changed, and how long it took, which changes with each look. */
+  note(seen, time) {
+    const note = this.find("#camera-note");
+    if (note.textContent !== seen) note.textContent = seen;
+    this.find("#camera-time").textContent = time;
   }
 
   showError(words) {

@@ -1,6 +1,7 @@
 """What the tests of export/web share: its server, Node, and a Chromium that is driven from Node."""
 
 import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -35,8 +36,9 @@ def browser():
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
 
 
+@functools.cache
 def script():
-    """export/serve_web.py, as a module."""
+    """export/serve_web.py, as a module: once, as absl's flags can be defined once."""
     spec = importlib.util.spec_from_file_location("serve_web", ROOT / "export" / "serve_web.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

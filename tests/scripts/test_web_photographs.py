@@ -16,6 +16,7 @@ from PIL import Image
 from keras_margin import alignment, export
 from keras_margin._utils import metadata
 from keras_margin._utils.decisions import Calibration, SearchThresholds, Zone
+from keras_margin.alignment.transform import LANDMARKS_112
 from keras_margin.runtime import Embedder
 
 pytestmark = [pytest.mark.tensorflow_only, pytest.mark.slow]
@@ -93,7 +94,7 @@ def expectations(folder):
     moved = others[0].points + [[3, 3], *[[0, 0]] * 4]
     corrected = alignment.align_points(photos["two.png"], moved, embedder.image_size)
     # By hand the bench begins with the template, as large as fits.
-    guess = alignment.LANDMARKS_112 * (150 / 112) + [(200 - 150) / 2, 0]
+    guess = LANDMARKS_112 * (150 / 112) + [(200 - 150) / 2, 0]
     by_hand = alignment.align_points(photos["nobody.png"], guess, embedder.image_size)
     expected = {
         "modelId": embedder.model_id,

@@ -169,7 +169,8 @@ test("the camera starts by a button, and its faces get names", async () => {
   assert.equal(await page.evaluate(() => document.querySelector("#camera video").srcObject), null, "before the button");
   await page.locator("#camera-start").click();
   await page.locator("#camera .tag", { hasText: "Grace" }).waitFor();
-  assert.match(await words("#camera-note"), /^One face: Grace · found in [\d.]+ m?s, embedded and searched in/);
+  assert.equal(await words("#camera-note"), "One face: Grace");
+  assert.match(await words("#camera-time"), /^· found in [\d.]+ m?s, embedded and searched in [\d.]+ m?s$/);
 });
 
 test("a picture is taken, and its numbers are the runtime's", async () => {
