@@ -21,6 +21,7 @@ from absl import app, flags
 
 from keras_margin import data, evaluation, export, layers, models
 from keras_margin.data import splits
+from keras_margin.export import precisions
 from keras_margin.models import backbones
 
 FLAGS = flags.FLAGS
@@ -111,7 +112,7 @@ def main(_):
                 pairs=pairs,
                 strict=False,
             )
-            print(export.as_table(reports), flush=True)
+            print(precisions.as_table(reports), flush=True)
 
 
 if __name__ == "__main__":

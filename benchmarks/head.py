@@ -83,10 +83,10 @@ def measure(shape):
 
 def estimate(name, batch, classes):
     """MiB as estimated, for the implementations."""
-    from keras_margin import ops
+    from keras_margin.ops import memory
 
     known = ("reference", "fused", "streaming")
-    return ops.peak_bytes(name, batch, classes, FLAGS.size) / MIB if name in known else None
+    return memory.peak_bytes(name, batch, classes, FLAGS.size) / MIB if name in known else None
 
 
 def peak_elsewhere(name, shape):

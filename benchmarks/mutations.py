@@ -20,6 +20,7 @@ from absl import app, flags
 
 from keras_margin import alignment, runtime
 from keras_margin._utils import files
+from keras_margin.alignment.images import ImageError
 
 _COUNT = flags.DEFINE_integer("count", 2000, "Mutations of each file.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of the mutations.")
@@ -50,7 +51,7 @@ def outcome_of_photograph(path):
     """Reads it: "pixels" or "ImageError"; anything else raises."""
     try:
         image = alignment.read_image(path)
-    except alignment.ImageError:
+    except ImageError:
         return "ImageError"
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
     return "pixels"

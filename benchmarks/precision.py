@@ -32,7 +32,8 @@ def trained(recipe, precision, seed):
     """One run's figures."""
     import numpy as np
 
-    from keras_margin import callbacks, data, evaluation, training
+    from keras_margin import data, evaluation, training
+    from keras_margin.callbacks import _embedding
 
     reader = data.open(image_size=recipe.model.image_size)
     learn, test = data.identity_disjoint_split(reader.labels, FLAGS.held_out, seed)
@@ -41,7 +42,7 @@ def trained(recipe, precision, seed):
     seconds = time.process_time() - start
     images, labels = reader.subset(test).arrays()
     pairs, is_same = evaluation.all_pairs(labels)
-    embeddings = callbacks.make_embed_fn(found.model.embedder)(images)
+    embeddings = _embedding.make_embed_fn(found.model.embedder)(images)
     scores = evaluation.pair_scores(embeddings, pairs)
     # As many pairs of either kind, in an order that gives each fold of both.
     balanced, same = evaluation.make_pairs(labels, int(is_same.sum()), int(is_same.sum()), seed)

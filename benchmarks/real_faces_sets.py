@@ -9,8 +9,8 @@ import os
 import pathlib
 import shutil
 
-from keras_margin import evaluation
 from keras_margin.data import pair_lists
+from keras_margin.evaluation.lists import read_lfw_people
 
 TRAINED_CFP, CFP_PEOPLE = 400, 500
 TESTED_CFP_FOLDS = ("09", "10")
@@ -38,7 +38,7 @@ def plain(name):
 
 def lfw_people(faces):
     """Returns {name: fold} of LFW's people, folds from 0."""
-    people = evaluation.read_lfw_people(part(faces, "lists/lfw/people.txt", "It is LFW's list of people."))
+    people = read_lfw_people(part(faces, "lists/lfw/people.txt", "It is LFW's list of people."))
     return dict(zip(people.names.tolist(), people.folds.tolist(), strict=True))
 
 

@@ -73,7 +73,8 @@ def input_speed(recipe, repeats):
     import numpy as np
     import tensorflow as tf
 
-    from keras_margin import data, training
+    from keras_margin import data
+    from keras_margin.training import _batches
 
     generator = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as root:
@@ -83,7 +84,7 @@ def input_speed(recipe, repeats):
             image = tf.image.resize(generator.integers(0, 256, (14, 14, 3)), recipe.model.image_size)
             path.write_bytes(tf.io.encode_jpeg(tf.cast(image, tf.uint8), quality=95).numpy())
         reader = data.open(root, image_size=recipe.model.image_size)
-        batches = iter(training.batches(recipe, reader))
+        batches = iter(_batches.batches(recipe, reader))
         for _ in range(4):
             next(batches)
         times = [timed(lambda: next(batches)[0].numpy()) for _ in range(4 * repeats)]
@@ -95,8 +96,8 @@ def main(_):
 
     tf.config.threading.set_intra_op_parallelism_threads(FLAGS.threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    from keras_margin import recipes, training
-    from keras_margin.training import _step
+    from keras_margin import recipes
+    from keras_margin.training import _building, _step
 
     recipe = recipes.Recipe("benchmark", "").replace(
         head=FLAGS.head,
@@ -109,7 +110,7 @@ def main(_):
     )
     images = tf.random.uniform((FLAGS.batch_size, FLAGS.side, FLAGS.side, 3), 0, 255)
     labels = tf.random.uniform((FLAGS.batch_size,), 0, FLAGS.classes, tf.int32)
-    model = training.build_model(recipe, FLAGS.classes)
+    model = _building.build_model(recipe, FLAGS.classes)
     model.optimizer.build(model.trainable_variables)
     step = _step.Step(model, recipe, tf.distribute.get_strategy())
     passes, products = parts(model.embedder, model.head.prototypes.value, images)

@@ -30,8 +30,10 @@ from keras_margin.cli import _cpu
 _cpu.choose_onednn(sys.argv)
 
 with files.suppress_native_stderr():
-    from keras_margin import callbacks, data, evaluation, recipes, training
+    from keras_margin import data, evaluation, recipes, training
+    from keras_margin.callbacks import _embedding
     from keras_margin.models import backbones
+    from keras_margin.models.backbones import _cost
 
 ROWS = ("scratch", "untuned", "tail", "frozen", "all")
 PRETRAINING, YOURS = 20, 10
@@ -134,9 +136,9 @@ def tuned(changes, weights, sets, seed):
         plan = recipe(steps=FLAGS.steps, batch_size=batch_size, warmup_steps=min(20, FLAGS.steps - 1), **changes)
         trained = training.fit(plan, enrolled, seed=seed)
         network, seconds = trained.model.embedder, trained.seconds
-        trainable = backbones.parameters(network)[0]
+        trainable = _cost.parameters(network)[0]
 
-    embed = callbacks.make_embed_fn(network)
+    embed = _embedding.make_embed_fn(network)
 
     def embedded(part):
         images, labels = part.arrays()

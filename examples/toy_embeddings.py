@@ -33,9 +33,10 @@ with files.suppress_native_stderr():
     import keras
     import numpy as np
 
-    from keras_margin import EmbeddingModel, evaluation, layers, losses, plots, training
+    from keras_margin import EmbeddingModel, evaluation, layers, losses, plots
     from keras_margin.data import digits, splits
     from keras_margin.models import backbones
+    from keras_margin.training import _errors
 
 NUM_CLASSES = digits.NUM_DIGITS
 BATCH_SIZE = 32
@@ -294,7 +295,7 @@ def main(argv):
         check_flags(argv[1:])
         out.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
-        with training.friendly_errors():
+        with _errors.friendly_errors():
             results = run_all(console)
         console.print(table_of(results))
         write(results, out)

@@ -26,8 +26,8 @@ _cpu.choose_onednn(sys.argv)
 with files.suppress_native_stderr():
     import tensorflow as tf
 
-    from keras_margin import training
     from keras_margin.cli import _flags, train
+    from keras_margin.training import _errors
 
 FLAGS = flags.FLAGS
 _flags.define(flags)
@@ -49,7 +49,7 @@ def main(argv):
             raise ValueError(f"All options are flags, such as --steps=50. Received: {' '.join(argv[1:])}.")
         train.train(FLAGS, Console())
     except (ValueError, OSError, ImportError, tf.errors.OpError) as error:
-        sys.exit(f"error: {training.friendly_message(error)}")
+        sys.exit(f"error: {_errors.friendly_message(error)}")
     except KeyboardInterrupt:
         sys.exit(f"error: {train.interrupted(FLAGS.out)}")
 

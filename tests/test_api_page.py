@@ -14,6 +14,10 @@ WITHOUT_ANNOTATIONS: set[str] = set()
 WITHOUT_EXAMPLES: set[str] = set()
 # Public functions whose docstring does not begin with a verb yet.
 WITHOUT_A_VERB: set[str] = set()
+# What is public and neither a function nor a class: the names that `build` and `get` take.
+TABLES = {"models.backbones.BACKBONES", "recipes.RECIPES"}
+# Public names at most; one more needs a workflow in docs/ that a user types it in.
+MOST_NAMES = 205
 # First words of docstrings that end as a verb does and are none.
 NOUNS = {"Embeddings", "Images", "Losses", "Numbers", "Pairs", "Parts"}
 
@@ -66,6 +70,31 @@ def test_every_name_of_the_top_level_is_in_a_namespace(api_page):
 def test_no_public_name_is_that_of_an_internal_module(api_page):
     """Nothing public is called by an underscore."""
     assert [name for name in api_page.public_names() if "._" in f".{name}"] == []
+
+
+def test_public_names_are_few(api_page):
+    """The namespaces list no more names than were agreed on."""
+    assert len(api_page.public_names()) <= MOST_NAMES
+
+
+def test_constants_are_not_public(api_page, public):
+    """Functions, classes and two tables of names are public; other constants stay in their modules."""
+    assert api_page.public_names().keys() - public.keys() == TABLES
+
+
+def test_docs_name_only_what_is_public(api_page):
+    """Each km.NAMESPACE.NAME on the pages is public, or an attribute of something that is."""
+    known = {*api_page.namespaces(), *api_page.public_names(), *api_page.top_level()}
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    named = {found for page in pages for found in re.findall(r"\bkm((?:\.[A-Za-z_]\w*)+)", page.read_text("utf-8"))}
+
+    def is_known(name):
+        parts = name.removeprefix(".").split(".")
+        owners = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        longest = max((owner for owner in owners if owner in known), key=len, default="")
+        return longest == ".".join(parts) or longest not in {"", *api_page.namespaces()}
+
+    assert sorted(name for name in named if not is_known(name)) == []
 
 
 def test_every_public_name_has_a_docstring(public):

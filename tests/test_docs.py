@@ -1,4 +1,4 @@
-"""The documentation of the core runs: each block of its pages, and each example of a public docstring."""
+"""The documentation of the core runs: each block of its pages, and each example of a docstring."""
 
 import contextlib
 import dataclasses
@@ -8,6 +8,7 @@ import inspect
 import io
 import math
 import pathlib
+import pkgutil
 import re
 import types
 
@@ -20,7 +21,7 @@ import keras_margin
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions")
 PACKAGES = (
-    *("callbacks", "metrics"),
+    *("_utils", "callbacks", "metrics"),
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),
     *("optimizers.schedules", "recipes"),
 )
@@ -140,6 +141,22 @@ def _public():
     return list(found.values())
 
 
+def _internal():
+    """(label, package, object) of what is not public in the modules of the packages: functions and classes."""
+    public = {value for _, _, value in _public()}
+    skipped = "keras_margin.evaluation.embedders._"  # Their examples read an exported file of the reader's own.
+    found = {}
+    for name in sorted(PACKAGES, key=lambda name: -name.count(".")):  # The inner ones first, with their names.
+        package = importlib.import_module(f"keras_margin.{name}")
+        for module in pkgutil.walk_packages(getattr(package, "__path__", ()), f"keras_margin.{name}."):
+            if module.name.startswith(skipped):
+                continue
+            for key, value in vars(importlib.import_module(module.name)).items():
+                if (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == module.name:
+                    found.setdefault(value, (f"{module.name.removeprefix('keras_margin.')}.{key}", package, value))
+    return [each for value, each in found.items() if value not in public]
+
+
 def _private_bases(value):
     """The classes of the runtime that a public one is made of, whose methods are its own."""
     bases = value.__mro__[1:] if inspect.isclass(value) else ()
@@ -147,13 +164,14 @@ def _private_bases(value):
 
 
 def _examples():
-    """A DocTest for each docstring with an example: of a public name, and of what a public class defines."""
+    """A DocTest for each docstring with an example: of a function, a class, and of what a class defines."""
     finder = doctest.DocTestFinder()
     backend_free = {"np": np, "keras": keras, "math": math, "dataclasses": dataclasses, "keras_margin": keras_margin}
-    for label, package, value in _public():
+    for label, package, value in (*_public(), *_internal()):
         public = {name: getattr(package, name) for name in getattr(package, "__all__", ())}  # Some load on first use.
-        names = {**vars(package), **public, **backend_free, "__name__": "examples"}
-        for part in (value, *_private_bases(value)):
+        own = vars(importlib.import_module(value.__module__))
+        names = {**own, **vars(package), **public, **backend_free, "__name__": "examples"}
+        for part in (value, *(_private_bases(value) if label.startswith("runtime.") else ())):
             name = label if part is value else f"{label}({part.__name__})"
             for test in finder.find(part, name, module=False, globs=names):
                 if test.examples:
@@ -163,7 +181,7 @@ def _examples():
 @pytest.mark.slow
 @pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.name)
 def test_a_docstring_s_example_runs(example, tmp_path, monkeypatch):
-    """An example of a public docstring runs, and gives what it shows."""
+    """An example of a docstring runs, and gives what it shows."""
     monkeypatch.chdir(tmp_path)
     report = io.StringIO()
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

@@ -5,29 +5,17 @@ Importing this package needs NumPy alone. The detector (`align` without a `detec
 """
 
 from keras_margin.alignment.detector import MTCNNDetector, align, align_all
-from keras_margin.alignment.folder import AlignmentReport, align_folder
-from keras_margin.alignment.images import ImageError, read_image
+from keras_margin.alignment.folder import align_folder
+from keras_margin.alignment.images import read_image
 from keras_margin.alignment.photographs import prepare_photograph
-from keras_margin.alignment.transform import (
-    LANDMARKS_112,
-    align_points,
-    landmark_template,
-    similarity_transform,
-    warp,
-)
+from keras_margin.alignment.transform import align_points
 
 __all__ = [
-    "LANDMARKS_112",
-    "AlignmentReport",
-    "ImageError",
     "MTCNNDetector",
     "align",
     "align_all",
     "align_folder",
     "align_points",
-    "landmark_template",
     "prepare_photograph",
     "read_image",
-    "similarity_transform",
-    "warp",
 ]

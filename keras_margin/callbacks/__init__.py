@@ -5,14 +5,12 @@ best = keras.callbacks.ModelCheckpoint("best.keras", monitor="lfw_accuracy", sav
 model.fit(images, labels, epochs=20, callbacks=[verification, best])
 """
 
-from keras_margin.callbacks._batch_statistics import BatchStatistics
-from keras_margin.callbacks._embedding import make_embed_fn
-from keras_margin.callbacks._pair_sets import PairSet, as_text, drawn_pairs, read_pairs
+from keras_margin.callbacks._pair_sets import PairSet
 from keras_margin.callbacks.base import RunCallback
 from keras_margin.callbacks.diagnostics import TrainingDiagnostics
 from keras_margin.callbacks.projector import EmbeddingProjector
 from keras_margin.callbacks.schedules import MarginSchedule, ScaleSchedule
 from keras_margin.callbacks.verification import Verification
 
-__all__ = ["BatchStatistics", "EmbeddingProjector", "MarginSchedule", "PairSet", "RunCallback", "ScaleSchedule"]
-__all__ += ["TrainingDiagnostics", "Verification", "as_text", "drawn_pairs", "make_embed_fn", "read_pairs"]
+__all__ = ["EmbeddingProjector", "MarginSchedule", "PairSet", "RunCallback", "ScaleSchedule"]
+__all__ += ["TrainingDiagnostics", "Verification"]

@@ -6,7 +6,8 @@ import numpy as np
 
 from keras_margin import evaluation
 from keras_margin._utils import progress
-from keras_margin.evaluation import protocols
+from keras_margin.evaluation import protocols, verification
+from keras_margin.evaluation.protocols import grouping
 
 # FAR of the threshold of an error-versus-discard curve, where so many impostors are there, and shares that are printed.
 _FAR, _SHARES = 1e-3, (0.1, 0.2)
@@ -32,7 +33,7 @@ def read_groups(given, named):
         whose = [name] if equals and name in named else named
         if again := found.keys() & set(whose):
             raise ValueError(f"--groups takes one list a set. Received: two for {min(again)}.")
-        found |= dict.fromkeys(whose, protocols.read_groups(path if equals and name in named else text))
+        found |= dict.fromkeys(whose, grouping.read_groups(path if equals and name in named else text))
     return found
 
 
@@ -43,7 +44,7 @@ def groups(arguments, protocol, measured, listed):
     pairs = len(measured.arrays.get("scores", ())) or 1
     settings = protocols.Settings(resamples=arguments.resamples, seed=arguments.seed)
     with progress.stage(f"Measuring the groups of {protocol.name}"):
-        found = protocols.measure_groups(protocol, measured, listed, arguments.group_far, settings.bootstrap(pairs))
+        found = grouping.measure_groups(protocol, measured, listed, arguments.group_far, settings.bootstrap(pairs))
     return dataclasses.replace(
         measured,
         values=measured.values | found.values,
@@ -81,7 +82,7 @@ def quality(protocol, measured, lengths):
             "file that was exported with --length."
         )
     scores, is_same, pairs = (measured.arrays[name] for name in ("scores", "is_same", "pairs"))
-    far = max(_FAR, evaluation.least_far(int((~is_same).sum())))
+    far = max(_FAR, verification.least_far(int((~is_same).sum())))
     threshold = evaluation.threshold_at_far(scores, is_same, far)
     curve = evaluation.error_versus_discard(scores, is_same, pairs, lengths, threshold)
     values = {"edc_fnmr": float(curve.fnmr[0]), "edc_area": curve.area}

@@ -45,13 +45,14 @@ def faces(path, network, most):
         OSError, ValueError, ImportError: As the readers; on a file that cannot be read.
     """
     from keras_margin import export
+    from keras_margin.export._faces import Faces
 
     if path is None:
         return None
     found = pathlib.Path(path)
     if found.suffix.lower() == ".bin":
         images, names = _bin(path, network)[0][0][:most], _names(path, most)
-        return export.Faces(images, None, names[: len(images)])
+        return Faces(images, None, names[: len(images)])
     files = [found] if found.is_file() and found.suffix.lower() in _IMAGES else _image_files(found)
     return _read(files[:most], network) if files else export.faces_from(path, network, most)
 
@@ -115,9 +116,9 @@ def _image_files(folder):
 def _read(files, network):
     import numpy as np
 
-    from keras_margin import export
     from keras_margin.alignment import images
     from keras_margin.data import _decoding
+    from keras_margin.export._faces import Faces
 
     size = network.input_shape[1:3]
     rows = []
@@ -127,4 +128,4 @@ def _read(files, network):
         except images.ImageError as error:
             raise ValueError(f"{file} cannot be read: {error}.") from error
         rows.append(np.asarray(_decoding.resize_image(image, size)))
-    return export.Faces(np.stack(rows), None, tuple(map(str, files)))
+    return Faces(np.stack(rows), None, tuple(map(str, files)))

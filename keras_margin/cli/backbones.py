@@ -13,6 +13,7 @@ from rich.progress import track
 
 from keras_margin.cli import _tables
 from keras_margin.models import backbones
+from keras_margin.models.backbones import _cost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +54,8 @@ def count(name, embedding_size=None):
     # Shapes are all that is counted: no weight is drawn.
     with keras.StatelessScope(initialize_variables=False):
         model = backbones.build(name, **options)
-        trainable, all_numbers = backbones.parameters(model)
-        cost = backbones.multiply_adds(model)
+        trainable, all_numbers = _cost.parameters(model)
+        cost = _cost.multiply_adds(model)
     return {
         "parameters": int(trainable),
         "bytes": 4 * int(all_numbers),

@@ -12,18 +12,18 @@ stays as it was, and so do galleries of its embeddings. `verify` then prints a p
 import argparse
 import contextlib
 
-from keras_margin import evaluation
 from keras_margin._utils import files, progress
 from keras_margin.cli import _exported, _flags, _tables, _words
 from keras_margin.cli._photographs import say
 from keras_margin.evaluation import embedders, protocols
+from keras_margin.evaluation.calibration import METHODS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
     parser.add_argument("file", help="exported file, or a run's folder")
     parser.add_argument("pairs", help="set of pairs, or folder of people")
-    parser.add_argument("--method", choices=evaluation.METHODS, default="auto", help="default: auto")
+    parser.add_argument("--method", choices=METHODS, default="auto", help="default: auto")
     parser.add_argument("--prior", type=float, default=0.5, help="probability of one person that is assumed; 0.5")
     parser.add_argument("--far", type=float, default=1e-3, help='of "the same person"; default: 1e-3')
     parser.add_argument("--frr", type=float, default=1e-2, help='of "different people"; default: 1e-2')

@@ -60,12 +60,12 @@ def run(arguments: argparse.Namespace) -> None:
     source, target = pathlib.Path(arguments.source), pathlib.Path(arguments.target)
     _check(source, target, arguments)
     with _stages.reported():
-        from keras_margin.models import backbones
+        from keras_margin.models.backbones import _cost
 
         with progress.stage(f"Reading {source}"):
             model, compare = _READERS[source.suffix.lower()](source, arguments)
         embedder = getattr(model, "embedder", model)
-        _say(f"{source}: {embedder.name}, {backbones.parameters(embedder)[1]:,} numbers")
+        _say(f"{source}: {embedder.name}, {_cost.parameters(embedder)[1]:,} numbers")
         if arguments.samples and compare is None and target.suffix.lower() != ".tflite":
             raise ValueError(
                 f"--samples compares the .tflite of insightface's networks. Received: {source} to {target}."
@@ -108,6 +108,7 @@ def _read_keras(source, _):
 
 def _read_onnx(source, arguments):
     from keras_margin.models import convert
+    from keras_margin.models.convert import onnx
 
     _there(source)
     if arguments.architecture or arguments.input_scale:
@@ -118,19 +119,21 @@ def _read_onnx(source, arguments):
         except ValueError:
             pass  # Any other network.
     told = {"normalization": arguments.normalization, "channels": arguments.channels or "RGB"}
-    return convert.from_onnx(source, **told), functools.partial(convert.compare_with_onnx, path=source, **told)
+    return convert.from_onnx(source, **told), functools.partial(onnx.compare_with_onnx, path=source, **told)
 
 
 def _read_state_dict(source, arguments):
     from keras_margin.models import convert
+    from keras_margin.models.convert.insightface import ARCHITECTURES
+    from keras_margin.models.convert.state_dicts import UnknownNetworkError
 
     _there(source)
     network, told = arguments.architecture, arguments.normalization
-    if network not in convert.ARCHITECTURES and not arguments.input_scale:
+    if network not in ARCHITECTURES and not arguments.input_scale:
         try:
             model = convert.from_state_dict(source, network, normalization=told, channels=arguments.channels)
             return model, None
-        except convert.UnknownNetworkError:
+        except UnknownNetworkError:
             pass  # One of insightface's, or of no one's.
     if arguments.channels or (told and told[0] != 127.5):
         raise ValueError("insightface's networks take (x - 127.5) / SCALE in RGB: say --input_scale=SCALE alone.")
@@ -162,8 +165,9 @@ def _write_keras(model, target, *_):
 
 def _write_tflite(model, target, samples, arguments):
     from keras_margin import export
+    from keras_margin.export import _source
 
-    network = export.extract_embedder(model)
+    network = _source.extract_embedder(model)
     pairs, names = _sets.pairs(arguments.pairs, network, arguments.most)
     representative = _sets.faces(arguments.representative, network, arguments.most)
     if samples is None and pairs is None and representative is not None:

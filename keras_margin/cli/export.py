@@ -66,10 +66,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError("--calibrate measures pairs. Pass --pairs=SET, of people that were not trained on.")
     with _stages.reported():
         from keras_margin import export
+        from keras_margin.export import _source
 
         quantize = None if arguments.quantize == "none" else arguments.quantize
         with progress.stage(f"Reading {arguments.model}"):
-            network = export.extract_embedder(arguments.model)
+            network = _source.extract_embedder(arguments.model)
         given = [each for each in (arguments.samples, arguments.representative, arguments.pairs) if each is not None]
         with progress.stage(f"Reading {', '.join(given)}") if given else contextlib.nullcontext():
             sets = {
@@ -93,10 +94,10 @@ def run(arguments: argparse.Namespace) -> None:
 def _write_card(path):
     """Writes OUT.md, what the file's own metadata say."""
     from keras_margin._utils import files, metadata
-    from keras_margin.evaluation import protocols
+    from keras_margin.evaluation.protocols.model_card import model_card
 
     path = pathlib.Path(path)
-    card = protocols.model_card(metadata.read_metadata(path), path.name)
+    card = model_card(metadata.read_metadata(path), path.name)
     with files.atomic_write(path.with_name(f"{path.name}.md")) as temporary:
         temporary.write_text(card, encoding="utf-8")
 

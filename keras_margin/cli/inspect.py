@@ -37,10 +37,12 @@ def run(arguments: argparse.Namespace) -> None:
         _tables.show_json(found)
         return
     if arguments.card or arguments.report:
-        from keras_margin.evaluation import protocols  # Reads images too, which the rest of the command need not.
+        # These read images too, which the rest of the command need not.
+        from keras_margin.evaluation.protocols import report
+        from keras_margin.evaluation.protocols.model_card import model_card
 
-        reports = [protocols.read_report(path) for path in arguments.report]
-        _photographs.say(protocols.model_card(found, _words.printable(os.path.basename(file)), reports))
+        reports = [report.read(path) for path in arguments.report]
+        _photographs.say(model_card(found, _words.printable(os.path.basename(file)), reports))
         return
     table = _tables.Table(["", ""], title=_words.printable(file), left=2, header=False)
     for name, text in rows(found):

@@ -23,6 +23,9 @@ from rich.console import Console
 from keras_margin import evaluation, plots
 from keras_margin._utils import decisions, metadata
 from keras_margin.evaluation import protocols
+from keras_margin.evaluation.protocols.report import read as read_report
+from keras_margin.evaluation.verification import TarAtFar, VerificationReport
+from keras_margin.plots.scores import worst_pairs
 
 # Length of an embedding, for heads whose logits depend on it.
 _NORM = 20.0
@@ -96,7 +99,7 @@ def _draw_errors(inputs, arguments):
     found = _one(_sets(inputs, arguments, "pairs"), "errors")
     ((values, arrays),) = found.values()
     scores, is_same, pairs = arrays["scores"], arrays["is_same"], arrays["pairs"]
-    worst = plots.worst_pairs(scores, is_same, arguments.count)
+    worst = worst_pairs(scores, is_same, arguments.count)
     rows, index = np.unique(pairs[worst], return_inverse=True)
     images = protocols.load_protocol(arguments.data or values["path"]).images(rows)
     plots.error_gallery(
@@ -192,7 +195,7 @@ def _sets(inputs, arguments, what):
     """Dict from a curve's name to (the set's entry, its arrays), of all reports that have such arrays."""
     found, seen = {}, set()
     for name, path in inputs.items():
-        report = protocols.read_report(path)
+        report = read_report(path)
         for set_name, entry in report.sets.items():
             seen.add(set_name)
             arrays = {
@@ -231,8 +234,8 @@ def _intervals(entry):
             far = float(name.removeprefix("tar_at_far_"))
             threshold = values[name.replace("tar_at", "threshold_at")]
             shown = name not in entry["unmeasurable"]
-            rows.append(evaluation.TarAtFar(far, tar, values[f"{name}_low"], values[f"{name}_high"], threshold, shown))
-    return evaluation.VerificationReport(
+            rows.append(TarAtFar(far, tar, values[f"{name}_low"], values[f"{name}_high"], threshold, shown))
+    return VerificationReport(
         values["num_genuine"], values["num_impostor"], {}, values["auc"], values["eer"], tuple(rows), None
     )
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from keras_margin import recipes
 from keras_margin.cli import _tables
+from keras_margin.recipes import _settings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,14 +27,14 @@ def run(arguments: argparse.Namespace) -> int | None:
     if arguments.name:
         recipe = recipes.with_settings(recipes.get(arguments.name), arguments.set)
         if arguments.json:
-            return _tables.show_json(recipes.to_json(recipe), console)
+            return _tables.show_json(_settings.to_json(recipe), console)
         for line in lines(recipe):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         return None
     if arguments.set:
         raise ValueError("--set changes one recipe. Name it: keras-margin recipes NAME --set key=value.")
     if arguments.json:
-        return _tables.show_json([recipes.to_json(recipe) for recipe in recipes.RECIPES.values()], console)
+        return _tables.show_json([_settings.to_json(recipe) for recipe in recipes.RECIPES.values()], console)
     return table(recipes.RECIPES.values()).show(console)
 
 

@@ -53,7 +53,7 @@ def _run(arguments):
     with files.suppress_native_stderr():
         import tensorflow as tf
 
-        from keras_margin import training
+        from keras_margin.training import _errors
 
         logging.getLogger("tensorflow").setLevel(logging.ERROR)
     try:
@@ -63,7 +63,7 @@ def _run(arguments):
             raise
         again(error)
     except tf.errors.OpError as error:
-        raise ValueError(training.friendly_message(error)) from error
+        raise ValueError(_errors.friendly_message(error)) from error
     except KeyboardInterrupt:
         print(f"keras-margin train: {interrupted(arguments.out)}", file=sys.stderr)  # noqa: T201
         return 130
@@ -166,14 +166,14 @@ def train(arguments, console):
         ValueError, OSError, ImportError, tf.errors.OpError: What cannot be.
     """
     from keras_margin import training
-    from keras_margin.training import experiment
+    from keras_margin.training import _stop, experiment
 
     # Devices are split, and the collectives of several workers made, before anything computes: a look at sizes does.
     training.make_strategy(arguments.replicas, arguments.strategy)
     if arguments.data_dir is None:
         say(console, "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
     recipe, reader = _recipe_and_reader(arguments, console)
-    with training.interruptible():
+    with _stop.interruptible():
         result = experiment.run(
             recipe,
             reader,
@@ -248,7 +248,7 @@ def say(console, text):
 
 def show(console, recipe, seed, result):
     """The final table."""
-    from keras_margin import export
+    from keras_margin.export import precisions
 
     if not result.measures:
         say(console, f"This worker's part is done ({result.seconds:.0f} s); the first one measures and exports.")
@@ -267,7 +267,7 @@ def show(console, recipe, seed, result):
     table.show(console)
     if result.verdict:
         console.print(result.verdict, style="bold yellow", soft_wrap=True, markup=False, highlight=False)
-    header, rows = export.as_rows(result.reports)
+    header, rows = precisions.as_rows(result.reports)
     exported = _tables.Table(header, left=2)
     for row in rows:
         exported.add(*row)

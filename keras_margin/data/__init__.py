@@ -10,11 +10,10 @@ from keras_margin._typing import PathLike, Size
 from keras_margin.data import _contents, _shards, digits, folder, glyphs, orl, recordio, tfrecord
 from keras_margin.data._array_reader import ArrayReader
 from keras_margin.data._labels import relabel
-from keras_margin.data.auditing import Audit, audit
+from keras_margin.data.auditing import audit
 from keras_margin.data.augmentation import Augmentation
 from keras_margin.data.bin import load_bin, write_bin
-from keras_margin.data.pair_lists import read_pairs
-from keras_margin.data.pairs import make_protocol, write_pairs, write_protocol
+from keras_margin.data.pairs import write_protocol
 from keras_margin.data.reader import Reader
 from keras_margin.data.splits import (
     Split,
@@ -27,7 +26,6 @@ from keras_margin.data.splits import (
 
 __all__ = [
     "ArrayReader",
-    "Audit",
     "Augmentation",
     "Reader",
     "Split",
@@ -35,15 +33,12 @@ __all__ = [
     "draw_split",
     "identity_disjoint_split",
     "load_bin",
-    "make_protocol",
     "open",
     "per_identity_split",
     "prepare",
-    "read_pairs",
     "read_split",
     "relabel",
     "write_bin",
-    "write_pairs",
     "write_protocol",
     "write_split",
 ]

@@ -8,6 +8,15 @@ import numpy as np
 
 from keras_margin._typing import PathLike
 
+__all__ = [
+    "read_faces",
+    "read_lfw_people",
+    "read_media",
+    "read_subjects",
+    "read_template_pairs",
+    "read_ytf_splits",
+]
+
 
 @dataclass(frozen=True, eq=False)
 class FaceList:

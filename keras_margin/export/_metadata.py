@@ -6,8 +6,9 @@ import json
 import keras
 import tensorflow as tf
 
-from keras_margin import __version__, alignment
+from keras_margin import __version__
 from keras_margin._utils.metadata import FORMAT, FORMAT_VERSION, METADATA_NAME
+from keras_margin.alignment import transform
 from keras_margin.export import _graph, _threshold
 
 _ALIGNED_SIZES = {(112, 112), (112, 96)}
@@ -151,6 +152,6 @@ def _alignment(aligned, height, width):
         aligned = (height, width) in _ALIGNED_SIZES
     if not aligned:
         return None
-    points = alignment.landmark_template((height, width)).round(4).tolist()
+    points = transform.landmark_template((height, width)).round(4).tolist()
     names = ["eye at smaller x", "eye at larger x", "nose tip", "mouth corner at smaller x", "mouth corner at larger x"]
     return {"transform": "similarity", "points": points, "order": names}

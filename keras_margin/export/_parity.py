@@ -241,11 +241,11 @@ class Judge:
         return self._answers[name]
 
     def _calibration(self, scores):
-        from keras_margin.evaluation import protocols
+        from keras_margin.evaluation.protocols import calibrating
 
         _, pairs, is_same, labels = self.verification
         identities = None if labels is None else labels[pairs]
-        return protocols.calibrate_scores(scores, is_same, identities, far=self.options.far).as_metadata()
+        return calibrating.calibrate_scores(scores, is_same, identities, far=self.options.far).as_metadata()
 
     def _accuracy(self, scores):
         images, pairs, is_same, labels = self.verification

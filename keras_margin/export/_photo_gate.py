@@ -9,6 +9,7 @@ import numpy as np
 from keras_margin import alignment
 from keras_margin._utils import canvas
 from keras_margin._utils.messages import install_hint
+from keras_margin.alignment import transform
 from keras_margin.export import _cosines, _graph
 from keras_margin.export._parity import ParityError
 from keras_margin.export._photo import Photo
@@ -189,7 +190,7 @@ def _crop(embed, placed, points, judge):
 def _poses(size, shape):
     """Noise on a canvas, and five points in random poses of it: turned, of many sizes, some over the edge."""
     generator, found = np.random.default_rng(0), []
-    template = alignment.landmark_template(tuple(shape))
+    template = transform.landmark_template(tuple(shape))
     largest = max(0.6, 1.2 * max(size) / max(shape))
     for scale in np.geomspace(0.5, largest, _POSES):
         own = np.array([generator.integers(side // 2, side + 1) for side in size], np.int32)

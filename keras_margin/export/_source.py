@@ -9,7 +9,8 @@ import keras
 
 from keras_margin import _keras, layers
 from keras_margin._typing import PathLike
-from keras_margin.models import EmbeddingModel, backbones
+from keras_margin.models import EmbeddingModel
+from keras_margin.models.backbones import _checks
 from keras_margin.models.backbones._checks import check_keras
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
@@ -135,7 +136,7 @@ def _parts(given):
         raise ValueError(f"Export takes a network on RGB images of one size. Received: input shape {images}.")
     if not (_is_shape(embeddings, 2) and embeddings[1] is not None):
         raise ValueError(f"Export takes a network with one embedding an image. Received: output shape {embeddings}.")
-    backbones.check_embedder(network)
+    _checks.check_embedder(network)
     return network, head
 
 

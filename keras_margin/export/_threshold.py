@@ -1,6 +1,6 @@
 """Whether a file carries an operating threshold: only one that rests on enough people and impostor pairs."""
 
-from keras_margin import evaluation
+from keras_margin.evaluation import verification
 from keras_margin.evaluation.verification import FEWEST_ACCEPTED
 
 # Below so many people the file carries no threshold; below so many more it carries one that says what it is.
@@ -20,11 +20,11 @@ def refusal(far, num_impostor, num_people):
     """
     if num_people is not None and num_people < FEWEST_PEOPLE:
         return f"No threshold: {num_people} people are too few to choose one on, {FEWEST_PEOPLE} are the least."
-    if not evaluation.is_measurable(far, num_impostor):
+    if not verification.is_measurable(far, num_impostor):
         return (
             f"No threshold: FAR {far:g} on {num_impostor:,} impostor pairs lets fewer than "
             f"{FEWEST_ACCEPTED} of them pass. Give more pairs, or a FAR of at least "
-            f"{evaluation.least_far(num_impostor):g}."
+            f"{verification.least_far(num_impostor):g}."
         )
     return None
 

@@ -7,8 +7,7 @@ that are not larger than the template pay for one sample. See alignment/resample
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import alignment
-from keras_margin.alignment import resample
+from keras_margin.alignment import resample, transform
 from keras_margin.detection import sampling
 
 # A power of two, which float16 holds, of a pixel: the template is kept to a 16,384th of a pixel.
@@ -54,7 +53,7 @@ def _template(shape, size):
 
     What is added is 0, which no converter knows: it would compute the constant first, and round it to float16.
     """
-    whole = np.rint(alignment.landmark_template(tuple(shape)) * _TEMPLATE_UNITS).astype(np.int32)
+    whole = np.rint(transform.landmark_template(tuple(shape)) * _TEMPLATE_UNITS).astype(np.int32)
     return tf.cast(whole + tf.minimum(size[0], 0), tf.float32) / _TEMPLATE_UNITS
 
 

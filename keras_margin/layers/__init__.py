@@ -12,7 +12,6 @@ import keras
 
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.layers._expand import expand
-from keras_margin.layers._head_loss import HeadLoss
 from keras_margin.layers._head_parts import memory_of
 from keras_margin.layers.adaptive_heads import AdaFaceHead, CurricularFaceHead, MagFaceHead
 from keras_margin.layers.heads import (
@@ -52,8 +51,6 @@ __all__ = [
     "CombinedMarginHead",
     "CosFaceHead",
     "CurricularFaceHead",
-    "HEADS",
-    "HeadLoss",
     "L2SoftmaxHead",
     "LSoftmaxHead",
     "MagFaceHead",
@@ -96,8 +93,9 @@ def get(identifier: Any, num_classes: int | None = None, **options: Any) -> Marg
     """Returns a head from one, the config of one, or the name of a head or of a margin.
 
     Args:
-        identifier: MarginHead, which is returned as it is; config of `serialize`; or a name: in HEADS or in
-            `keras_margin.margins.MARGINS`, or one registered with Keras, "package>Class", of a Margin; case counts.
+        identifier: MarginHead, which is returned as it is; config of `serialize`; or a name: of a head, such
+            as "arcface" or "subcenter_arcface", or one that `keras_margin.margins.get` knows, or one registered with
+            Keras, "package>Class", of a Margin; case counts.
         num_classes: Number of classes, >= 2. A name needs it; a head and a config have theirs.
         **options: Arguments of the head that a name gives; of a margin without a head of its own also the margin's
             fields.

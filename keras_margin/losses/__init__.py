@@ -16,11 +16,10 @@ from typing import Any
 import keras
 
 from keras_margin._utils.messages import did_you_mean
-from keras_margin.losses._base import AuxiliaryLoss, StatelessLoss, WeightedLoss
+from keras_margin.losses._base import AuxiliaryLoss
 from keras_margin.losses.angular import AngularTripletLoss, InterLoss, IntraLoss
 from keras_margin.losses.iam import IAM
 from keras_margin.losses.metric import CenterLoss, ContrastiveLoss, RingLoss
-from keras_margin.ops.sample import LossInputs
 
 # Names for flags, recipes and `get`.
 LOSSES = {
@@ -41,11 +40,7 @@ __all__ = [
     "IAM",
     "InterLoss",
     "IntraLoss",
-    "LOSSES",
-    "LossInputs",
     "RingLoss",
-    "StatelessLoss",
-    "WeightedLoss",
     "deserialize",
     "get",
     "serialize",

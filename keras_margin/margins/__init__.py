@@ -12,13 +12,11 @@ from typing import Any
 import keras
 
 from keras_margin._utils.messages import did_you_mean
-from keras_margin.margins import formulas
 from keras_margin.margins._base import Margin
 from keras_margin.margins.adaptive import AdaFace, CurricularFace, MagFace
 from keras_margin.margins.angular import ArcFace, Combined, CosFace, Softmax, SphereFaceArccos
 from keras_margin.margins.qamface import QAMFace
 from keras_margin.margins.sphereface import SphereFace
-from keras_margin.ops.sample import Sample
 
 # Names for flags, recipes and `get`.
 MARGINS = {
@@ -40,16 +38,13 @@ __all__ = [
     "Combined",
     "CosFace",
     "CurricularFace",
-    "MARGINS",
     "MagFace",
     "Margin",
     "QAMFace",
-    "Sample",
     "Softmax",
     "SphereFace",
     "SphereFaceArccos",
     "deserialize",
-    "formulas",
     "get",
     "serialize",
 ]
@@ -79,7 +74,7 @@ def get(identifier: Any) -> Margin:
     """Returns a margin from a Margin, the name of one, or the config of one.
 
     Args:
-        identifier: Margin; name in MARGINS, which gives the margin with its defaults; or a config of `serialize`.
+        identifier: Margin; name such as "arcface", with its defaults; or a config of `serialize`.
 
     Raises:
         ValueError: On an unknown name; the message lists the names.

@@ -15,6 +15,7 @@ from keras_margin.models._embedding_metrics import EmbeddingMetrics
 from keras_margin.models._loss_schedule import LossSchedule
 from keras_margin.models._pixel_range import check_pixel_range
 from keras_margin.models._training import accumulation_steps, replicas_of, synchronize_batch_norm
+from keras_margin.models.backbones import _checks
 from keras_margin.ops import replicas, validation
 
 PACKAGE = "keras_margin"
@@ -69,7 +70,7 @@ class EmbeddingModel(keras.Model):
                 "embedding_size is the size of what a tail gives; without a tail the backbone has its own. "
                 f"Received: embedding_size={embedding_size}, tail=None."
             )
-        backbones.check_embedder(backbone, tail=tail)
+        _checks.check_embedder(backbone, tail=tail)
         if not isinstance(head, layers.MarginHead):
             raise TypeError(f"EmbeddingModel needs a MarginHead as head, such as ArcFaceHead(10). Received: {head!r}.")
         if tail is not None:
@@ -87,7 +88,7 @@ class EmbeddingModel(keras.Model):
     def build(self, input_shape: Shape) -> None:
         """Builds the backbone for `input_shape` and the head for what comes out of it."""
         output_shape = self.compute_output_shape(input_shape)
-        backbones.check_embedder(self.embedder)  # A subclassed backbone knows its output only now.
+        _checks.check_embedder(self.embedder)  # A subclassed backbone knows its output only now.
         if not self.head.built:
             self.head.build(output_shape)
         self._embedding_metrics.build(self, self.head.prototypes.shape[-1])

@@ -5,6 +5,8 @@ from keras import ops
 
 from keras_margin._typing import Tensor
 
+__all__ = ["total"]
+
 
 def count() -> int:
     """Returns the number of replicas that train in step, >= 1; 1 on backends without tf.distribute."""
@@ -20,6 +22,13 @@ def total(x: Tensor) -> Tensor:
 
     Args:
         x: Float tensor, the same shape in each replica.
+
+    Returns:
+        Tensor shaped like `x`.
+
+    Example:
+        >>> total(2.5)
+        2.5
     """
     if count() == 1:
         return x

@@ -12,15 +12,14 @@ from keras_margin import _lazy
 from keras_margin.plots.curves import loss_curves, target_logits
 from keras_margin.plots.decisions import edc_curve, group_rates, reliability_diagram
 from keras_margin.plots.embeddings import Embedded, embedding_map
-from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram, worst_pairs
+from keras_margin.plots.scores import angle_histogram, error_gallery, score_histogram
 from keras_margin.plots.training import training_curves
 from keras_margin.plots.verification import cmc_curve, det_curve, roc_curve
 
 if TYPE_CHECKING:
-    from keras_margin.plots.margin_curves import Curve, target_curve
+    from keras_margin.plots.margin_curves import target_curve
 
 __all__ = [
-    "Curve",
     "Embedded",
     "angle_histogram",
     "cmc_curve",
@@ -36,7 +35,6 @@ __all__ = [
     "target_curve",
     "target_logits",
     "training_curves",
-    "worst_pairs",
 ]
 
 if not TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_margin._typing import ArrayLike, PathLike
-from keras_margin.evaluation import Reliability
+from keras_margin.evaluation.probabilities import Reliability
 from keras_margin.plots import _figure
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_margin._typing import PathLike
-from keras_margin.evaluation import Roc, VerificationReport
+from keras_margin.evaluation.thresholds import Roc
+from keras_margin.evaluation.verification import VerificationReport
 from keras_margin.plots import _figure
 
 if TYPE_CHECKING:

@@ -10,13 +10,12 @@ A recipe has six parts: `model`, `head`, `optimizer`, `schedule`, `data` and `ru
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.recipes._papers import ALL
 from keras_margin.recipes._parts import Data, Head, Model, Optimizer, Run, Schedule
-from keras_margin.recipes._settings import from_json, read, to_json, with_settings
+from keras_margin.recipes._settings import read, with_settings
 from keras_margin.recipes.base import Recipe
 
 RECIPES = {recipe.name: recipe for recipe in ALL}
 
-__all__ = ["RECIPES", "Data", "Head", "Model", "Optimizer", "Recipe", "Run", "Schedule"]
-__all__ += ["from_json", "get", "to_json", "with_settings"]
+__all__ = ["RECIPES", "Data", "Head", "Model", "Optimizer", "Recipe", "Run", "Schedule", "get", "with_settings"]
 
 
 def get(name: str) -> Recipe:

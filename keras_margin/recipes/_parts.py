@@ -60,9 +60,10 @@ class Head:
     """The margin head and what is added to its loss.
 
     Attributes:
-        name: Name in keras_margin.layers.HEADS.
+        name: Name of a head or of a margin, as `keras_margin.layers.get` takes it.
         options: The head's arguments beyond num_classes, a dict or pairs.
-        auxiliary_losses: Pairs (name in keras_margin.losses.LOSSES, pairs of its arguments), added to the head's loss.
+        auxiliary_losses: Pairs (name, as `keras_margin.losses.get` takes it; pairs of its arguments), added to the
+            head's loss.
         iam_beta: Weight of the IAM loss, >= 0; 0 for none.
 
     Raises:

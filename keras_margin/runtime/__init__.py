@@ -5,13 +5,8 @@ run too: float or quantised, fixed or free batch, channels last or first. A file
 itself. `Gallery` keeps the people one looks for; `read_metadata` reads what an export wrote into its file.
 """
 
-from keras_margin._utils.decisions import Calibration, Probability, SearchThresholds
 from keras_margin._utils.metadata import read_metadata
-from keras_margin._utils.normalization import NORMALIZATIONS
 from keras_margin.runtime._gallery import Gallery
 from keras_margin.runtime._photo_embedder import Embedder
-from keras_margin.runtime._photographs import Face
-from keras_margin.runtime._ranking import Match
 
-__all__ = ["NORMALIZATIONS", "Calibration", "Embedder", "Face", "Gallery", "Match", "Probability", "SearchThresholds"]
-__all__ += ["read_metadata"]
+__all__ = ["Embedder", "Gallery", "read_metadata"]

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import recipes
 from keras_margin.callbacks import RunCallback
 from keras_margin.data.reader import Reader
 from keras_margin.models import EmbeddingModel
+from keras_margin.recipes import _settings
 from keras_margin.recipes.base import Recipe
 from keras_margin.training import _batches, _callbacks, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
@@ -137,7 +137,7 @@ class _Run:
         self.rate = _rate_of(model.optimizer)
         self.logs = Logbook(model, self.rate)
         self.identity = {
-            "recipe": recipes.to_json(recipe),
+            "recipe": _settings.to_json(recipe),
             "seed": seed,
             "classes": reader.num_classes,
             "images": reader.num_images,

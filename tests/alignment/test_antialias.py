@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from keras_margin.alignment import LANDMARKS_112, align_points, warp
+from keras_margin.alignment import align_points
+from keras_margin.alignment.transform import LANDMARKS_112, warp
 
 
 def random_image(height, width, seed=0):

@@ -10,8 +10,9 @@ import threading
 import numpy as np
 import pytest
 
-from keras_margin.alignment import LANDMARKS_112, MTCNNDetector, _mtcnn, align, align_points, warp
+from keras_margin.alignment import MTCNNDetector, _mtcnn, align, align_points
 from keras_margin.alignment import detector as detector_module
+from keras_margin.alignment.transform import LANDMARKS_112, warp
 from keras_margin.detection import FaceDetector
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

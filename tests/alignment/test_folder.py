@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_margin.alignment import LANDMARKS_112, align, align_all, align_folder
+from keras_margin.alignment import align, align_all, align_folder
+from keras_margin.alignment.transform import LANDMARKS_112
 
 X, Y = faces.SHIFT
 

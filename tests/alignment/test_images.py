@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from keras_margin.alignment import ImageError, read_image
+from keras_margin.alignment import read_image
+from keras_margin.alignment.images import ImageError
 
 RED_FIRST = np.array([[[200, 10, 20], [30, 40, 50], [60, 70, 80]], [[1, 2, 3], [4, 5, 6], [7, 8, 9]]], np.uint8)
 

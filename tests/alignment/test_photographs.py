@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from keras_margin import alignment
-from keras_margin.alignment import photographs
+from keras_margin.alignment import photographs, transform
+from keras_margin.alignment.transform import LANDMARKS_112
 from keras_margin.detection import FaceDetector
 from keras_margin.runtime import Embedder
 
 SIZE = (112, 112)
-TEMPLATE = {"points": alignment.landmark_template(SIZE).round(4).tolist()}
+TEMPLATE = {"points": transform.landmark_template(SIZE).round(4).tolist()}
 
 
 def embedder(metadata, size=SIZE, path="face.tflite"):
@@ -96,7 +97,7 @@ def test_a_large_picture_is_searched_in_a_smaller_copy():
     def detector(copy):
         seen.append(copy.shape)
         # The template's places at (1000, 500) of the picture, in the pixels of a copy of half the size.
-        points = (alignment.LANDMARKS_112 + (1000, 500) + 0.5) / 2 - 0.5
+        points = (LANDMARKS_112 + (1000, 500) + 0.5) / 2 - 0.5
         return np.array([[500.0, 250.0, 556.0, 306.0]]), points[None], np.ones(1)
 
     face = photographs.prepare_photograph(image, embedder({"alignment": TEMPLATE}), detector=detector)
@@ -147,7 +148,7 @@ def test_fit_resize_stretches_without_a_warning(caplog):
 
 def test_a_foreign_template_is_refused():
     """Faces aligned onto another template than the file's would be plausible and wrong."""
-    shifted = {"points": (alignment.landmark_template(SIZE) + 3).tolist()}
+    shifted = {"points": (transform.landmark_template(SIZE) + 3).tolist()}
     with pytest.raises(ValueError, match="another template than the library's"):
         photographs.prepare_photograph(
             faces.photograph((20, 30)), embedder({"alignment": shifted}), detector=faces.detect

@@ -6,7 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from keras_margin.alignment import LANDMARKS_112, align_points, landmark_template, similarity_transform, warp
+from keras_margin.alignment import align_points
+from keras_margin.alignment.transform import LANDMARKS_112, landmark_template, similarity_transform, warp
 
 
 def similarity(scale, angle, shift):

@@ -7,6 +7,9 @@ import pytest
 
 from keras_margin import cli, evaluation
 from keras_margin.evaluation import protocols
+from keras_margin.evaluation.protocols import grouping
+from keras_margin.evaluation.protocols.model_card import model_card
+from keras_margin.evaluation.protocols.report import read as read_report
 
 PEOPLE, IMAGES = 40, 4
 
@@ -100,7 +103,7 @@ def test_groups_need_pairs_of_known_people(files):
     measured = protocol.measure(np.load(files / "rows.npy"), protocols.Settings(resamples=0))
     protocol.people = None
     with pytest.raises(ValueError, match="mine .* has not both"):
-        protocols.measure_groups(protocol, measured, protocols.read_groups(files / "people.csv"))
+        grouping.measure_groups(protocol, measured, grouping.read_groups(files / "people.csv"))
 
 
 def test_quality_is_the_lengths_of_the_embeddings(files, capsys, tmp_path):
@@ -153,8 +156,8 @@ def test_groups_quality_and_reliability_are_drawn(files, capsys, tmp_path):
 def test_a_card_shows_the_groups_of_a_report(files, capsys, tmp_path):
     """The report's table and notes are in the card."""
     run(files, capsys, tmp_path, f"--groups={files / 'people.csv'}")
-    report = protocols.read_report(tmp_path / "found.json")
-    card = protocols.model_card({}, "face", [report])
+    report = read_report(tmp_path / "found.json")
+    card = model_card({}, "face", [report])
     row = next(row for row in report.table()[1] if row[0] == "kind, largest gap of FNMR")
     assert f"| {' | '.join(row)} |" in card and "FNMR is largest of hard" in card
     assert "Not measured at export." in card and "not calibrated" in card

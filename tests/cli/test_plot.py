@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("matplotlib")
 from keras_margin import cli, data, evaluation
 from keras_margin.evaluation import protocols
+from keras_margin.evaluation.protocols.report import Report
+from keras_margin.evaluation.protocols.report import read as read_report
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -45,7 +47,7 @@ def folder(tmp_path_factory):
             }
             sets[protocol.name]["unmeasurable"] = list(found.unmeasurable)
             arrays |= {f"{protocol.name}/{what}": values for what, values in found.arrays.items()}
-        protocols.Report({"path": name}, sets, [], [], arrays).write(folder / f"{name}.evaluation.json")
+        Report({"path": name}, sets, [], [], arrays).write(folder / f"{name}.evaluation.json")
     (folder / "run").mkdir()
     (folder / "run" / "report.json").write_text(
         json.dumps({"history": [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}]})
@@ -117,7 +119,7 @@ def test_curves_have_the_shortest_distinct_names(folder, monkeypatch, capsys):
     assert list(drawn["curves"]) == ["a", "b"]
     run(capsys, "roc", folder / REPORTS[0], "--out=x.png")
     assert list(drawn["curves"]) == ["mine", "faces"]
-    report = protocols.read_report(folder / REPORTS[0])
+    report = read_report(folder / REPORTS[0])
     row = drawn["reports"]["mine"].tar_at_far[0]
     values = report.sets["mine"]["values"]
     assert (row.far, row.tar, row.low) == (0.1, values["tar_at_far_1e-01"], values["tar_at_far_1e-01_low"])

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_margin import evaluation
+from keras_margin.evaluation.statistics import AngleStatistics
 
 few = settings(derandomize=True, database=None, deadline=None, max_examples=40)
 
@@ -100,7 +101,7 @@ def test_a_tiny_angle_keeps_its_digits():
 def test_without_prototypes_their_rows_are_none():
     """Reports None for the rows of prototypes without them; labels may be names."""
     result = evaluation.angle_statistics([[3.0, 0.0], [0.0, 1.0], [0.0, 2.0]], ["a", "b", "b"])
-    assert result == evaluation.AngleStatistics(w_ec=None, w_inter=None, intra=0.0, inter=pytest.approx(90))
+    assert result == AngleStatistics(w_ec=None, w_inter=None, intra=0.0, inter=pytest.approx(90))
 
 
 def test_length_weighs_in_the_fisher_score_but_not_in_the_angles():

@@ -12,6 +12,7 @@ from scipy import stats
 from scored import few, rates, scored_pairs
 
 from keras_margin import evaluation
+from keras_margin.evaluation import verification
 
 rng = np.random.default_rng(3)
 
@@ -221,10 +222,10 @@ def test_fars_that_nobody_asked_for_do_not_warn():
 @few
 def test_the_least_far_is_the_smallest_of_two_digits(num_impostor):
     """The least FAR lets ten impostor pairs pass, and a hundredth to a tenth less of it does not."""
-    far = evaluation.least_far(num_impostor)
-    assert float(f"{far:.1e}") == far and evaluation.is_measurable(far, num_impostor)
+    far = verification.least_far(num_impostor)
+    assert float(f"{far:.1e}") == far and verification.is_measurable(far, num_impostor)
     step = 10.0 ** (math.floor(math.log10(far)) - 1)
-    assert not evaluation.is_measurable(far - step, num_impostor)
+    assert not verification.is_measurable(far - step, num_impostor)
 
 
 def test_a_report_of_scores_equals_that_of_the_embeddings():

@@ -7,7 +7,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 from keras_margin import export  # noqa: E402
 from keras_margin.cli import main  # noqa: E402
-from keras_margin.export import _cosines, _errors  # noqa: E402
+from keras_margin.export import _cosines, _errors, _source  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -159,4 +159,4 @@ def test_a_model_of_tf_keras_is_named():
     """A tf_keras model is a TypeError that names tf_keras."""
     old = type("Functional", (), {"__module__": "tf_keras.src.engine.functional", "name": "old"})()
     with pytest.raises(TypeError, match="old is a model of tf_keras"):
-        export.extract_embedder(old)
+        _source.extract_embedder(old)

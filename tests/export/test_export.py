@@ -17,6 +17,7 @@ import keras_margin as km
 
 tf = pytest.importorskip("tensorflow")
 from keras_margin import export  # noqa: E402
+from keras_margin.export import _source, precisions  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -246,7 +247,7 @@ def test_a_threshold_ships_with_ten_people_and_ten_impostors(people, each, far, 
         )
     else:
         assert metadata["threshold"] is None and reason in metadata["no_threshold"] and reason in str(report)
-        assert export.as_table([report]).splitlines()[-1].endswith("| none |")
+        assert precisions.as_table([report]).splitlines()[-1].endswith("| none |")
 
 
 def test_nine_impostor_pairs_give_no_threshold():
@@ -266,7 +267,7 @@ def test_a_precision_that_is_too_far_has_no_file(images, tmp_path):
     reports = export.to_precisions(network(), tmp_path, options=options, strict=False, **given)
     assert [report.passed for report in reports] == [True, False]
     assert left_in(tmp_path) == ["embedder.tflite", "embedder.tflite.json"]
-    lines = export.as_table(reports).splitlines()
+    lines = precisions.as_table(reports).splitlines()
     assert lines[2].startswith("| embedder.tflite | float32 |")
     assert lines[3].startswith("| refused, not written | dynamic |")
 
@@ -290,7 +291,7 @@ def test_heads_on_different_embeddings_are_refused():
     one, other = keras.layers.Dense(4)(network()(images)), keras.layers.Dense(4)(network()(images))
     model = keras.Model(images, [km.ArcFaceHead(5)(one), km.ArcFaceHead(5)(other)], name="two")
     with pytest.raises(ValueError, match="two has heads on different embeddings: arc_face_head.*, arc_face_head"):
-        export.extract_embedder(model)
+        _source.extract_embedder(model)
 
 
 # --- The report and the metadata ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 
 from keras_margin import alignment, export, runtime
 from keras_margin._utils import canvas, metadata
+from keras_margin.alignment import transform
 
 pytestmark = [pytest.mark.tensorflow_only, pytest.mark.slow]
 
@@ -160,7 +161,7 @@ def test_the_crop_is_the_aligners(interpreter, scale, angle, seed):
     generator = np.random.default_rng(seed)
     photo = generator.integers(0, 256, (*CANVAS, 3), dtype=np.uint8)
     size = np.array([101, 139], np.int32)
-    template = alignment.landmark_template(SHAPE) - alignment.landmark_template(SHAPE).mean(0)
+    template = transform.landmark_template(SHAPE) - transform.landmark_template(SHAPE).mean(0)
     turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     points = (template @ turn + [80, 45] + generator.normal(0, 0.3 * scale, (5, 2))).astype(np.float32)
     found = interpreter.get_signature_runner("embed")(photo=photo, size=size, points=points)["face"]
@@ -395,3 +396,20 @@ def test_metadata_that_make_no_sense_are_refused(file, tmp_path, change):
         del about[change]
     with pytest.raises(ValueError, match="do not describe its photographs|cannot run find"):
         Photographs(str(file), about, None).detect(np.zeros((100, 100, 3), np.uint8))
+
+
+def test_evaluate_finds_faces_by_the_file_itself(file, photograph, tmp_path, capsys):
+    """`--align` asks the model's own detector; the report says so."""
+    from PIL import Image
+
+    from keras_margin import cli
+
+    for name in "abc":
+        Image.fromarray(photograph).save(tmp_path / f"{name}.png")
+    lines = ["fold,same,first,second", "0,1,a.png,b.png", "0,0,a.png,c.png", "1,1,b.png,c.png", "1,0,c.png,b.png"]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    out = tmp_path.parent / f"{tmp_path.name}.json"
+    options = ["--align", "--no_checks", "--resamples=0", f"--out={out}"]
+    assert cli.main(["evaluate", str(file), f"set={tmp_path}", *options]) == 0
+    found = json.loads(out.read_text())["sets"]["set"]
+    assert "3 photographs, their faces found by the model (of several: largest); 0 of several" in found["notes"][-1]

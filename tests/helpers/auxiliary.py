@@ -6,8 +6,7 @@ from gradients import differences, of_head, relative_error, value_and_gradients
 from keras import ops
 
 import keras_margin as km
-from keras_margin.losses import LossInputs
-from keras_margin.ops import Sample
+from keras_margin.ops.sample import LossInputs, Sample
 
 CLASSES, SIZE, SCALE = 5, 4, 8.0
 # Class 0 has many samples, class 3 one, class 4 none.

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from keras_margin.alignment import LANDMARKS_112
+from keras_margin.alignment.transform import LANDMARKS_112
 
 SIDE = 160
 SHIFT = (20, 30)

@@ -78,7 +78,7 @@ def with_metadata(path, out, **metadata):
 
 def aligned_metadata():
     """Metadata of a network on faces aligned by five points."""
-    from keras_margin import alignment
+    from keras_margin.alignment import transform
 
-    points = alignment.landmark_template((HEIGHT, WIDTH)).round(4).tolist()
+    points = transform.landmark_template((HEIGHT, WIDTH)).round(4).tolist()
     return {"alignment": {"transform": "similarity", "points": points}}

@@ -10,6 +10,7 @@ from keras import ops
 
 import keras_margin as km
 from keras_margin.losses import IAM
+from keras_margin.ops.sample import Sample
 
 JIT = keras.backend.backend() == "jax"
 ARGUMENTS = [
@@ -126,7 +127,7 @@ def test_a_bad_sample_has_infinite_loss_and_no_gradient():
     good = np.array([0, 2, 3, 5])
     wanted = ops.convert_to_numpy(head.compute_loss(embeddings[good], labels[good]))
     good_norms = ops.norm(ops.array(embeddings[good]), axis=1)
-    penalty = head.margin.extra_loss(km.ops.Sample(None, None, good_norms, None, None), ())
+    penalty = head.margin.extra_loss(Sample(None, None, good_norms, None, None), ())
     labels[1], embeddings[4, 0] = CLASSES, np.nan
 
     def loss(x, y):

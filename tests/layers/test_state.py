@@ -9,7 +9,7 @@ from keras import ops
 
 import keras_margin as km
 from keras_margin.margins import AdaFace
-from keras_margin.ops import Sample
+from keras_margin.ops.sample import Sample
 
 JIT = keras.backend.backend() == "jax"
 

@@ -14,8 +14,8 @@ from auxiliary import (
 from gradients import differences, relative_error, value_and_gradients
 from keras import ops
 
-from keras_margin.losses import AngularTripletLoss, InterLoss, IntraLoss, LossInputs
-from keras_margin.ops import Sample
+from keras_margin.losses import AngularTripletLoss, InterLoss, IntraLoss
+from keras_margin.ops.sample import LossInputs, Sample
 
 
 def intra(x, w, labels):

@@ -6,8 +6,8 @@ import pytest
 from gradients import relative_error, value_and_gradients
 from keras import ops
 
-from keras_margin.losses import IAM, LossInputs
-from keras_margin.ops import Sample
+from keras_margin.losses import IAM
+from keras_margin.ops.sample import LossInputs, Sample
 
 
 def inputs(log_negatives, target_logit, num_classes=5):

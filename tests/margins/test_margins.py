@@ -14,6 +14,7 @@ from keras import ops
 import keras_margin as km
 from keras_margin import callbacks, margins
 from keras_margin.ops import margin_softmax
+from keras_margin.ops.sample import Sample
 
 BATCH, CLASSES, SIZE = 6, 7, 5
 
@@ -237,7 +238,7 @@ def test_scaled_margin_runs_from_none_to_full(name):
     margin = margins.get(name)
     theta = ops.array(np.linspace(0.2, 2.5, 8), "float32")
     norm = ops.array(np.linspace(5, 30, 8), "float32")
-    sample = margins.Sample(theta, ops.cos(theta), norm, ops.zeros(8, "int32"), ops.ones(8, "bool"))
+    sample = Sample(theta, ops.cos(theta), norm, ops.zeros(8, "int32"), ops.ones(8, "bool"))
     state = keras.tree.map_structure(ops.convert_to_tensor, margin.initial_state())
     none, full = (ops.convert_to_numpy(margin.scaled(f).target_logit(sample, state)) for f in (0.0, 1.0))
     angles = np.linspace(0.2, 2.5, 8)
@@ -250,7 +251,7 @@ def test_linear_combined_margin_is_scaled_by_a_tensor():
     """A schedule's fraction is a tensor; m1 = 1 stays the number that beyond_pi="linear" asks for."""
     margin = margins.Combined(m1=1.0, m2=0.4, m3=0.1, beyond_pi="linear").scaled(ops.array(0.5))
     theta = ops.array([0.3], "float32")
-    sample = margins.Sample(theta, ops.cos(theta), None, ops.zeros(1, "int32"), ops.ones(1, "bool"))
+    sample = Sample(theta, ops.cos(theta), None, ops.zeros(1, "int32"), ops.ones(1, "bool"))
     wanted = math.cos(0.3 + 0.2) - 0.05
     assert float(ops.convert_to_numpy(margin.target_logit(sample, ()))[0]) == pytest.approx(wanted, rel=1e-6)
 

@@ -7,6 +7,7 @@ from keras import ops
 
 import keras_margin as km
 from keras_margin.losses import IAM
+from keras_margin.models.backbones._tails import TAILS
 
 CLASSES = 4
 # XLA compiles small models slowly on TensorFlow; JAX without it runs operation by operation.
@@ -272,7 +273,7 @@ def test_a_keras_applications_network_fits():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tail", km.models.backbones.TAILS)
+@pytest.mark.parametrize("tail", TAILS)
 def test_a_feature_map_gets_a_tail_and_survives_saving(tail, tmp_path):
     """Adds a tail to a feature map, and saves it."""
     inputs = keras.Input((8, 8, 3))

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from keras_margin import evaluation, plots
+from keras_margin.evaluation.verification import TarAtFar
+from keras_margin.plots.scores import worst_pairs
 
 SCORES = np.array([0.9, 0.7, 0.2, 0.8, 0.3, 0.1, 0.0])
 IS_SAME = np.array([True, True, True, False, False, False, False])
@@ -215,7 +217,7 @@ def test_bad_input_is_refused(call, error, words):
 
 def report_of(scores, is_same, far, low, high):
     tar = evaluation.tar_at_far(scores, is_same, far)
-    row = evaluation.TarAtFar(far, tar, low, high, threshold=0.0, measurable=True)
+    row = TarAtFar(far, tar, low, high, threshold=0.0, measurable=True)
     return SimpleNamespace(tar_at_far=(row,))
 
 
@@ -343,8 +345,8 @@ def test_training_curves_refuses(histories, options, words):
 
 def test_worst_pairs_are_low_genuine_and_high_impostor():
     """Shows the lowest genuine and the highest impostor pairs."""
-    assert plots.worst_pairs(SCORES, IS_SAME, 2).tolist() == [2, 1, 3, 4]
-    assert plots.worst_pairs(SCORES, IS_SAME, 9).tolist() == [2, 1, 0, 3, 4, 5, 6]
+    assert worst_pairs(SCORES, IS_SAME, 2).tolist() == [2, 1, 3, 4]
+    assert worst_pairs(SCORES, IS_SAME, 9).tolist() == [2, 1, 0, 3, 4, 5, 6]
 
 
 def test_error_gallery_shows_the_worst_of_each_kind_first():

@@ -10,6 +10,7 @@ import pytest
 from keras_margin import layers, losses, recipes
 from keras_margin.data.augmentation import Augmentation
 from keras_margin.models import backbones
+from keras_margin.recipes import _settings
 
 # ArcFace section 3.1: "the batch size to 512 [...] the learning rate starts from 0.1 and is divided by 10 at 20K, 28K
 # iterations. The training process is finished at 32K iterations. [...] weight decay to 5e-4."
@@ -266,7 +267,7 @@ def test_a_setting_that_makes_no_sense_is_refused(setting, message):
 def test_a_recipe_goes_through_json_and_back(name, tmp_path):
     """Writes a recipe to JSON and reads it back."""
     path = tmp_path / "recipe.json"
-    path.write_text(json.dumps({"recipe": recipes.to_json(recipes.get(name))}))
+    path.write_text(json.dumps({"recipe": _settings.to_json(recipes.get(name))}))
     assert recipes.get(str(path)) == recipes.get(name)
 
 
@@ -285,7 +286,7 @@ def test_a_recipe_of_a_run_of_version_0_1_is_read():
         data=recipes.Data(32, augmentation=Augmentation(flip=False, shift=0.2)),
         run=recipes.Run(10),
     )
-    assert recipes.from_json(old) == wanted
+    assert _settings.from_json(old) == wanted
 
 
 @pytest.mark.parametrize(

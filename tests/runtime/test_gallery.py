@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_margin.runtime import Gallery, Match
+from keras_margin.runtime import Gallery
+from keras_margin.runtime._ranking import Match
 
 SIZE = 16
 

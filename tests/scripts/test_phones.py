@@ -12,6 +12,7 @@ from PIL import Image
 from scripts import ROOT
 
 from keras_margin import alignment
+from keras_margin.alignment.transform import LANDMARKS_112
 
 SOURCE = ROOT / "export" / "c" / "embed_pair.c"
 PAGE = ROOT / "docs" / "phones.md"
@@ -86,7 +87,7 @@ def test_the_snippets_have_the_library_s_template(language):
     blocks = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
     table = next(block for block in blocks if "TEMPLATE" in block or "template" in block)
     numbers = [float(number) for number in re.findall(r"\d+\.\d{4}", table)]
-    np.testing.assert_array_equal(np.reshape(numbers, (5, 2)), alignment.LANDMARKS_112)
+    np.testing.assert_array_equal(np.reshape(numbers, (5, 2)), LANDMARKS_112)
 
 
 KOTLIN_MAIN = """
@@ -117,7 +118,7 @@ def test_the_kotlin_alignment_has_the_library_s_pixels(tmp_path):
     picture = np.random.default_rng(8).integers(0, 256, (70, 90, 3), dtype=np.uint8)
     # A Bitmap's ARGB, opaque, as the signed integers of Kotlin.
     argb = ((255 << 24) | (picture.astype(np.uint32) << [16, 8, 0]).sum(axis=-1)).astype(np.uint32).view(np.int32)
-    turned = alignment.LANDMARKS_112 @ [[0.96, 0.28], [-0.28, 0.96]]
+    turned = LANDMARKS_112 @ [[0.96, 0.28], [-0.28, 0.96]]
     for points in (
         [[30.5, 20.25], [55, 21], [43, 36], [33, 48.5], [52, 49]],
         [[5, 60], [30, 30], [40, 52], [60, 66], [75, 45]],

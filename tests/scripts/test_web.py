@@ -27,6 +27,8 @@ from PIL import Image
 from scripts import ROOT, run_main
 
 from keras_margin import alignment
+from keras_margin.alignment import transform
+from keras_margin.alignment.transform import LANDMARKS_112
 
 PAGE = ROOT / "export" / "web"
 GOLDEN = PAGE / "test" / "golden.json"
@@ -50,8 +52,8 @@ def golden():
             "name": name,
             "size": size,
             "points": points,
-            "template": alignment.landmark_template(size).tolist(),
-            "matrix": alignment.similarity_transform(points, alignment.landmark_template(size)).tolist(),
+            "template": transform.landmark_template(size).tolist(),
+            "matrix": transform.similarity_transform(points, transform.landmark_template(size)).tolist(),
         }
         for name, points in FACES.items()
         for size in SIZES
@@ -66,7 +68,7 @@ def golden():
     # Faces 1.4 to 20 times as large as the crop's, turned, on noise, where a missed pixel shows.
     for shrink, size in [(1.4, (9, 9)), (2.0, (9, 7)), (3.3, (8, 8)), (4.0, (7, 7)), (7.0, (6, 6)), (20.0, (4, 4))]:
         turn = [[math.cos(0.6), math.sin(0.6)], [-math.sin(0.6), math.cos(0.6)]]
-        points = shrink * alignment.landmark_template(size) @ turn + [29.3, 20.1]
+        points = shrink * transform.landmark_template(size) @ turn + [29.3, 20.1]
         faces.append(("noise", points.tolist(), size))
     crops = [
         {
@@ -289,7 +291,7 @@ def expectations(folder):
 
     # The bench begins with the template, scaled to the picture's height and centred; keys move whole pixels.
     scale = 260 / 112
-    guess = np.asarray(alignment.LANDMARKS_112) * scale + [(300 - 260) / 2, 0]
+    guess = np.asarray(LANDMARKS_112) * scale + [(300 - 260) / 2, 0]
     moves = [[12, 3], [-9, 4], [2, -6], [5, 0], [-11, -12]]
     points = guess + moves
     expected = {"moves": moves, "guess": guess.tolist(), "models": {}}

@@ -10,7 +10,10 @@ tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
 from keras_margin import callbacks, layers, training  # noqa: E402
+from keras_margin.callbacks import _pair_sets  # noqa: E402
 from keras_margin.models import EmbeddingModel  # noqa: E402
+from keras_margin.training._logs import Logs  # noqa: E402
+from keras_margin.training._progress import ProgressBar  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -292,7 +295,7 @@ def test_verification_figures_are_in_the_logs_of_training_fit(tmp_path):
 def test_a_verification_line_names_every_figure():
     """Names every figure in a line of Verification."""
     values = {"a_b_accuracy": 0.98765, "a_b_eer": 0.0123, "a_b_tar_at_far_1e-03": 0.95}
-    assert callbacks.as_text(values) == "a_b: accuracy 0.9877, EER 1.23%, TAR 0.950 at FAR 1e-03"
+    assert _pair_sets.as_text(values) == "a_b: accuracy 0.9877, EER 1.23%, TAR 0.950 at FAR 1e-03"
 
 
 @pytest.mark.slow
@@ -310,7 +313,7 @@ def test_verification_needs_an_embedder():
 
 @pytest.mark.parametrize(
     "callback",
-    [training.Logs("nowhere", 1, 12), training.ProgressBar(5, 12)],
+    [Logs("nowhere", 1, 12), ProgressBar(5, 12)],
     ids=lambda c: type(c),
 )
 def test_what_reads_the_run_refuses_model_fit_in_a_sentence(callback):

@@ -13,6 +13,7 @@ import training_runs  # noqa: E402
 
 from keras_margin import callbacks, layers, training  # noqa: E402
 from keras_margin.callbacks import _batch_statistics  # noqa: E402
+from keras_margin.callbacks._batch_statistics import BatchStatistics  # noqa: E402
 from keras_margin.data import ArrayReader  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
@@ -133,7 +134,7 @@ def test_statistics_of_a_batch_whose_angles_are_known():
     head.prototypes.assign([[3.0, 0, 0], [0, 0.1, 0]])
     angles = np.radians([30.0, 45.0, 60.0])
     embeddings = 2 * np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-    found = callbacks.BatchStatistics(**vars(_batch_statistics.measure(head, embeddings, np.array([0, 0, 1]))))
+    found = BatchStatistics(**vars(_batch_statistics.measure(head, embeddings, np.array([0, 0, 1]))))
     # The third is at 30 degrees from its own, the second prototype.
     assert found.theta == pytest.approx((30 + 45 + 30) / 3) and found.nearest == pytest.approx((60 + 45 + 60) / 3)
     assert found.length == pytest.approx(2) and found.past_pi == 0

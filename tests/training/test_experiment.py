@@ -15,9 +15,9 @@ from PIL import Image
 from rich.console import Console
 from scripts import ROOT, run_main
 
-from keras_margin import callbacks, data, evaluation, recipes, runtime
+from keras_margin import data, evaluation, recipes, runtime
 from keras_margin._utils import metadata
-from keras_margin.callbacks import _records
+from keras_margin.callbacks import _embedding, _records
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 from keras_margin.models import backbones
@@ -509,7 +509,7 @@ def test_an_embedder_embeds_every_image_whatever_the_batch():
     images, _ = reader_of().arrays()
     wanted = (images.reshape(len(images), -1) / 128.0 - 1) @ np.float64(network.layers[-1].kernel)
     for batch_size in (1, 7, 48, 100):
-        found = callbacks.make_embed_fn(network, batch_size=batch_size)(images)
+        found = _embedding.make_embed_fn(network, batch_size=batch_size)(images)
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 

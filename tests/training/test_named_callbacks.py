@@ -9,7 +9,8 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
-from keras_margin import cli, recipes, training  # noqa: E402
+from keras_margin import cli, training  # noqa: E402
+from keras_margin.recipes import _settings  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -100,4 +101,4 @@ def test_the_flag_adds_to_the_recipes_key():
     given = parser.parse_args(["--set", "callbacks=a:x,b:y", "--callbacks", "c:z", "--callbacks", "d:w"])
     recipe = train.chosen_recipe(given)
     assert recipe.run.callbacks == ("a:x", "b:y", "c:z", "d:w")
-    assert recipes.from_json(recipes.to_json(recipe)) == recipe
+    assert _settings.from_json(_settings.to_json(recipe)) == recipe

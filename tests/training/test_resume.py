@@ -15,6 +15,8 @@ import training_runs  # noqa: E402
 
 from keras_margin import callbacks, training  # noqa: E402
 from keras_margin.callbacks import RunCallback, _records  # noqa: E402
+from keras_margin.training import _stop  # noqa: E402
+from keras_margin.training._logs import Logs  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -105,7 +107,7 @@ def fit(folder=None, stop_at=None, callbacks=(), **changes):
 
     recipe = training_runs.recipe_of(steps=12, decay_steps=(6,), **changes)
     checkpoints = folder and training.Checkpoints(folder, every=100)
-    with training.interruptible():
+    with _stop.interruptible():
         return training.fit(
             recipe,
             training_runs.reader_of(),
@@ -162,7 +164,7 @@ def test_logs_after_a_stop_are_those_without_one(tmp_path):
     pair_set = callbacks.PairSet("colours", images, is_same, pairs)
 
     def watching(folder):
-        return [training.Logs(folder, 2, 12), callbacks.Verification([pair_set], 4, folder=folder)]
+        return [Logs(folder, 2, 12), callbacks.Verification([pair_set], 4, folder=folder)]
 
     wanted = watching(tmp_path / "whole")
     fit(callbacks=wanted)

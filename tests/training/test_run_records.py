@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("tensorflow")
-from keras_margin import callbacks, data
+from keras_margin import data
+from keras_margin.callbacks import _pair_sets
 from keras_margin.training import experiment
 from keras_margin.training.experiment import _exports, _measures, _split
 
@@ -60,11 +61,11 @@ def test_a_folder_of_identities_is_verified_on(tmp_path):
         for number in range(4):
             pixels = generator.integers(0, 256, (24, 20, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / f"p{person}" / f"{number}.jpg")
-    found = callbacks.read_pairs(root, (SIDE, SIDE), seed=1)
+    found = _pair_sets.read_pairs(root, (SIDE, SIDE), seed=1)
     assert found.name == "faces" and found.images.shape == (24, SIDE, SIDE, 3)
     people = np.repeat(np.arange(PEOPLE), 4)[found.pairs]
     np.testing.assert_array_equal(people[:, 0] == people[:, 1], found.is_same)
     assert found.is_same.sum() == (~found.is_same).sum() == PEOPLE * 6
     (root / "pairs.txt").write_text("")
     with pytest.raises(ValueError, match=r"which has its own list pairs.txt. `keras-margin evaluate`"):
-        callbacks.read_pairs(root, (SIDE, SIDE))
+        _pair_sets.read_pairs(root, (SIDE, SIDE))

@@ -8,6 +8,7 @@ tf = pytest.importorskip("tensorflow")
 import training_runs  # noqa: E402
 
 from keras_margin import callbacks, layers, losses, margins, models, training  # noqa: E402
+from keras_margin.training import _building  # noqa: E402
 
 pytestmark = pytest.mark.tensorflow_only
 
@@ -86,7 +87,7 @@ def test_margin_and_scale_rise_in_a_line_and_stay():
 def test_what_a_head_or_backbone_has_not_is_refused(changes, message):
     """Refuses a setting that the head or backbone lacks."""
     with pytest.raises(ValueError, match=message):
-        training.build_model(recipe_of(**changes), 4)
+        _building.build_model(recipe_of(**changes), 4)
 
 
 # Half of the way from no margin to each head's own, in numbers.
@@ -139,7 +140,7 @@ def test_the_backbones_gradient_is_clipped_as_one_vector():
         strategy = training.make_strategy(replicas)
         keras.utils.set_random_seed(3)
         with strategy.scope():
-            before = [weight.numpy() for weight in training.build_model(recipe, 6).trainable_variables]
+            before = [weight.numpy() for weight in _building.build_model(recipe, 6).trainable_variables]
         trained = training.fit(recipe, training_runs.reader_of(), seed=3, strategy=strategy)
         after = [weight.numpy() for weight in trained.model.trainable_variables]
         steps.append([np.float64(new) - old for new, old in zip(after, before, strict=True)])
@@ -194,13 +195,13 @@ def test_frozen_layers_keep_weights_and_statistics(tmp_path):
     # Fine-tuning begins with the weights of another run.
     trained.model.save(tmp_path / "model.keras")
     recipe = recipe_of(weights=str(tmp_path), head="cosface")
-    again = training.build_model(recipe, 9)
+    again = _building.build_model(recipe, 9)
     for one, other in zip(again.embedder.weights, trained.model.embedder.weights, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
     with pytest.raises(ValueError, match="weights=.* are of another network: .* has the shape"):
-        training.build_model(recipe.replace(image_size=(6, 6)), 9)
+        _building.build_model(recipe.replace(image_size=(6, 6)), 9)
     with pytest.raises(FileNotFoundError, match="weights='/nowhere': there is no /nowhere"):
-        training.build_model(recipe.replace(weights="/nowhere"), 9)
+        _building.build_model(recipe.replace(weights="/nowhere"), 9)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_a_recipes_decay_is_added_to_the_gradient(exclude, decaying):
 
     Of no gradient: v = -rate l2 w, then v = 0.9 v - rate l2 w; prototypes decay too.
     """
-    network = training.build_model(recipe_of(weight_decay=0.2, learning_rate=0.5, decay_exclude=exclude), 4)
+    network = _building.build_model(recipe_of(weight_decay=0.2, learning_rate=0.5, decay_exclude=exclude), 4)
     for weight in network.trainable_variables:
         weight.assign(weight + 1.0)
     before = [np.float64(weight.numpy()) for weight in network.trainable_variables]

@@ -13,6 +13,8 @@ from keras_margin import layers, models, recipes, training
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 from keras_margin.models import backbones
+from keras_margin.training import _batches, _building, _errors
+from keras_margin.training._progress import ProgressBar
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.tensorflow_only
@@ -214,7 +216,7 @@ def test_batches_hold_every_image_once_an_epoch():
     images = np.broadcast_to(np.arange(24, dtype="uint8")[:, None, None, None], (24, SIDE, SIDE, 3))
     reader = ArrayReader(images, labels, list("abcd"))
     recipe = recipe_of(batch_size=16, augmentation=Augmentation(flip=True))
-    taken = list(training.batches(recipe, reader, seed=5).take(3).as_numpy_iterator())
+    taken = list(_batches.batches(recipe, reader, seed=5).take(3).as_numpy_iterator())
     values = np.concatenate([images[:, 0, 0, 0] for images, _ in taken])
     assert all(images.dtype == np.uint8 and images.shape == (16, SIDE, SIDE, 3) for images, _ in taken)
     np.testing.assert_array_equal(np.concatenate([labels for _, labels in taken]), values % 4)
@@ -227,7 +229,7 @@ def test_a_seed_decides_order_and_augmentation_of_the_batches():
     """Orders and augments the batches by the seed."""
 
     def taken(seed):
-        batches = training.batches(recipe_of(), reader_of(), seed).take(4).as_numpy_iterator()
+        batches = _batches.batches(recipe_of(), reader_of(), seed).take(4).as_numpy_iterator()
         return np.concatenate([images for images, _ in batches])
 
     np.testing.assert_array_equal(taken(5), taken(5))
@@ -238,7 +240,7 @@ def test_sgd_is_the_papers():
     """Trains by the papers' SGD."""
     small = {"backbone": "dense", "image_size": (SIDE, SIDE)}
     recipe = recipes.get("arcface_casia_r50").replace(**small)
-    optimizer = training.build_model(recipe, 5).optimizer
+    optimizer = _building.build_model(recipe, 5).optimizer
     assert (type(optimizer).__name__, optimizer.momentum, optimizer.l2) == ("SGDWithL2", 0.9, 5e-4)
     assert float(optimizer.learning_rate) == pytest.approx(0.1)
 
@@ -246,7 +248,7 @@ def test_sgd_is_the_papers():
 def test_adamw_decays_kernels_alone():
     """Decays kernels with AdamW, and leaves prototypes, scales and slopes."""
     recipe = recipe_of(backbone="tiny", optimizer="adamw", weight_decay=0.1, learning_rate=0.5)
-    network = training.build_model(recipe, CLASSES)
+    network = _building.build_model(recipe, CLASSES)
     before = weights_of(network)
     network.optimizer.build(network.trainable_variables)
     network.optimizer.apply([tf.zeros(weight.shape) for weight in network.trainable_variables])
@@ -259,8 +261,8 @@ def test_adamw_decays_kernels_alone():
 
 def test_iam_joins_the_head_where_the_recipe_asks_for_it():
     """Adds IAM to the head where the recipe has it."""
-    assert training.build_model(recipe_of(iam_beta=0.1), 4).head.auxiliary_loss.beta == 0.1
-    assert training.build_model(recipe_of(), 4).head.auxiliary_loss is None
+    assert _building.build_model(recipe_of(iam_beta=0.1), 4).head.auxiliary_loss.beta == 0.1
+    assert _building.build_model(recipe_of(), 4).head.auxiliary_loss is None
 
 
 # --- Progress -------------------------------------------------------------------------------------------------------
@@ -270,7 +272,7 @@ def test_iam_joins_the_head_where_the_recipe_asks_for_it():
 def test_the_progress_bar_runs_to_its_total():
     """Fills the progress bar to its total."""
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
-    bar = training.ProgressBar(7, 16, "learning", console)
+    bar = ProgressBar(7, 16, "learning", console)
     training.fit(recipe_of(steps=7), reader_of(), callbacks=[bar])
     shown = console.file.getvalue()
     assert shown.startswith("learning") and "7/7" in shown and "images/s" in shown
@@ -280,10 +282,10 @@ def test_the_progress_bar_runs_to_its_total():
 @pytest.mark.slow
 def test_without_a_terminal_the_progress_is_written_line_by_line(monkeypatch):
     """Writes the progress line by line without a terminal."""
-    monkeypatch.setattr(training.ProgressBar, "SECONDS", 0.0)
-    monkeypatch.setattr(training.ProgressBar, "LINE_SECONDS", 0.0)
+    monkeypatch.setattr(ProgressBar, "SECONDS", 0.0)
+    monkeypatch.setattr(ProgressBar, "LINE_SECONDS", 0.0)
     console = Console(file=io.StringIO(), width=40, force_terminal=False)
-    training.fit(recipe_of(steps=3), reader_of(), callbacks=[training.ProgressBar(3, 16, "[learning]  ", console)])
+    training.fit(recipe_of(steps=3), reader_of(), callbacks=[ProgressBar(3, 16, "[learning]  ", console)])
     lines = console.file.getvalue().splitlines()
     assert [line.split("  ")[:2] for line in lines] == [["[learning]", f"{step}/3"] for step in (1, 2, 3)]
     # No line is broken at the edge, whatever width a log is said to have.
@@ -336,7 +338,7 @@ def test_fewer_images_than_a_batch_are_refused():
 def test_unknown_names_list_the_names(changes, message):
     """Lists the names for an unknown one."""
     with pytest.raises(ValueError, match=message):
-        training.build_model(recipe_of(**changes), 4)
+        _building.build_model(recipe_of(**changes), 4)
 
 
 @pytest.mark.slow
@@ -345,7 +347,7 @@ def test_a_label_out_of_range_is_one_plain_sentence():
     # On one device: an error in one replica aborts TensorFlow's collectives for the rest of the process.
     sentence = r"ArcFaceHead has 6 classes: labels must be in \[0, 5\]. Received: 6 at sample \d+ ?\. Classes are .*"
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with pytest.raises(ValueError, match=f"^{sentence}$"), training.ProgressBar(10, 16, console=console) as bar:
+    with pytest.raises(ValueError, match=f"^{sentence}$"), ProgressBar(10, 16, console=console) as bar:
         training.fit(recipe_of(), reader_of(bad_label=6), callbacks=[bar])
     # The terminal gets its cursor back from the progress bar.
     assert console.file.getvalue().rstrip().endswith("\x1b[?25h")
@@ -385,11 +387,11 @@ def test_an_error_of_tensorflow_has_a_plain_line():
         "Graph execution error:\n\nDetected at node conv defined at (most recent call last):\n"
         '  File "x.py", line 1, in f\n\nOOM when allocating tensor\n  with shape[9]\n\t [[{{node conv}}]] [Op:f]',
     )
-    assert training.friendly_message(error) == "OOM when allocating tensor"
-    assert training.friendly_message(ValueError("two\n  lines")) == "two lines"
+    assert _errors.friendly_message(error) == "OOM when allocating tensor"
+    assert _errors.friendly_message(ValueError("two\n  lines")) == "two lines"
     for other in (error, tf.errors.InvalidArgumentError(None, None, "Incompatible shapes")):
-        with pytest.raises(type(other)) as raised, training.friendly_errors():
+        with pytest.raises(type(other)) as raised, _errors.friendly_errors():
             raise other
         assert raised.value is other
-    with contextlib.suppress(KeyError), training.friendly_errors():
+    with contextlib.suppress(KeyError), _errors.friendly_errors():
         raise KeyError

@@ -33,7 +33,7 @@ def load_embedder(
     Args:
         path: str or path-like.
         normalization: (mean, std), grey levels, each a number or three (R, G, B), of a network that takes
-            (image - mean) / std; or a name in keras_margin.runtime.NORMALIZATIONS, such as "imagenet". None for a
+            (image - mean) / std; or a name: "raw", "zero_one", "minus_one_one", "facenet" or "imagenet". None for a
             network that takes pixels, 0 to 255, as all of ours do. A SavedModel, TFLite or ONNX file that takes floats
             must be told, unless its metadata declare it; (0.0, 1.0) feeds it pixels.
         channels: "RGB" or "BGR", what the network was trained on; None for what its metadata say, else "RGB".

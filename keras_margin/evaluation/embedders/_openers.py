@@ -33,11 +33,11 @@ def _tensorflow(name, num_threads):
 def _open_keras(name, normalization, num_threads):
     tf = _tensorflow(name, num_threads)
 
-    from keras_margin import export
+    from keras_margin.export import _source
 
     if normalization is not None:
         pixels.mean_and_std(normalization)
-    network = export.extract_embedder(name)
+    network = _source.extract_embedder(name)
 
     @tf.function(input_signature=[tf.TensorSpec((None, *network.input_shape[1:]), tf.float32)])
     def run(images):

@@ -15,46 +15,14 @@ from keras_margin import evaluation
 from keras_margin._typing import PathLike, Size
 from keras_margin._utils.arrays import check_fit
 from keras_margin.evaluation.protocols import bin_file, cfp, ijb, labelled, lfw_view1, pair_list, ytf
-from keras_margin.evaluation.protocols.base import MeasuredEmbedder, Protocol, ProtocolResult, Settings
-from keras_margin.evaluation.protocols.calibrating import Calibrated, calibrate, calibrate_scores
-from keras_margin.evaluation.protocols.checks import (
-    Finding,
-    check_channels,
-    check_normalization,
-    check_overlap,
-    check_people,
-    image_fingerprints,
-)
-from keras_margin.evaluation.protocols.grouping import GroupList, measure_groups, read_groups
-from keras_margin.evaluation.protocols.model_card import model_card
-from keras_margin.evaluation.protocols.report import Report, Requirement
-from keras_margin.evaluation.protocols.report import read as read_report
+from keras_margin.evaluation.protocols.base import MeasuredEmbedder, Protocol, Settings
+from keras_margin.evaluation.protocols.calibrating import calibrate
 
 __all__ = [
-    "Calibrated",
-    "FORMATS",
-    "Finding",
-    "GroupList",
-    "ProtocolResult",
-    "Protocol",
-    "Report",
-    "Requirement",
     "Settings",
     "calibrate",
-    "calibrate_scores",
-    "check_channels",
-    "check_normalization",
-    "check_overlap",
-    "check_people",
-    "choices",
     "embed",
     "load_protocol",
-    "measure_groups",
-    "model_card",
-    "image_fingerprints",
-    "read_groups",
-    "read_report",
-    "suite",
 ]
 
 FORMATS = {

@@ -13,6 +13,7 @@ import numpy as np
 from keras_margin import evaluation
 from keras_margin._typing import PathLike, Size
 from keras_margin.data._decoding import resize_image
+from keras_margin.evaluation.verification import VerificationReport
 
 # Pairs times resamples that a bootstrap may cost unless told: about a minute.
 _RESAMPLED_PAIRS = 10**9
@@ -199,7 +200,7 @@ def noted() -> Iterator[list[str]]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def verification_values(report: evaluation.VerificationReport) -> tuple[dict[str, float], tuple[str, ...]]:
+def verification_values(report: VerificationReport) -> tuple[dict[str, float], tuple[str, ...]]:
     """Returns (values, names of the unmeasurable) of a `VerificationReport`."""
     values = report.named_values()
     rates = [name for name in values if name.startswith("tar_at_far_") and not name.endswith(("_low", "_high"))]
@@ -208,7 +209,7 @@ def verification_values(report: evaluation.VerificationReport) -> tuple[dict[str
     return values, unmeasurable if hidden else ()
 
 
-def accuracy_note(report: evaluation.VerificationReport) -> str | None:
+def accuracy_note(report: VerificationReport) -> str | None:
     """Returns a sentence where accuracy is not the share of pairs judged right; None where it is, or is missing."""
     if not any(each.balanced for each in report.accuracy.values()):
         return None
@@ -218,7 +219,7 @@ def accuracy_note(report: evaluation.VerificationReport) -> str | None:
     )
 
 
-def interval_note(report: evaluation.VerificationReport) -> str | None:
+def interval_note(report: VerificationReport) -> str | None:
     """Returns a sentence on how the intervals were drawn; None where they drew people."""
     return {
         "identity": None,

@@ -8,6 +8,7 @@ import numpy as np
 from keras_margin import evaluation
 from keras_margin._typing import ArrayLike
 from keras_margin._utils.decisions import SearchThresholds
+from keras_margin.evaluation.calibration import CalibrationReport
 from keras_margin.evaluation.protocols.base import Protocol, Settings
 
 
@@ -28,7 +29,7 @@ class Calibrated:
         (True, None, 'pairs')
     """
 
-    report: evaluation.CalibrationReport
+    report: CalibrationReport
     search: SearchThresholds | None
     no_search: str | None
     set_name: str

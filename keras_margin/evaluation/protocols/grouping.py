@@ -10,6 +10,8 @@ import numpy as np
 from keras_margin import evaluation
 from keras_margin._typing import PathLike
 from keras_margin.data import pair_lists
+from keras_margin.evaluation import verification
+from keras_margin.evaluation.groups import FEWEST_IN_GROUP
 from keras_margin.evaluation.protocols.base import Protocol, ProtocolResult
 
 KEYS = ("image", "identity")
@@ -123,7 +125,7 @@ def measure_groups(
         )
     scores, is_same, pairs = (measured.arrays[name] for name in ("scores", "is_same", "pairs"))
     num_impostor = int((~is_same).sum())
-    chosen = max(DEFAULT_FAR, evaluation.least_far(num_impostor)) if far is None else far
+    chosen = max(DEFAULT_FAR, verification.least_far(num_impostor)) if far is None else far
     threshold = evaluation.threshold_at_far(scores, is_same, chosen)
     notes = [f"Groups of {groups.path} at one threshold, {threshold:.4f}: FAR {chosen:g} over all impostor pairs."]
     values, identities = {}, np.asarray(protocol.people)[pairs]
@@ -145,7 +147,7 @@ def _notes(column, found, missing):
     """Yields sentences on what the rates of a column leave out."""
     few = [f"{group.name} ({group.people})" for group in found.groups if group.few]
     if few:
-        least = evaluation.FEWEST_IN_GROUP
+        least = FEWEST_IN_GROUP
         yield f"{column}: too few people with genuine pairs to compare, fewer than {least}: {', '.join(few)}."
     if found.fnmr is not None:
         yield f"{column}: FNMR is largest of {found.fnmr.worst}, smallest of {found.fnmr.best}."

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_margin import alignment, evaluation
 from keras_margin._typing import Size
+from keras_margin.evaluation import lists
 from keras_margin.evaluation.protocols._images import ImageFiles
 from keras_margin.evaluation.protocols._pairs import some_of
 from keras_margin.evaluation.protocols.base import (
@@ -36,14 +37,14 @@ class IJBProtocol(Protocol):
 
     def __init__(self, path: pathlib.Path, name: str | None = None, image_size: Size | None = None) -> None:
         meta = path / "meta"
-        listed = evaluation.read_faces(_only(meta, "*_name_5pts_score.txt"))
-        names, self._templates, self._media = evaluation.read_media(_only(meta, _MEDIA))
+        listed = lists.read_faces(_only(meta, "*_name_5pts_score.txt"))
+        names, self._templates, self._media = lists.read_media(_only(meta, _MEDIA))
         _check_order(meta, listed.names, names)
-        self._pairs, self._is_same = evaluation.read_template_pairs(_only(meta, "*_template_pair_label.txt"))
+        self._pairs, self._is_same = lists.read_template_pairs(_only(meta, "*_template_pair_label.txt"))
         self._detector_scores = listed.detector_scores
-        self._galleries = [evaluation.read_subjects(each) for each in sorted(meta.glob("*_1N_gallery_*.csv"))]
+        self._galleries = [lists.read_subjects(each) for each in sorted(meta.glob("*_1N_gallery_*.csv"))]
         probes = sorted(meta.glob("*_1N_probe_mixed.csv"))
-        self._probes = evaluation.read_subjects(probes[0]) if probes and self._galleries else None
+        self._probes = lists.read_subjects(probes[0]) if probes and self._galleries else None
         size = image_size or (112, 112)
 
         def align(row, image):

@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_margin import evaluation
 from keras_margin._typing import Size
+from keras_margin.evaluation.lists import read_ytf_splits
 from keras_margin.evaluation.protocols._aligned import AlignedImages, lists_folder
 from keras_margin.evaluation.protocols._images import SUFFIXES, ImageFiles
 from keras_margin.evaluation.protocols._pairs import NO_FACE, NO_FACE_SCORE, measure_scores, some_of
@@ -34,7 +35,7 @@ class YTFProtocol(Protocol):
     ) -> None:
         lists = lists_folder(path, _LISTS)
         listing = next(lists / each for each in _LISTS if (lists / each).is_file())
-        self._videos = evaluation.read_ytf_splits(listing)
+        self._videos = read_ytf_splits(listing)
         folder = next(each for each in _FRAMES if (path / each).is_dir())
         root, aligned = path / folder, AlignedImages(path)
         frames, self._video, self._missing = [], [], set()

@@ -11,9 +11,7 @@ import keras
 
 from keras_margin._utils.messages import did_you_mean
 from keras_margin.models.backbones import _lookup
-from keras_margin.models.backbones._checks import check_embedder
-from keras_margin.models.backbones._cost import multiply_adds, parameters
-from keras_margin.models.backbones._tails import TAILS, with_tail
+from keras_margin.models.backbones._tails import with_tail
 from keras_margin.models.backbones._training import rematerialized, set_batch_norm
 from keras_margin.models.backbones.inception_resnet import inception_resnet_v1
 from keras_margin.models.backbones.ir_resnet import (
@@ -59,18 +57,13 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
 
 __all__ = [
     "BACKBONES",
-    "TAILS",
     "build",
-    "check_embedder",
     "get",
     "ir_resnet",
-    "multiply_adds",
-    "parameters",
     "rematerialized",
     "set_batch_norm",
     "spherenet",
     "with_tail",
-    *BACKBONES,
 ]
 
 

@@ -3,16 +3,12 @@
 Nothing in a file is run: PyTorch is not needed, and its pickles are read by a machine that can call nothing.
 """
 
-from keras_margin.models.convert.insightface import ARCHITECTURES, from_insightface, to_insightface
-from keras_margin.models.convert.onnx import compare_with_onnx, from_onnx
-from keras_margin.models.convert.state_dicts import NETWORKS, UnknownNetworkError, from_state_dict
+from keras_margin.models.convert.insightface import from_insightface, to_insightface
+from keras_margin.models.convert.onnx import from_onnx
+from keras_margin.models.convert.state_dicts import from_state_dict
 from keras_margin.models.convert.tflite import from_tflite
 
 __all__ = [
-    "ARCHITECTURES",
-    "NETWORKS",
-    "UnknownNetworkError",
-    "compare_with_onnx",
     "from_insightface",
     "from_onnx",
     "from_state_dict",

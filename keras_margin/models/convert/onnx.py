@@ -23,7 +23,7 @@ def from_onnx(
         path: The .onnx file: one image input of fixed height and width, channels first or last; one output, or one
             called "embedding".
         normalization: How pixels are normalized for it: (mean, std) in grey levels, each a number or three (R, G, B),
-            or a name in keras_margin.runtime.NORMALIZATIONS, such as "imagenet". It becomes the model's first
+            or a name: "raw", "zero_one", "minus_one_one", "facenet" or "imagenet". It becomes the model's first
             layer. None for a file that takes uint8.
         channels: "RGB" or "BGR", what the network was trained on. The model takes RGB.
         name: Name of the model; None for the file's.

@@ -12,22 +12,22 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_margin import callbacks, export, training
+from keras_margin import callbacks, training
 from keras_margin._typing import PathLike
+from keras_margin.callbacks import _pair_sets
 from keras_margin.data import splits
 from keras_margin.data.reader import Reader
+from keras_margin.export.precisions import PRECISIONS
 from keras_margin.recipes.base import Recipe
-from keras_margin.training import _batches, _state, _strategies
+from keras_margin.training import _batches, _building, _errors, _state, _strategies
+from keras_margin.training._logs import Logs
+from keras_margin.training._progress import ProgressBar
 from keras_margin.training.experiment import _exports, _folder, _measures, _report, _split
 from keras_margin.training.experiment._folder import can_go_on, partial_of
 from keras_margin.training.experiment._measures import EvaluationResult
 from keras_margin.training.experiment._stages import Stages
 
 __all__ = ["EvaluationResult", "RunConfig", "RunResult", "Stages", "can_go_on", "partial_of", "run"]
-
-
-# What a run writes for devices.
-PRECISIONS = export.PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def run(
         for purpose, indices, _ in parts:
             work.train(None, purpose, indices, ())
         return RunResult((), (), work.found.seconds, out)
-    with _folder.atomic_directory(out, recipe, seed, config.restart) as folder, training.friendly_errors():
+    with _folder.atomic_directory(out, recipe, seed, config.restart) as folder, _errors.friendly_errors():
         _split.write(folder, split)
         work.stages.say(_about(split, len(learn), folder, config))
         for purpose, indices, probes in parts:
@@ -197,9 +197,9 @@ def _verification_sets(config, recipe, reader, test, split):
             "--verify=held_out for its held-out people."
         )
     sets = [
-        callbacks.drawn_pairs("held_out", reader.subset(test), split.seed)
+        _pair_sets.drawn_pairs("held_out", reader.subset(test), split.seed)
         if name == "held_out"
-        else callbacks.read_pairs(name, recipe.model.image_size, split.seed)
+        else _pair_sets.read_pairs(name, recipe.model.image_size, split.seed)
         for name in config.verify
     ]
     names = [each.name for each in sets]
@@ -237,11 +237,11 @@ class _Work:
         )
         watching = []
         if folder and exported:
-            watching.append(training.Logs(folder, max(1, recipe.run.steps // 200), recipe.data.batch_size))
+            watching.append(Logs(folder, max(1, recipe.run.steps // 200), recipe.data.batch_size))
         diagnostics = callbacks.TrainingDiagnostics() if config.diagnostics and folder else None
         watching += [diagnostics] if diagnostics else []
         words = "training" if exported else "training (known people)"
-        bar = training.ProgressBar(recipe.run.steps, recipe.data.batch_size, words, self.stages.console)
+        bar = ProgressBar(recipe.run.steps, recipe.data.batch_size, words, self.stages.console)
         verification = None
         if sets:
             every = config.verify_every or max(1, recipe.run.steps // 10)
@@ -250,7 +250,7 @@ class _Work:
                 every,
                 recipe.model.flip_features,
                 folder,
-                report=lambda step, values: bar.say(f"step {step:,}  {callbacks.as_text(values)}"),
+                report=lambda step, values: bar.say(f"step {step:,}  {_pair_sets.as_text(values)}"),
             )
             watching.append(verification)
         with bar:
@@ -289,7 +289,7 @@ class _Work:
 
 def _alone(recipe, model):
     """The same model under no strategy: the other workers have ended, and whatever asks them would wait for ever."""
-    alone = training.build_model(recipe, model.head.num_classes)
+    alone = _building.build_model(recipe, model.head.num_classes)
     alone.optimizer.build(alone.trainable_variables)
     for ours, theirs in zip(alone.variables, model.variables, strict=True):
         ours.assign(theirs.numpy())
@@ -303,6 +303,6 @@ def _save_best(recipe, model, checkpoints, path):
     best = checkpoints.best()
     if best is None:
         return
-    alone = training.build_model(recipe, model.head.num_classes)
+    alone = _building.build_model(recipe, model.head.num_classes)
     _state.load_checkpoint(best[0], alone, recipe)
     alone.save(path)

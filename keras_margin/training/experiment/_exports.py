@@ -7,7 +7,9 @@ import pathlib
 
 import numpy as np
 
-from keras_margin import evaluation, export
+from keras_margin import export
+from keras_margin.evaluation import verification
+from keras_margin.export._options import MIN_REPRESENTATIVE
 from keras_margin.training.experiment import _measures
 
 # Of the training images, by which int8 sets its ranges; of the test people's, on which files are compared.
@@ -42,7 +44,7 @@ def write(model, recipe, reader, parts, measures, folder, out, precisions, stage
     genuine, impostors = _measures.pairs_there_are(labels)
     about = {"recipe": dataclasses.asdict(recipe), "measured": [dataclasses.asdict(each) for each in measures]}
     # The strictest FAR, down to 1e-3, that the test's impostor pairs can show.
-    options = export.Options(far=max(1e-3, evaluation.least_far(max(1, impostors))), about=about)
+    options = export.Options(far=max(1e-3, verification.least_far(max(1, impostors))), about=about)
     pairs = (images, labels) if genuine and impostors else None
     precisions, left_out = precisions_for(representative, precisions)
     names = ", ".join(each or "float32" for each in precisions)
@@ -79,11 +81,10 @@ def precisions_for(representative, precisions):
         (the precisions that can be written, list of sentences on the others).
     """
     different = len({image.tobytes() for image in representative})
-    if "int8" not in precisions or different >= export.MIN_REPRESENTATIVE:
+    if "int8" not in precisions or different >= MIN_REPRESENTATIVE:
         return tuple(precisions), []
     sentence = (
-        f"No int8 file: its ranges take {export.MIN_REPRESENTATIVE} different training images, and there are "
-        f"{different}."
+        f"No int8 file: its ranges take {MIN_REPRESENTATIVE} different training images, and there are {different}."
     )
     return tuple(each for each in precisions if each != "int8"), [sentence]
 

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_margin import __version__, recipes
+from keras_margin import __version__
 from keras_margin._utils import files
+from keras_margin.recipes import _settings
 from keras_margin.recipes.base import flat
 
 # A run writes a few copies of the weights; less free space than this is refused before the training, not after.
@@ -93,7 +94,7 @@ def _check_same(partial, recipe, seed):
     known = json.loads((partial / "recipe.json").read_text())
     before = flat(known["recipe"])
     for name, was, now in (
-        *((name, before.get(name), value) for name, value in flat(recipes.to_json(recipe)).items()),
+        *((name, before.get(name), value) for name, value in flat(_settings.to_json(recipe)).items()),
         ("seed", known["seed"], seed),
     ):
         if was != now:
@@ -104,7 +105,7 @@ def _check_same(partial, recipe, seed):
 
 
 def _write_recipe(path, recipe, seed):
-    content = {"recipe": recipes.to_json(recipe), "seed": seed, "command": command(), "versions": versions()}
+    content = {"recipe": _settings.to_json(recipe), "seed": seed, "command": command(), "versions": versions()}
     with files.atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 

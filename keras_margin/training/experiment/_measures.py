@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from keras_margin import callbacks, evaluation, plots
+from keras_margin import evaluation, plots
+from keras_margin.callbacks import _embedding
 from keras_margin.data import splits
 from keras_margin.models import backbones
+from keras_margin.plots.scores import worst_pairs
 
 # Pairs of each kind in the gallery of errors.
 _WORST = 6
@@ -84,8 +86,8 @@ def compare_embedders(recipe, model, reader, probes, gallery=None, seed=0, pictu
     untrained = backbones.build(recipe.model.backbone, image_size=recipe.model.image_size, **dict(recipe.model.options))
     embedders = {
         "raw pixels": _raw_pixels,
-        "untrained network": callbacks.make_embed_fn(untrained, recipe.model.flip_features),
-        "trained network": callbacks.make_embed_fn(model.embedder, recipe.model.flip_features),
+        "untrained network": _embedding.make_embed_fn(untrained, recipe.model.flip_features),
+        "trained network": _embedding.make_embed_fn(model.embedder, recipe.model.flip_features),
     }
     measures, curves = [], {}
     for name, embed in embedders.items():
@@ -152,7 +154,7 @@ def _draw(curves, tested, folder):
     images, pairs, scores, is_same = tested
     try:
         plots.roc_curve(curves, path=folder / "roc.png")
-        worst = plots.worst_pairs(scores, is_same, _WORST)
+        worst = worst_pairs(scores, is_same, _WORST)
         shown, index = np.unique(pairs[worst], return_inverse=True)
         plots.error_gallery(
             images[shown],

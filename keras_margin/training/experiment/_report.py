@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 
-from keras_margin import callbacks, evaluation, plots, recipes
-from keras_margin.callbacks import _records
+from keras_margin import evaluation, plots
+from keras_margin.callbacks import _embedding, _records
+from keras_margin.recipes import _settings
 from keras_margin.recipes.base import flat
 from keras_margin.training.experiment import _folder
 
@@ -27,7 +28,7 @@ def write(folder, name, recipe, seed, config, found):
     """
     report = {
         "keras_margin": _folder.versions()["keras_margin"],
-        "recipe": recipes.to_json(recipe),
+        "recipe": _settings.to_json(recipe),
         "seed": seed,
         "replicas": config.replicas,
         "strategy": config.strategy,
@@ -79,7 +80,7 @@ def angles_of(model, train, test, recipe, seed, most=2000):
     chosen = np.random.default_rng(seed).permutation(train.num_images)[:most]
     part = train.subset(np.sort(chosen))
     images, _ = part.arrays()
-    embed = callbacks.make_embed_fn(model.embedder)
+    embed = _embedding.make_embed_fn(model.embedder)
     # A subset numbers its classes again; the names say which they were.
     place = {label: number for number, label in enumerate(train.label_names)}
     labels = np.array([place[part.label_names[label]] for label in part.labels])
@@ -90,7 +91,7 @@ def angles_of(model, train, test, recipe, seed, most=2000):
     own = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
     images, labels = test.arrays()
     return own, evaluation.angle_distributions(
-        callbacks.make_embed_fn(model.embedder, recipe.model.flip_features)(images), labels, seed=seed
+        _embedding.make_embed_fn(model.embedder, recipe.model.flip_features)(images), labels, seed=seed
     )
 
 

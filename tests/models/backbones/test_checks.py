@@ -3,7 +3,7 @@
 import keras
 import pytest
 
-from keras_margin.models import backbones
+from keras_margin.models.backbones import _checks
 
 pytestmark = pytest.mark.once
 
@@ -40,7 +40,7 @@ def test_a_softmax_top_is_not_an_embedder(kind):
     with pytest.raises(
         ValueError, match="Received: top, a classifier: its last layer '.*' is a softmax over (4|classes). Build"
     ):
-        backbones.check_embedder(CLASSIFIERS[kind]())
+        _checks.check_embedder(CLASSIFIERS[kind]())
 
 
 @pytest.mark.slow
@@ -50,8 +50,8 @@ def test_a_feature_map_names_the_tail():
     with pytest.raises(
         ValueError, match=r"ends in a feature map \(None, 1, 1, 1280\). Pass tail='gdc', 'bn-dropout-fc-bn'"
     ):
-        backbones.check_embedder(maps)
-    backbones.check_embedder(maps, tail="gdc")
+        _checks.check_embedder(maps)
+    _checks.check_embedder(maps, tail="gdc")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_feature_map_names_the_tail():
 )
 def test_embedders_and_models_not_built_yet_pass(model):
     """What ends in numbers, and what does not know yet in what it ends, is a backbone."""
-    backbones.check_embedder(model())
+    _checks.check_embedder(model())
 
 
 def test_several_outputs_are_refused():
@@ -67,7 +67,7 @@ def test_several_outputs_are_refused():
     inputs = keras.Input((8,))
     model = keras.Model(inputs, [inputs, keras.layers.Dense(2)(inputs)], name="two")
     with pytest.raises(ValueError, match="has one output, the embedding. Received: two"):
-        backbones.check_embedder(model)
+        _checks.check_embedder(model)
 
 
 @pytest.mark.parametrize(
@@ -86,4 +86,4 @@ def test_models_of_other_libraries_are_named(module, message):
     base = type("Model", (), {"__module__": module})
     given = type("Mine", (base,), {"__module__": "mine", "name": "old"})() if module != "somewhere" else base()
     with pytest.raises(TypeError, match=message):
-        backbones.check_embedder(given)
+        _checks.check_embedder(given)

@@ -6,6 +6,7 @@ import pytest
 
 from keras_margin.models import backbones
 from keras_margin.models.backbones import _layers
+from keras_margin.models.backbones._tails import TAILS
 
 # One of each family, small; squeeze-and-excitation and grouped convolutions among them.
 NETWORKS = {
@@ -51,7 +52,7 @@ def test_channels_first_builds_the_same_network(name):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("tail", backbones.TAILS)
+@pytest.mark.parametrize("tail", TAILS)
 def test_a_tail_under_channels_first_takes_channels_last(tail, channels_first):
     """A tail put behind a channels-last map under channels_first still reads rows, columns, channels."""
     inputs = keras.Input((4, 6, 3))

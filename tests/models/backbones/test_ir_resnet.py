@@ -10,7 +10,7 @@ from keras import ops
 from network_formulas import convolved, inferred
 
 from keras_margin.models import backbones
-from keras_margin.models.backbones import _layers
+from keras_margin.models.backbones import _cost, _layers
 
 # ArcFace's released code: residual units of the four stages; 64 to 512 channels.
 UNITS = {
@@ -89,9 +89,9 @@ def test_multiply_adds_are_the_published_ones(released, name, published):
         side, before = side // 2, width
         wanted += (count - 1) * 2 * side**2 * 9 * width * width
     wanted += 7 * 7 * 512 * 512
-    assert backbones.multiply_adds(released[name]) == wanted
+    assert _cost.multiply_adds(released[name]) == wanted
     assert wanted / 1e9 == pytest.approx(published, rel=0.006)
-    assert backbones.parameters(released[name])[0] == trainable(released[name])
+    assert _cost.parameters(released[name])[0] == trainable(released[name])
 
 
 @pytest.mark.once

@@ -7,7 +7,7 @@ from keras import ops
 from network_formulas import convolved, float64_weights, grouped, inferred, normed, prelu, with_random_weights
 
 from keras_margin.models import backbones
-from keras_margin.models.backbones import _layers
+from keras_margin.models.backbones import _cost, _layers
 
 
 @pytest.fixture(scope="module")
@@ -19,11 +19,11 @@ def network():
 @pytest.mark.once
 def test_parameters_and_multiply_adds_are_the_paper_s(network):
     """MobileFaceNets, section 3.2 and table 1: 0.99 million parameters, 221 million multiply-adds."""
-    trainable, _ = backbones.parameters(network)
+    trainable, _ = _cost.parameters(network)
     head = 512 * 49 + 512 * 128 + 2 * 512 + 2 * 128
     assert trainable / 1e6 == pytest.approx(0.99, abs=0.015)
     assert (trainable - head) / 1e6 == pytest.approx(0.911, abs=0.001)
-    assert round(backbones.multiply_adds(network) / 1e6) == 221
+    assert round(_cost.multiply_adds(network) / 1e6) == 221
 
 
 @pytest.mark.slow
@@ -57,8 +57,8 @@ def test_insightface_s_wider_ones_have_their_parameters():
     """mbf, about 2 million and 0.45 GFLOPs in insightface's tables, and mbf_large."""
     twice = backbones.mobilefacenet_x2()
     # PyTorch's own count of the released network, and what two channels a group cost in its second convolution.
-    assert backbones.parameters(twice)[0] == 2_059_520
-    assert backbones.multiply_adds(twice) / 1e9 == pytest.approx(0.45, abs=0.015)
+    assert _cost.parameters(twice)[0] == 2_059_520
+    assert _cost.multiply_adds(twice) / 1e9 == pytest.approx(0.45, abs=0.015)
 
 
 @pytest.mark.once

@@ -6,6 +6,7 @@ import pytest
 from network_formulas import float64_weights, inferred, normed, with_random_weights
 
 from keras_margin.models import backbones
+from keras_margin.models.backbones._tails import TAILS
 
 
 def feature_map(channels=5):
@@ -23,7 +24,7 @@ def by_hand(tail, x, w):
     return normed(x.mean(axis=(1, 2)) @ w["tail_fc/kernel"], w, "embedding", 1e-5)
 
 
-@pytest.mark.parametrize("tail", backbones.TAILS)
+@pytest.mark.parametrize("tail", TAILS)
 def test_a_tail_computes_what_its_formula_says(tail):
     """Computes the formula of each tail."""
     model = with_random_weights(backbones.with_tail(feature_map(), tail, embedding_size=7))

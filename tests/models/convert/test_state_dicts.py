@@ -12,6 +12,7 @@ import pytest
 from keras_margin import cli
 from keras_margin.models import convert
 from keras_margin.models.convert import _torch_file, _torch_objects
+from keras_margin.models.convert.state_dicts import UnknownNetworkError
 
 CHANNELS, SIZE = 4, 6
 
@@ -124,7 +125,7 @@ def test_the_order_of_channels_is_not_guessed(state, tmp_path):
 def test_other_networks_are_refused_by_name(state, tmp_path):
     """A state dict of an unknown network, one of another network than asked for, and an unknown name."""
     path = saved({"stem.weight": np.ones((2, 2), "float32")}, tmp_path / "other.pth")
-    with pytest.raises(convert.UnknownNetworkError, match="no network that is known here: its first tensor is 'stem.w"):
+    with pytest.raises(UnknownNetworkError, match="no network that is known here: its first tensor is 'stem.w"):
         convert.from_state_dict(path)
     with pytest.raises(ValueError, match="is not of mobilefacenet: conv_23.conv.conv.weight is missing"):
         convert.from_state_dict(saved(state, tmp_path / "ir.pth"), "mobilefacenet", channels="RGB")
