@@ -396,3 +396,20 @@ def test_metadata_that_make_no_sense_are_refused(file, tmp_path, change):
         del about[change]
     with pytest.raises(ValueError, match="do not describe its photographs|cannot run find"):
         Photographs(str(file), about, None).detect(np.zeros((100, 100, 3), np.uint8))
+
+
+def test_evaluate_finds_faces_by_the_file_itself(file, photograph, tmp_path, capsys):
+    """`--align` asks the model's own detector; the report says so."""
+    from PIL import Image
+
+    from keras_margin import cli
+
+    for name in "abc":
+        Image.fromarray(photograph).save(tmp_path / f"{name}.png")
+    lines = ["fold,same,first,second", "0,1,a.png,b.png", "0,0,a.png,c.png", "1,1,b.png,c.png", "1,0,c.png,b.png"]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    out = tmp_path.parent / f"{tmp_path.name}.json"
+    options = ["--align", "--no_checks", "--resamples=0", f"--out={out}"]
+    assert cli.main(["evaluate", str(file), f"set={tmp_path}", *options]) == 0
+    found = json.loads(out.read_text())["sets"]["set"]
+    assert "3 photographs, their faces found by the model (of several: largest); 0 of several" in found["notes"][-1]
