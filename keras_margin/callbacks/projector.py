@@ -9,11 +9,14 @@ import keras
 import numpy as np
 
 from keras_margin import _arguments
+from keras_margin._utils.messages import install_hint
 from keras_margin.callbacks._embedding import make_embed_fn
 from keras_margin.callbacks.base import RunCallback
 from keras_margin.models import EmbeddingModel
 
-_CONFIG = "projector_config.pbtxt"
+_CONFIG, _SPRITE = "projector_config.pbtxt", "sprite.png"
+# The largest sprite that the projector reads, a side.
+_MOST_PIXELS = 8192
 
 
 class EmbeddingProjector(RunCallback):
@@ -28,10 +31,13 @@ class EmbeddingProjector(RunCallback):
         labels: Sequence of n labels, integers or str, shown as they are.
         every: Epochs between two writings, >= 1.
         network: Keras model from images to embeddings; None for the `embedder` of the EmbeddingModel that trains.
+        sprite_size: Side in pixels of the small images that the projector shows instead of dots, >= 1: all of them
+            in `sprite.png`, of at most 8192 x 8192 pixels. None for dots. Needs Pillow.
 
     Raises:
-        ValueError: Where there is not one label an image; when training begins, where the model is no EmbeddingModel
-            and no `network` is given.
+        ImportError: Where `sprite_size` is given and Pillow is not installed.
+        ValueError: Where the images do not fit into a sprite, or there is not one label an image; when training begins,
+            where the model is no EmbeddingModel and no `network` is given.
 
     Example:
         >>> images = np.zeros((4, 2, 2, 3), "uint8")
@@ -39,7 +45,13 @@ class EmbeddingProjector(RunCallback):
     """
 
     def __init__(
-        self, log_dir: Any, images: np.ndarray, labels: Sequence, every: int = 1, network: keras.Model | None = None
+        self,
+        log_dir: Any,
+        images: np.ndarray,
+        labels: Sequence,
+        every: int = 1,
+        network: keras.Model | None = None,
+        sprite_size: int | None = None,
     ):
         super().__init__()
         if len(images) != len(labels):
@@ -48,6 +60,13 @@ class EmbeddingProjector(RunCallback):
                 "labels."
             )
         _arguments.require_integer("EmbeddingProjector", every, 1, math.inf, "every")
+        if sprite_size is not None:
+            self._per_row = math.ceil(math.sqrt(max(1, len(images))))
+            most = _MOST_PIXELS // self._per_row
+            hint = f"{len(images)} images are {self._per_row} x {self._per_row} of them."
+            _arguments.require_integer("EmbeddingProjector", sprite_size, 1, most, "sprite_size", hint=hint)
+            _pillow()
+        self._sprite_size = sprite_size
         self.log_dir, self.every = pathlib.Path(log_dir), every
         self._images, self._labels, self._given_network = images, labels, network
         self._network: Any = None
@@ -66,11 +85,26 @@ class EmbeddingProjector(RunCallback):
         # One column has no header.
         words = [str(label).translate({ord("\t"): " ", ord("\n"): " "}) for label in self._labels]
         (self.log_dir / "metadata.tsv").write_text("\n".join(words) + "\n", encoding="utf-8")
+        sprite = ""
+        if self._sprite_size is not None:
+            self._write_sprite(self._sprite_size)
+            dimensions = f"    single_image_dim: {self._sprite_size}\n" * 2
+            sprite = f'  sprite {{\n    image_path: "{_SPRITE}"\n{dimensions}  }}\n'
         (self.log_dir / _CONFIG).write_text(
             'embeddings {\n  tensor_name: "embeddings"\n  tensor_path: "embeddings.tsv"\n'
-            '  metadata_path: "metadata.tsv"\n}\n',
+            f'  metadata_path: "metadata.tsv"\n{sprite}}}\n',
             encoding="utf-8",
         )
+
+    def _write_sprite(self, size: int) -> None:
+        """Writes all images, small, row by row from the top left."""
+        pillow, rows = _pillow(), math.ceil(len(self._images) / self._per_row)
+        sprite = pillow.new("RGB", (self._per_row * size, rows * size))
+        for number, image in enumerate(self._images):
+            row, column = divmod(number, self._per_row)
+            small = pillow.fromarray(np.asarray(image, np.uint8)).resize((size, size))
+            sprite.paste(small, (column * size, row * size))
+        sprite.save(self.log_dir / _SPRITE)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes the embeddings."""
@@ -81,3 +115,11 @@ class EmbeddingProjector(RunCallback):
         embeddings = self._embed(self._images)
         units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
         np.savetxt(self.log_dir / "embeddings.tsv", units, fmt="%.6g", delimiter="\t")
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(f"sprite_size= makes small images by Pillow. {install_hint('align')}.") from error
+    return Image

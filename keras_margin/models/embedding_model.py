@@ -15,6 +15,7 @@ from keras_margin.models._embedding_metrics import EmbeddingMetrics
 from keras_margin.models._loss_schedule import LossSchedule
 from keras_margin.models._pixel_range import check_pixel_range
 from keras_margin.models._preset_methods import PresetMethods
+from keras_margin.models._rows import check_not_a_row
 from keras_margin.models._training import accumulation_steps, replicas_of, synchronize_batch_norm
 from keras_margin.models.backbones import _checks
 from keras_margin.ops import replicas, validation
@@ -97,6 +98,7 @@ class EmbeddingModel(PresetMethods, keras.Model):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """Computes embeddings (batch, embedding_size), not normalised."""
+        check_not_a_row(inputs, self.embedder)
         return self.embedder(inputs, training=training)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -309,6 +309,31 @@ def test_the_projectors_files_hold_the_unit_embeddings(tmp_path):
     assert all(json.dumps(name) in config for name in ("embeddings.tsv", "metadata.tsv"))
 
 
+def test_the_projectors_sprite_shows_each_image_in_its_place(tmp_path):
+    """Five images of one colour each stand row by row in a grid of three columns; the config says their size."""
+    image = pytest.importorskip("PIL.Image")
+    colors = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90], [100, 110, 120], [130, 140, 150]], "uint8")
+    images = np.tile(colors[:, None, None, :], (1, SIDE, SIDE, 1))
+    projector = callbacks.EmbeddingProjector(tmp_path, images, range(5), sprite_size=4)
+    projector.set_model(model_of())
+    projector.on_train_begin()
+    found = np.asarray(image.open(tmp_path / "sprite.png"))
+    assert found.shape == (8, 12, 3)
+    for number, color in enumerate(colors):
+        row, column = divmod(number, 3)
+        assert (found[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] == color).all()
+    assert (found[4:, 8:] == 0).all()
+    config = (tmp_path / "projector_config.pbtxt").read_text()
+    assert 'image_path: "sprite.png"' in config and config.count("single_image_dim: 4\n") == 2
+
+
+def test_a_sprite_that_is_too_large_is_refused():
+    """A hundred columns of 82 pixels are more than the projector reads."""
+    images = np.zeros((10_000, 1, 1, 3), "uint8")
+    with pytest.raises(ValueError, match="sprite_size, an int 1 to 81. Received: sprite_size=82"):
+        callbacks.EmbeddingProjector("logs", images, range(10_000), sprite_size=82)
+
+
 # --- BackupAndRestore -----------------------------------------------------------------------------------------------
 
 

@@ -57,6 +57,31 @@ def tf_data_of_dicts(folder):
     return rows.map(lambda row: (row["image"], row["label"])).batch(BATCH)
 
 
+class Rows(Sequence):
+    """Batches by number, dicts."""
+
+    def __getitem__(self, index):
+        images, labels = super().__getitem__(index)
+        return {"img": images, "person": labels}
+
+
+def test_rows_that_are_dicts_are_refused_with_the_map():
+    """A loader of dicts gets an error that shows the map from its own keys, in fit and in evaluate."""
+    wanted = r"dicts with 'img', 'person'. .* dataset.map\(lambda row: \(row\['img'\], row\['person'\]\)\)"
+    with pytest.raises(ValueError, match=wanted):
+        model_of().fit(Rows(), shuffle=False, verbose=0)
+    with pytest.raises(ValueError, match=wanted):
+        model_of().evaluate(Rows(), verbose=0)
+
+
+def test_unmapped_tf_data_is_refused_with_the_map():
+    """What tensorflow_datasets yields, without a map, is refused likewise."""
+    tf = pytest.importorskip("tensorflow")
+    rows = tf.data.Dataset.from_tensor_slices({"image": IMAGES, "label": LABELS}).batch(BATCH)
+    with pytest.raises(ValueError, match=r"row\['image'\], row\['label'\]"):
+        model_of().fit(rows, shuffle=False, verbose=0)
+
+
 def image_folder(folder):
     """keras.utils.image_dataset_from_directory; its labels are those of the sorted names."""
     pytest.importorskip("tensorflow")
