@@ -2,11 +2,11 @@
 
 keras-margin train --data_dir=TRAIN --recipe=cfp_small --head=adaface --steps=1000 --set head.margin=0.3 \
     --set head.scale=24 --set data.augmentation.blur=2 --out=runs/adaface
-python -m benchmarks.quality CROPS runs/adaface/model.keras --out=quality/
+python -m benchmarks.quality CROPS runs/adaface/model.keras --pictures=quality/
 
 CROPS holds cfp/ as `keras-margin align` writes it; TRAIN is `python -m benchmarks.real_faces training_set`. Models are
 Keras files, or files exported with --length. Each photograph of people 401 to 500, whom training did not meet, is taken
-as it is and blurred by Gaussians of some pixels of the 112 x 112 crop. Prints lines of JSON and draws out/MODEL.png.
+as it is and blurred by Gaussians of some pixels of the crop. Prints lines of JSON and draws PICTURES/MODEL.png.
 """
 
 import json
@@ -21,8 +21,8 @@ from keras_margin import evaluation, plots
 from keras_margin.evaluation import embedders
 
 _SIGMAS = flags.DEFINE_multi_float("sigma", [0, 1, 2, 4], "Of the blur, pixels; the first is none.")
-_FAR = flags.DEFINE_float("far", 1e-2, "Of the threshold, over all impostor pairs.")
-_OUT = flags.DEFINE_string("out", None, "Folder of the pictures; none without.")
+_FAR = flags.DEFINE_float("threshold_far", 1e-2, "Of the threshold, over all impostor pairs.")
+_PICTURES = flags.DEFINE_string("pictures", None, "Folder of the pictures; none without.")
 _MOST, _RESAMPLES, _BATCH = 0.3, 1000, 64
 
 
@@ -131,9 +131,9 @@ def measure(model, paths, people, frontal):
         "blurred, by sharpness": discarded(mixed, sharpness(paths, of_mixed), people, "blurred, by sharpness"),
     }
     discarded(rows[0], frontal + 1e-6 * np.random.default_rng(0).random(len(paths)), people, "sharp, profiles first")
-    if _OUT.value:
-        pathlib.Path(_OUT.value).mkdir(parents=True, exist_ok=True)
-        plots.edc_curve(curves, pathlib.Path(_OUT.value, f"{pathlib.Path(model).stem}.png"))
+    if _PICTURES.value:
+        pathlib.Path(_PICTURES.value).mkdir(parents=True, exist_ok=True)
+        plots.edc_curve(curves, pathlib.Path(_PICTURES.value, f"{pathlib.Path(model).stem}.png"))
 
 
 def main(arguments):
