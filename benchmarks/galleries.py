@@ -1,7 +1,7 @@
 """Measures galleries of many embeddings: enrolling, exact search, a memory-mapped file, and a library's index.
 
-python -m benchmarks.galleries --embeddings=1000000
-python -m benchmarks.galleries --embeddings=1000000 --index=usearch --minutes=10
+python -m benchmarks.galleries --rows=1000000
+python -m benchmarks.galleries --rows=1000000 --index=usearch --minutes=10
 
 Each embedding is another person's. People are unit vectors in 64 of the dimensions, so that two of them have cosines
 of a spread of 0.1 or so, as faces have; a photograph adds noise in all dimensions, so that two of one person have a
@@ -21,8 +21,8 @@ from absl import app, flags
 
 from keras_margin.runtime import Gallery
 
-_EMBEDDINGS = flags.DEFINE_integer("embeddings", 100_000, "How many are enrolled.")
-_SIZE = flags.DEFINE_integer("size", 512, "Numbers of an embedding.")
+_ROWS = flags.DEFINE_integer("rows", 100_000, "How many are enrolled.")
+_NUMBERS = flags.DEFINE_integer("numbers", 512, "Numbers of an embedding.")
 _PROBES = flags.DEFINE_integer("probes", 512, "How many are searched for.")
 _INDEX = flags.DEFINE_enum("index", None, ["usearch", "faiss", "hnswlib"], "Library of an index; exact without.")
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "Processor time after which a graph is not built any further.")
@@ -126,13 +126,13 @@ def measure_index(library, rows, probes, people, names):
 
 def main(_):
     """Makes the embeddings and measures."""
-    count = _EMBEDDINGS.value
+    count = _ROWS.value
     people = np.sort(np.random.default_rng(3).choice(min(count, 100_000), _PROBES.value, replace=False))
-    rows = photographs(np.arange(count), 0, _SIZE.value)
+    rows = photographs(np.arange(count), 0, _NUMBERS.value)
     # A probe at a time: photographs draws by parts of people, and these are of many.
-    probes = np.concatenate([photographs(people[at : at + 1], 1, _SIZE.value) for at in range(len(people))])
+    probes = np.concatenate([photographs(people[at : at + 1], 1, _NUMBERS.value) for at in range(len(people))])
     names = [f"p{person}" for person in range(count)]
-    say(embeddings=count, size=_SIZE.value, genuine=float((rows[people] * probes).sum(axis=1).mean()))
+    say(embeddings=count, size=_NUMBERS.value, genuine=float((rows[people] * probes).sum(axis=1).mean()))
     say(impostor_spread=float((rows[:2000] @ rows[2000:4000].T).std()))
     if _INDEX.value is None:
         measure_exact(rows, probes, names, np.array([names[each] for each in people]))

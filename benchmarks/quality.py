@@ -2,11 +2,11 @@
 
 keras-margin train --data_dir=TRAIN --recipe=cfp_small --head=adaface --steps=1000 --set head.margin=0.3 \
     --set head.scale=24 --set data.augmentation.blur=2 --out=runs/adaface
-python -m benchmarks.quality CROPS runs/adaface/model.keras --out=quality/
+python -m benchmarks.quality CROPS runs/adaface/model.keras --pictures=quality/
 
 CROPS holds cfp/ as `keras-margin align` writes it; TRAIN is `python -m benchmarks.real_faces training_set`. Models are
 Keras files, or files exported with --length. Each photograph of people 401 to 500, whom training did not meet, is taken
-as it is and blurred by Gaussians of some pixels of the 112 x 112 crop. Prints lines of JSON and draws out/MODEL.png.
+as it is and blurred by Gaussians of some pixels of the crop. Prints lines of JSON and draws PICTURES/MODEL_FAR.png.
 """
 
 import json
@@ -21,8 +21,8 @@ from keras_margin import evaluation, plots
 from keras_margin.evaluation import embedders
 
 _SIGMAS = flags.DEFINE_multi_float("sigma", [0, 1, 2, 4], "Of the blur, pixels; the first is none.")
-_FAR = flags.DEFINE_float("far", 1e-2, "Of the threshold, over all impostor pairs.")
-_OUT = flags.DEFINE_string("out", None, "Folder of the pictures; none without.")
+_FARS = flags.DEFINE_multi_float("threshold_far", [0.1, 0.01], "Of the threshold, over all impostor pairs.")
+_PICTURES = flags.DEFINE_string("pictures", None, "Folder of the pictures; none without.")
 _MOST, _RESAMPLES, _BATCH = 0.3, 1000, 64
 
 
@@ -82,14 +82,14 @@ def falling(lengths, people):
         say(shorter_than_sharp=over_people((row < lengths[0]).astype(float), people), sigma=sigma)
 
 
-def discarded(rows, quality, people, name):
+def discarded(rows, quality, people, name, far):
     """Says and returns the error-versus-discard curve of a quality, its area over that of a random discard.
 
     The interval draws people with replacement; which images go at each share stays.
     """
     pairs, is_same = evaluation.all_pairs(people)
     scores = evaluation.pair_scores(rows, pairs)
-    threshold = evaluation.threshold_at_far(scores, is_same, _FAR.value)
+    threshold = evaluation.threshold_at_far(scores, is_same, far)
     curve = evaluation.error_versus_discard(scores, is_same, pairs, quality, threshold, _MOST)
     goes = np.argsort(np.argsort(quality, kind="stable"))[pairs[is_same]].min(axis=1) / len(quality)
     shares = np.linspace(0, _MOST, 31)
@@ -103,7 +103,7 @@ def discarded(rows, quality, people, name):
     fnmr = wrong[drawn].sum(axis=1) / left[drawn].sum(axis=1)
     low, high = np.percentile(fnmr.mean(axis=1) / fnmr[:, 0], [2.5, 97.5])
     ratio = [round(float(each), 3) for each in (curve.area / curve.random, low, high)]
-    say(edc=name, fnmr=float(curve.fnmr[0]), fnmr_at_the_end=float(curve.fnmr[-1]), area_over_random=ratio)
+    say(edc=name, far=far, fnmr=float(curve.fnmr[0]), fnmr_at_the_end=float(curve.fnmr[-1]), area_over_random=ratio)
     return curve.discarded, curve.fnmr
 
 
@@ -124,16 +124,18 @@ def measure(model, paths, people, frontal):
     blur = np.random.default_rng(0).integers(0, len(rows), len(paths))
     mixed, every = rows[blur, np.arange(len(paths))], np.arange(len(paths))
     of_mixed, of_sharp = np.array(_SIGMAS.value)[blur], np.zeros(len(paths))
-    curves = {
-        "sharp, by length": discarded(rows[0], lengths[0], people, "sharp, by length"),
-        "sharp, by sharpness": discarded(rows[0], sharpness(paths, of_sharp), people, "sharp, by sharpness"),
-        "blurred, by length": discarded(mixed, lengths[blur, every], people, "blurred, by length"),
-        "blurred, by sharpness": discarded(mixed, sharpness(paths, of_mixed), people, "blurred, by sharpness"),
+    qualities = {
+        "sharp, by length": (rows[0], lengths[0]),
+        "sharp, by sharpness": (rows[0], sharpness(paths, of_sharp)),
+        "sharp, profiles first": (rows[0], frontal + 1e-6 * np.random.default_rng(0).random(len(paths))),
+        "blurred, by length": (mixed, lengths[blur, every]),
+        "blurred, by sharpness": (mixed, sharpness(paths, of_mixed)),
     }
-    discarded(rows[0], frontal + 1e-6 * np.random.default_rng(0).random(len(paths)), people, "sharp, profiles first")
-    if _OUT.value:
-        pathlib.Path(_OUT.value).mkdir(parents=True, exist_ok=True)
-        plots.edc_curve(curves, pathlib.Path(_OUT.value, f"{pathlib.Path(model).stem}.png"))
+    for far in _FARS.value:
+        curves = {name: discarded(*each, people, name, far) for name, each in qualities.items()}
+        if _PICTURES.value:
+            pathlib.Path(_PICTURES.value).mkdir(parents=True, exist_ok=True)
+            plots.edc_curve(curves, pathlib.Path(_PICTURES.value, f"{pathlib.Path(model).stem}_{far:g}.png"))
 
 
 def main(arguments):
