@@ -21,24 +21,16 @@ from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
+import numpy as np
 from absl import app, flags
 from rich import progress
 from rich.console import Console
 from rich.table import Table
 
-from keras_margin import __version__
-from keras_margin._utils import files
+import keras_margin as km
 
-with files.suppress_native_stderr():
-    import keras
-    import numpy as np
-
-    from keras_margin import EmbeddingModel, evaluation, layers, losses, plots
-    from keras_margin.data import digits, splits
-    from keras_margin.models import backbones
-    from keras_margin.training import _errors
-
-NUM_CLASSES = digits.NUM_DIGITS
+NUM_CLASSES = 10
 BATCH_SIZE = 32
 LEARNING_RATE = 3e-3  # Adam's, at its height
 SHARED_SIZE = 128  # of the embedding under which the shared convolutions are trained
@@ -59,7 +51,7 @@ def sphereface(margin):
     def make(auxiliary_loss, updates):
         gamma = (LAMBDA_BASE / LAMBDA_MIN - 1) / max(1, updates / 2)
         annealing = {"base": LAMBDA_BASE, "gamma": gamma, "lambda_min": LAMBDA_MIN}
-        return layers.SphereFaceHead(NUM_CLASSES, margin, auxiliary_loss=auxiliary_loss, **annealing)
+        return km.SphereFaceHead(NUM_CLASSES, margin, auxiliary_loss=auxiliary_loss, **annealing)
 
     return make
 
@@ -71,14 +63,14 @@ def head_of(kind, **options):
 
 # Name -> title in figures and table, maker of the head; the logits of the first grow with the embedding's length.
 BY_LENGTH = {
-    "softmax": ("softmax", head_of(layers.SoftmaxHead)),
+    "softmax": ("softmax", head_of(km.SoftmaxHead)),
     **{f"sphereface_m{m}": (f"SphereFace m={m}", sphereface(m)) for m in (1, 2, 3, 4)},
 }
 BY_SCALE = {
-    "normsoftmax": ("scaled softmax", head_of(layers.NormSoftmaxHead, scale=SCALE)),
-    "cosface": (f"CosFace m={MARGIN}", head_of(layers.CosFaceHead, margin=MARGIN, scale=SCALE)),
-    "arcface": (f"ArcFace m={MARGIN}", head_of(layers.ArcFaceHead, margin=MARGIN, scale=SCALE)),
-    "qamface": (f"QAMFace m={MARGIN}", head_of(layers.QAMFaceHead, margin=MARGIN, scale=QAM_SCALE)),
+    "normsoftmax": ("scaled softmax", head_of(km.NormSoftmaxHead, scale=SCALE)),
+    "cosface": (f"CosFace m={MARGIN}", head_of(km.CosFaceHead, margin=MARGIN, scale=SCALE)),
+    "arcface": (f"ArcFace m={MARGIN}", head_of(km.ArcFaceHead, margin=MARGIN, scale=SCALE)),
+    "qamface": (f"QAMFace m={MARGIN}", head_of(km.QAMFaceHead, margin=MARGIN, scale=QAM_SCALE)),
 }
 LOSSES = BY_LENGTH | BY_SCALE
 WITH_IAM = "+iam"
@@ -122,7 +114,7 @@ class Result(NamedTuple):
     intra: float
     inter: float
     seconds: float
-    shown: plots.Embedded
+    shown: km.plots.Embedded
 
 
 def title_of(name):
@@ -138,7 +130,7 @@ def updates_of(images):
 
 def fit(network, head, images, labels, tick):
     """An EmbeddingModel of the two, trained: Adam, up a fifth of the way, then down by a cosine."""
-    model = EmbeddingModel(network, head)
+    model = km.EmbeddingModel(network, head)
     updates = updates_of(images)
     rate = keras.optimizers.schedules.CosineDecay(
         LEARNING_RATE / 20, updates - updates // 5, warmup_target=LEARNING_RATE, warmup_steps=updates // 5
@@ -161,12 +153,12 @@ def part(network, begin=None, end=None):
 
 def prepare(seed, tick):
     """Splits the digits and trains what the losses share."""
-    known = digits.load()
-    train, test = splits.per_identity_split(known.labels, FLAGS.training_digits, seed)
-    images, labels = known.images[..., np.newaxis].astype(np.float32), known.labels
+    images, labels = km.data.open("digits").arrays()
+    train, test = km.data.per_identity_split(labels, FLAGS.training_digits, seed)
+    images = images[..., :1].astype(np.float32)  # Grey: the three channels are the same.
     keras.utils.set_random_seed(seed)
-    network = backbones.mnist_net(embedding_size=SHARED_SIZE)
-    fit(network, layers.SoftmaxHead(NUM_CLASSES), images[train], labels[train], tick)
+    network = km.models.backbones.build("mnist_net", embedding_size=SHARED_SIZE)
+    fit(network, km.SoftmaxHead(NUM_CLASSES), images[train], labels[train], tick)
     shared = {layer.name: layer.get_weights() for layer in network.layers if layer.name.startswith("conv")}
     if not FLAGS.whole_network:
         images = part(network, end="pool2").predict(images, batch_size=250, verbose=0)
@@ -178,18 +170,18 @@ def run(name, dimension, task, tick):
     start = time.monotonic()
     keras.utils.clear_session()
     keras.utils.set_random_seed(task.seed)
-    network = backbones.mnist_net(embedding_size=dimension)
+    network = km.models.backbones.build("mnist_net", embedding_size=dimension)
     for layer, weights in task.shared.items():
         network.get_layer(layer).set_weights(weights)
-    auxiliary_loss = losses.IAM(BETA) if name.endswith(WITH_IAM) else None
+    auxiliary_loss = km.losses.IAM(BETA) if name.endswith(WITH_IAM) else None
     head = LOSSES[name.removesuffix(WITH_IAM)][1](auxiliary_loss, updates_of(task.train[0]))
     model = fit(network if FLAGS.whole_network else part(network, begin="pool2"), head, *task.train, tick)
     images, labels = task.test
     embeddings = model.predict(images, batch_size=250, verbose=0)
     prototypes = keras.ops.convert_to_numpy(head.prototypes)
-    angles = evaluation.angle_statistics(embeddings, labels, prototypes)
+    angles = km.evaluation.angle_statistics(embeddings, labels, prototypes)
     by_logit = None
-    if isinstance(head, layers.SoftmaxHead):
+    if isinstance(head, km.SoftmaxHead):
         by_logit = nearest_accuracy(head(embeddings, labels), labels)
     return Result(
         dimension,
@@ -197,11 +189,11 @@ def run(name, dimension, task, tick):
         task.seed,
         nearest_accuracy(head(embeddings), labels),
         by_logit,
-        evaluation.angular_fisher_score(embeddings, labels),
+        km.evaluation.angular_fisher_score(embeddings, labels),
         angles.intra,
         angles.inter,
         time.monotonic() - start,
-        plots.Embedded(embeddings, labels, prototypes),
+        km.plots.Embedded(embeddings, labels, prototypes),
     )
 
 
@@ -278,13 +270,13 @@ def write(results, out):
     flagged = ("losses", "dimensions", "seeds", "training_digits", "epochs", "whole_network")
     settings = {name: FLAGS[name].value for name in flagged}
     runs = [{key: value for key, value in result._asdict().items() if key != "shown"} for result in results]
-    with files.atomic_write(out / "report.json") as path:
-        path.write_text(json.dumps({"keras_margin": __version__, "settings": settings, "runs": runs}, indent=2) + "\n")
+    report = {"keras_margin": km.__version__, "settings": settings, "runs": runs}
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     for dimension in map(int, FLAGS.dimensions):
         drawn = {each.loss: each for each in results if (each.dimension, each.seed) == (dimension, int(FLAGS.seeds[0]))}
         rows = [[drawn[name] for name in row if name in drawn] for row in ROWS]
         rows = [{f"{title_of(each.loss)}\n{each.accuracy:.1%}": each.shown for each in row} for row in rows if row]
-        plots.embedding_map(rows, out / f"embeddings_{dimension}d.png")
+        km.plots.embedding_map(rows, out / f"embeddings_{dimension}d.png")
 
 
 def main(argv):
@@ -295,8 +287,7 @@ def main(argv):
         check_flags(argv[1:])
         out.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
-        with _errors.friendly_errors():
-            results = run_all(console)
+        results = run_all(console)
         console.print(table_of(results))
         write(results, out)
     except (ValueError, OSError, ImportError) as error:

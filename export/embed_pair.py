@@ -10,40 +10,54 @@ Where they have none, it is scaled, and a warning says so. The verdict falls at 
 with the file. Exit code: 0, 1 for a file that cannot be used, 2 for a wrong command line.
 """
 
-import argparse
+import re
 import sys
 
 import numpy as np
 from absl import app, flags
 from PIL import Image, ImageOps
 
-from keras_margin.alignment import photographs
-from keras_margin.cli import _errors, _flags, _words
-from keras_margin.runtime import Embedder
+import keras_margin as km
 
-_MODEL = flags.DEFINE_string("model", None, "The .tflite face embedder.")
-_THRESHOLD = flags.DEFINE_float(
-    "threshold", None, "Cosine in [-1, 1] from which two faces count as the same person; default: the file's."
+FLAGS = flags.FLAGS
+flags.DEFINE_string("model", None, "The .tflite face embedder.")
+flags.DEFINE_float("threshold", None, "Cosine in [-1, 1] from which two faces are one person; default: the file's.")
+flags.DEFINE_bool("align", False, "Find the largest face of each image and crop it (extra align).")
+flags.DEFINE_enum("fit", None, ["crop", "resize"], "Of images of another size: cut the middle out, or stretch.")
+flags.DEFINE_string(
+    "normalization", None, "mean,std of a network that takes (pixel - mean) / std; R,G,B/R,G,B for three of each."
 )
-_ALIGN = flags.DEFINE_bool("align", False, "Find the largest face of each image and crop it (extras align and cpu).")
-_FIT = flags.DEFINE_enum(
-    "fit", None, ["crop", "resize"], "Of images of another size that are not to be aligned: cut the middle, or stretch."
-)
-_NORMALIZATION = flags.DEFINE_list(
-    "normalization",
-    None,
-    "mean,std of a foreign network that takes (pixel - mean) / std, in grey levels; R,G,B/R,G,B for three of each.",
-)
-_THREADS = flags.DEFINE_integer("threads", None, "Threads for LiteRT.")
+flags.DEFINE_integer("threads", None, "Threads for LiteRT.")
+
+
+def normalization():
+    """(mean, std) out of --normalization, in grey levels; or the name that it gives."""
+    text = FLAGS.normalization
+    if text is None or text.replace("_", "").isalpha():
+        return text
+    parts = text.split("/") if "/" in text else text.split(",")
+    try:
+        mean, std = ([float(number) for number in part.split(",")] for part in parts)
+    except ValueError:
+        raise ValueError(f"--normalization must be MEAN/STD, such as 127.5/128. Received: {text}.") from None
+    return (mean, std) if len(mean) > 1 or len(std) > 1 else (mean[0], std[0])
+
+
+def check_command_line(files):
+    """ValueError where the command line cannot be run."""
+    if FLAGS.model is None:
+        raise ValueError("--model is missing: the .tflite file to run.")
+    if len(files) != 2:
+        raise ValueError(f"two image files are needed. Received: {len(files)}.")
+    if FLAGS.align and FLAGS.fit:
+        raise ValueError(f"--align and --fit exclude each other. Received: --fit={FLAGS.fit} with --align.")
+    if FLAGS.threshold is not None and not -1.0 <= FLAGS.threshold <= 1.0:
+        raise ValueError(f"--threshold must be a cosine in [-1, 1]. Received: {FLAGS.threshold}.")
+    normalization()
 
 
 def read_image(path):
-    """An image file as a uint8 RGB array (height, width, 3), turned upright by its EXIF tag.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: Pillow cannot decode it, or its grey levels do not fit uint8.
-    """
+    """The image file as a uint8 array (height, width, 3), RGB, turned upright by its EXIF tag."""
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
@@ -57,13 +71,10 @@ def read_image(path):
 
 
 def face_of(path, embedder):
-    """An image file as the network takes it.
-
-    Raises:
-        FileNotFoundError, ValueError: as `read_image`; its size is refused, or no face was found.
-    """
+    """The image file as the network takes it: uint8 RGB of its size."""
+    image = read_image(path)
     try:
-        face = photographs.prepare_photograph(read_image(path), embedder, align=_ALIGN.value, fit=_FIT.value)
+        face = km.alignment.prepare_photograph(image, embedder, align=FLAGS.align, fit=FLAGS.fit)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if face is None:
@@ -71,50 +82,40 @@ def face_of(path, embedder):
     return face
 
 
-def _command_line_error(files):
-    """What is wrong with the command line, or None."""
-    if _MODEL.value is None:
-        return "--model is missing: the .tflite file to run."
-    if len(files) != 2:
-        return f"two image files are needed. Received: {len(files)}."
-    if _ALIGN.value and _FIT.value:
-        return f"--align and --fit exclude each other. Received: --fit={_FIT.value} with --align."
-    threshold = _THRESHOLD.value
-    if threshold is not None and not -1.0 <= threshold <= 1.0:
-        return f"--threshold must be a cosine in [-1, 1]. Received: {threshold}."
-    try:
-        _normalization()
-    except argparse.ArgumentTypeError as error:
-        return f"--normalization {error}."
-    return None
-
-
-def _normalization():
-    return _NORMALIZATION.value and _flags.normalization(",".join(_NORMALIZATION.value))
-
-
-def _compared(files):
-    """(cosine, threshold or None, what the threshold rests on)."""
-    embedder = Embedder(_MODEL.value, normalization=_normalization(), num_threads=_THREADS.value)
-    similarity = embedder.verify(*(face_of(path, embedder) for path in files))
-    return similarity, *_words.shown_threshold(_THRESHOLD.value, embedder.metadata)
+def basis(embedder):
+    """What the file's own threshold rests on: its error rates, and the pairs that they were measured on."""
+    threshold, accuracy = embedder.metadata["threshold"], embedder.metadata.get("accuracy") or {}
+    rates = []
+    if threshold.get("tar") is not None:
+        rates.append(f"TAR {threshold['tar']:.2%} on {accuracy.get('num_genuine', 0):,} genuine pairs")
+    if threshold.get("far") is not None:
+        rates.append(f"FAR {threshold['far']:g} on {accuracy.get('num_impostor', 0):,} impostor pairs")
+    return ", ".join(["shipped with the file", *rates])
 
 
 def main(argv):
+    """Embeds both images, prints their cosine and the verdict."""
     files = argv[1:]
-    error = _command_line_error(files)
-    if error is not None:
+    try:
+        check_command_line(files)
+    except ValueError as error:
         print(f"embed_pair: {error}", file=sys.stderr)
         return 2
     try:
-        similarity, threshold, basis = _compared(files)
+        embedder = km.runtime.Embedder(FLAGS.model, normalization=normalization(), num_threads=FLAGS.threads)
+        similarity = embedder.verify(*(face_of(path, embedder) for path in files))
     except (OSError, ValueError, ImportError) as error:
-        text = _errors.sentence(error, ("align", "fit", "normalization", "threads"))
+        # The library speaks of its arguments, which are flags here.
+        text = re.sub(r"\b(?:num_)?(align|fit|normalization|threads)=", r"--\1=", str(error))
         print(f"embed_pair: {' '.join(text.split())}", file=sys.stderr)
         return 1
     print(f"similarity {similarity:.6f} (cosine, -1 to 1) of {files[0]} and {files[1]}")
+    given = FLAGS.threshold is not None
+    threshold = FLAGS.threshold if given else embedder.threshold
     if threshold is not None:
-        print(_words.verdict(similarity, threshold, basis))
+        sign, verdict = (">=", "the same person") if similarity >= threshold else ("<", "different people")
+        source = "given by --threshold" if given else basis(embedder)
+        print(f"{verdict}: {similarity:.6f} {sign} threshold {threshold:.6g} ({source})")
     return 0
 
 

@@ -103,9 +103,9 @@ def served_model(path):
 
 def _export(path, exported):
     # TensorFlow takes seconds to import, and a .tflite file needs none.
-    from keras_margin import export
+    import keras_margin as km
 
-    print(export.to_tflite(path, exported, options=export.Options(batch_size=1)))
+    print(km.export.to_tflite(path, exported, options=km.export.Options(batch_size=1)))
 
 
 def make_server(model, port):

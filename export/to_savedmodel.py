@@ -16,16 +16,12 @@ import zipfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
+import tensorflow as tf
 from absl import app, flags
 from absl import logging as absl_logging
 
-from keras_margin._utils import files
-
-with files.suppress_native_stderr():
-    import keras
-    import tensorflow as tf
-
-    from keras_margin import export
+import keras_margin as km
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "The .keras file.", required=True)
@@ -43,8 +39,8 @@ def main(argv):
         if argv[1:]:
             raise ValueError(f"All options are flags, such as --out=face. Received: {' '.join(argv[1:])}.")
         network = keras.saving.load_model(FLAGS.model, compile=False)
-        samples = export.faces_from(FLAGS.samples, network).images if FLAGS.samples else None
-        report = export.to_savedmodel(network, FLAGS.out, samples=samples)
+        samples = km.export.faces_from(FLAGS.samples, network).images if FLAGS.samples else None
+        report = km.export.to_savedmodel(network, FLAGS.out, samples=samples)
     except (ValueError, OSError, ImportError, zipfile.BadZipFile, tf.errors.OpError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     print(report)

@@ -17,16 +17,12 @@ import zipfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import keras
+import tensorflow as tf
 from absl import app, flags
 from absl import logging as absl_logging
 
-from keras_margin._utils import files
-
-with files.suppress_native_stderr():
-    import keras
-    import tensorflow as tf
-
-    from keras_margin import export
+import keras_margin as km
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("model", None, "The .keras file.", required=True)
@@ -45,9 +41,9 @@ def main(argv):
         if argv[1:]:
             raise ValueError(f"All options are flags, such as --out=face.tflite. Received: {' '.join(argv[1:])}.")
         network = keras.saving.load_model(FLAGS.model, compile=False)
-        images = export.faces_from(FLAGS.representative, network).images if FLAGS.representative else None
+        images = km.export.faces_from(FLAGS.representative, network).images if FLAGS.representative else None
         quantize = None if FLAGS.quantize == "none" else FLAGS.quantize
-        report = export.to_tflite(network, FLAGS.out, quantize=quantize, representative=images)
+        report = km.export.to_tflite(network, FLAGS.out, quantize=quantize, representative=images)
     except (ValueError, OSError, ImportError, zipfile.BadZipFile, tf.errors.OpError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     print(report)

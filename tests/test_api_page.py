@@ -82,10 +82,11 @@ def test_constants_are_not_public(api_page, public):
     assert api_page.public_names().keys() - public.keys() == TABLES
 
 
-def test_docs_name_only_what_is_public(api_page):
-    """Each km.NAMESPACE.NAME on the pages is public, or an attribute of something that is."""
-    known = {*api_page.namespaces(), *api_page.public_names(), *api_page.top_level()}
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+def test_pages_and_scripts_name_only_what_is_public(api_page):
+    """Each km.NAMESPACE.NAME of the pages and the scripts is public, or an attribute of something that is."""
+    known = {*api_page.namespaces(), *api_page.public_names(), *api_page.top_level(), "__version__"}
+    scripts = [*(ROOT / "examples").glob("*.py"), *(ROOT / "export").glob("*.py")]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *scripts]
     named = {found for page in pages for found in re.findall(r"\bkm((?:\.[A-Za-z_]\w*)+)", page.read_text("utf-8"))}
 
     def is_known(name):

@@ -64,8 +64,8 @@ def _run(arguments):
         again(error)
     except tf.errors.OpError as error:
         raise ValueError(_errors.friendly_message(error)) from error
-    except KeyboardInterrupt:
-        print(f"keras-margin train: {interrupted(arguments.out)}", file=sys.stderr)  # noqa: T201
+    except KeyboardInterrupt as error:
+        print(f"keras-margin train: {str(error) or 'interrupted; nothing was written.'}", file=sys.stderr)  # noqa: T201
         return 130
     return 0
 
@@ -88,18 +88,6 @@ def _handler():
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     return handler
-
-
-def interrupted(out):
-    """What to say to who interrupted a run."""
-    import pathlib
-
-    from keras_margin.training import experiment
-
-    out = pathlib.Path(out)
-    if experiment.can_go_on(out):
-        return f"interrupted; the same command goes on from the checkpoint in {experiment.partial_of(out)}."
-    return "interrupted; nothing was written."
 
 
 # A set of fewer people or images is a small one: the papers' recipes are for ten thousand people and more.
@@ -166,35 +154,33 @@ def train(arguments, console):
         ValueError, OSError, ImportError, tf.errors.OpError: What cannot be.
     """
     from keras_margin import training
-    from keras_margin.training import _stop, experiment
 
     # Devices are split, and the collectives of several workers made, before anything computes: a look at sizes does.
     training.make_strategy(arguments.replicas, arguments.strategy)
     if arguments.data_dir is None:
         say(console, "Data: the ORL faces (AT&T Laboratories Cambridge), 40 people x 10; pass --data_dir for others.")
     recipe, reader = _recipe_and_reader(arguments, console)
-    with _stop.interruptible():
-        result = experiment.run(
-            recipe,
-            reader,
-            arguments.out,
-            held_out=10 if arguments.data_dir is None and arguments.held_out is None else arguments.held_out,
-            known_people=arguments.data_dir is None,
-            seed=arguments.seed,
-            config=experiment.RunConfig(
-                replicas=arguments.replicas,
-                strategy=arguments.strategy,
-                deterministic=arguments.deterministic,
-                checkpoint_minutes=arguments.checkpoint_minutes,
-                keep=arguments.keep,
-                verify=tuple(arguments.verify),
-                verify_every=arguments.verify_every,
-                diagnostics=arguments.diagnostics,
-                restart=arguments.restart,
-            ),
-            console=console,
-            source="orl" if arguments.data_dir is None else os.path.abspath(arguments.data_dir),
-        )
+    result = training.run(
+        recipe,
+        reader,
+        arguments.out,
+        held_out=10 if arguments.data_dir is None and arguments.held_out is None else arguments.held_out,
+        known_people=arguments.data_dir is None,
+        seed=arguments.seed,
+        config=training.RunConfig(
+            replicas=arguments.replicas,
+            strategy=arguments.strategy,
+            deterministic=arguments.deterministic,
+            checkpoint_minutes=arguments.checkpoint_minutes,
+            keep=arguments.keep,
+            verify=tuple(arguments.verify),
+            verify_every=arguments.verify_every,
+            diagnostics=arguments.diagnostics,
+            restart=arguments.restart,
+        ),
+        console=console,
+        source="orl" if arguments.data_dir is None else os.path.abspath(arguments.data_dir),
+    )
     show(console, recipe, arguments.seed, result)
     return result
 

@@ -83,7 +83,7 @@ def fit(
         ValueError: With BackupAndRestore in `callbacks`; where a batch does not split evenly over the replicas, images
             and recipe differ in size, a label is out of range, the network puts out NaN, a strict reader finds an image
             that it cannot read, or the checkpoints are of another run.
-        KeyboardInterrupt: Where somebody asked, see `interruptible`; after a checkpoint.
+        KeyboardInterrupt: Where `training.run` was sent a signal; after a checkpoint.
 
     Example:
         >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}

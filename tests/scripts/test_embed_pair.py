@@ -136,7 +136,7 @@ def test_misuse_is_one_line_with_an_exit_code(free_batch, fixed_batch, pair, tmp
         (("--model", free_batch, image, tmp_path / "broken.jpg"), 1, "broken.jpg"),
         (("--model", free_batch, image, tmp_path / "deep.png"), 1, "more than 8 bits a channel"),
         (("--model", image, image, image), 1, "'TFL3'"),
-        (("--model", fixed_batch, image, image), 1, "pass for example --normalization=127.5/128.0"),
+        (("--model", fixed_batch, image, image), 1, "pass for example --normalization=(127.5, 128.0)"),
         (("--model", free_batch, "--align", "--fit", "crop", image, image), 2, "--align and --fit exclude each other"),
         (("--model", tmp_path / "net.keras", image, image), 1, "It is a Keras file: export it first"),
     ]

@@ -24,10 +24,8 @@ def toy():
     module = importlib.util.module_from_spec(spec)
     with scripts.own_flags(), pytest.MonkeyPatch.context() as patch:
         spec.loader.exec_module(module)
-        known = module.digits.load()
-        some = np.flatnonzero(np.arange(5000) % 500 < 10)
-        few = module.digits.Digits(known.images[some], known.labels[some])
-        patch.setattr(module.digits, "load", lambda: few)
+        few = module.km.data.open("digits").subset(np.flatnonzero(np.arange(5000) % 500 < 10))
+        patch.setattr(module.km.data, "open", lambda name: few)
         yield module
 
 
@@ -91,7 +89,9 @@ def test_every_loss_trains_the_upper_layers_alone(toy, task, monkeypatch):
     """Starts every loss from the shared weights, and trains the upper layers alone."""
     parsed(toy)
     seen = []
-    monkeypatch.setattr(toy, "fit", lambda network, *rest: seen.append(network) or toy.EmbeddingModel(network, rest[0]))
+    monkeypatch.setattr(
+        toy, "fit", lambda network, *rest: seen.append(network) or toy.km.EmbeddingModel(network, rest[0])
+    )
     toy.run("cosface", 2, task, nothing(toy))
     (upper,) = seen
     names = {layer.name for layer in upper.layers if layer.weights}
@@ -156,10 +156,12 @@ def test_the_whole_network_may_be_trained(toy, monkeypatch):
     """Trains the whole network on request."""
     parsed(toy, "--whole_network")
     seen = []
-    monkeypatch.setattr(toy, "fit", lambda network, *rest: seen.append(network) or toy.EmbeddingModel(network, rest[0]))
+    monkeypatch.setattr(
+        toy, "fit", lambda network, *rest: seen.append(network) or toy.km.EmbeddingModel(network, rest[0])
+    )
     task = toy.prepare(0, nothing(toy))
     assert task.train[0].shape == (60, 28, 28, 1)
-    monkeypatch.setattr(toy.EmbeddingModel, "predict", lambda self, images, **options: toy.np.asarray(self(images)))
+    monkeypatch.setattr(toy.km.EmbeddingModel, "predict", lambda self, images, **options: toy.np.asarray(self(images)))
     assert toy.run("arcface", 2, task, nothing(toy)).shown.embeddings.shape == (40, 2)
     assert seen[1].input_shape == (None, 28, 28, 1)
 
@@ -187,7 +189,7 @@ def test_what_cannot_be_run_is_refused_in_one_line(toy, tmp_path):
 def test_the_table_fits_a_terminal(toy):
     """Fits the table into a terminal, with means and sample deviations."""
     parsed(toy)
-    shown = toy.plots.Embedded(np.ones((10, 2)), np.arange(10))
+    shown = toy.km.plots.Embedded(np.ones((10, 2)), np.arange(10))
     results = [
         toy.Result(dimension, name, seed, 0.5 + 0.125 * seed, 0.5, 0.031, 12.3, 45.6, 1.0, shown)
         for seed in (0, 1, 2)

@@ -19,15 +19,14 @@ from keras_margin.data import splits
 from keras_margin.data.reader import Reader
 from keras_margin.export.precisions import PRECISIONS
 from keras_margin.recipes.base import Recipe
-from keras_margin.training import _batches, _building, _errors, _state, _strategies
+from keras_margin.training import _batches, _building, _errors, _state, _stop, _strategies
 from keras_margin.training._logs import Logs
 from keras_margin.training._progress import ProgressBar
 from keras_margin.training.experiment import _exports, _folder, _measures, _report, _split
-from keras_margin.training.experiment._folder import can_go_on, partial_of
 from keras_margin.training.experiment._measures import EvaluationResult
 from keras_margin.training.experiment._stages import Stages
 
-__all__ = ["EvaluationResult", "RunConfig", "RunResult", "Stages", "can_go_on", "partial_of", "run"]
+__all__ = ["EvaluationResult", "RunConfig", "RunResult", "Stages", "run"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +89,8 @@ class RunResult:
     verdict: str = ""
 
 
+@_stop.interruptible()
+@_errors.friendly_errors()
 def run(
     recipe: Recipe,
     reader: Reader,
@@ -108,7 +109,8 @@ def run(
     half: what a closed set of people gets. The exported model is always the one that is not trained on its test people;
     split.json names them.
 
-    Killed at any moment, the same call goes on from the last checkpoint. What can be checked is checked first.
+    Killed at any moment, the same call goes on from the last checkpoint. At SIGINT and SIGTERM the update is finished
+    and a checkpoint written first. What can be checked is checked before anything is written.
 
     Args:
         recipe: recipes.Recipe.
@@ -128,6 +130,7 @@ def run(
         ValueError: Where recipe, data and replicas do not fit together, `out` holds something that is not a run, or
             `out.partial` an unfinished run of another recipe.
         OSError: Where `out` cannot be written or its disk is nearly full.
+        KeyboardInterrupt: After a signal; its text says whether there is something to go on from.
 
     Example:
         >>> changes = {"backbone": "ir_small", "image_size": (32, 32), "batch_size": 8, "steps": 1}
@@ -157,7 +160,7 @@ def run(
         for purpose, indices, _ in parts:
             work.train(None, purpose, indices, ())
         return RunResult((), (), work.found.seconds, out)
-    with _folder.atomic_directory(out, recipe, seed, config.restart) as folder, _errors.friendly_errors():
+    with _folder.atomic_directory(out, recipe, seed, config.restart) as folder:
         _split.write(folder, split)
         work.stages.say(_about(split, len(learn), folder, config))
         for purpose, indices, probes in parts:

@@ -76,18 +76,26 @@ def atomic_directory(out, recipe, seed, restart=False):
         shutil.rmtree(aside, ignore_errors=True)
         files.replace_path(partial, out, aside)
         shutil.rmtree(aside, ignore_errors=True)
-    except BaseException:
+    except BaseException as error:
         if partial.exists() and not can_go_on(out) and (partial / "recipe.json").exists():
             shutil.rmtree(partial, ignore_errors=True)
         for parent in made:
             with contextlib.suppress(OSError):
                 parent.rmdir()
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(_interrupted(out)) from error
         raise
 
 
 def can_go_on(out):
     """Whether the same command would go on from a checkpoint."""
     return any((partial_of(out) / CHECKPOINTS).glob("*/step-*.npz"))
+
+
+def _interrupted(out):
+    if can_go_on(out):
+        return f"interrupted; the same command goes on from the checkpoint in {partial_of(out)}."
+    return "interrupted; nothing was written."
 
 
 def _check_same(partial, recipe, seed):
