@@ -4,8 +4,8 @@
     python -m benchmarks.real_faces_tuning FACES CROPS WORK before=FACE.keras all=WORK/all
 
 A row is a network, or a folder of networks that differ by their seeds: mean and standard deviation over them. Prints
-the table and writes WORK/tuning.json. FACES and CROPS as in benchmarks/real_faces.py. Pairs without a face are never
-the same person.
+the table of all rows so far and writes WORK/tuning.json, which a second call goes on from. FACES and CROPS as in
+benchmarks/real_faces.py. Pairs without a face are never the same person.
 """
 
 import argparse
@@ -33,12 +33,13 @@ def main():
     cfp = real_faces_sets.write_unseen_cfp(arguments.faces, arguments.crops, arguments.work / "sets/cfp")
     lfw, _ = real_faces_sets.write_unseen_lfw(arguments.faces, arguments.work / "sets/lfw")
     paths = {"cfp_fp": (cfp, "cfp_fp"), "cfp_ff": (cfp, "cfp_ff"), "lfw": (lfw, "pairs")}
-    found = {}
+    kept = arguments.work / "tuning.json"
+    found = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     for row in arguments.rows:
         name, _, path = row.partition("=")
-        found[name] = [measured(network, paths) for network in networks(path)]
-        print(name, found[name], flush=True)
-    (arguments.work / "tuning.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        if name not in found:
+            found[name] = [measured(network, paths) for network in networks(path)]
+            kept.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     print(table(found, list(paths)))
 
 
