@@ -104,7 +104,7 @@ class TrainingDiagnostics(RunCallback):
         """Looks at the data."""
         self._watched = watched = self._what_is_there()
         # The first batch is looked at too: what comes later is compared with it.
-        self._is_first = self.run is None or self.run.step == 0
+        self._is_first = True
         # Each time: a callback may be passed to several fits, of other lengths.
         every, patience = self._given
         self.every = every or max(10, watched.steps // 200)
@@ -137,7 +137,8 @@ class TrainingDiagnostics(RunCallback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the batch where it is due."""
         before, step = self._counter.after_batch(batch, self.run, self.params)
-        is_first, self._is_first = self._is_first, False
+        # A run that goes on from a checkpoint has been looked at.
+        is_first, self._is_first = self._is_first if self.run is None else before == 0, False
         # Keras may make several updates between two calls.
         if not is_first and step // self.every == before // self.every:
             return
