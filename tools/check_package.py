@@ -144,7 +144,7 @@ def program(text: str) -> list[str]:
 def use_core(bin_folder: pathlib.Path, file: pathlib.Path) -> None:
     """Trains and exports a tiny network, and runs a command."""
     run(bin_folder / "python", *program(CORE), file)
-    run(bin_folder / "keras-margin", "recipes", "orl_demo")
+    run(bin_folder / "keras-margin", "recipes", "orl_demo", stdout=subprocess.DEVNULL)
 
 
 def main(arguments: list[str]) -> None:
@@ -158,7 +158,7 @@ def main(arguments: list[str]) -> None:
     use_core(borrowing("core", wheel), file)
     device = environment("litert", f"{wheel}[litert]")
     run(device / "python", *program(DEVICE), file, WORK / "images")
-    run(device / "keras-margin", "--help")
+    run(device / "keras-margin", "--help", stdout=subprocess.DEVNULL)
     run(device / "keras-margin", "inspect", file)
     run(device / "keras-margin", "embed", file, WORK / "images", f"--out={WORK / 'rows.npz'}")
 
