@@ -29,7 +29,7 @@ SPREAD := -n $(JOBS) --dist=worksteal
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo web check test test-tensorflow test-jax test-torch test-web docs docs-ready lint format clean check-python check-node
+.PHONY: help demo web check test test-tensorflow test-jax test-torch test-web docs docs-ready package package-all lint format clean check-python check-node
 
 help:
 	@echo 'make demo        train on the ORL faces with two replicas, measure, export  (ARGS="--steps=50" passes flags)'
@@ -39,6 +39,7 @@ help:
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
 	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
 	@echo 'make docs        the documentation site, in build/site, in .venv-docs; warnings are errors'
+	@echo 'make package     wheel and sdist: what is in them, and whether they work installed; package-all: with TensorFlow anew'
 	@echo 'make lint        ruff check, ruff format --check, mypy on the library'
 	@echo 'make format      rewrite what a tool can: code layout, import order'
 	@echo 'make clean       remove the environments and every cache'
@@ -81,6 +82,12 @@ docs-ready: $(DOCS_READY)
 docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs --quiet build --strict
 	@echo 'The site is in build/site: python3 -m http.server --directory build/site'
+
+package: $(TEST_READY)
+	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python tools/check_package.py
+
+package-all: $(TEST_READY)
+	$(ONE_THREAD) KERAS_BACKEND=tensorflow .venv/bin/python tools/check_package.py --all
 
 lint: $(TEST_READY)
 	.venv/bin/ruff check --quiet
