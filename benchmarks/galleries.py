@@ -116,7 +116,7 @@ def measure_index(library, rows, probes, people, names):
         used += spent(lambda: gallery.search(probes[:1]))[0][0]  # Adds the part to the graph.
         if used > 60 * _MINUTES.value:
             break
-    say(index=library, embeddings=len(gallery), build=used, mib_with_two_copies_more=rss_mib()[0] - before)
+    say(index=library, embeddings=len(gallery), build=used, mib_with_two_galleries=rss_mib()[0] - before)
     there = people < len(gallery)
     true = np.array([names[each] for each in people[there]])
     expected = measure_search("exact", exact, probes[there], true)

@@ -141,7 +141,7 @@ def test_inspect_tells_of_the_calibration(calibrated, capsys):
     assert cli.main(["inspect", str(calibrated)]) == 0
     said = capsys.readouterr().out
     assert re.search(r"calibration\tlogistic, Cllr 0\.\d+, ECE .* of 16 people; ask a person between", said)
-    assert re.search(r"search\tOf a search, .* among 10,000 faces", said)
+    assert re.search(r"search\tof a search, .* among 10,000 faces", said)
 
 
 def test_a_dry_run_writes_nothing(folder, tmp_path, capsys):
