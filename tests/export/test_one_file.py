@@ -404,8 +404,9 @@ def test_evaluate_finds_faces_by_the_file_itself(file, photograph, tmp_path, cap
 
     from keras_margin import cli
 
-    for name in "abc":
-        Image.fromarray(photograph).save(tmp_path / f"{name}.png")
+    pictures = {"a": photograph, "b": photograph[:, ::-1], "c": photograph // 2 + 60}
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
     lines = ["fold,same,first,second", "0,1,a.png,b.png", "0,0,a.png,c.png", "1,1,b.png,c.png", "1,0,c.png,b.png"]
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
     out = tmp_path.parent / f"{tmp_path.name}.json"
