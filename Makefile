@@ -7,12 +7,14 @@ JOBS ?= 2
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 
 DEMO_EXTRAS := cpu,demo,litert,plots
-TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,jax,onnx,dev
-TORCH_EXTRAS := torch,dev
+TEST_EXTRAS := $(DEMO_EXTRAS),align,digits,glyphs,hub,jax,onnx,tuner,dev
+TORCH_EXTRAS := torch,hub,dev
+DOCS_EXTRAS := docs
 
 DEMO_READY := .venv/.demo-python$(PYTHON_VERSION)
 TEST_READY := .venv/.test-python$(PYTHON_VERSION)
 TORCH_READY := .venv-torch/.test-python$(PYTHON_VERSION)
+DOCS_READY := .venv-docs/.docs-python$(PYTHON_VERSION)
 # npm writes this file last.
 WEB_READY := export/web/node_modules/.package-lock.json
 
@@ -27,15 +29,16 @@ SPREAD := -n $(JOBS) --dist=worksteal
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 
 .DELETE_ON_ERROR:
-.PHONY: help demo web check test test-tensorflow test-jax test-torch test-web lint format clean check-python check-node
+.PHONY: help demo web check test test-tensorflow test-jax test-torch test-web docs docs-ready lint format clean check-python check-node
 
 help:
 	@echo 'make demo        train on the ORL faces with two replicas, measure, export  (ARGS="--steps=50" passes flags)'
-	@echo 'make web         two faces compared in the browser, on localhost:8000  (MODEL=face.tflite ARGS="--port=9000")'
+	@echo 'make web         faces compared and recognized in the browser, on localhost:8000  (MODEL=face.tflite ARGS="--port=9000")'
 	@echo 'make check       lint, types and the fast tests on TensorFlow: for the inner loop'
 	@echo 'make test        the whole gate: lint, tests on TensorFlow, portable tests on JAX  (JOBS=4 for more workers)'
 	@echo 'make test-torch  the portable tests on PyTorch, in .venv-torch'
 	@echo 'make test-web    the page of export/web in Node and in a real Chromium'
+	@echo 'make docs        the documentation site, in build/site, in .venv-docs; warnings are errors'
 	@echo 'make lint        ruff check, ruff format --check, mypy on the library'
 	@echo 'make format      rewrite what a tool can: code layout, import order'
 	@echo 'make clean       remove the environments and every cache'
@@ -70,7 +73,14 @@ test-torch: $(TORCH_READY)
 
 # What `make test` skips where it is missing, a Chromium above all, is required here.
 test-web: $(TEST_READY) $(WEB_READY)
-	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/scripts/test_web.py
+	$(ONE_THREAD) KERAS_MARGIN_WEB=required KERAS_BACKEND=tensorflow .venv/bin/python -m pytest -q tests/scripts/test_web*.py
+
+docs-ready: $(DOCS_READY)
+
+# NO_MKDOCS_2_WARNING: the theme's advertisement for its successor.
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs --quiet build --strict
+	@echo 'The site is in build/site: python3 -m http.server --directory build/site'
 
 lint: $(TEST_READY)
 	.venv/bin/ruff check --quiet
@@ -82,7 +92,7 @@ format: $(TEST_READY)
 	.venv/bin/ruff format --quiet
 
 clean:
-	rm -rf .venv .venv-torch export/web/node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv .venv-torch .venv-docs export/web/node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # TensorFlow has wheels for these.
@@ -116,6 +126,9 @@ $(DEMO_READY): pyproject.toml setup.py | check-python
 
 $(TEST_READY): pyproject.toml setup.py | check-python
 	$(call install,.venv,$(TEST_EXTRAS))
+
+$(DOCS_READY): pyproject.toml setup.py | check-python
+	$(call install,.venv-docs,$(DOCS_EXTRAS))
 
 # PyPI's torch for Linux brings CUDA along, some gigabytes; point pip at PyTorch's CPU index to spare them.
 $(TORCH_READY): pyproject.toml setup.py | check-python

@@ -119,7 +119,7 @@ def write_unseen_lfw(faces, out):
         same.append(len(fields) == 3)
         fold_of.append(number // (2 * size))
     _link(part(faces, "lfw_aligned", "LFW aligned to 112 x 112 belongs there."), out / "lfw")
-    pair_lists.write_pairs(out / "pairs.csv", names, same, fold_of)
+    pair_lists.write_pair_list(out / "pairs.csv", names, same, fold_of)
     if len(lines) - 1 != 2 * folds * size:
         raise ValueError(f"{listing} announces {2 * folds * size} pairs. Received: {len(lines) - 1}.")
     return out, left_out

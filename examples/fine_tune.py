@@ -4,8 +4,15 @@
     python examples/fine_tune.py --pretrain=glyphs                 pretrained on type, or =digits, MNIST's digits
     python examples/fine_tune.py --weights=face.keras --backbone=ir_resnet50 --image_size=112,112
 
-The last starts from weights you have: `keras-margin convert backbone.pth face.keras` makes the file out of
-insightface's.
+    python examples/fine_tune.py --data_dir=CROPS --weights=face.keras --freeze='stem*,stage1*' --out=tuned
+
+The last two start from weights you have: `keras-margin convert backbone.pth face.keras` makes the file out of
+insightface's, `convert face.onnx face.keras` out of many others.
+
+With --data_dir the people are those of your folder, CROPS/PERSON/image.jpg, aligned as the network wants them
+(`keras-margin align`), and the network is whatever the file holds. A tenth of the people train nothing: the table has
+their EER before and after. The prototypes begin at the mean embeddings of the people, so that the first updates teach
+the network what it does not know yet rather than undo what it knows. docs/real-faces.md says which start to choose.
 
 Of ORL's 40 people 20 are for pretraining, 10 are "yours": a few images of each are trained on and enrolled, the others
 asked for. The last 10 are met by no training at all. Each row of the table that trains takes the same number of steps,
@@ -16,12 +23,14 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # oneDNN's convolutions train an IR-ResNet faster and a MobileFaceNet slower. TensorFlow reads this when it is imported.
 if not any("mobilefacenet" in word for word in sys.argv):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+import keras
 import numpy as np
 from absl import app, flags
 from rich.console import Console
@@ -43,6 +52,10 @@ flags.DEFINE_list("freeze", ["stem*", "stage1*", "stage2*"], "names of the layer
 flags.DEFINE_integer("images", 2, "images of each of your people that are trained on and enrolled, 1 to 9")
 flags.DEFINE_integer("steps", 150, "updates of each fine-tuning, at most 32 images each")
 flags.DEFINE_multi_enum("start", None, list(ROWS), "a row of the table, any number of times; default: each")
+flags.DEFINE_string("data_dir", "", "your own folder, PERSON/image.jpg, instead of ORL; needs --weights")
+flags.DEFINE_integer("held_out", 0, "people of --data_dir who train nothing; default: a tenth, at least two")
+flags.DEFINE_float("rate", 1e-4, "highest learning rate, with --data_dir")
+flags.DEFINE_string("out", "", "folder for the tuned networks, START_SEED.keras, with --data_dir")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "of people, order and first weights; the table has means and deviations")
 
 
@@ -53,10 +66,12 @@ def main(argv):
     console = Console()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            rows = compared(pathlib.Path(folder) / "model.keras", console)
+            rows = (
+                folder_compared(console) if FLAGS.data_dir else compared(pathlib.Path(folder) / "model.keras", console)
+            )
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")
-    console.print(table(rows))
+    console.print(folder_table(rows) if FLAGS.data_dir else table(rows))
 
 
 def image_size():
@@ -130,16 +145,26 @@ def tuned(changes, weights, sets, seed):
         plan = recipe(steps=FLAGS.steps, batch_size=batch_size, warmup_steps=min(20, FLAGS.steps - 1), **changes)
         trained = km.training.fit(plan, enrolled, seed=seed)
         network, seconds = trained.model.embedder, trained.seconds
-        trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+        trainable = trainable_count(network)
 
     def embedded(part):
         images, labels = part.arrays()
-        return network.predict(images.astype(np.float32), verbose=0), labels
+        return embedded_by(network, images), labels
 
     gallery, probe, unseen = (embedded(part) for part in (enrolled, asked, others))
     rank_1 = km.evaluation.rank_k(*probe, *gallery)
     pairs, is_same = km.evaluation.all_pairs(unseen[1])
     return trainable, seconds, rank_1, km.evaluation.eer(km.evaluation.pair_scores(unseen[0], pairs), is_same)
+
+
+def embedded_by(network, images):
+    """Embeddings of uint8 images."""
+    return network.predict(images.astype(np.float32), verbose=0)
+
+
+def trainable_count(network):
+    """How many numbers training may change."""
+    return sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
 
 
 def table(rows):
@@ -152,6 +177,107 @@ def table(rows):
         _, _, rank_1_deviation, eer_deviation = np.std(numbers, axis=0)
         rank_1, eer = f"{rank_1:.3f} ± {rank_1_deviation:.3f}", f"{100 * eer:.1f} ± {100 * eer_deviation:.1f} %"
         made.add_row(row, f"{trainable:,.0f}", f"{seconds:.0f}", rank_1, eer)
+    return made
+
+
+# The same on a folder of one's own, from a network of any kind.
+
+
+def folder_compared(console):
+    """{row: [(trainable parameters, seconds, EER of unseen people) of each seed]} of --data_dir."""
+    if not FLAGS.weights:
+        raise ValueError("--data_dir needs the network to start from. Received: no --weights=FILE.keras.")
+    given = keras.saving.load_model(FLAGS.weights, compile=False)
+    given = getattr(given, "embedder", given)
+    reader = km.data.open(FLAGS.data_dir, image_size=given.input_shape[1:3])
+    held_out = FLAGS.held_out or max(2, reader.num_classes // 10)
+    mine, unseen = map(reader.subset, km.data.identity_disjoint_split(reader.labels, held_out))
+    console.print(f"{mine.num_images:,} images of {mine.num_classes:,} people train, {held_out} people do not")
+    centers, found = mean_embeddings(given, mine), {}
+    for start in FLAGS.start or ("untuned", "frozen", "all", "scratch"):
+        if start == "tail":
+            raise ValueError(
+                "--data_dir knows no stages. Received: --start=tail. Name layers: --start=frozen --freeze."
+            )
+        for seed in map(int, FLAGS.seeds):
+            keras.utils.set_random_seed(seed)
+            network, seconds = folder_network(start, given), 0.0
+            if start != "untuned":
+                seconds = folder_tuned(network, mine, None if start == "scratch" else centers, seed)
+            if FLAGS.out:
+                pathlib.Path(FLAGS.out).mkdir(parents=True, exist_ok=True)
+                network.save(pathlib.Path(FLAGS.out) / f"{start}_{seed}.keras")
+            trained = 0 if start == "untuned" else trainable_count(network)
+            found.setdefault(start, []).append((trained, seconds, unseen_eer(network, unseen)))
+            console.print(f"seed {seed}: {start}, EER of unseen people {found[start][-1][-1]:.2%}")
+            if start == "untuned":
+                break  # Nothing in it is random.
+    return found
+
+
+def folder_network(start, given):
+    """A copy of the given network, perhaps with frozen layers; for "scratch" a new one of the same sizes."""
+    if start == "scratch":
+        size, length = given.input_shape[1:3], given.output_shape[-1]
+        return km.models.backbones.build(FLAGS.backbone, image_size=size, embedding_size=length)
+    network = keras.models.clone_model(given)
+    network.set_weights(given.get_weights())
+    if start == "frozen":
+        km.training.freeze(network, FLAGS.freeze)
+    return network
+
+
+def mean_embeddings(network, reader, most=4):
+    """Unit vectors (num_classes, embedding_size), the mean direction of up to `most` images a person."""
+    order = np.argsort(reader.labels, kind="stable")
+    place = np.arange(len(order)) - np.searchsorted(reader.labels[order], reader.labels[order])
+    images, labels = reader.subset(np.sort(order[place < most])).arrays()
+    embeddings = embedded_by(network, images)
+    embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    sums = np.zeros((reader.num_classes, embeddings.shape[1]), np.float32)
+    np.add.at(sums, labels, embeddings)
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+
+
+def folder_tuned(network, reader, centers, seed):
+    """Trains the network under ArcFace, its prototypes from `centers` on where there are; returns the seconds."""
+    model = km.EmbeddingModel(network, km.ArcFaceHead(reader.num_classes, margin=0.3, scale=32.0))
+    warmup = max(1, FLAGS.steps // 10)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, FLAGS.steps - warmup), warmup_target=FLAGS.rate, warmup_steps=warmup
+    )
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-2), jit_compile=False)
+    if centers is not None:
+        model.head.prototypes.assign(centers)
+    batches = reader.dataset(
+        min(32, reader.num_images), shuffle=True, seed=seed, repeat=True, augmentation=km.data.Augmentation(flip=True)
+    )
+    began = time.perf_counter()
+    model.fit(batches, steps_per_epoch=FLAGS.steps, shuffle=False, verbose=0)
+    return time.perf_counter() - began
+
+
+def unseen_eer(network, reader):
+    """EER over all pairs of the reader's images."""
+    images, labels = reader.arrays()
+    pairs, is_same = km.evaluation.all_pairs(labels)
+    return km.evaluation.eer(km.evaluation.pair_scores(embedded_by(network, images), pairs), is_same)
+
+
+def folder_table(rows):
+    """The rows of --data_dir, to print."""
+    made = Table(title=f"{FLAGS.data_dir}: {FLAGS.steps} updates, highest rate {FLAGS.rate:g}")
+    for column in ("start", "parameters trained", "seconds", "EER, unseen people"):
+        made.add_column(column, justify="left" if column == "start" else "right")
+    names = {
+        "scratch": f"from scratch: {FLAGS.backbone}",
+        "untuned": "as given, not tuned",
+        "frozen": f"frozen: {', '.join(FLAGS.freeze)}",
+        "all": "all of it",
+    }
+    for row, numbers in rows.items():
+        (trained, seconds, eer), deviation = np.mean(numbers, axis=0), np.std(numbers, axis=0)[-1]
+        made.add_row(names[row], f"{trained:,.0f}", f"{seconds:.0f}", f"{100 * eer:.2f} ± {100 * deviation:.2f} %")
     return made
 
 

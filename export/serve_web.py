@@ -1,4 +1,4 @@
-"""Serves the page of export/web with a model, on this machine alone: two faces compared in the browser.
+"""Serves the page of export/web with a model, on this machine alone: faces compared and recognized in the browser.
 
     python export/serve_web.py                                  # runs/latest/embedder.tflite, which `make demo` writes
     python export/serve_web.py --model=face.tflite --port=9000

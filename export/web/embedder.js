@@ -2,6 +2,7 @@
 
 import { Tensor, loadAndCompile, loadLiteRt } from "@litertjs/core";
 
+import { Photographs } from "./photographs.js";
 import { describe, withBatchOfOne } from "./tflite.js";
 
 const WASM = new URL("./node_modules/@litertjs/core/wasm/", import.meta.url).href;
@@ -29,6 +30,8 @@ export class Embedder {
       model = await loadAndCompile(layout.freeBatch ? withBatchOfOne(bytes) : bytes, { accelerator: "wasm" });
       const embedder = new Embedder(model, layout);
       embedder.size = (await embedder.embed(new Uint8Array(layout.height * layout.width * 3))).length;
+      embedder.modelId = layout.metadata?.model_id ?? (await digest(bytes));
+      await embedder.addPhotographs();
       return embedder;
     } catch (error) {
       model?.delete();
@@ -41,6 +44,16 @@ export class Embedder {
     this.model = model;
     this.layout = layout;
     this.size = null;
+    /** What finds the faces of photographs; null where the file takes aligned faces alone. */
+    this.photographs = null;
+  }
+
+  async addPhotographs() {
+    const { height, width, metadata } = this.layout;
+    if (!metadata?.photo) return;
+    const face = { height, width, template: metadata.alignment?.points ?? null };
+    this.photographs = new Photographs(metadata.photo, this.model.signatures, face, (pixels) => this.embed(pixels));
+    await this.photographs.warmUp();
   }
 
   get height() {
@@ -126,6 +139,16 @@ function checkedLayout({ inputs, outputs, metadata }) {
   }
   if (batch > 32) throw new ModelError(`This model takes ${batch} images at once; export it with a batch size of 1.`);
   return { height, width, batch: Math.max(batch, 1), freeBatch: batch < 1, output, metadata: parsedMetadata(metadata) };
+}
+
+/**
+ * SHA-256 of the file, as keras_margin.runtime names a model; null where the browser computes none, which is on pages
+ * that came neither by https nor from localhost.
+ */
+async function digest(bytes) {
+  if (!globalThis.crypto?.subtle) return null;
+  const found = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return [...found].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function parsedMetadata(metadata) {

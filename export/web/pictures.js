@@ -1,7 +1,7 @@
 // Picture files to pixels and back, without colour management or scaling where the numbers must be the file's own.
 
-// Phones take 50 megapixels; Safari's canvases end near 16. A face in a picture scaled to this is large enough.
-const LONGEST_SIDE = 2048;
+// Phones take 50 megapixels; Safari's canvases end at these 16.
+const MOST_PIXELS = 2 ** 24;
 
 /** An error whose message is meant for the person in front of the page. */
 export class PictureError extends Error {}
@@ -10,7 +10,7 @@ export class PictureError extends Error {}
  * Decodes a picture, upright as its EXIF says, onto a canvas. What is transparent becomes white.
  *
  * @param {Blob} blob
- * @returns {Promise<HTMLCanvasElement>} At most LONGEST_SIDE a side.
+ * @returns {Promise<HTMLCanvasElement>} Scaled down where it has more than MOST_PIXELS.
  * @throws {PictureError} It is not a picture that this browser can read.
  */
 export async function decode(blob) {
@@ -24,8 +24,8 @@ export async function decode(blob) {
       `${blob.name ?? "What was pasted"}${kind} is not a picture that this browser can read. Choose a JPEG, PNG or WebP file.`,
     );
   }
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
-  const canvas = blank(Math.max(1, Math.round(bitmap.width * scale)), Math.max(1, Math.round(bitmap.height * scale)));
+  const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (bitmap.width * bitmap.height)));
+  const canvas = blank(Math.max(1, Math.floor(bitmap.width * scale)), Math.max(1, Math.floor(bitmap.height * scale)));
   const context = contextOf(canvas);
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);

@@ -1,5 +1,7 @@
 // From two embeddings to a verdict: pure functions of numbers and of the JSON that a model ships.
 
+import { ASK, Calibration, SAME, SearchThresholds, zoneVerdict } from "./decisions.js";
+
 /**
  * Cosine of two embeddings, in [-1, 1]; 0 where either is of zero length, as keras_margin.runtime has it.
  *
@@ -22,9 +24,10 @@ export function unit(embedding) {
  * What a model's metadata say that this page uses.
  *
  * @param {object|null} metadata The JSON inside the file or next to it; null where there is none.
- * @returns {{threshold: number|null, aligned: boolean, template: number[][]|null, facts: string[]}} `aligned`: whether
- *   faces are carried by five points; `template`: where to, null for the usual places.
- * @throws {Error} The threshold or the template is there and is not such a thing.
+ * @returns {{threshold: number|null, calibration: Calibration|null, searches: SearchThresholds|null, aligned: boolean,
+ *   template: number[][]|null, facts: string[]}} `aligned`: whether faces are carried by five points; `template`: where
+ *   to, null for the usual places.
+ * @throws {Error} A part is there and is not such a thing.
  */
 export function readMetadata(metadata) {
   const threshold = metadata?.threshold?.cosine ?? null;
@@ -35,7 +38,11 @@ export function readMetadata(metadata) {
   if (template !== null && !(template.length === 5 && template.flat().length === 10 && template.flat().every(Number.isFinite))) {
     throw new Error(`The metadata's alignment must be five points. Received: ${JSON.stringify(template)}.`);
   }
-  return { threshold, aligned: metadata?.alignment !== null, template, facts: factsOf(metadata ?? {}) };
+  const [calibration, searches] = [Calibration.of(metadata), SearchThresholds.of(metadata)];
+  const facts = factsOf(metadata ?? {});
+  // Of photographs the faces are aligned, whatever the network was trained on.
+  const aligned = metadata?.alignment !== null || Boolean(metadata?.photo);
+  return { threshold, calibration, searches, aligned, template, facts };
 }
 
 /**
@@ -43,24 +50,44 @@ export function readMetadata(metadata) {
  *
  * @param {number} similarity Cosine.
  * @param {number|null} threshold
- * @returns {{same: boolean|null, title: string, sentence: string}}
+ * @param {{different_below: number, same_from: number}|null} zone Two thresholds between which a person should look; they
+ *   count in the threshold's place.
+ * @returns {{same: boolean|null, ask: boolean, title: string, sentence: string}}
  */
-export function verdict(similarity, threshold) {
+export function verdict(similarity, threshold, zone = null) {
   const shown = similarity.toFixed(3);
+  if (zone !== null) return verdictOfZone(similarity, zone);
   if (threshold === null) {
     return {
       same: null,
+      ask: false,
       title: "No verdict",
       sentence: `Similarity ${shown}. This model ships no threshold, so the page draws no line between same and different.`,
     };
   }
   const same = similarity >= threshold;
   const where = same ? "at or above" : "below";
-  return {
-    same,
-    title: same ? "Taken for the same person" : "Taken for two people",
-    sentence: `Similarity ${shown}, ${where} the threshold of ${threshold.toFixed(3)}.`,
-  };
+  return { same, ask: false, title: title(same), sentence: `Similarity ${shown}, ${where} the threshold of ${threshold.toFixed(3)}.` };
+}
+
+function verdictOfZone(similarity, zone) {
+  const found = zoneVerdict(similarity, zone);
+  const [shown, low, high] = [similarity, zone.different_below, zone.same_from].map((value) => value.toFixed(3));
+  if (found === ASK) {
+    return {
+      same: null,
+      ask: true,
+      title: "Ask a person",
+      sentence: `Similarity ${shown}: two people below ${low}, one person from ${high}. In between somebody should look.`,
+    };
+  }
+  const same = found === SAME;
+  const where = same ? `one person from ${high}` : `two people below ${low}`;
+  return { same, ask: false, title: title(same), sentence: `Similarity ${shown}: ${where}.` };
+}
+
+function title(same) {
+  return same ? "Taken for the same person" : "Taken for two people";
 }
 
 /** What was measured, in sentences; the numbers are the metadata's own. */

@@ -9,7 +9,7 @@ const TYPES = { 0: "float32", 1: "float16", 2: "int32", 3: "uint8", 4: "int64", 
 const MODEL = { subgraphs: 2, buffers: 4, metadata: 6, signatures: 7 };
 const SUBGRAPH = { tensors: 0, inputs: 1, outputs: 2 };
 const TENSOR = { shape: 0, type: 1, name: 3, quantization: 4, signature: 7 };
-const SIGNATURE = { inputs: 0, outputs: 1, key: 2 };
+const SIGNATURE = { inputs: 0, outputs: 1, key: 2, subgraph: 4 };
 const NAMED = { name: 0, value: 1 };
 const SCALE = 2;
 
@@ -58,7 +58,8 @@ function read(reader) {
   const [subgraph] = reader.tables(root, MODEL.subgraphs);
   if (subgraph === undefined) throw new RangeError("no subgraph");
   const tensors = reader.tables(subgraph, SUBGRAPH.tensors);
-  const [signature] = reader.tables(root, MODEL.signatures);
+  // Of a file with several graphs, the signature of this one.
+  const signature = reader.tables(root, MODEL.signatures).find((each) => reader.uint(each, SIGNATURE.subgraph) === 0);
   const details = (indices, field) => {
     const names = signature === undefined ? new Map() : namesOf(reader, signature, field);
     return reader.ints(subgraph, indices).map((index) => {

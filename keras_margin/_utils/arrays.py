@@ -1,4 +1,4 @@
-"""Checks of the arrays of images and labels that a caller passes, before anything computes. NumPy alone."""
+"""Checks of what a caller passes, images and labels first of all, before anything computes. NumPy alone."""
 
 import numpy as np
 
@@ -11,6 +11,39 @@ _SHAPES = "(n, height, width) grey, (n, height, width, 1) grey or (n, height, wi
 
 # Three or four columns of at least so many rows are one colour image, not a batch of grey ones.
 _NARROWEST = 16
+
+# What can be done with an image of another size than a network takes.
+FITS = (None, "crop", "resize")
+
+
+def check_fit(fit: str | None) -> None:
+    """Raises ValueError unless `fit` is one of FITS."""
+    if fit not in FITS:
+        raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
+
+
+def checked_threads(num_threads: int | None, owner: str) -> int | None:
+    """Returns a number of threads as an int, None as None.
+
+    Args:
+        num_threads: Integer >= 1, or None for the library's own default.
+        owner: Name of the caller, for the message.
+
+    Raises:
+        TypeError: It is not an integer.
+        ValueError: It is below 1.
+
+    Example:
+        >>> checked_threads(np.int64(2), "Embedder")
+        2
+    """
+    if num_threads is None:
+        return None
+    if isinstance(num_threads, bool) or not isinstance(num_threads, (int, np.integer)):
+        raise TypeError(f"{owner} needs num_threads as an integer or None. Received: num_threads={num_threads!r}.")
+    if num_threads < 1:
+        raise ValueError(f"{owner} needs num_threads >= 1. Received: num_threads={num_threads}.")
+    return int(num_threads)
 
 
 def check_images(images: ArrayLike, owner: str, floats: bool = False) -> np.ndarray:

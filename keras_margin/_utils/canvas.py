@@ -4,9 +4,14 @@ A network of static shapes takes one size of picture. The photograph lies at the
 is told its height and width; what lies beyond them is never read.
 """
 
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple
 
 import numpy as np
+
+LEAST_SIDE, MOST_SIDE = 12, 2**13
+# Positions in a canvas are counted in float32, exactly up to here.
+_MOST_PIXELS = 2**24
 
 
 class Placed(NamedTuple):
@@ -31,6 +36,29 @@ class Placed(NamedTuple):
         """Carries (x, y) coordinates of the canvas, any array (..., 2), to those of the photograph, float64."""
         # (0, 0) is the centre of the first pixel on both: half a pixel more at either end.
         return (np.asarray(points, np.float64) + 0.5) * self.factors - 0.5
+
+
+def checked_canvas(canvas: Any) -> tuple[int, int]:
+    """Returns the (height, width) of a canvas as integers.
+
+    Raises:
+        TypeError: It is not two integers.
+        ValueError: A side is outside of [12, 8192] pixels, or the canvas has 2^24 pixels or more.
+
+    Example:
+        >>> checked_canvas([480, 640])
+        (480, 640)
+    """
+    try:
+        height, width = (operator.index(side) for side in canvas)
+    except (TypeError, ValueError):
+        raise TypeError(f"canvas must be (height, width), two integers. Received: canvas={canvas!r}.") from None
+    if not LEAST_SIDE <= min(height, width) <= max(height, width) <= MOST_SIDE or height * width >= _MOST_PIXELS:
+        raise ValueError(
+            f"canvas needs sides of {LEAST_SIDE} to {MOST_SIDE:,} pixels, and less than {_MOST_PIXELS:,} pixels. "
+            f"Received: canvas={canvas!r}."
+        )
+    return height, width
 
 
 def place(photo, canvas):

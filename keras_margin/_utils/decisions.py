@@ -147,13 +147,19 @@ class Calibration:
         if not math.isfinite(cosine):
             raise ValueError(f"probability needs a cosine, finite. Received: cosine={cosine}.")
         llr, low, high = (float(np.interp(cosine, self.cosine, each)) for each in (self.llr, self.low, self.high))
-        odds = math.log(prior) - math.log1p(-prior)
-        return Probability(*(sigmoid(each + odds) for each in (llr, low, high)), prior, float(cosine), llr)
+        said = posterior(np.array([llr, low, high]), prior).tolist()
+        return Probability(*said, prior, float(cosine), llr)
+
+    def probabilities(self, cosines, prior=None):
+        """Returns the probability of one person at each cosine, float64, shaped like `cosines`; see `probability`."""
+        return posterior(self.log_likelihood_ratio(cosines), self.prior if prior is None else prior)
 
     def as_metadata(self):
         """Returns the calibration as a dict of plain JSON values, which `from_metadata` reads."""
-        rounded = {name: getattr(self, name).round(6).tolist() for name in ("cosine", "llr", "low", "high")}
-        return {**rounded, "prior": self.prior, "zone": self.zone and dataclasses.asdict(self.zone)}
+        # Cosines in full: neighbors of an isotonic fit can differ in the eighth digit, and must still rise when read.
+        rounded = {name: getattr(self, name).round(6).tolist() for name in ("llr", "low", "high")}
+        zone = self.zone and dataclasses.asdict(self.zone)
+        return {"cosine": self.cosine.tolist(), **rounded, "prior": self.prior, "zone": zone}
 
     @classmethod
     def from_metadata(cls, metadata):
@@ -244,6 +250,12 @@ class SearchThresholds:
         with np.errstate(divide="ignore"):  # FAR 1 is FPIR 1.
             return -np.expm1(num_faces * np.log1p(-self.far))
 
+    def __str__(self):
+        """Returns the thresholds at an FPIR of 0.01 in words, for the sizes of gallery that the table reaches."""
+        reached = [size for size in _SIZES if self._rates(size)[-1] <= _SHOWN_FPIR]
+        shown = ", ".join(f"{self.threshold(size, _SHOWN_FPIR):.3f} among {size:,}" for size in reached)
+        return f"of a search, to name one stranger in a hundred: {f'cosine {shown} faces' if shown else 'not measured'}"
+
     def as_metadata(self):
         """Returns the table as a dict of plain JSON values."""
         tables = {name: [float(f"{value:.6g}") for value in getattr(self, name)] for name in _TABLES}
@@ -266,6 +278,8 @@ class SearchThresholds:
 
 
 _TABLES = ("far", "cosine")
+# What a search's thresholds are said for: sizes of gallery, at one stranger in a hundred.
+_SIZES, _SHOWN_FPIR = (10, 100, 1_000, 10_000), 0.01
 
 
 def checked_prior(prior):
@@ -275,6 +289,16 @@ def checked_prior(prior):
     return prior
 
 
-def sigmoid(odds):
-    """Returns 1 / (1 + exp(-odds)), a float, without overflow."""
-    return 1 / (1 + math.exp(-odds)) if odds >= 0 else math.exp(odds) / (1 + math.exp(odds))
+def posterior(llr, prior):
+    """Returns the probability after likelihood ratios, 1 / (1 + exp(-(llr + ln(prior / (1 - prior))))), float64.
+
+    Args:
+        llr: Real array, natural log-likelihood ratios.
+        prior: Probability before, in (0, 1).
+
+    Raises:
+        ValueError: A prior out of range.
+    """
+    prior = checked_prior(prior)
+    # exp of a negative number alone: it does not overflow.
+    return np.exp(-np.logaddexp(0, -(np.asarray(llr, np.float64) + math.log(prior) - math.log1p(-prior))))

@@ -15,6 +15,8 @@ from keras_margin._typing import PathLike
 METADATA_NAME = "keras_margin.contract"
 # In a SavedModel's folder; beside another file it is the file's name and ".json".
 FILE_NAME = "contract.json"
+# In a preset's folder, next to config.json.
+PRESET_FILE_NAME = "metadata.json"
 FORMAT = "keras-margin embedder"
 FORMAT_VERSION = 1
 
@@ -28,8 +30,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict | None:
     """Reads the metadata of an exported file.
 
     Args:
-        path: A .tflite file; or a SavedModel folder with a contract.json; or another file with `FILE.json` beside it,
-            as an .onnx file has: the same text is in its metadata too, which would take the onnx package to read.
+        path: A .tflite file; or the folder of a preset, or of a SavedModel with a contract.json; or another file with
+            `FILE.json` beside it, as an .onnx file has: the same text is in its metadata too, which would take the
+            onnx package to read.
 
     Returns:
         Dict, or None where the file is a sound TFLite file, folder or other file without metadata. Of a TFLite file
@@ -49,7 +52,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict | None:
     """
     path = os.fspath(path)
     if os.path.isdir(path):
-        return _read_json(os.path.join(path, FILE_NAME))
+        return _read_json(in_folder(path))
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no such file: {path}")
     if not is_tflite(path):
@@ -57,6 +60,12 @@ def read_metadata(path: str | os.PathLike[str]) -> dict | None:
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         text = find(content, path)
     return None if text is None else parse(text, path)
+
+
+def in_folder(path: PathLike) -> str:
+    """Returns the file with the metadata of a folder, a preset or a SavedModel, whether it is there or not."""
+    is_preset = all(os.path.exists(os.path.join(path, name)) for name in ("config.json", PRESET_FILE_NAME))
+    return os.path.join(path, PRESET_FILE_NAME if is_preset else FILE_NAME)
 
 
 def parse(text, name):

@@ -8,17 +8,12 @@ import os
 import types
 from collections.abc import Callable
 
-import numpy as np
-
 from keras_margin.alignment import _journal
-from keras_margin.alignment._policies import POLICIES, checked_faces
-from keras_margin.alignment.detector import MTCNNDetector, default_detector
-from keras_margin.alignment.images import ImageError, read_image, resize_image, save_image
+from keras_margin.alignment._policies import POLICIES
+from keras_margin.alignment.detector import MTCNNDetector, bounded, default_detector
+from keras_margin.alignment.images import ImageError, read_image, save_image
 from keras_margin.alignment.transform import align_points
 from keras_margin.detection.detector import FaceDetector, is_available
-
-# A face that matters is larger than a fiftieth of its photograph; a pyramid of more pixels takes minutes.
-DETECTION_SIDE = 2048
 
 _CHUNK = 8
 
@@ -130,7 +125,7 @@ def align_file(job, detector, name, target):
     except ImageError as error:
         return entry | {"refused": str(error)}
     try:
-        boxes, points = _detected(detector, image)
+        boxes, points, _ = bounded(detector)(image)
     except ImportError:
         raise
     except Exception as error:  # Of any detector, on any image; `align_folder` counts them.
@@ -146,19 +141,6 @@ def align_file(job, detector, name, target):
     except ValueError as error:
         return entry | {"faces": len(boxes), "crops": crops, "refused": str(error)}
     return entry | {"faces": len(boxes), "crops": crops}
-
-
-def _detected(detector, image):
-    """(boxes, points) in an image's own pixels."""
-    scale = max(image.shape[:2]) / DETECTION_SIDE
-    if scale <= 1:
-        return checked_faces(*detector(image)[:2])
-    height, width = (max(1, round(side / scale)) for side in image.shape[:2])
-    boxes, points = checked_faces(*detector(resize_image(image, (height, width)))[:2])
-    factors = np.array([image.shape[1] / width, image.shape[0] / height])
-    # The middle of the first pixel is at 0: half a pixel of the copy is not half a pixel of the image.
-    corners = (boxes.reshape(-1, 2, 2) + 0.5) * factors - 0.5
-    return corners.reshape(-1, 4), (points + 0.5) * factors - 0.5
 
 
 def _write(out, crop, image):

@@ -14,12 +14,16 @@ import numpy as np
 from keras_margin._typing import Size
 from keras_margin.alignment import _mtcnn
 from keras_margin.alignment._policies import POLICIES, check_policy, checked_faces
+from keras_margin.alignment.images import resize_image
 from keras_margin.alignment.transform import align_points, check_image
 from keras_margin.detection.detector import FaceDetector, is_available
 
 # mtcnn rows: image, x1, y1, x2, y2, score, then the x of the five points and their y. Its "left" eye and mouth corner
 # are the viewer's left, the smaller x of an upright face: the order of LANDMARKS_112.
 _BOX, _SCORE, _POINTS_X, _POINTS_Y = slice(1, 5), 5, slice(6, 11), slice(11, 16)
+
+# A face that matters is larger than a fiftieth of its photograph; a pyramid of more pixels takes minutes.
+_MOST_SIDE = 2048
 
 
 class Detector(Protocol):
@@ -166,6 +170,30 @@ def align_all(
     boxes, points = checked_faces(boxes, points)
     chosen = POLICIES[policy](boxes, image.shape) if len(boxes) else []
     return [align_points(image, points[face], size) for face in chosen]
+
+
+def bounded(detector: Detector) -> Detector:
+    """Returns a detector that looks at a copy of at most 2,048 pixels a side; boxes and points are the image's own.
+
+    One that shrinks photographs itself, as FaceDetector does to its canvas, is returned as it is: it, or the object
+    that it is a method of, has a true attribute `shrinks_photographs`.
+    """
+    if getattr(getattr(detector, "__self__", detector), "shrinks_photographs", False):
+        return detector
+
+    def detect(image: np.ndarray, /) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        scale = max(image.shape[:2]) / _MOST_SIDE
+        height, width = (max(1, round(side / scale)) for side in image.shape[:2])
+        boxes, points, scores = detector(image if scale <= 1 else resize_image(image, (height, width)))
+        boxes, points = checked_faces(boxes, points)
+        if scale <= 1:
+            return boxes, points, scores
+        factors = np.array([image.shape[1] / width, image.shape[0] / height])
+        # (0, 0) is the centre of the first pixel, in the copy as in the image: half a pixel more at either end.
+        corners = (boxes.reshape(-1, 2, 2) + 0.5) * factors - 0.5
+        return corners.reshape(-1, 4), (points + 0.5) * factors - 0.5, scores
+
+    return detect
 
 
 def make_detector(**settings: Any) -> Detector:

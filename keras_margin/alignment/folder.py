@@ -73,8 +73,9 @@ def align_folder(
     on where one was killed, and later does what is new or changed. `out/alignment.json` is the report, and
     `out/alignment.html` shows the first crops and lists the images without one.
 
-    Faces are looked for in a copy of at most 2,048 pixels a side, and cropped out of the image itself. A detector's
-    `min_face_size` counts in pixels of that copy. The default detector shrinks larger images to 480 x 640 itself.
+    Faces are looked for in a copy of at most 2,048 pixels a side, in whose pixels a detector's `min_face_size` counts,
+    and cropped out of the image itself. A detector with a true attribute `shrinks_photographs`, as the default one,
+    which shrinks to its canvas, gets the image as it is.
 
     Args:
         source: A folder, of any depth.

@@ -7,15 +7,11 @@ from typing import Literal
 import numpy as np
 
 from keras_margin._typing import Embedder
+from keras_margin._utils.arrays import check_fit
 from keras_margin._utils.messages import install_hint
 from keras_margin.alignment import detector as faces
-from keras_margin.alignment import images, transform
-from keras_margin.alignment.detector import Detector, default_detector
-
-FITS = (None, "crop", "resize")
-
-# A face that matters is larger than a fiftieth of its photograph; the detector's memory grows with the pixels.
-_DETECTION_SIDE = 2048
+from keras_margin.alignment import transform
+from keras_margin.alignment.detector import Detector, bounded, default_detector
 
 # Template coordinates in a file are rounded to 4 decimals; a hundredth of a pixel is another template.
 _TEMPLATE_TOLERANCE = 0.01
@@ -69,14 +65,13 @@ def prepare_photograph(
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         shown = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise TypeError(f"prepare_photograph needs a uint8 RGB array (height, width, 3). Received: {shown}.")
-    if fit not in FITS:
-        raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
+    check_fit(fit)
     align = align or detector is not None
     if align and fit is not None:
         raise ValueError(f"An aligned face has the right size. Received: align=True and fit={fit!r}. Pass one of them.")
     if align:
-        _check_template(embedder)
-        return faces.align(image, embedder.image_size, _Bounded(detector or default_detector()))
+        check_template(embedder)
+        return faces.align(image, embedder.image_size, bounded(detector or default_detector()))
     if image.shape[:2] == tuple(embedder.image_size):
         return image
     if fit is None:
@@ -106,7 +101,12 @@ def _refuse_or_warn(image, embedder):
     )
 
 
-def _check_template(embedder):
+def check_template(embedder: Embedder) -> None:
+    """Checks that an embedder's faces lie on the library's template; warns where its metadata have no alignment.
+
+    Raises:
+        ValueError: They lie on another one.
+    """
     aligned = takes_aligned_faces(embedder)
     if aligned is False:
         _warn_once(
@@ -116,7 +116,8 @@ def _check_template(embedder):
     if not aligned:
         return
     points = np.asarray(embedder.metadata["alignment"].get("points", ()), np.float64)
-    template = transform.landmark_template(tuple(embedder.image_size))
+    height, width = embedder.image_size
+    template = transform.landmark_template((height, width))
     if points.shape != template.shape or np.abs(points - template).max() > _TEMPLATE_TOLERANCE:
         raise ValueError(
             f"{embedder.path} was trained on faces aligned onto another template than the library's: "
@@ -146,22 +147,3 @@ def _scaled(image, size):
         raise ImportError(f"Pictures are scaled with Pillow: {install_hint('litert')}.") from error
     # Antialiased where it shrinks: Pillow widens the filter by the scale.
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-class _Bounded:
-    """A detector that looks at a copy of at most _DETECTION_SIDE pixels a side; its points are the image's own."""
-
-    def __init__(self, detector):
-        self._detector = detector
-
-    def __call__(self, image):
-        scale = max(image.shape[:2]) / _DETECTION_SIDE
-        if scale <= 1:
-            return self._detector(image)
-        height, width = (max(1, round(side / scale)) for side in image.shape[:2])
-        boxes, points, scores = self._detector(images.resize_image(image, (height, width)))
-        factors = np.array([image.shape[1] / width, image.shape[0] / height])
-        # (0, 0) is the centre of the first pixel, in the copy as in the image: half a pixel more at either end.
-        corners = (np.asarray(boxes, np.float64).reshape(-1, 2, 2) + 0.5) * factors - 0.5
-        points = (np.asarray(points, np.float64).reshape(-1, 5, 2) + 0.5) * factors - 0.5
-        return corners.reshape(-1, 4), points, scores

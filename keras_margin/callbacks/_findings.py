@@ -25,7 +25,7 @@ def _shuffled(diagnostics, watched, step, accuracy):
 
 
 def _stalled_sphereface(diagnostics, watched, step, accuracy):
-    head = watched.head
+    head, advice = watched.head, watched.advice
     if not head.margin.anneals:
         return None
     fell = (
@@ -44,8 +44,7 @@ def _stalled_sphereface(diagnostics, watched, step, accuracy):
         f"{type(head).__name__} has stalled: accuracy {course}, lambda is down to {head.annealing_lambda:.3g}, and the "
         f"mean angle to its own prototype is {diagnostics.statistics[-1].theta:.0f} degrees, where {head.margin} "
         f"passes pi at {_batch_statistics.angle_at_pi(head.margin):.0f}. Lambda falls before the network can follow: "
-        "try a slower fall (head.gamma=0.01), a higher floor (head.lambda_min=10), a lower learning_rate, or "
-        "head.margin=3."
+        f"try a slower fall ({advice.gamma}), a higher floor ({advice.floor}), {advice.rate}, or {advice.smaller}."
     )
 
 
@@ -54,26 +53,26 @@ def _margin_too_large(diagnostics, watched, step, accuracy):
     has_margin = head.margin != margins.Softmax() and not head.margin.anneals
     if not has_margin or not _stalls(diagnostics, watched, step, accuracy) or diagnostics.has_said("shuffled labels"):
         return None
-    now = diagnostics.statistics[-1]
+    now, advice = diagnostics.statistics[-1], watched.advice
     if diagnostics.has_said("exploding length") and now.past_pi < 0.5:
         return None
     return (
         f"The margin, {head.margin}, is too large to start from scratch with: after {step} updates {accuracy:.1%} of "
         f"the training images are nearest to their own prototype, at {now.theta:.0f} degrees on average (the nearest "
-        f"other at {now.nearest:.0f}), {now.past_pi:.0%} of them pushed past pi. Try margin_warmup_steps, a smaller "
-        "margin, a smaller scale, or weights= of a network trained without margin."
+        f"other at {now.nearest:.0f}), {now.past_pi:.0%} of them pushed past pi. Try {advice.margin}, a smaller "
+        f"margin, a smaller scale, or {advice.weights}."
     )
 
 
 def _exploding(diagnostics, watched, step, accuracy):
-    lengths = [each.length for each in diagnostics.statistics]
+    lengths, advice = [each.length for each in diagnostics.statistics], watched.advice
     # The length of a scaled embedding drifts up without harm; where it is the scale itself, it is every logit's.
     most = 10 if watched.head.scale is None else 1000
     if lengths[-1] < most * max(lengths[0], 10):
         return None
     return (
-        f"The embeddings' length explodes: from {lengths[0]:.3g} to {lengths[-1]:.3g} by step {step}. Try a lower "
-        "learning_rate, clip_norm=5, more weight_decay, or a backbone that ends in batch normalisation."
+        f"The embeddings' length explodes: from {lengths[0]:.3g} to {lengths[-1]:.3g} by step {step}. Try "
+        f"{advice.rate}, {advice.clip}, {advice.decay}, or a backbone that ends in batch normalisation."
     )
 
 
@@ -84,7 +83,7 @@ def _saturated(diagnostics, watched, step, accuracy):
     return (
         f"The logits are saturated: for {now.saturated:.0%} of the samples the softmax is 0 or 1 in float32, so they "
         "learn nothing, or all at once. The scale is "
-        f"{watched.head.scale or now.length:.3g}: try a smaller one, or scale_warmup_steps."
+        f"{watched.head.scale or now.length:.3g}: try a smaller one, or {watched.advice.scale}."
     )
 
 
@@ -104,7 +103,7 @@ def _collapsed(diagnostics, watched, step, accuracy):
     if now.spread > 5 or step < diagnostics.patience or accuracy > 0.5:
         return None
     return (
-        f"The embeddings have fallen together: any two are {now.spread:.1f} degrees apart. Try a lower learning_rate "
+        f"The embeddings have fallen together: any two are {now.spread:.1f} degrees apart. Try {watched.advice.rate} "
         "or batch normalisation behind the embedding."
     )
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_margin.callbacks import _batch_statistics
+from keras_margin.callbacks import _advice, _batch_statistics
 from keras_margin.callbacks._embedding import make_embed_fn
+from keras_margin.models._training import accumulation_steps
 
 # Images of Model.fit's that are looked at.
 _SAMPLES = 128
@@ -19,6 +20,8 @@ class WatchedRun:
         model: EmbeddingModel.
         seen: Totals of the logs at the last look.
     """
+
+    advice = _advice.BY_RECIPE
 
     def __init__(self, run: Any, model: Any, seen: list):
         self._run, self._model = run, model
@@ -72,10 +75,13 @@ class WatchedModel:
         labels: Int array (n,).
     """
 
+    advice = _advice.BY_FIT
+
     def __init__(self, model: Any, params: dict, images: np.ndarray, labels: np.ndarray):
         self._model, self._images = model, np.asarray(images)
         self.labels, self.num_classes = np.asarray(labels).reshape(-1), model.head.num_classes
-        self.epoch = params.get("steps") or 1
+        # In updates: with gradient accumulation a batch is less than one.
+        self.epoch = max(1, (params.get("steps") or 1) // accumulation_steps(model.optimizer))
         self.steps = self.epoch * (params.get("epochs") or 1)
         self._embed: Any = None
         # Batches of this epoch, and the sums of their losses and accuracies.

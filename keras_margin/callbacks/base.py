@@ -3,6 +3,9 @@
 from typing import Any
 
 import keras
+from keras import ops
+
+from keras_margin.models._training import accumulation_steps
 
 
 class RunCallback(keras.callbacks.Callback):
@@ -69,25 +72,44 @@ class RunCallback(keras.callbacks.Callback):
 
 
 class UpdateCounter:
-    """Counts updates where Keras shows batches of an epoch.
+    """Counts the optimizer's updates where Keras shows batches.
+
+    They are those of `optimizer.iterations` as an epoch begins, and those of its batches: with gradient accumulation
+    several batches make one. A second fit goes on; with a new optimizer it begins again.
 
     Example:
         >>> counter = UpdateCounter()
+        >>> counter.begin_epoch(keras.optimizers.SGD(gradient_accumulation_steps=2))
         >>> counter.after_batch(4, None, {"steps": 5}), counter.after_epoch()
-        ((0, 5), 5)
+        ((0, 2), 2)
     """
 
     def __init__(self):
+        # In batches.
         self._before_epoch = self._in_epoch = 0
+        self._per_update = 1
+
+    def begin_epoch(self, optimizer: Any) -> None:
+        """Reads the number of updates, which a callback may have restored."""
+        self._per_update = accumulation_steps(optimizer)
+        updates = int(ops.convert_to_numpy(optimizer.iterations))
+        # Keras does not say how many batches wait for their update; those of the epoch before are known.
+        if self._before_epoch // self._per_update != updates:
+            self._before_epoch = updates * self._per_update
+        self._in_epoch = 0
+
+    def before_batch(self, batch: int) -> int:
+        """Returns the updates before a batch; `batch` as Keras counts, from 0 in each epoch."""
+        return (self._before_epoch + batch) // self._per_update
 
     def after_batch(self, batch: int, run: Any, params: dict | None) -> tuple[int, int]:
-        """Returns the updates before and after the batches since the last call; `batch` as Keras counts."""
-        before = self._before_epoch + self._in_epoch
+        """Returns the updates before and after the batches since the last call."""
+        before = self.before_batch(self._in_epoch)
         # With steps_per_execution Keras counts the last call of an epoch as a full one.
         self._in_epoch = min(batch + 1, (params or {}).get("steps") or batch + 1)
-        return (before, self._before_epoch + self._in_epoch) if run is None else (run.step - 1, run.step)
+        return (before, self.before_batch(self._in_epoch)) if run is None else (run.step - 1, run.step)
 
     def after_epoch(self) -> int:
         """Returns the updates so far."""
         self._before_epoch, self._in_epoch = self._before_epoch + self._in_epoch, 0
-        return self._before_epoch
+        return self.before_batch(0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_margin import _arguments
 from keras_margin.callbacks import _batch_statistics
 from keras_margin.callbacks._findings import FINDINGS
 from keras_margin.callbacks._watched import WatchedModel, WatchedRun
@@ -29,9 +30,10 @@ class TrainingDiagnostics(RunCallback):
     Findings are warnings of the logger `keras_margin.training` and sentences in `.sentences`.
 
     Args:
-        every: Updates between two looks; None for a two-hundredth of the run, at least 10.
-        patience: Updates after which a run should have got off the ground; None for two epochs, at least 150, or
-            half of a shorter run, at least 100.
+        every: Updates of the optimizer between two looks, >= 1; None for a two-hundredth of the run, at least 10.
+        patience: Updates after which a run should have got off the ground, >= 1; None for two epochs, at least 150, or
+            half of a shorter run, at least 100. Both defaults are those of each fit; updates are counted as
+            `optimizer.iterations` does, over several fits.
         images: Array (n, height, width, channels) of training images, for Model.fit; all, or a few hundred at random.
         labels: Int array (n,).
 
@@ -61,6 +63,10 @@ class TrainingDiagnostics(RunCallback):
         super().__init__()
         if (images is None) != (labels is None):
             raise ValueError("TrainingDiagnostics takes images and labels together. Received: one of them.")
+        for name, value in (("every", every), ("patience", patience)):
+            if value is not None:
+                _arguments.require_integer("TrainingDiagnostics", value, 1, math.inf, name, " or None")
+        self._given = every, patience
         self.every: Any = every
         self.patience: Any = patience
         self.sentences: list[str] = []
@@ -72,6 +78,7 @@ class TrainingDiagnostics(RunCallback):
         self.best_accuracy = 0.0
         self._watched: Any = None
         self._counter = UpdateCounter()
+        self._is_first = True
 
     def state(self) -> dict:
         """Returns what a checkpoint keeps of it."""
@@ -96,9 +103,12 @@ class TrainingDiagnostics(RunCallback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Looks at the data."""
         self._watched = watched = self._what_is_there()
-        self._counter = UpdateCounter()
-        self.every = self.every or max(10, watched.steps // 200)
-        self.patience = self.patience or int(max(100, min(max(150, 2 * watched.epoch), watched.steps / 2)))
+        # The first batch is looked at too: what comes later is compared with it.
+        self._is_first = self.run is None or self.run.step == 0
+        # Each time: a callback may be passed to several fits, of other lengths.
+        every, patience = self._given
+        self.every = every or max(10, watched.steps // 200)
+        self.patience = patience or int(max(100, min(max(150, 2 * watched.epoch), watched.steps / 2)))
         counts = np.bincount(watched.labels, minlength=watched.num_classes)[: watched.num_classes]
         empty = np.flatnonzero(counts == 0)
         if len(empty):
@@ -120,11 +130,16 @@ class TrainingDiagnostics(RunCallback):
             )
         return WatchedModel(self.model, self.params or {}, self._images, self._labels)
 
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Reads the number of updates."""
+        self._counter.begin_epoch(self.model.optimizer)
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Looks at the batch where it is due."""
         before, step = self._counter.after_batch(batch, self.run, self.params)
-        # The first batch too: what comes later is compared with it. Keras may make several updates between two calls.
-        if before > 0 and step // self.every == before // self.every:
+        is_first, self._is_first = self._is_first, False
+        # Keras may make several updates between two calls.
+        if not is_first and step // self.every == before // self.every:
             return
         _ = self.model  # JAX keeps the weights in its loop, until the model is asked for.
         loss, accuracy = self._watched.since_last_look(logs, batch)
@@ -150,13 +165,13 @@ class TrainingDiagnostics(RunCallback):
             self._say_not_finite(f"Step {self.run.step + 1} failed")
 
     def _say_not_finite(self, what: str) -> None:
-        first = self._watched.first_not_finite()
+        first, advice = self._watched.first_not_finite(), self._watched.advice
         where = f"the first to hold NaN or inf is {first}" if first else "weights and activations are finite by now"
         if not self.has_said("nan"):
             self._say(
                 "nan",
-                f"{what}: {where}. Try a lower learning_rate, a warm-up (warmup_steps), clip_norm=5; with "
-                "mixed_float16, mixed_bfloat16 or float32.",
+                f"{what}: {where}. Try {advice.rate}, {advice.warm_up}, {advice.clip}; with mixed_float16, "
+                "mixed_bfloat16 or float32.",
             )
 
     def _say(self, name: str, sentence: str) -> None:

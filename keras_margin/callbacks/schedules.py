@@ -1,14 +1,13 @@
 """MarginSchedule and ScaleSchedule: a margin and a scale that rise while an EmbeddingModel trains."""
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any
 
-from keras import ops
-
-from keras_margin.callbacks.base import RunCallback
+from keras_margin import _arguments
+from keras_margin.callbacks.base import RunCallback, UpdateCounter
 from keras_margin.models import EmbeddingModel
-from keras_margin.models._training import accumulation_steps
 
 
 class _Schedule(RunCallback, abc.ABC):
@@ -16,13 +15,11 @@ class _Schedule(RunCallback, abc.ABC):
 
     def __init__(self, schedule: int | Callable[[int], float], name: str):
         super().__init__()
-        if not callable(schedule) and (isinstance(schedule, bool) or not isinstance(schedule, int) or schedule < 1):
-            raise ValueError(
-                f"{type(self).__name__} needs {name} updates >= 1, or a function of the number of updates. "
-                f"Received: {name}={schedule!r}."
-            )
+        if not callable(schedule):
+            meaning = ", or a function of the number of updates"
+            _arguments.require_integer(type(self).__name__, schedule, 1, math.inf, name, meaning)
         self._share_at = schedule if callable(schedule) else lambda update: min(1.0, update / schedule)
-        self._updates = 0
+        self._counter = UpdateCounter()
 
     def set_model(self, model: Any) -> None:
         """Prepares the model, before its training is compiled.
@@ -38,13 +35,16 @@ class _Schedule(RunCallback, abc.ABC):
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Reads the number of updates, which a callback may have restored."""
-        self._updates = int(ops.convert_to_numpy(self.model.optimizer.iterations))
+        self._counter.begin_epoch(self.model.optimizer)
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Sets the number for the batch's update."""
-        model = self.model
-        update = self._updates + batch // accumulation_steps(model.optimizer)
-        self.set_share(model, float(self._share_at(update if self.run is None else self.run.step)))
+        update = self._counter.before_batch(batch) if self.run is None else self.run.step
+        self.set_share(self.model, float(self._share_at(update)))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Counts the epoch's updates."""
+        self._counter.after_epoch()
 
     @abc.abstractmethod
     def start(self, model: EmbeddingModel) -> None:

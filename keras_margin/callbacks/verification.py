@@ -37,8 +37,8 @@ class Verification(RunCallback):
         sets: A PairSet; the path of a `.bin` or of a folder of identities; a reader, as keras_margin.data.open returns
             it, of whose images pairs are drawn; or a sequence of these. A `.bin` is resized to the network's input.
             None where `images` are given.
-        every: Updates between two measurements, >= 1; under training.fit also at the end of the run. None for once an
-            epoch. The logs then hold the newest figures.
+        every: Updates of the optimizer between two measurements, >= 1, counted over several fits; under training.fit
+            also at the end of the run. None for once an epoch. The logs then hold the newest figures.
         flip: One of recipes.FLIPS.
         folder: Where the figures are written; None for nowhere.
         network: Keras model from images to embeddings; None for the `embedder` of the EmbeddingModel that trains.
@@ -130,7 +130,6 @@ class Verification(RunCallback):
             )
         # Each time: a callback may be passed to the fits of several models.
         self._network, self._embed = self._given_network or model.embedder, None
-        self._counter = UpdateCounter()
         self.sets = tuple(self._opened(self._given_sets))
         names = [each.name for each in self.sets]
         if len(set(names)) < len(names):
@@ -147,6 +146,10 @@ class Verification(RunCallback):
                 yield read_pairs(each, size)
             else:
                 yield drawn_pairs(self._name, _as_reader(each))
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Reads the number of updates."""
+        self._counter.begin_epoch(self.model.optimizer)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Measures where it is due."""

@@ -120,6 +120,9 @@ def checked_cosine(threshold):
     return threshold
 
 
+NORMALIZATION_HELP = "of a foreign network that takes floats: grey levels, such as 127.5/128, or a name: imagenet"
+
+
 def normalization(text):
     """Reads (mean, std) of a network that takes floats: "127.5/128", "127.5,128", "120,110,100/60,50,40" or a name."""
     if text in NORMALIZATIONS:

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", help=f"aligns; {DETECTOR_HELP}")
     parser.add_argument(
         "--fit",
-        choices=[fit for fit in photographs.FITS if fit],
+        choices=("crop", "resize"),
         help="of pictures of another size that are not to be aligned: cut the middle out, or stretch the whole",
     )
     parser.add_argument("--threads", type=_flags.count, help="for LiteRT or ONNX Runtime")
@@ -50,9 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--normalization",
         type=_flags.normalization,
         metavar="MEAN/STD",
-        help="of a foreign network that takes floats, or a name: imagenet",
+        help=_flags.NORMALIZATION_HELP,
     )
-    parser.add_argument("--channels", choices=("RGB", "BGR"), default="RGB", help="what a foreign network takes")
+    parser.add_argument("--channels", choices=("RGB", "BGR"), help="what a foreign network takes; default: RGB")
 
 
 class Photographs:

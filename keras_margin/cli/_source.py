@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from keras_margin import runtime
 from keras_margin._utils import files
 from keras_margin.evaluation import embedders, protocols
 
@@ -36,6 +37,12 @@ class Source:
             own = (self.embedder.metadata or {}).get("embedding") or {}
             if arguments.flip and own.get("flip_sum"):
                 raise ValueError(f"{path} adds the mirror image by itself: leave --flip={arguments.flip} out.")
+
+    def detector(self):
+        """Returns the model's own detector, as `alignment.align` takes it; None where it takes aligned faces alone."""
+        if not (self.embedder.metadata or {}).get("photo"):
+            return None
+        return runtime.Embedder(self.embedder.path, num_threads=self._arguments.threads).detect
 
     @property
     def image_size(self):

@@ -66,17 +66,6 @@ def verdict(similarity, threshold, basis):
     return f"{words}: {similarity:.6f} {sign} threshold {threshold:.6g} ({basis})"
 
 
-def searches(thresholds):
-    """Returns thresholds of searches in words, at an FPIR of 0.01 for a few sizes of gallery.
-
-    Args:
-        thresholds: `decisions.SearchThresholds`.
-    """
-    sizes = (10, 100, 1_000, 10_000)
-    shown = ", ".join(f"{thresholds.threshold(size, 0.01):.3f} among {size:,}" for size in sizes)
-    return f"Of a search, to name one stranger in a hundred: cosine {shown} faces."
-
-
 _VERDICTS = {"same": "the same person", "different": "different people", "ask": "ask a person"}
 
 

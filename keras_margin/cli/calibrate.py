@@ -10,10 +10,9 @@ stays as it was, and so do galleries of its embeddings. `verify` then prints a p
 """
 
 import argparse
-import contextlib
 
 from keras_margin._utils import files, progress
-from keras_margin.cli import _exported, _flags, _tables, _words
+from keras_margin.cli import _exported, _flags, _tables
 from keras_margin.cli._photographs import say
 from keras_margin.evaluation import embedders, protocols
 from keras_margin.evaluation.calibration import METHODS
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit", choices=("crop", "resize"), help="what to do with images of another size")
     parser.add_argument("--batch", type=_flags.count, default=64, help="images at a time")
     parser.add_argument(
-        "--normalization", type=_flags.normalization, metavar="MEAN/STD", help="of a foreign network that takes floats"
+        "--normalization", type=_flags.normalization, metavar="MEAN/STD", help=_flags.NORMALIZATION_HELP
     )
     parser.add_argument("--channels", choices=embedders.CHANNELS, help="what a foreign network takes; default: RGB")
     parser.add_argument("--dry_run", action="store_true", help="say what was found, and write nothing")
@@ -43,22 +42,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measures, writes and says what was found."""
     path = _exported.file_with_metadata(arguments.file)
+    with progress.bars():
+        protocol, found = _calibrated(path, arguments)
+        if not arguments.dry_run:
+            with progress.stage(f"Writing {path}"):
+                embedders.update_metadata(path, found.as_metadata())
+    if arguments.json:
+        _tables.show_json(found.as_metadata())
+        return
+    say(f"{path}, on {protocol.name}: {found.report}")
+    say(f"Threshold {found.search}." if found.search else found.no_search)
+    say("Nothing was written: --dry_run." if arguments.dry_run else f"Written into {path}.")
+
+
+def _calibrated(path, arguments):
+    """(protocol, what was found) of an exported file on the set."""
     with progress.stage(f"Opening {path}"), files.suppress_native_stderr():
         embedder = embedders.load_embedder(path, normalization=arguments.normalization, channels=arguments.channels)
     protocol = protocols.load_protocol(
         arguments.pairs, image_size=embedder.image_size, fit=arguments.fit, protocol=arguments.protocol
     )
     with progress.stage(f"Embedding {protocol.name}, {protocol.num_images:,} images"):
-        embeddings = protocols.embed(embedder, protocol, batch_size=arguments.batch)
+        counted = progress.Progress("Embedded", f"images of {protocol.name}", protocol.num_images)
+        embeddings = protocols.embed(embedder, protocol, batch_size=arguments.batch, progress=counted.add)
     options = {name: getattr(arguments, name) for name in ("method", "prior", "far", "frr", "seed", "resamples")}
     with progress.stage("Calibrating"):
-        found = protocols.calibrate(protocol, embeddings, **options)
-    with contextlib.nullcontext() if arguments.dry_run else progress.stage(f"Writing {path}"):
-        if not arguments.dry_run:
-            embedders.update_metadata(path, found.as_metadata())
-    if arguments.json:
-        _tables.show_json(found.as_metadata())
-        return
-    say(f"{path}, on {protocol.name}: {found.report}")
-    say(_words.searches(found.search) if found.search else found.no_search)
-    say("Nothing was written: --dry_run." if arguments.dry_run else f"Written into {path}.")
+        return protocol, protocols.calibrate(protocol, embeddings, **options)

@@ -1,4 +1,4 @@
-"""Puts photographs of unknown people together by person, by a TFLite embedder through LiteRT alone.
+"""Puts photographs of unknown people together by person, by a TFLite or ONNX embedder, no TensorFlow.
 
 keras-margin cluster photographs/ clusters.csv --model=face.tflite --align
 keras-margin cluster people/ clusters.csv --model=runs/latest --threshold=0.45 --named
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of photographs")
     parser.add_argument("out", help="the .csv to write")
     parser.add_argument(
-        "--model", default="runs/latest", help="the .tflite embedder, or a run's folder; default runs/latest"
+        "--model", default="runs/latest", help="the .tflite or .onnx embedder, or a run's folder; default runs/latest"
     )
     parser.add_argument("--threshold", type=float, help="cosine from which two faces are neighbors")
     parser.add_argument("--named", action="store_true", help="the folders are people: score the clusters by them")
@@ -44,6 +44,10 @@ def run(arguments: argparse.Namespace) -> None:
     threshold, basis = _words.shown_threshold(given, source.embedder.metadata)
     if threshold is None:
         raise ValueError(f"{_words.why_none(source.embedder.metadata)} Pass --threshold.")
+    if threshold <= 0:  # Said before minutes of embedding.
+        raise ValueError(
+            f"cluster needs a threshold in (0, 1], a cosine. Received: {threshold:g} ({basis}). Pass --threshold."
+        )
     kept, rows = [], []
     with bars(Console(stderr=True)):
         for part, embeddings in source.embedded(paths, left_out):

@@ -1,4 +1,4 @@
-"""Puts the people of a folder into a gallery, by a TFLite embedder through LiteRT alone.
+"""Puts the people of a folder into a gallery, by a TFLite or ONNX embedder, without TensorFlow.
 
 keras-margin enroll people/ people.npz --model=face.tflite
 keras-margin enroll photographs/ people.npz --model=runs/latest --align --replace
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="folder of people: FOLDER/NAME/*.jpg")
     parser.add_argument("gallery", help="the gallery's file, usually .npz")
     parser.add_argument(
-        "--model", default="runs/latest", help="the .tflite embedder, or a run's folder; default runs/latest"
+        "--model", default="runs/latest", help="the .tflite or .onnx embedder, or a run's folder; default runs/latest"
     )
     parser.add_argument("--replace", action="store_true", help="replace people who are in the gallery already")
     parser.add_argument(

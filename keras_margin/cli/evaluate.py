@@ -8,20 +8,21 @@ MODEL: a Keras file, SavedModel folder, TFLite or ONNX file, a run's folder; or 
 one set or a folder with NAME.npy for each. DATA, perhaps as NAME=PATH: a .bin; a folder with pairs.txt or pairs.csv,
 of YTF, of IJB-B or IJB-C, of CFP (two sets, NAME_ff and NAME_fp); a folder of identities, .rec or TFRecord; "orl"; a
 .npy of labels. --protocol=labelled takes a folder as one of identities though it holds a list of pairs. The lists may
-be in the folder of photographs that `keras-margin align` read.
+be in the folder of photographs that `keras-margin align` read; --align does both at once.
 
 Exit status: 0; 1 an error; 3 a requirement that is not met.
 """
 
 import argparse
 import pathlib
+import tempfile
 
 import numpy as np
 from rich.console import Console
 
 from keras_margin import data
 from keras_margin._utils import files, progress
-from keras_margin.cli import _added, _flags, _tables
+from keras_margin.cli import _added, _aligned_sets, _flags, _tables
 from keras_margin.cli._source import Source
 from keras_margin.evaluation import embedders, protocols
 from keras_margin.evaluation.protocols import checks, report
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(protocols.FORMATS)}: of a set, or of all; default: by what is there",
     )
     parser.add_argument("--fit", choices=("crop", "resize"), help="what to do with images of another size")
+    _aligned_sets.add_argument(parser)
     parser.add_argument(
         "--far", type=_numbers, default=None, help="wanted FARs, by commas; default: 1e-1 to 1e-6, where measurable"
     )
@@ -90,8 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int | None:
     """Evaluates, prints and writes."""
     console, busy = Console(), Console(stderr=True)
-    with progress.bars(busy):
-        found, judged, out = _evaluate(arguments, busy)
+    with progress.bars(busy), tempfile.TemporaryDirectory() as folder:
+        found, judged, out = _evaluate(arguments, busy, folder)
     if arguments.json:
         _tables.show_json(found.as_dict(), console)
     else:
@@ -103,8 +105,11 @@ def run(arguments: argparse.Namespace) -> int | None:
     return 0 if all(each[0] for each in judged) else NOT_MET
 
 
-def _evaluate(arguments, busy):
-    """Returns (report, (whether it holds, error, sentence) of each bound, file), the report written."""
+def _evaluate(arguments, busy, folder):
+    """Returns (report, (whether it holds, error, sentence) of each bound, file), the report written.
+
+    `folder` is for files that are needed meanwhile.
+    """
     named = {name: _held_out(path, arguments.model) for name, path in map(_named, arguments.data)}
     if len(named) < len(arguments.data):
         raise ValueError(f"Sets need different names: NAME=PATH. Received: {', '.join(arguments.data)}.")
@@ -118,8 +123,9 @@ def _evaluate(arguments, busy):
     with progress.stage(f"Opening {arguments.model}"):
         source = Source(arguments)
     out = _out(arguments)
+    places, told = _aligned_sets.aligned(named, source, arguments.align, folder)
     opened = {}
-    for name, path in named.items():
+    for name, path in places.items():
         with progress.stage(f"Opening {name}"):
             opened[name] = protocols.load_protocol(
                 path, image_size=source.image_size, fit=arguments.fit, name=name, protocol=chosen.get(name)
@@ -137,12 +143,12 @@ def _evaluate(arguments, busy):
         measured = _measure(arguments, source, protocol)
         measured = _added.groups(arguments, protocol, measured, groups.get(name))
         sets[name] = {
-            "path": protocol.path,
+            "path": str(named[name]),
             "protocol": protocol.title,
             "images": protocol.num_images,
             "values": measured.values,
             "unmeasurable": list(measured.unmeasurable),
-            "notes": list(measured.notes),
+            "notes": [*measured.notes, *([told[name]] if told else [])],
         }
         arrays |= {f"{name}/{what}": values for what, values in measured.arrays.items()}
     judged = [_judge(bound, sets) for bound in bounds]

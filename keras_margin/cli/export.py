@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _write_card(path):
     """Writes OUT.md, what the file's own metadata say."""
     from keras_margin._utils import files, metadata
-    from keras_margin.evaluation.protocols.model_card import model_card
+    from keras_margin.evaluation.model_card import model_card
 
     path = pathlib.Path(path)
     card = model_card(metadata.read_metadata(path), path.name)

@@ -1,4 +1,4 @@
-"""Which person of a gallery a photograph shows, by a TFLite embedder through LiteRT alone.
+"""Which person of a gallery a photograph shows, by a TFLite or ONNX embedder, without TensorFlow.
 
 keras-margin identify photograph.jpg people.npz --model=face.tflite
 keras-margin identify door/*.jpg people.npz --model=runs/latest --align --threshold=0.4
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photographs", nargs="+", metavar="photograph", help="image files")
     parser.add_argument("gallery", help="the gallery's file, as enroll writes it")
     parser.add_argument(
-        "--model", default="runs/latest", help="the .tflite embedder, or a run's folder; default runs/latest"
+        "--model", default="runs/latest", help="the .tflite or .onnx embedder, or a run's folder; default runs/latest"
     )
     parser.add_argument("--threshold", type=float, help="cosine from which a face is a person's")
     parser.add_argument("--far_per_search", type=float, help="how often a stranger may be named: 0.01")

@@ -5,6 +5,8 @@ keras-margin plan --classes=10_000_000 --batch=1024 --gpus=8 --memory=80
 
 import argparse
 import math
+import os
+import subprocess
 
 from keras_margin.cli import _flags, _tables
 from keras_margin.ops import memory as estimates
@@ -19,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=_flags.count, default=1, help="devices")
     parser.add_argument("--size", type=_flags.count, default=512, help="embedding size")
     parser.add_argument("--sample_rate", type=float, default=0.1, help="share of the classes a batch meets, if sampled")
-    parser.add_argument("--memory", type=float, default=None, help="GiB of a device; default: this machine's")
+    parser.add_argument(
+        "--memory", type=float, default=None, help="GiB of a device; default: the first GPU's, or this machine's"
+    )
     parser.add_argument("--slots", type=int, default=1, help="optimiser slots a weight: 1 SGD with momentum, 2 Adam")
     parser.add_argument("--json", action="store_true", help="the table as JSON, in bytes")
 
@@ -31,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
             f"--batch must divide by --gpus. Received: --batch={arguments.batch} --gpus={arguments.gpus}. "
             f"Take --batch={arguments.gpus * -(-arguments.batch // arguments.gpus)}."
         )
-    available = estimates.device_memory() if arguments.memory is None else arguments.memory * _GIB
+    available = _device_memory() if arguments.memory is None else arguments.memory * _GIB
     about = (
         "GiB on each device; the backbone comes on top. Measured on TensorFlow's CPU build, a first guess elsewhere."
     )
@@ -53,6 +57,19 @@ def run(arguments: argparse.Namespace) -> None:
         _tables.show_json({"available": available, "heads": found})
     else:
         table.show()
+
+
+def _device_memory():
+    """Bytes of the first GPU that NVIDIA's driver names, else of the machine.
+
+    `ops.memory.device_memory` asks the backend, which takes seconds to load.
+    """
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+        return int(answer.split()[0]) * 2**20
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def rows(arguments):

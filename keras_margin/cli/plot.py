@@ -137,9 +137,7 @@ def _draw_reliability(inputs, arguments):
     found = {}
     for name, (_, arrays) in _sets(inputs, arguments, "scores").items():
         scores, is_same = _of_faces(arrays)
-        odds = calibration.log_likelihood_ratio(scores)
-        odds = odds + np.log(calibration.prior / (1 - calibration.prior))
-        found[name] = evaluation.reliability(1 / (1 + np.exp(-odds)), is_same, calibration.prior)
+        found[name] = evaluation.reliability(calibration.probabilities(scores), is_same, calibration.prior)
     plots.reliability_diagram(found, arguments.out)
 
 

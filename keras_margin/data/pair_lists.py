@@ -39,7 +39,7 @@ def read_text(path: PathLike) -> str:
     return data.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape")
 
 
-def write_pairs(
+def write_pair_list(
     path: PathLike,
     names: Sequence[tuple[str, str]],
     is_same: Sequence[bool] | np.ndarray,

@@ -259,7 +259,7 @@ def write_pairs(
     fold_of = np.arange(len(pairs)) // max(1, len(pairs) // size.folds)
     name_of = image_names(reader)
     names = [(name_of[first], name_of[second]) for first, second in pairs.tolist()]
-    pair_lists.write_pairs(path, names, is_same.tolist(), fold_of.tolist())
+    pair_lists.write_pair_list(path, names, is_same.tolist(), fold_of.tolist())
     return pairs, is_same
 
 

@@ -10,7 +10,7 @@ from keras_margin._utils import files
 from keras_margin._utils.messages import install_hint
 
 # Counts with every change of the graph: an older file is another detector.
-_GRAPH = 1
+_GRAPH = 2
 
 _logger = logging.getLogger("keras_margin.detection")
 

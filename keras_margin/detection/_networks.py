@@ -77,8 +77,8 @@ class _Layers:
         return tf.matmul(x, kernel) + bias
 
     def prelu(self, x):
-        # Written as Keras writes it, which the converter knows as PRELU.
-        return tf.nn.relu(x) - next(self._arrays) * tf.nn.relu(-x)
+        # As Keras writes it, minus and all: the converter makes one PRELU of this, and five operators of a difference.
+        return tf.nn.relu(x) + -next(self._arrays) * tf.nn.relu(-x)
 
     @staticmethod
     def flat(x):

@@ -1,14 +1,14 @@
 """FaceDetector: MTCNN as one LiteRT model."""
 
 import logging
-import operator
 import threading
 from typing import Any
 
 import numpy as np
 
 from keras_margin._typing import Size
-from keras_margin._utils.canvas import place
+from keras_margin._utils.arrays import checked_threads
+from keras_margin._utils.canvas import checked_canvas, place
 from keras_margin._utils.messages import install_hint
 from keras_margin.detection import _cache, _cascade
 from keras_margin.detection.pyramid_scales import finer, pyramid_scales
@@ -21,9 +21,6 @@ _SCORE = 0.8
 _LEAST = 20
 
 _logger = logging.getLogger("keras_margin.detection")
-
-# Positions in a canvas are counted in float32, exactly up to here.
-_MOST_PIXELS = 2**24
 
 
 class FaceDetector:
@@ -63,6 +60,8 @@ class FaceDetector:
     """
 
     DEFAULTS = (480, 640), 20, 0.8
+    # It takes a photograph as it is: see alignment.detector.bounded.
+    shrinks_photographs = True
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class FaceDetector:
         min_score: float = DEFAULTS[2],
         num_threads: int | None = None,
     ):
-        self.canvas = _checked_canvas(canvas)
+        self.canvas = checked_canvas(canvas)
         if not 12 <= min_face_size <= min(self.canvas):
             raise ValueError(
                 "FaceDetector needs min_face_size from 12 pixels, which its first network looks at, to the canvas's "
@@ -81,7 +80,7 @@ class FaceDetector:
             raise ValueError(f"FaceDetector needs min_score in (0, 1). Received: min_score={min_score}.")
         self.min_face_size, self.min_score = float(min_face_size), float(min_score)
         self._model_score = min(self.min_score, _SCORE)
-        self.num_threads = _checked_threads(num_threads)
+        self.num_threads = checked_threads(num_threads, "FaceDetector")
         self._lock = threading.Lock()
         self._runners: dict[float, Any] = {}
         self._runners_for(self.min_face_size)
@@ -166,25 +165,3 @@ def _loaded(settings, num_threads):
         return load(_cache.model(*settings))
     except (RuntimeError, ValueError, KeyError):  # The cached file is damaged.
         return load(_cache.remade(*settings))
-
-
-def _checked_canvas(canvas):
-    try:
-        height, width = (operator.index(side) for side in canvas)
-    except (TypeError, ValueError):
-        raise TypeError(f"canvas must be (height, width), two integers. Received: canvas={canvas!r}.") from None
-    if min(height, width) < 12 or height * width >= _MOST_PIXELS:
-        raise ValueError(
-            f"canvas needs sides of 12 pixels or more, and less than {_MOST_PIXELS:,} pixels. "
-            f"Received: canvas={canvas!r}."
-        )
-    return height, width
-
-
-def _checked_threads(num_threads):
-    if num_threads is None:
-        return None
-    count = operator.index(num_threads)
-    if count < 1:
-        raise ValueError(f"FaceDetector needs num_threads >= 1. Received: num_threads={num_threads}.")
-    return count

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from keras_margin._typing import ArrayLike
-from keras_margin._utils.decisions import Calibration, Zone, checked_prior
+from keras_margin._utils.decisions import Calibration, Zone, checked_prior, posterior
 from keras_margin.evaluation import _arrays, _intervals
 from keras_margin.evaluation._knots import fit_knots, resampled_band
 from keras_margin.evaluation.probabilities import Reliability, cllr, min_cllr, reliability
@@ -30,9 +30,9 @@ class CalibrationReport:
     Attributes:
         calibration: `keras_margin.runtime.Calibration`.
         method: "logistic" or "isotonic".
-        cllr: Log-likelihood-ratio cost in bits of held-out people.
-        min_cllr: The least that any monotone calibration could have there.
-        reliability: `Reliability` of held-out people at the prior; its `ece`.
+        cllr: Log-likelihood-ratio cost in bits of held-out people, or pairs where nobody says who is on them.
+        min_cllr: The least that any monotone recalibration of those held-out likelihood ratios could have.
+        reliability: `Reliability` of them at the prior; its `ece`.
         num_genuine: Pairs of one person, of the fit.
         num_impostor: Pairs of two people.
         num_people: People on them; None where the pairs do not tell.
@@ -76,6 +76,7 @@ class CalibrationReport:
     def __str__(self):
         """Returns the report in a few sentences."""
         people = f" of {self.num_people:,} people" if self.num_people else ""
+        judged = "people" if self.resampled == "identity" else "pairs"
         zone = self.calibration.zone
         decides = self.no_zone or (
             f"Ask a person between {zone.different_below:.4f} (FRR {zone.frr:g}) and {zone.same_from:.4f} "
@@ -83,7 +84,7 @@ class CalibrationReport:
         )
         return (
             f"{self.method} on {self.num_genuine:,} genuine and {self.num_impostor:,} impostor pairs{people}. On held-"
-            f"out people: Cllr {self.cllr:.4f} (at best {self.min_cllr:.4f}), ECE {self.reliability.ece:.2%} at a "
+            f"out {judged}: Cllr {self.cllr:.4f} (at best {self.min_cllr:.4f}), ECE {self.reliability.ece:.2%} at a "
             f"prior of {self.calibration.prior:g}. {decides}"
         )
 
@@ -119,8 +120,8 @@ def fit_calibration(
         prior: Probability of one person that the file states, in (0, 1).
         far: Wanted FAR of the zone's upper threshold.
         frr: Wanted FRR of the zone's lower threshold.
-        folds: Of pairs without identities, an integer array (n,), people of one fold in no other; None for five runs of
-            consecutive pairs, as published sets have them.
+        folds: Of pairs without identities, an integer array (n,), people of one fold in no other, -1 for a pair in
+            none, which is not judged on; None for five runs of consecutive pairs, as published sets have them.
         bootstrap: `Bootstrap`.
 
     Returns:
@@ -155,13 +156,12 @@ def fit_calibration(
     zone, no_zone = _zone(scores, is_same, far, frr)
     knots, values = fit_knots(method, scores, is_same.astype(float), (~is_same).astype(float), limits)
     low, high = resampled_band(method, knots, values, scores, is_same, identities, limits, bootstrap)
-    said = 1 / (1 + np.exp(-(llr + np.log(prior / (1 - prior)))))
     return CalibrationReport(
         calibration=Calibration(knots, values, low, high, prior, zone),
         method=method,
         cllr=cllr(llr, truth),
         min_cllr=min_cllr(llr, truth),
-        reliability=reliability(said, truth, prior),
+        reliability=reliability(posterior(llr, prior), truth, prior),
         num_genuine=int(is_same.sum()),
         num_impostor=int((~is_same).sum()),
         num_people=num_people,
@@ -220,8 +220,9 @@ def _parts(is_same, identities, folds):
     else:
         people = int(identities.max()) + 1
         sides = (np.random.default_rng(0).permutation(people) % _FOLDS)[identities]
-    for fold in np.unique(sides):
-        yield (sides != fold).all(axis=1), (sides == fold).all(axis=1)
+    in_a_fold = (sides >= 0).all(axis=1)
+    for fold in np.unique(sides[in_a_fold]):
+        yield (sides != fold).all(axis=1) & in_a_fold, (sides == fold).all(axis=1)
 
 
 def _held_out(method, scores, is_same, parts, limits):

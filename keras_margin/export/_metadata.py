@@ -8,10 +8,8 @@ import tensorflow as tf
 
 from keras_margin import __version__
 from keras_margin._utils.metadata import FORMAT, FORMAT_VERSION, METADATA_NAME
-from keras_margin.alignment import transform
+from keras_margin.alignment._described import describe_template
 from keras_margin.export import _graph, _threshold
-
-_ALIGNED_SIZES = {(112, 112), (112, 96)}
 
 
 def build_metadata(source, options, report, stored=None):
@@ -49,7 +47,7 @@ def build_metadata(source, options, report, stored=None):
             **_in_integers(stored),
         },
         **({"length": {"name": "length", "dtype": "float32"}} if options.length else {}),
-        "alignment": _alignment(options.aligned, height, width),
+        "alignment": describe_template(height, width, options.aligned),
         **({} if report.photo is None else {"photo": _photo_signatures(report.photo)}),
         "quantize": report.quantize,
         "parity": {
@@ -144,14 +142,3 @@ def embed_metadata(content, text):
     entry.name, entry.buffer = METADATA_NAME, len(model.buffers) - 1
     model.metadata = [*(model.metadata or []), entry]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def _alignment(aligned, height, width):
-    """Where the five points of a face lie in the image, or None where faces are not aligned by them."""
-    if aligned is None:
-        aligned = (height, width) in _ALIGNED_SIZES
-    if not aligned:
-        return None
-    points = transform.landmark_template((height, width)).round(4).tolist()
-    names = ["eye at smaller x", "eye at larger x", "nose tip", "mouth corner at smaller x", "mouth corner at larger x"]
-    return {"transform": "similarity", "points": points, "order": names}

@@ -34,7 +34,6 @@ class Accuracy:
         num_impostor: Pairs of two.
         num_people: People on the pairs; None where the pairs do not tell.
         no_threshold: Why there is no threshold, a sentence; None where there is one.
-        calibration: What `protocols.Calibrated.as_metadata` gives of the pairs, where Options.calibrate asks for it.
 
     Example:
         >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
@@ -74,6 +73,8 @@ class ParityReport:
         accuracy: Accuracy on the pairs; None where there were none.
         why: Why the embeddings of some images could not be compared, a sentence; empty where all could be.
         photo: PhotoParity of a file that takes photographs, or None.
+        calibration: What `protocols.Calibrated.as_metadata` gives of the pairs, where Options.calibrate asks for it; or
+            None.
 
     Example:
         >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]

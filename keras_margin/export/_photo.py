@@ -2,14 +2,13 @@
 
 import copy
 import dataclasses
-import operator
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from keras_margin._typing import Size
-from keras_margin._utils.canvas import check_photograph
+from keras_margin._utils.canvas import check_photograph, checked_canvas
 from keras_margin.detection import build, graph
 from keras_margin.export import _graph, _warp
 
@@ -45,7 +44,7 @@ class Photo:
     faces: int = 8
 
     def __post_init__(self):
-        object.__setattr__(self, "canvases", tuple(_checked_canvas(each) for each in self.canvases))
+        object.__setattr__(self, "canvases", tuple(checked_canvas(each) for each in self.canvases))
         if not self.canvases or len(set(self.canvases)) < len(self.canvases):
             raise ValueError(f"photo needs different canvases, at least one. Received: {self.canvases}.")
         if not 12 <= self.min_face_size <= min(map(min, self.canvases)):
@@ -165,16 +164,3 @@ def _with_alias(content):
     aligned.signatureKey, alias.signatureKey = ALIGNED.encode(), _graph.SIGNATURE.encode()
     model.signatureDefs.append(alias)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def _checked_canvas(canvas):
-    try:
-        height, width = (operator.index(side) for side in canvas)
-    except (TypeError, ValueError):
-        raise TypeError(f"A canvas must be (height, width), two integers. Received: {canvas!r}.") from None
-    # The runtime takes no larger side for a true one.
-    if not 12 <= min(height, width) <= max(height, width) <= 2**13 or height * width >= 2**24:
-        raise ValueError(
-            f"A canvas needs sides of 12 to 8,192 pixels, and less than 2^24 pixels. Received: {canvas!r}."
-        )
-    return height, width

@@ -1,4 +1,4 @@
-"""The embedding network inside whatever is to be exported: a model of any of the three ways, a .keras file, a run."""
+"""The embedding network inside whatever is to be exported: a model of any of the three ways, file, run, preset."""
 
 import dataclasses
 import json
@@ -9,9 +9,10 @@ import keras
 
 from keras_margin import _keras, layers
 from keras_margin._typing import PathLike
-from keras_margin.models import EmbeddingModel
-from keras_margin.models.backbones import _checks
-from keras_margin.models.backbones._checks import check_keras
+from keras_margin._utils import metadata
+from keras_margin.models import EmbeddingModel, presets
+from keras_margin.models._preset_metadata import describe_head
+from keras_margin.models.backbones._checks import check_embedder, check_keras
 
 MODEL_FILE, REPORT_FILE = "model.keras", "report.json"
 
@@ -34,7 +35,7 @@ class Source:
 
 
 def open_source(given):
-    """The Source of a Keras model, a .keras file or the folder of a training run.
+    """The Source of a Keras model, a .keras file, a preset or the folder of a training run.
 
     Raises:
         TypeError, ValueError: As `extract_embedder`; and where the file or the folder is not such a thing.
@@ -42,18 +43,32 @@ def open_source(given):
     """
     report = {}
     if isinstance(given, (str, os.PathLike)):
+        if presets.is_preset(given):
+            return _of_preset(pathlib.Path(given))
         path = _model_file(pathlib.Path(given))
         report = _run_report(path)
         given = _load(path)
     else:
         check_keras(given, "a Keras model, or the path of a .keras file or of a run", keras.Model)
+    _check_backend()
+    network, head = _parts(given)
+    return Source(_in_float32(network), describe_head(head), report.get("recipe"), report.get("measures"))
+
+
+def _of_preset(folder):
+    """The Source of a preset: its backbone, and what its metadata say."""
+    _check_backend()
+    network, _ = _parts(presets.load_backbone(folder))
+    found = metadata.read_metadata(folder) or {}
+    return Source(_in_float32(network), found.get("head"), found.get("recipe"), found.get("measured"))
+
+
+def _check_backend():
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "Export converts TensorFlow graphs. Received: a model on Keras's backend "
             f"{keras.backend.backend()!r}. Save it as .keras and export that file under KERAS_BACKEND=tensorflow."
         )
-    network, head = _parts(given)
-    return Source(_in_float32(network), _head_in_words(head), report.get("recipe"), report.get("measures"))
 
 
 def extract_embedder(model: keras.Model | PathLike) -> keras.Model:
@@ -61,7 +76,8 @@ def extract_embedder(model: keras.Model | PathLike) -> keras.Model:
 
     Args:
         model: EmbeddingModel; a functional or Sequential model with a MarginHead (the embedding in front of it is
-            found); a backbone; or the path of a .keras file or of a training run's folder with any of these.
+            found); a backbone; or the path of a .keras file or of a training run's folder with any of these, or of a
+            preset.
 
     Returns:
         Keras model.
@@ -84,7 +100,9 @@ def extract_embedder(model: keras.Model | PathLike) -> keras.Model:
 def _model_file(path: pathlib.Path):
     """The .keras file that a path means."""
     if not path.exists():
-        raise FileNotFoundError(f"There is no model at {path}: name a .keras file, or the folder of a training run.")
+        raise FileNotFoundError(
+            f"There is no model at {path}: name a .keras file, a preset, or the folder of a training run."
+        )
     if path.is_file():
         return path
     if (path / MODEL_FILE).is_file():
@@ -136,7 +154,7 @@ def _parts(given):
         raise ValueError(f"Export takes a network on RGB images of one size. Received: input shape {images}.")
     if not (_is_shape(embeddings, 2) and embeddings[1] is not None):
         raise ValueError(f"Export takes a network with one embedding an image. Received: output shape {embeddings}.")
-    _checks.check_embedder(network)
+    check_embedder(network)
     return network, head
 
 
@@ -176,15 +194,6 @@ def _input_of(head, given):
             "Give it a keras.Input((height, width, 3))."
         ) from error
     return embedding[0] if isinstance(embedding, (list, tuple)) else embedding
-
-
-def _head_in_words(head):
-    """The head's class and arguments, less what is Keras's; None without a head."""
-    if not isinstance(head, layers.MarginHead):
-        return None
-    keras_own = {"name", "trainable", "dtype", "prototypes_initializer"}
-    arguments = {name: value for name, value in head.get_config().items() if name not in keras_own}
-    return {"class": type(head).__name__, **arguments}
 
 
 def _in_float32(network):

@@ -111,9 +111,3 @@ class EmbeddingMetric(keras.metrics.Metric, abc.ABC):
     def get_config(self) -> dict:
         """Returns the arguments that build it again."""
         return {"name": self.name, "dtype": self.dtype}
-
-
-def require_int(metric: keras.metrics.Metric, name: str, value: Any, low: int) -> None:
-    """Raises ValueError unless `value` is an int >= `low`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{type(metric).__name__} needs an int {name} >= {low}. Received: {name}={value!r}.")

@@ -1,12 +1,14 @@
 """Retrieval within what is seen: RecallAtK, and MeanAveragePrecisionAtR of the metric-learning literature."""
 
+import math
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_margin import _arguments
 from keras_margin._typing import Tensor
-from keras_margin.metrics.base import PACKAGE, EmbeddingMetric, require_int
+from keras_margin.metrics.base import PACKAGE, EmbeddingMetric
 
 # Added to a cosine, so that 0, which a reset writes, is an empty place of a list.
 _SHIFT = 2.0
@@ -33,8 +35,8 @@ class RetrievalMetric(EmbeddingMetric):
 
     def __init__(self, length: int, memory: int = 2048, name: str | None = None, dtype: Any = None):
         super().__init__(name=name, direction="up", dtype=dtype)
-        require_int(self, "memory", memory, 2)
-        self.memory = memory
+        _arguments.require_integer(type(self).__name__, memory, 2, math.inf, "memory")
+        self.memory = int(memory)
         self._length = min(length, memory)
 
     def build(self, embedding_size: int) -> None:
@@ -137,7 +139,8 @@ class RecallAtK(RetrievalMetric):
     """
 
     def __init__(self, k: int = 1, memory: int = 2048, name: str | None = None, dtype: Any = None):
-        require_int(self, "k", k, 1)
+        _arguments.require_integer("RecallAtK", k, 1, math.inf, "k")
+        k = int(k)
         super().__init__(k, memory, name or f"recall_at_{k}", dtype)
         self.k = k
 
@@ -185,7 +188,8 @@ class MeanAveragePrecisionAtR(RetrievalMetric):
         name: str | None = "mean_average_precision_at_r",
         dtype: Any = None,
     ):
-        require_int(self, "longest", longest, 1)
+        _arguments.require_integer("MeanAveragePrecisionAtR", longest, 1, math.inf, "longest")
+        longest = int(longest)
         super().__init__(longest, memory, name, dtype)
         self.longest = longest
 

@@ -1,5 +1,6 @@
 """Verification over the pairs of what is seen: EqualErrorRate, TARAtFAR, AUC, out of histograms of the cosines."""
 
+import math
 from typing import Any
 
 import keras
@@ -7,7 +8,7 @@ from keras import ops
 
 from keras_margin import _arguments
 from keras_margin._typing import Tensor
-from keras_margin.metrics.base import PACKAGE, EmbeddingMetric, require_int
+from keras_margin.metrics.base import PACKAGE, EmbeddingMetric
 
 
 class PairMetric(EmbeddingMetric):
@@ -27,18 +28,19 @@ class PairMetric(EmbeddingMetric):
     Args:
         memory: Images that a new one is compared with, >= 0; 0 for the pairs of a batch alone.
         bins: Bins of each histogram over the cosines in [-1, 1], >= 2.
-        name: Name in the logs.
-        direction: As in EmbeddingMetric.
+        name: Name in the logs; None for NAME.
         dtype: As in keras.metrics.Metric.
     """
 
-    def __init__(
-        self, memory: int = 2048, bins: int = 10_000, name: str | None = None, direction: str = "up", dtype: Any = None
-    ):
-        super().__init__(name=name, direction=direction, dtype=dtype)
-        require_int(self, "memory", memory, 0)
-        require_int(self, "bins", bins, 2)
-        self.memory, self.bins = memory, bins
+    # Of a subclass: its name in the logs, unless told another, and whether more or less is better.
+    NAME: str | None = None
+    DIRECTION = "up"
+
+    def __init__(self, memory: int = 2048, bins: int = 10_000, name: str | None = None, dtype: Any = None):
+        super().__init__(name=name or self.NAME, direction=self.DIRECTION, dtype=dtype)
+        for argument, value, low in (("memory", memory, 0), ("bins", bins, 2)):
+            _arguments.require_integer(type(self).__name__, value, low, math.inf, argument)
+        self.memory, self.bins = int(memory), int(bins)
 
     def build(self, embedding_size: int) -> None:
         """Creates the memory and the counts, for embeddings (batch, embedding_size)."""
@@ -100,7 +102,7 @@ class EqualErrorRate(PairMetric):
     Args:
         memory: Images that a new one is compared with, >= 0.
         bins: Bins of the cosines, >= 2; 10,000 resolve 2e-4.
-        name: Name in the logs.
+        name: Name in the logs; None for equal_error_rate.
         dtype: As in keras.metrics.Metric.
 
     Raises:
@@ -113,10 +115,7 @@ class EqualErrorRate(PairMetric):
         0.0
     """
 
-    def __init__(
-        self, memory: int = 2048, bins: int = 10_000, name: str | None = "equal_error_rate", dtype: Any = None
-    ):
-        super().__init__(memory, bins, name, "down", dtype)
+    NAME, DIRECTION = "equal_error_rate", "down"
 
     def result(self) -> Tensor:
         """Returns the rate, a scalar tensor in [0, 1]; NaN without a genuine or without an impostor pair."""
@@ -161,7 +160,7 @@ class TARAtFAR(PairMetric):
     ):
         _arguments.require_number(type(self).__name__, "far", far, 0, 1, above=True)
         short = f"{far:.0e}"
-        super().__init__(memory, bins, name or f"tar_at_far_{short if float(short) == far else far}", "up", dtype)
+        super().__init__(memory, bins, name or f"tar_at_far_{short if float(short) == far else far}", dtype)
         self.far = float(far)
 
     def result(self) -> Tensor:
@@ -186,7 +185,7 @@ class AUC(PairMetric):
     Args:
         memory: Images that a new one is compared with, >= 0.
         bins: Bins of the cosines, >= 2; 10,000 resolve 2e-4.
-        name: Name in the logs.
+        name: Name in the logs; None for auc.
         dtype: As in keras.metrics.Metric.
 
     Raises:
@@ -199,8 +198,7 @@ class AUC(PairMetric):
         1.0
     """
 
-    def __init__(self, memory: int = 2048, bins: int = 10_000, name: str | None = "auc", dtype: Any = None):
-        super().__init__(memory, bins, name, "up", dtype)
+    NAME = "auc"
 
     def result(self) -> Tensor:
         """Returns the area, a scalar tensor in [0, 1]; NaN without a genuine or without an impostor pair."""

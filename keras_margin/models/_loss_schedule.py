@@ -35,6 +35,24 @@ class _Factors(keras.metrics.Metric):
         return {}
 
 
+def check_margin(head: Any) -> None:
+    """Raises ValueError where a head's margin cannot be scaled, or anneals by a lambda of its own."""
+    if head.margin.anneals:
+        raise ValueError(
+            f"A margin that anneals by its own lambda takes no schedule. Received: head.margin={head.margin}."
+        )
+    head.margin.scaled(0.5)
+
+
+def check_scale(head: Any) -> None:
+    """Raises ValueError where a head has no scale of its own, or the other classes no plain cosines."""
+    if head.scale is None or not head.has_cosine_logits or not head.margin.negatives_are_cosines:
+        raise ValueError(
+            "A scale that is scheduled needs a head with a scale of its own and plain cosines for the other "
+            f"classes. Received: {type(head).__name__}(scale={head.scale})."
+        )
+
+
 class LossSchedule:
     """Margin and scale of an EmbeddingModel's loss as shares of the head's own; `model.loss_schedule`.
 
@@ -66,12 +84,7 @@ class LossSchedule:
         Raises:
             ValueError: Where the margin cannot be scaled, or anneals by a lambda of its own.
         """
-        margin = self._model.head.margin
-        if margin.anneals:
-            raise ValueError(
-                f"A margin that anneals by its own lambda takes no schedule. Received: head.margin={margin}."
-            )
-        margin.scaled(0.5)
+        check_margin(self._model.head)
         self._start()
         self.uses_margin = True
 
@@ -81,12 +94,7 @@ class LossSchedule:
         Raises:
             ValueError: Where the head has no scale of its own, or the other classes no plain cosines.
         """
-        head = self._model.head
-        if head.scale is None or not head.has_cosine_logits or not head.margin.negatives_are_cosines:
-            raise ValueError(
-                "A scale that is scheduled needs a head with a scale of its own and plain cosines for the other "
-                f"classes. Received: {type(head).__name__}(scale={head.scale})."
-            )
+        check_scale(self._model.head)
         self._start()
         self.uses_scale = True
 

@@ -14,6 +14,7 @@ from keras_margin.models._compile import one_loss_weight, split_metrics
 from keras_margin.models._embedding_metrics import EmbeddingMetrics
 from keras_margin.models._loss_schedule import LossSchedule
 from keras_margin.models._pixel_range import check_pixel_range
+from keras_margin.models._preset_methods import PresetMethods
 from keras_margin.models._training import accumulation_steps, replicas_of, synchronize_batch_norm
 from keras_margin.models.backbones import _checks
 from keras_margin.ops import replicas, validation
@@ -22,7 +23,7 @@ PACKAGE = "keras_margin"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class EmbeddingModel(keras.Model):
+class EmbeddingModel(PresetMethods, keras.Model):
     """A backbone that trains under a margin head and predicts embeddings.
 
     `fit(images, labels)` reports `loss` (margin and auxiliary loss included) and `accuracy` (nearest prototype, no

@@ -11,6 +11,7 @@ from keras_margin._utils.decisions import Calibration, Probability, SearchThresh
 from keras_margin.runtime import _rows, _tensors
 from keras_margin.runtime._gallery import Gallery
 from keras_margin.runtime._litert import LiteRTNetwork
+from keras_margin.runtime._photo_gallery import check_model
 
 # Most images per call of a network with a free batch: bounds the activations' memory.
 MAX_BATCH = 32
@@ -27,7 +28,7 @@ class AlignedEmbedder:
         path: str | os.PathLike[str],
         normalization: Any = None,
         num_threads: int | None = None,
-        channels: str = "RGB",
+        channels: str | None = None,
     ):
         self._network = self._open(path, normalization, num_threads, channels)
         self._lock = threading.Lock()
@@ -286,11 +287,7 @@ class AlignedEmbedder:
         return threshold
 
     def _identify(self, images, gallery, threshold, far_per_search):
-        if gallery.model is not None and gallery.model != self.model_id:
-            raise ValueError(
-                f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {self.path} "
-                f"({self.model_id[:12]}...): their cosines mean nothing. Enroll its people again with this one."
-            )
+        check_model(gallery, self)
         if far_per_search is None:
             found = gallery.search(self.embed(images), threshold=self.decided(threshold))
         else:

@@ -15,6 +15,10 @@ _FORMAT, _FORMAT_VERSION = "keras-margin gallery", 1
 _PARTS = ("about", "embeddings", "people")
 # Of a file inside a zip file, ending in the lengths of its name and of its extra field.
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+# An extra field's kind and length; 0xD935 is what Android's zipalign pads with. Bytes of the field of large files.
+_PADDING, _PADDING_KIND, _LARGE_FILE_FIELD = struct.Struct("<2H"), 0xD935, 20
+# Of an array in the file, and of NumPy's header in front of it.
+_ALIGNMENT = 64
 
 
 def write(path: PathLike, model: str | None, names: Sequence[str], rows: np.ndarray, people: np.ndarray) -> None:
@@ -30,7 +34,21 @@ def write(path: PathLike, model: str | None, names: Sequence[str], rows: np.ndar
     about = {"format": _FORMAT, "format_version": _FORMAT_VERSION, "model": model, "names": names}
     text = json.dumps(about, ensure_ascii=False).encode("utf-8")
     with files.atomic_write(path) as temporary, open(temporary, "wb") as file:  # NumPy would add .npz to a bare name.
-        np.savez(file, about=np.frombuffer(text, np.uint8), embeddings=rows, people=people)
+        parts = (np.frombuffer(text, np.uint8), rows, people)
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, values in zip(_PARTS, parts, strict=True):
+                _write_part(archive, f"{name}.npy", values)
+
+
+def _write_part(archive, name, values):
+    """Writes an array into a zip file, uncompressed, where a memory map of it is aligned: NumPy copies others."""
+    entry = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    # The array lies behind the local header, the name, this extra field and zipfile's own for large files.
+    begins = archive.fp.tell() + _LOCAL_HEADER.size + len(name) + _PADDING.size + _LARGE_FILE_FIELD
+    padding = -begins % _ALIGNMENT
+    entry.extra = _PADDING.pack(_PADDING_KIND, padding) + bytes(padding)
+    with archive.open(entry, "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(values), allow_pickle=False)
 
 
 def read(path: PathLike, memory_map: bool = False) -> tuple[str | None, list[str], np.ndarray, np.ndarray]:

@@ -54,7 +54,12 @@ def make_index(index: str, embedding_size: int) -> Index:
 class _Usearch:
     def __init__(self, library, embedding_size):
         self._index = library.Index(
-            ndim=embedding_size, metric="ip", dtype="f32", connectivity=_CONNECTIONS, expansion_search=_WIDTH
+            ndim=embedding_size,
+            metric="ip",
+            dtype="f32",
+            connectivity=_CONNECTIONS,
+            expansion_add=_WIDTH,
+            expansion_search=_WIDTH,
         )
 
     def add(self, rows):

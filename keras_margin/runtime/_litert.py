@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_margin._utils import metadata, normalization
+from keras_margin._utils.arrays import checked_threads
 from keras_margin.runtime import _loading, _tensors
 
 
@@ -24,9 +25,11 @@ class LiteRTNetwork:
         interpreter: LiteRT's.
     """
 
-    def __init__(self, path, given=None, num_threads=None, channels="RGB"):
+    def __init__(self, path, given=None, num_threads=None, channels=None):
         self.path = _loading.checked_path(path)
-        self.interpreter, self.details, self._output = _loading.load(self.path, _loading.checked_threads(num_threads))
+        self.interpreter, self.details, self._output = _loading.load(
+            self.path, checked_threads(num_threads, "Embedder")
+        )
         self.metadata = metadata.read_metadata(self.path)
         self._reverse = _loading.checked_channels(channels, self.metadata, self.path) == "BGR"
         # Files of old converters carry no signature of the shape, only the shape.

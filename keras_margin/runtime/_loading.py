@@ -3,8 +3,6 @@
 import os
 from typing import Any
 
-import numpy as np
-
 from keras_margin._typing import PathLike
 from keras_margin._utils.messages import install_hint
 
@@ -53,23 +51,14 @@ def _export_hint(name: str):
     return f" It is a Keras file: export it first, {_EXPORT.replace('MODEL', name)}."
 
 
-def checked_threads(num_threads: int | None) -> int | None:
-    if num_threads is None:
-        return None
-    if isinstance(num_threads, bool) or not isinstance(num_threads, (int, np.integer)):
-        raise TypeError(f"Embedder needs num_threads as an integer or None. Received: num_threads={num_threads!r}.")
-    if num_threads < 1:
-        raise ValueError(f"Embedder needs num_threads >= 1. Received: num_threads={num_threads}.")
-    return int(num_threads)
-
-
-def checked_channels(channels, metadata, path):
-    if channels not in ("RGB", "BGR"):
+def checked_channels(channels: str | None, metadata: dict[str, Any] | None, path: PathLike) -> str:
+    """The order of channels that a network wants: what was given, or where that is None the metadata's, else "RGB"."""
+    if channels not in (None, "RGB", "BGR"):
         raise ValueError(f'channels must be "RGB" or "BGR", what the network wants. Received: channels={channels!r}.')
-    own = ((metadata or {}).get("image") or {}).get("channels", channels)
-    if channels != own:
+    own = ((metadata or {}).get("image") or {}).get("channels")
+    if None not in (channels, own) and channels != own:
         raise ValueError(f"{path} takes {own} by its own metadata. Received: channels={channels!r}. Leave it out.")
-    return channels
+    return channels or own or "RGB"
 
 
 def interpreter_of(path: str, num_threads: int | None) -> Any:

@@ -37,8 +37,8 @@ class Embedder(AlignedEmbedder):
             code; (0.0, 1.0), or "raw", feeds a float network raw pixels. None for a network that takes pixels, or
             whose metadata declare `image.normalization`.
         num_threads: Threads for LiteRT, >= 1. None leaves LiteRT's own default.
-        channels: "RGB" or "BGR", the order a foreign network wants; images, and the three numbers of a
-            normalization, are given as RGB either way.
+        channels: "RGB" or "BGR", the order a foreign network wants; None for what its metadata say, else "RGB". Images,
+            and the three numbers of a normalization, are given as RGB either way.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -64,7 +64,7 @@ class Embedder(AlignedEmbedder):
         path: str | os.PathLike[str],
         normalization: Any = None,
         num_threads: int | None = None,
-        channels: str = "RGB",
+        channels: str | None = None,
     ):
         super().__init__(path, normalization, num_threads, channels)
         self._settings = self.path, normalization, num_threads, channels
@@ -74,6 +74,9 @@ class Embedder(AlignedEmbedder):
     def __reduce__(self):
         # An interpreter does not travel to another process; the settings do.
         return type(self), self._settings
+
+    # It takes a photograph as it is: see alignment.detector.bounded.
+    shrinks_photographs = True
 
     @property
     def takes_photographs(self) -> bool:

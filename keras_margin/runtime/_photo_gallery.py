@@ -35,7 +35,7 @@ class PhotoGallery:
             >>> len(gallery), gallery.names
             (2, ('Ada',))
         """
-        _check(self, embedder)
+        check_model(self, embedder)
         if not len(photographs):
             raise ValueError("enroll_photographs needs at least one photograph. Received: none.")
         # All of them before any is added.
@@ -68,7 +68,7 @@ class PhotoGallery:
             >>> [(face.box, match and match.name) for face, match in found]  # No face is there.
             []
         """
-        _check(self, embedder)
+        check_model(self, embedder)
         if far_per_search is None:
             threshold = embedder.decided(threshold)
         faces = embedder.faces(photo)
@@ -79,7 +79,8 @@ class PhotoGallery:
         return [(face, found[0] if found else None) for face, found in zip(faces, matches, strict=True)]
 
 
-def _check(gallery, embedder):
+def check_model(gallery: Any, embedder: Any) -> None:
+    """Raises ValueError where a gallery is of another model's embeddings."""
     if gallery.model is not None and gallery.model != embedder.model_id:
         raise ValueError(
             f"The gallery holds embeddings of another model ({gallery.model[:12]}...) than {embedder.path} "

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import math
 import time
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +15,8 @@ import tensorflow as tf
 from keras_margin.callbacks import RunCallback
 from keras_margin.data.reader import Reader
 from keras_margin.models import EmbeddingModel
-from keras_margin.recipes import _settings
 from keras_margin.recipes.base import Recipe
-from keras_margin.training import _batches, _callbacks, _state, _step, _stop, _strategies
+from keras_margin.training import _batches, _callbacks, _identity, _state, _step, _stop, _strategies
 from keras_margin.training._building import build_model
 from keras_margin.training._checkpoints import Checkpoints
 from keras_margin.training._errors import friendly_errors, lost_workers
@@ -70,6 +68,8 @@ def fit(
             `reports`-th of the steps; `batch` counts from 0 in each. A rate that a callback sets
             (LearningRateScheduler, ReduceLROnPlateau) takes the place of the recipe's schedule from then on. One that
             sets `model.stop_training` ends the run after the update, with a checkpoint; the same call goes on from it.
+            Over several workers only the first measures, so at each epoch's end all follow its callbacks: the rate that
+            they set, and whether to stop, which then waits for that end.
             A callbacks.RunCallback is told more and kept in the checkpoints; Keras's own begin again. Those that the
             recipe names come behind them.
         reports: How often loss and accuracy are noted in the history, at most at every step; the shares of the steps
@@ -134,15 +134,10 @@ class _Run:
         self.model, self.averages = model, averages
         self.step, self.history, self.seconds, self.told = 0, [], 0.0, {}
         self.batch, self.embeddings = (None, None), None
+        self.stops = False
         self.rate = _rate_of(model.optimizer)
         self.logs = Logbook(model, self.rate)
-        self.identity = {
-            "recipe": _settings.to_json(recipe),
-            "seed": seed,
-            "classes": reader.num_classes,
-            "images": reader.num_images,
-            "labels": zlib.crc32(np.ascontiguousarray(reader.labels, np.int32)),
-        }
+        self.identity = _identity.of(recipe, reader, seed)
 
     # --- Checkpoints ----------------------------------------------------------------------------------------------
 
@@ -152,7 +147,7 @@ class _Run:
         if self.checkpoints is not None and _strategies.is_chief(self.strategy):
             found = self.checkpoints.newest()
         if found is not None:
-            refusal = _why_not(found[1]["identity"], self.identity, self.checkpoints.folder)
+            refusal = _identity.difference(found[1]["identity"], self.identity, self.checkpoints.folder)
         step = -1 if refusal else 0 if found is None else found[1]["step"]
         if _strategies.is_multiworker(self.strategy):
             step = int(_state.broadcast_from_chief(np.int64(step), self.strategy))
@@ -230,7 +225,7 @@ class _Run:
             if isinstance(callback, RunCallback):
                 callback.set_run(self)
         self._set_params(self._epoch())
-        self.model.stop_training = False
+        self.model.stop_training = self.stops = False
         self.start = time.monotonic()
         self._tell("on_train_begin", {})
         try:
@@ -261,7 +256,7 @@ class _Run:
     def _updates(self) -> None:
         update = _step.Step(self.model, self.recipe, self.strategy, self.averages)
         data = _batches.distributed(self.recipe, self.reader, self.strategy, self.seed, self.step)
-        while self.step < self.recipe.run.steps and not self.model.stop_training:
+        while not self._is_last():
             epoch = self._epoch()
             batch = self.step - self._start_of(epoch)
             if batch == 0:
@@ -285,7 +280,8 @@ class _Run:
             self._end_epoch(self._epoch())
 
     def _is_last(self):
-        return self.step == self.recipe.run.steps or self.model.stop_training
+        stops = self.stops if _strategies.is_multiworker(self.strategy) else self.model.stop_training
+        return self.step == self.recipe.run.steps or stops
 
     def _end_epoch(self, epoch):
         """Notes loss and accuracy since the last report, and tells the callbacks."""
@@ -295,6 +291,16 @@ class _Run:
         self.told = row
         self._tell("on_epoch_end", epoch, row)
         self.logs.clear()
+        if _strategies.is_multiworker(self.strategy):
+            self._follow_chief()
+
+    def _follow_chief(self):
+        """Stops where the chief's callbacks stop, and takes the rate that they set: it alone has all figures."""
+        rate = math.nan if self.rate.value is None else self.rate.value
+        own = np.float32([self.model.stop_training, rate])
+        stops, rate = _state.broadcast_from_chief(own, self.strategy)
+        self.model.stop_training = self.stops = bool(stops)
+        self.rate.assign(None if math.isnan(rate) else float(rate))
 
     def _tell(self, what, *arguments):
         for callback in self.callbacks:
@@ -305,21 +311,3 @@ def _rate_of(optimizer):
     """The SettableSchedule of an optimiser; with mixed_float16 that of the one inside the loss scaling."""
     wrapped = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     return (optimizer.inner_optimizer if wrapped else optimizer).rate
-
-
-def _why_not(theirs, ours, folder):
-    """The first difference of two runs' identities, in a sentence; None where they are the same."""
-    for path, was, now in _differences(theirs, ours):
-        return (
-            f"{folder} has checkpoints of another run: {path} was {was!r} there and is {now!r} here. Choose another "
-            "folder, or delete that one to begin again."
-        )
-    return None
-
-
-def _differences(theirs, ours, path=""):
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        for name in ours:
-            yield from _differences(theirs.get(name), ours[name], f"{path}.{name}" if path else name)
-    elif theirs != ours:
-        yield path, theirs, ours

@@ -2,28 +2,20 @@
 
 import keras
 
+from keras_margin.models import _loss_schedule
+
 
 def check(recipe, head):
     """Raises ValueError where the recipe ramps what the head has not."""
-    if recipe.schedule.margin_warmup_steps:
-        if head.margin.anneals:
-            raise ValueError(
-                f"margin_warmup_steps ramps a margin, and {recipe.head.name!r} anneals by its own lambda. "
-                f"Received: margin_warmup_steps={recipe.schedule.margin_warmup_steps}."
-            )
+    ramps = (("margin_warmup_steps", _loss_schedule.check_margin), ("scale_warmup_steps", _loss_schedule.check_scale))
+    for name, check_head in ramps:
+        steps = getattr(recipe.schedule, name)
+        if not steps:
+            continue
         try:
-            head.margin.scaled(0.5)
+            check_head(head)
         except ValueError as error:
-            raise ValueError(
-                f"margin_warmup_steps ramps a margin. Received: head={recipe.head.name!r}. {error}"
-            ) from error
-    if recipe.schedule.scale_warmup_steps and (
-        head.scale is None or not head.has_cosine_logits or not head.margin.negatives_are_cosines
-    ):
-        raise ValueError(
-            "scale_warmup_steps needs a head with a scale of its own and plain cosines for the other classes. "
-            f"Received: head={recipe.head.name!r}."
-        )
+            raise ValueError(f"{name}={steps} does not go with head={recipe.head.name!r}. {error}") from error
 
 
 def fractions(recipe, step, smaller=min):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_margin._utils.decisions import ASK, DIFFERENT, SAME, Calibration, SearchThresholds, Zone, percent
+from keras_margin._utils.decisions import ASK, DIFFERENT, SAME, Calibration, SearchThresholds, Zone, percent, posterior
 
 CALIBRATION = Calibration([0.0, 0.5], [-5.0, 5.0], [-6.0, 4.0], [-4.0, 6.0], 0.5, Zone(0.2, 0.4, 1e-3, 1e-2))
 
@@ -19,6 +19,19 @@ def test_probability_is_bayes_formula(prior):
     assert found.probability == pytest.approx(prior * ratio / (prior * ratio + 1 - prior), rel=1e-12)
     assert found.low < found.probability < found.high
     assert found.log_likelihood_ratio == pytest.approx(1.0)
+
+
+def test_probabilities_of_many_cosines_are_bayes_formula():
+    """One for each cosine, at the calibration's own prior, in the shape they came in."""
+    cosines = np.array([[0.0, 0.3], [0.5, 0.9]])
+    ratio = np.exp([[-5.0, 1.0], [5.0, 5.0]])
+    np.testing.assert_allclose(CALIBRATION.probabilities(cosines), ratio / (1 + ratio), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("llr", "wanted"), [(-800.0, 0.0), (800.0, 1.0), (0.0, 0.25), (-40.0, math.exp(-40) / 3)])
+def test_no_likelihood_ratio_overflows(llr, wanted):
+    """At a prior of 1/4, a third in odds; far below, the probability keeps its digits."""
+    assert posterior(llr, 0.25) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_beyond_the_knots_the_ratio_is_level():
@@ -109,11 +122,28 @@ def test_probes_that_differ_raise_fewer_false_alarms():
     assert truth < TABLE.false_positive_rate(500, 0.3) == pytest.approx(1 - (1 - far.mean()) ** 500, rel=1e-9)
 
 
+def test_knots_that_lie_close_come_back_from_metadata():
+    """Cosines of an isotonic fit that differ in the eighth digit still rise in the file."""
+    close = Calibration([0.1, 0.10000003, 0.4], [-1.0, -1.0, 2.0], [-2.0, -2.0, 1.0], [0.0, 0.0, 3.0])
+    found = Calibration.from_metadata({"calibration": json.loads(json.dumps(close.as_metadata()))})
+    np.testing.assert_array_equal(found.cosine, [0.1, 0.10000003, 0.4])
+
+
 def test_search_thresholds_come_back_from_metadata():
     """JSON and back gives the same threshold."""
     found = SearchThresholds.from_metadata({"search": json.loads(json.dumps(TABLE.as_metadata()))})
     assert found.threshold(70, 0.01) == pytest.approx(TABLE.threshold(70, 0.01), rel=1e-5)
     assert found.measured_to == 1e-6 and SearchThresholds.from_metadata({}) is None
+
+
+def test_search_thresholds_are_said_as_far_as_they_reach():
+    """At FPIR 0.01 among N, FAR 0.01 / N: cosine 0.3 for 10 by this table; a table that ends at 1e-4 has two sizes."""
+    assert str(TABLE) == (
+        "of a search, to name one stranger in a hundred: cosine 0.300 among 10, 0.400 among 100, 0.500 among 1,000, "
+        "0.600 among 10,000 faces"
+    )
+    short = SearchThresholds(TABLE.far[:41], TABLE.cosine[:41], 1e-3)
+    assert str(short).endswith("cosine 0.300 among 10, 0.400 among 100 faces")
 
 
 @pytest.mark.parametrize(

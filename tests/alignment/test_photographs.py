@@ -7,8 +7,11 @@ import faces
 import numpy as np
 import pytest
 
+from keras_margin import alignment
 from keras_margin.alignment import photographs, transform
 from keras_margin.alignment.transform import LANDMARKS_112
+from keras_margin.detection import FaceDetector
+from keras_margin.runtime import Embedder
 
 SIZE = (112, 112)
 TEMPLATE = {"points": transform.landmark_template(SIZE).round(4).tolist()}
@@ -100,6 +103,31 @@ def test_a_large_picture_is_searched_in_a_smaller_copy():
     face = photographs.prepare_photograph(image, embedder({"alignment": TEMPLATE}), detector=detector)
     assert seen == [(1536, 2048, 3)]
     np.testing.assert_array_equal(face, image[500:612, 1000:1112])
+
+
+@pytest.mark.parametrize("as_method", [False, True])
+def test_a_detector_that_shrinks_sees_the_picture_itself(as_method):
+    """FaceDetector's canvas may be larger than 2,048 pixels; so may that of a file whose `detect` is the detector."""
+
+    class Detector:
+        shrinks_photographs = True
+
+        def __call__(self, image):
+            seen.append(image.shape)
+            return np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0)
+
+        detect = __call__
+
+    image, seen, detector = noise(40, 2100), [], Detector()
+    detector = detector.detect if as_method else detector
+    photographs.prepare_photograph(image, embedder({"alignment": TEMPLATE}), detector=detector)
+    assert seen == [(40, 2100, 3)]
+
+
+def test_both_detectors_of_ours_that_have_a_canvas_shrink():
+    """What they promise, and MTCNNDetector does not."""
+    assert FaceDetector.shrinks_photographs and Embedder.shrinks_photographs
+    assert not hasattr(alignment.MTCNNDetector, "shrinks_photographs")
 
 
 def test_fit_crop_cuts_the_middle_out():

@@ -53,8 +53,8 @@ def fit(model, *given, epochs=2, **options):
     ).history
 
 
-def own_set(name="lfw"):
-    return callbacks.Verification(images=IMAGES, pairs=PAIRS, is_same=IS_SAME, name=name)
+def own_set(name="lfw", **options):
+    return callbacks.Verification(images=IMAGES, pairs=PAIRS, is_same=IS_SAME, name=name, **options)
 
 
 # --- Verification ---------------------------------------------------------------------------------------------------
@@ -103,11 +103,23 @@ def test_tensorboard_draws_the_figures(tmp_path):
 
 
 @pytest.mark.slow
-def test_updates_between_two_measurements_are_counted():
-    """Four updates an epoch, measured at every third."""
-    verification = callbacks.Verification(images=IMAGES, pairs=PAIRS, is_same=IS_SAME, every=3)
-    fit(model_of(), verification, epochs=3)
-    assert [step for step, _ in verification.history] == [3, 6, 9, 12]
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, [4, 8, 12]),
+        # The two updates that cross the fourth are one call; the last call of an epoch has one update.
+        ({"steps_per_execution": 2}, [4, 9, 12]),
+        # Fifteen batches, of which the last waits for its update.
+        ({"optimizer": keras.optimizers.SGD(0.05, gradient_accumulation_steps=2)}, [4]),
+    ],
+    ids=["one by one", "two by two", "accumulated"],
+)
+def test_updates_between_two_measurements_are_counted(options, wanted):
+    """Five batches an epoch, a fit of two epochs and one of one, measured at every fourth update of the optimizer."""
+    verification, model = own_set(every=4), model_of(**options)
+    for epochs in (2, 1):
+        model.fit(IMAGES, LABELS, batch_size=8, epochs=epochs, callbacks=[verification], verbose=0)
+    assert [step for step, _ in verification.history] == wanted
 
 
 @pytest.mark.parametrize(
@@ -214,7 +226,7 @@ def test_what_a_head_has_not_is_not_scheduled(head, schedule, message):
 
 def test_schedules_refuse_numbers_out_of_range():
     """Refuses numbers out of range in schedules."""
-    with pytest.raises(ValueError, match="MarginSchedule needs steps updates >= 1"):
+    with pytest.raises(ValueError, match="MarginSchedule needs steps, an int >= 1, or a function"):
         callbacks.MarginSchedule(0)
     with pytest.raises(ValueError, match="ScaleSchedule needs start > 0. Received: start=0"):
         callbacks.ScaleSchedule(5, start=0)
@@ -245,7 +257,33 @@ def test_diagnostics_name_a_fault_under_model_fit():
     wrong = ops.convert_to_numpy(ops.argmin(nearest, axis=1))  # No image is nearest to its own prototype.
     diagnostics = callbacks.TrainingDiagnostics(every=4, patience=8, images=IMAGES, labels=wrong)
     model.fit(IMAGES, wrong, batch_size=10, epochs=3, callbacks=[diagnostics], verbose=0)
-    assert any("after 8 updates 0.0% of the training images" in sentence for sentence in diagnostics.sentences)
+    (sentence,) = [each for each in diagnostics.sentences if each.startswith("The margin, ")]
+    assert "after 8 updates 0.0% of the training images" in sentence
+    # What is advised can be done under Model.fit.
+    assert "callbacks.MarginSchedule" in sentence and "margin_warmup_steps" not in sentence
+
+
+@pytest.mark.slow
+def test_each_fit_has_intervals_of_its_own():
+    """What is derived from the length of a fit is derived again for the next one; what was given stays."""
+    model, derived = model_of(), callbacks.TrainingDiagnostics(images=IMAGES, labels=LABELS)
+    given = callbacks.TrainingDiagnostics(every=7, patience=9, images=IMAGES, labels=LABELS)
+    found = []
+    # 4 updates; 4 batches an epoch as Keras tells them, of 1,500 epochs.
+    model.fit(IMAGES, LABELS, batch_size=10, callbacks=[derived, given], verbose=0)
+    for steps, epochs in ((4, 1), (4, 1_500)):
+        for diagnostics in (derived, given):
+            diagnostics.set_params({"steps": steps, "epochs": epochs})
+            diagnostics.on_train_begin()
+            found.append((diagnostics.every, diagnostics.patience))
+    assert found == [(10, 100), (7, 9), (30, 150), (7, 9)]
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"patience": 2.5}])
+def test_diagnostics_refuse_numbers_out_of_range(options):
+    """An interval and a patience are at least one update."""
+    with pytest.raises(ValueError, match="TrainingDiagnostics needs (every|patience), an int >= 1 or None"):
+        callbacks.TrainingDiagnostics(**options)
 
 
 def test_diagnostics_need_images_under_model_fit():

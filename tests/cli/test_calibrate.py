@@ -49,6 +49,17 @@ def calibrated(folder):
     return path
 
 
+def test_progress_is_shown_without_a_terminal(folder, capfd, monkeypatch):
+    """Standard error gets a line a stage, and one every few seconds, here after each look at the clock."""
+    monkeypatch.setattr("keras_margin._utils.progress.LINE_SECONDS", -1.0)
+    arguments = [str(folder / "face.tflite"), str(folder / "people"), "--dry_run", "--resamples=20", "--batch=32"]
+    assert cli.main(["calibrate", *arguments]) == 0
+    lines = capfd.readouterr().err.splitlines()
+    stages = [line.rpartition(" ...")[0] for line in lines if line.endswith(" ...")]
+    assert [stage.split()[0] for stage in stages] == ["Opening", "Embedding", "Calibrating"]
+    assert any(re.match(r"Embedded 32 of 128 images of people, \d+ s left\.", line) for line in lines)
+
+
 def test_the_metadata_get_a_calibration_and_keep_the_rest(calibrated):
     """Inside the file and beside it, with what the older metadata said."""
     found = metadata.read_metadata(calibrated)

@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -147,6 +148,16 @@ def test_a_pipe_gets_tab_separated_lines_and_stages(files, capsys, tmp_path):
     count = json.loads((tmp_path / "x.json").read_text())["sets"]["set"]["images"]
     for stage in (f"Opening {files / 'face.keras'}", "Opening set", f"Embedding set, {count} images", "Measuring set"):
         assert f"{stage} ..." in said.splitlines()
+
+
+def test_images_are_counted_without_a_terminal(files, capsys, tmp_path, monkeypatch):
+    """Standard error gets a line of a count every few seconds, here after each look at the clock."""
+    monkeypatch.setattr("keras_margin._utils.progress.LINE_SECONDS", -1.0)
+    _, _, error = run(
+        capsys, files / "face.keras", files / "set.bin", f"--out={tmp_path / 'r.json'}", "--batch=64", "--no_checks"
+    )
+    counts = re.findall(r"^Embedded (\d+) of (\d+) images of set", error, re.MULTILINE)
+    assert len(counts) > 2 and counts[0][0] == "64" and counts[-1][0] == counts[-1][1]
 
 
 def test_fars_that_nobody_asked_for_are_not_spoken_of(files, capsys, tmp_path):

@@ -7,8 +7,8 @@ import pytest
 
 from keras_margin import cli, evaluation
 from keras_margin.evaluation import protocols
+from keras_margin.evaluation.model_card import model_card
 from keras_margin.evaluation.protocols import grouping
-from keras_margin.evaluation.protocols.model_card import model_card
 from keras_margin.evaluation.protocols.report import read as read_report
 
 PEOPLE, IMAGES = 40, 4

@@ -112,13 +112,15 @@ def test_the_score_is_a_threshold(detector, small):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"canvas": (8, 640)}, ValueError, "sides of 12 pixels"),
+        ({"canvas": (8, 640)}, ValueError, "sides of 12 to 8,192 pixels"),
         ({"canvas": (8192, 8192)}, ValueError, "16,777,216"),
+        ({"canvas": (12, 8193)}, ValueError, "sides of 12 to 8,192 pixels"),
         ({"canvas": 480}, TypeError, "two integers"),
         ({"canvas": CANVAS, "min_face_size": 11}, ValueError, "min_face_size=11"),
         ({"canvas": CANVAS, "min_face_size": 121}, ValueError, "shorter side, 120"),
         ({"min_score": 1.0}, ValueError, "min_score=1.0"),
-        ({"num_threads": 0}, ValueError, "num_threads=0"),
+        ({"num_threads": 0}, ValueError, "FaceDetector needs num_threads >= 1. Received: num_threads=0"),
+        ({"num_threads": 1.5}, TypeError, "FaceDetector needs num_threads as an integer"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(arguments, error, message):

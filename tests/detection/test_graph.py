@@ -122,3 +122,19 @@ def test_of_more_faces_than_slots_the_largest_are_kept(one_function):
     boxes, points, _ = FaceDetector(CANVAS)(picture)
     assert len(boxes) == 4 and found["count"] == 2 and found["dropped"].tolist() == [0, 0, 2]
     np.testing.assert_allclose(found["points"], points[:2], atol=1e-2)
+
+
+def test_each_prelu_is_one_operator():
+    """Of R-Net's three convolutions and of the layer behind them; XNNPACK then reads each map once, not five times."""
+    pytest.importorskip("mtcnn", reason="the align extra is not installed")
+    import tensorflow as tf
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    from keras_margin.detection import _networks, build
+
+    networks = _networks.Networks()
+    crops = tf.TensorSpec((2, 24, 24, 3), tf.float32, name="crops")
+    content = build.convert({"refine": (lambda crops: {"logits": networks.refine(crops)[1]}, [crops])})
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    names = [flatbuffer_utils.opcode_to_name(model, each.opcodeIndex) for each in model.subgraphs[0].operators]
+    assert names.count("PRELU") == 4 and not {"RELU", "NEG"} & set(names)

@@ -212,6 +212,22 @@ def test_too_few_pairs_for_a_rate_are_said():
     assert report.no_zone.startswith('No "ask a person" zone: FAR 0.001 on 2,000 impostor pairs')
 
 
+def test_pairs_in_no_fold_are_not_judged_on():
+    """A fold of -1 takes a pair out of the held-out fits and of what they are judged on."""
+    scores, is_same = gaussian_scores(200, 200)
+    folds = np.arange(400) % 4
+    inside = np.arange(400) % 5 != 0
+    report = fit_calibration(scores, is_same, folds=np.where(inside, folds, -1), method="logistic", bootstrap=QUICK)
+    llr = np.full(400, np.nan)
+    for fold in range(4):
+        fit, judge = inside & (folds != fold), inside & (folds == fold)
+        slope, intercept = fit_logistic(scores[fit], is_same[fit].astype(float), 1.0 - is_same[fit])
+        llr[judge] = np.clip(slope * scores[judge] + intercept, -math.log(201), math.log(201))
+    genuine, impostor = llr[inside & is_same], llr[inside & ~is_same]
+    wanted = (np.log2(1 + np.exp(-genuine)).mean() + np.log2(1 + np.exp(impostor)).mean()) / 2
+    assert report.cllr == pytest.approx(wanted, rel=1e-6)
+
+
 SCORES, IS_SAME, IDENTITIES = peoples_scores()
 
 

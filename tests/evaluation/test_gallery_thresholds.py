@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from keras_margin.evaluation import fit_search_thresholds
-from keras_margin.evaluation.gallery_thresholds import _pareto
 
 
 def unit_rows(count, size, seed):
@@ -26,14 +26,12 @@ def test_measured_thresholds_are_order_statistics():
             assert (scores >= cosine).sum() == int(far * 200_000 + 1e-9)
 
 
-@pytest.mark.parametrize("shape", [-0.2, 0.1])
-def test_the_tail_of_a_pareto_distribution_is_found(shape):
-    """Excesses drawn from it give back its scale and shape."""
-    share = (np.arange(200_000) + 0.5) / 200_000
-    excesses = np.sort(0.03 / shape * (share**-shape - 1))[::-1]
-    scale, found = _pareto(excesses)
-    assert scale == pytest.approx(0.03, rel=0.01)
-    assert found == pytest.approx(shape, abs=0.01)
+def test_a_normal_tail_goes_on_where_no_score_was_seen():
+    """Of the quantiles of a normal distribution, the threshold of FAR 1e-9, a million times below what was counted."""
+    scores = norm.isf((np.arange(200_000) + 0.5) / 200_000, scale=0.1)
+    found = fit_search_thresholds(scores)
+    threshold = np.interp(9, -np.log10(found.far), found.cosine)
+    assert threshold == pytest.approx(norm.isf(1e-9, scale=0.1), rel=0.01)
 
 
 def test_the_tail_goes_on_where_no_score_was_seen():

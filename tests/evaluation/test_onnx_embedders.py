@@ -32,7 +32,7 @@ def test_every_layout_and_batch_gives_the_networks_rows(batch, channels_first, t
 
 def test_a_free_batch_is_bounded(tmp_path, monkeypatch):
     """Many images run in batches of at most MAX_BATCH."""
-    monkeypatch.setattr("keras_margin.evaluation.embedders._onnx.MAX_BATCH", 2)
+    monkeypatch.setattr("keras_margin.runtime._onnx.MAX_BATCH", 2)
     embedder = embedders.load_embedder(write(tmp_path / "net.onnx"), normalization="raw")
     np.testing.assert_allclose(embedder.embed(PIXELS), unit(averages(PIXELS)), atol=1e-5)
 
@@ -97,6 +97,15 @@ def test_three_numbers_of_a_bgr_network_are_red_green_blue(tmp_path):
     np.testing.assert_allclose(
         embedders.OnnxEmbedder(path, "imagenet", channels="BGR").embed(PIXELS), wanted, atol=1e-5
     )
+
+
+def test_declared_bgr_and_three_numbers_are_turned_once(tmp_path):
+    """Of a file whose metadata say BGR and three numbers R, G, B, without arguments: FileEmbedder and OnnxEmbedder."""
+    told = {"channels": "BGR", "normalization": dict(zip(("mean", "std"), IMAGENET, strict=True))}
+    path = write(tmp_path / "net.onnx", metadata=json.dumps({"image": told}))
+    wanted = unit(averages(PIXELS[..., ::-1], IMAGENET[0][::-1], IMAGENET[1][::-1]))
+    np.testing.assert_allclose(embedders.load_embedder(path).embed(PIXELS), wanted, atol=1e-5)
+    np.testing.assert_allclose(embedders.OnnxEmbedder(path).embed(PIXELS), wanted, atol=1e-5)
 
 
 def test_a_network_on_pixels_refuses_a_normalization(tmp_path):

@@ -66,6 +66,18 @@ def test_an_evaluation_gets_rows_with_their_lengths(model, images, tmp_path):
     np.testing.assert_allclose(rows, model.predict(np.float32(images), verbose=0), rtol=1e-4, atol=1e-5)
 
 
+def test_a_savedmodel_keeps_the_length_that_it_tells(model, images, tmp_path):
+    """Rows of a SavedModel with `length` are the model's own; those of one without are of unit length alone."""
+    export.to_savedmodel(model, tmp_path / "told", samples=images, options=export.Options(length=True))
+    embedder = load_embedder(tmp_path / "told")
+    wanted = model.predict(np.float32(images), verbose=0)
+    np.testing.assert_allclose(embedder.embed(images, lengths=True), wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(embedder.embed(images), axis=1), 1, rtol=1e-5)
+    export.to_savedmodel(model, tmp_path / "lost", samples=images)
+    with pytest.raises(ValueError, match="exported with --length"):
+        load_embedder(tmp_path / "lost").embed(images, lengths=True)
+
+
 def test_a_file_without_it_says_how_to_get_it(model, images, tmp_path):
     """Unit rows have lost their length."""
     path = tmp_path / "face.tflite"

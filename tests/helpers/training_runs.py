@@ -8,7 +8,7 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_margin import recipes
+from keras_margin import callbacks, recipes
 from keras_margin.data import ArrayReader
 from keras_margin.data.augmentation import Augmentation
 from keras_margin.models import backbones
@@ -55,10 +55,21 @@ def recipe_of(**changes):
     return recipes.Recipe(plain.pop("name"), plain.pop("source")).replace(**{**plain, **changes})
 
 
+class FirstWorkerAlone(callbacks.RunCallback):
+    """Sets a rate at the end of the second epoch and stops at that of the third, in the first worker alone."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.run.is_chief and epoch == 1:
+            self.model.optimizer.learning_rate = 0.01
+        if self.run.is_chief and epoch == 2:
+            self.model.stop_training = True
+
+
 def train(folder, changes=None, every=5, result=None, worker=None, then=None):
     """Trains from wherever the folder's checkpoints are; writes the result's weights and history as `result`.
 
-    `then`, changes of another run on the same checkpoints, is refused; with what, stands in `result`.refused.
+    `then`, changes of another run on the same checkpoints, is refused; with what, stands in `result`.refused. After it
+    the first run is begun again with FirstWorkerAlone; its reports and its rate stand in `result`.led.
     """
     if worker is not None:
         os.environ["TF_CONFIG"] = json.dumps(worker)
@@ -89,6 +100,11 @@ def train(folder, changes=None, every=5, result=None, worker=None, then=None):
             fit({**(changes or {}), **then})
         except ValueError as error:
             pathlib.Path(f"{result}.refused").write_text(str(error), encoding="utf-8")
+        led = training.fit(
+            recipe_of(**(changes or {})), reader_of(), strategy=strategy, reports=10, callbacks=[FirstWorkerAlone()]
+        )
+        steps, rate = [step for step, _ in led.history], float(led.model.optimizer.learning_rate)
+        pathlib.Path(f"{result}.led").write_text(json.dumps([steps, rate]), encoding="utf-8")
 
 
 def read(result):

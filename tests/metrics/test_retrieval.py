@@ -110,11 +110,11 @@ def test_a_reset_forgets_the_images():
 
 def test_numbers_out_of_range_are_refused():
     """Refuses numbers out of range."""
-    with pytest.raises(ValueError, match="RecallAtK needs an int k >= 1. Received: k=0"):
+    with pytest.raises(ValueError, match="RecallAtK needs k, an int >= 1. Received: k=0"):
         metrics.RecallAtK(0)
-    with pytest.raises(ValueError, match="MeanAveragePrecisionAtR needs an int longest >= 1. Received: longest=2.5"):
+    with pytest.raises(ValueError, match="MeanAveragePrecisionAtR needs longest, an int >= 1. Received: longest=2.5"):
         metrics.MeanAveragePrecisionAtR(2.5)
-    with pytest.raises(ValueError, match="RecallAtK needs an int memory >= 2. Received: memory=1"):
+    with pytest.raises(ValueError, match="RecallAtK needs memory, an int >= 2. Received: memory=1"):
         metrics.RecallAtK(memory=1)
 
 

@@ -154,8 +154,8 @@ def test_a_reset_forgets_the_images():
     ("make", "message"),
     [
         (lambda: metrics.TARAtFAR(0), r"TARAtFAR needs far in \(0, 1\]. Received: far=0"),
-        (lambda: metrics.AUC(memory=-1), "AUC needs an int memory >= 0. Received: memory=-1"),
-        (lambda: metrics.EqualErrorRate(bins=1.5), "EqualErrorRate needs an int bins >= 2. Received: bins=1.5"),
+        (lambda: metrics.AUC(memory=-1), "AUC needs memory, an int >= 0. Received: memory=-1"),
+        (lambda: metrics.EqualErrorRate(bins=1.5), "EqualErrorRate needs bins, an int >= 2. Received: bins=1.5"),
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):

@@ -1,6 +1,7 @@
 """Galleries with an index, and galleries whose rows stay in their file: compared with exact search in NumPy."""
 
 import importlib
+import types
 
 import numpy as np
 import pytest
@@ -90,6 +91,13 @@ def test_an_index_that_finds_fewer_leaves_places_empty(exact_index):
     assert named(gallery.search(rows_of(1), k=3)) == [[("Ada", 1.0)]]
 
 
+def test_usearch_builds_as_widely_as_it_searches():
+    """Its own default while building is narrower, and finds fewer of the nearest."""
+    made = []
+    _indexes._Usearch(types.SimpleNamespace(Index=lambda **settings: made.append(settings)), SIZE)
+    assert made[0]["expansion_add"] == made[0]["expansion_search"] == _indexes._WIDTH
+
+
 @pytest.mark.parametrize("library", ["usearch", "faiss", "hnswlib"])
 def test_recall_against_exact_search(library):
     """Of 2,000 people, the index names the exact search's person for 99 of 100 probes at least; growing in steps."""
@@ -131,6 +139,16 @@ def test_a_mapped_gallery_searches_its_file(tmp_path):
     mapped, loaded = Gallery.load(tmp_path / "people.npz", memory_map=True), Gallery.load(tmp_path / "people.npz")
     assert isinstance(mapped._rows, np.memmap)
     assert named(mapped.search(rows_of(70, 1), k=3)) == named(loaded.search(rows_of(70, 1), k=3))
+
+
+@pytest.mark.parametrize("people", [1, 7])
+def test_a_mapped_gallery_is_aligned(tmp_path, people):
+    """Whatever the length of the names before it, the array begins at a multiple of 64: NumPy copies it otherwise."""
+    gallery = Gallery(4)
+    gallery.enroll(["x" * (each + 1) for each in range(people)], rows_of(people, size=4))
+    gallery.save(tmp_path / "people.npz")
+    mapped = Gallery.load(tmp_path / "people.npz", memory_map=True)
+    assert mapped._rows.flags.aligned and mapped._rows.offset % 64 == 0
 
 
 @pytest.mark.parametrize("change", ["enroll", "remove"])

@@ -1,6 +1,7 @@
 """Embedder against tiny networks whose embeddings a NumPy formula gives."""
 
 import builtins
+import pickle
 import threading
 import time
 
@@ -111,6 +112,22 @@ def _of_channels_first(image, kernel):
     import tensorflow as tf
 
     return project(tf.transpose(image, [0, 2, 3, 1]), kernel)
+
+
+def test_the_metadatas_channels_need_no_argument(fixed_batch, tmp_path):
+    """A file that says BGR is fed BGR; the error on RGB shows what was given."""
+    path = with_metadata(fixed_batch, tmp_path / "bgr.tflite", image={"channels": "BGR"})
+    wanted = Embedder(fixed_batch, NORMALIZATION, channels="BGR").embed(images_of(2))
+    np.testing.assert_array_equal(Embedder(path, NORMALIZATION).embed(images_of(2)), wanted)
+    with pytest.raises(ValueError, match="takes BGR by its own metadata. Received: channels='RGB'"):
+        Embedder(path, NORMALIZATION, channels="RGB")
+
+
+def test_an_embedder_is_pickled_by_its_settings(fixed_batch):
+    """In another process it opens the file again, with the same normalization, threads and channels."""
+    embedder = Embedder(fixed_batch, NORMALIZATION, num_threads=1, channels="BGR")
+    again = pickle.loads(pickle.dumps(embedder))
+    np.testing.assert_array_equal(again.embed(images_of(2)), embedder.embed(images_of(2)))
 
 
 def test_an_int8_network_has_its_own_scales(int8):

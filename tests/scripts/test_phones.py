@@ -1,11 +1,10 @@
 """What docs/phones.md shows: the C program is compiled and run, the snippets have the library's numbers."""
 
-import importlib.metadata
-import pathlib
 import re
 import shutil
 import subprocess
 
+import c_programs
 import numpy as np
 import pytest
 from exported import small_network, smooth_picture
@@ -22,20 +21,7 @@ PAGE = ROOT / "docs" / "phones.md"
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     """The C program, compiled as its first lines say."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    litert = pytest.importorskip("ai_edge_litert")
-    library = pathlib.Path(litert.__path__[0])
-    version = importlib.metadata.version("ai-edge-litert")
-    if tuple(map(int, version.split(".")[:2])) < (2, 3):
-        pytest.skip(f"the program declares the C API of LiteRT 2.3; ai-edge-litert is {version}")
-    if compiler is None or not (library / "libLiteRt.so").exists():
-        pytest.skip("needs a C compiler, and an ai-edge-litert that carries libLiteRt.so")
-    built = tmp_path_factory.mktemp("c") / "embed_pair"
-    command = re.search(r"^ \*     (cc .*)$", SOURCE.read_text(), re.MULTILINE).group(1)
-    command = command.replace('"$LITERT"', str(library)).replace("export/c/embed_pair.c", str(SOURCE))
-    words = command.replace("-o embed_pair", f"-o {built} -Wall -Wextra -Werror").split()
-    subprocess.run([compiler, *words[1:]], check=True)
-    return built
+    return c_programs.compiled(SOURCE, tmp_path_factory.mktemp("c") / "embed_pair")
 
 
 @pytest.fixture(scope="module")

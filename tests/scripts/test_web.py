@@ -6,33 +6,28 @@ Where KERAS_MARGIN_WEB=required, as in `make test-web`, it fails instead.
 """
 
 import base64
-import contextlib
 import hashlib
 import http.client
-import importlib.util
 import json
 import math
-import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
+import web_page
 from exported import small_network, smooth_picture
 from PIL import Image
-from scripts import ROOT, run_main
+from scripts import run_main
+from web_page import PAGE
 
 from keras_margin import alignment
 from keras_margin.alignment import transform
 from keras_margin.alignment.transform import LANDMARKS_112
 
-PAGE = ROOT / "export" / "web"
 GOLDEN = PAGE / "test" / "golden.json"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 # Five points in pictures of 60 to 300 pixels: upright, turned, turned over, shifted out of the picture, uneven.
 FACES = {
@@ -86,43 +81,9 @@ def golden():
     return {"transforms": transforms, "pictures": kept, "crops": crops}
 
 
-def missing(*needs):
-    """Skips, or where the page's tests are required fails, unless everything is there."""
-    lacking = [words for words, there in needs if not there]
-    if lacking and os.environ.get("KERAS_MARGIN_WEB") == "required":
-        pytest.fail(f"make test-web needs {' and '.join(lacking)}.")
-    if lacking:
-        pytest.skip(f"needs {' and '.join(lacking)}: see `make test-web`")
-
-
-def node():
-    """Path of a Node that is new enough for the page's tests, or None."""
-    found = shutil.which("node")
-    version = found and subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
-    return found if version and int(version.lstrip("v").split(".")[0]) >= 20 else None
-
-
-def browser():
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-
-
 @pytest.fixture(scope="module")
 def serve_web():
-    spec = importlib.util.spec_from_file_location("serve_web", ROOT / "export" / "serve_web.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-@contextlib.contextmanager
-def served(script, model):
-    """Context that yields the port of the page's server with that model."""
-    with script.make_server(model, 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    return web_page.script()
 
 
 # --- Without a browser ----------------------------------------------------------------------------------------------
@@ -185,7 +146,7 @@ def test_the_server_serves_the_page_and_the_model_alone(name, without_litert, tm
         answer = connection.getresponse()
         return answer.status, answer.read(), answer.headers
 
-    with served(without_litert, model) as port:
+    with web_page.served(without_litert, model) as port:
         status, _, headers = get("/")
         assert status == 302
         asked = re.fullmatch(r"/index\.html\?model=(model/\S+)", headers["Location"]).group(1)
@@ -232,9 +193,9 @@ def test_without_litert_js_the_server_names_the_command(serve_web, monkeypatch, 
 @pytest.mark.slow
 def test_the_pure_functions_pass_node_s_own_tests():
     """Passes Node's own tests of the pure functions."""
-    missing(("Node 20 or later", node()))
+    web_page.missing(("Node 20 or later", web_page.node()))
     files = sorted(str(file) for file in (PAGE / "test").glob("*.test.js"))
-    run = subprocess.run([node(), "--test", *files], cwd=PAGE, capture_output=True, text=True, check=False)
+    run = subprocess.run([web_page.node(), "--test", *files], cwd=PAGE, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
@@ -317,24 +278,10 @@ def expectations(folder):
 @pytest.mark.tensorflow_only
 def test_chromium_gives_the_runtimes_numbers(serve_web, tmp_path):
     """Computes the runtime's numbers on the page in Chromium."""
-    installed = (PAGE / "node_modules" / "playwright-core").is_dir() and serve_web.RUNTIME.is_dir()
-    missing(
-        ("Node 20 or later", node()),
-        ("`npm ci` in export/web", installed),
-        ("Chromium (apt install chromium)", browser()),
-    )
+    web_page.need_browser()
     expectations(tmp_path)
-    with served(serve_web, tmp_path / "square.tflite") as port:
-        told = {"PAGE_URL": f"http://127.0.0.1:{port}/", "PAGE_FOLDER": str(tmp_path), "CHROMIUM": browser()}
-        run = subprocess.run(
-            [node(), "--test", "--test-reporter=spec", "test/browser.mjs"],
-            cwd=PAGE,
-            env={**os.environ, **told},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+    with web_page.served(serve_web, tmp_path / "square.tflite") as port:
+        run = web_page.run_in_browser("test/browser.mjs", port, tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

@@ -251,17 +251,6 @@ def test_verification_logs_its_figures_in_model_fit(tmp_path, capsys):
     assert set(next(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))) >= NAMES
 
 
-@pytest.mark.slow
-def test_verification_counts_updates_under_model_fit():
-    """Every four updates, also where an epoch has five of them and Keras makes two at a time."""
-    images, labels = training_runs.reader_of().arrays()
-    for together, wanted in ((1, [4, 8]), (2, [4, 9])):
-        model, verification = embedding_model(), callbacks.Verification(pair_set(), every=4)
-        model.compile(keras.optimizers.SGD(0.05), jit_compile=False, steps_per_execution=together)
-        model.fit(images, labels, batch_size=12, epochs=2, callbacks=[verification], verbose=0)
-        assert [step for step, _ in verification.history] == wanted
-
-
 def test_the_figures_are_those_of_the_pairs():
     """EER and TAR at FAR 0.1 of hand-made scores: 100 impostors at 0.00 to 0.99, genuine at 0.5, 0.89, 0.95, 2."""
     genuine, impostors = np.array([0.5, 0.89, 0.95, 2.0]), np.arange(100) / 100

@@ -1,5 +1,6 @@
 """Two processes over loopback train as one does, and go on as one does where one of them was killed."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -89,6 +90,11 @@ def test_two_workers_train_and_resume_as_one_process(processes, tmp_path):
     first, second = ((tmp_path / f"result{index}.npz.refused").read_text() for index in range(2))
     assert "another run: recipe.schedule.learning_rate was" in first
     assert second.startswith("The first worker refuses to go on from its checkpoint")
+
+    # Where a callback of the first worker sets a rate and stops, the second follows at the epoch's end.
+    for index in range(2):
+        steps, rate = json.loads((tmp_path / f"result{index}.npz.led").read_text())
+        assert steps == [4, 8, 12] and rate == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

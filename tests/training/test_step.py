@@ -74,12 +74,18 @@ def test_margin_and_scale_rise_in_a_line_and_stay():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"head": "sphereface", "margin_warmup_steps": 2}, "'sphereface' anneals by its own lambda"),
+        (
+            {"head": "sphereface", "margin_warmup_steps": 2},
+            "head='sphereface'. A margin that anneals by its own",
+        ),
         (
             {"head": "normsoftmax", "head_options": (), "margin_warmup_steps": 2},
             "head='normsoftmax'. Softmax has no margin",
         ),
-        ({"head": "qamface", "head_options": (), "scale_warmup_steps": 2}, "scale_warmup_steps needs.*'qamface'"),
+        (
+            {"head": "qamface", "head_options": (), "scale_warmup_steps": 2},
+            "scale_warmup_steps=2 does not go with head='qamface'. .* plain cosines",
+        ),
         ({"auxiliary_losses": (("intre", ()),)}, "Unknown auxiliary loss 'intre'. Known ones: .*inter, intra"),
         ({"freeze": ("stem*",)}, r"freeze='stem\*' matches no layer. .*: first, norm, slope, last"),
     ],

@@ -2,66 +2,23 @@
 // serves the page and runs this; PAGE_URL, PAGE_FOLDER and CHROMIUM come from there.
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { after, before, beforeEach, test } from "node:test";
 
-import { chromium } from "playwright-core";
+import { PAGE_URL, WAIT, checkLayout, chooseModel as chooseModelOf, expected, near, path, start, visit } from "./chromium.mjs";
 
-const { PAGE_URL, PAGE_FOLDER, CHROMIUM } = process.env;
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const FLAGS = [
-  ...["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"],
-  ...["--disable-component-update", "--disable-sync"],
-  // Chromium refuses its sandbox to root, and CI runs as root.
-  ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
-];
-const path = (name) => join(PAGE_FOLDER, name);
-const expected = JSON.parse(readFileSync(path("expected.json")));
-const profile = mkdtempSync(join(tmpdir(), "page-"));
-const requests = [];
-const [STEP, WAIT] = [10_000, 60_000];
-let context, page;
+let page, requests, close;
 
-before(async () => {
-  context = await chromium.launchPersistentContext(profile, {
-    executablePath: CHROMIUM,
-    args: FLAGS,
-    viewport: { width: 1100, height: 900 },
-    timeout: WAIT,
-  });
-  context.setDefaultTimeout(STEP);
-  page = await context.newPage();
-  page.on("request", (request) => requests.push(request.url()));
-  page.on("pageerror", (error) => assert.fail(`an error nobody caught: ${error.stack}`));
-});
-
-after(async () => {
-  await context?.close();
-  rmSync(profile, { recursive: true, force: true });
-});
-
-beforeEach(async () => {
-  await page.setViewportSize({ width: 1100, height: 900 });
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.goto(PAGE_URL);
-  await page.waitForSelector("html[data-ready]", { state: "attached", timeout: WAIT });
-});
+before(async () => ({ page, requests, close } = await start()));
+after(() => close?.());
+beforeEach(() => visit(page));
 
 const words = (selector) => page.locator(selector).textContent();
 const similarity = async () => Number(await page.locator("#similarity").getAttribute("data-exact"));
 const compared = () => page.waitForFunction(() => document.querySelector("#similarity").value !== "–");
 const choose = (which, name) => page.setInputFiles(`#${which}-file`, path(name));
+const chooseModel = (...names) => chooseModelOf(page, ...names);
 const model = expected.models["square.tflite"];
-
-/** Chooses models; answers when one is in use or an error is shown. */
-async function chooseModel(...names) {
-  await page.evaluate(() => delete document.documentElement.dataset.ready);
-  await page.setInputFiles("#model-file", names.map(path));
-  await page.waitForSelector("html[data-ready]", { state: "attached" });
-}
 
 /** Moves the five points from where the bench put them, by keys alone, and takes the face. */
 async function placeByKeys() {
@@ -78,10 +35,6 @@ async function placeByKeys() {
   }
   await page.locator("#use").press("Enter");
   await page.waitForSelector("#editor", { state: "hidden" });
-}
-
-function near(found, wanted, bound, what) {
-  assert.ok(Math.abs(found - wanted) <= bound, `${what}: ${found} in the page, ${wanted} in Python`);
 }
 
 test("two crops of the model's size: the runtime's cosine, and the verdict in words", async () => {
@@ -305,18 +258,21 @@ test("by keyboard: the controls come in reading order and have names of their ow
   await page.getByText("Still to come: the second face.", { exact: true }).first().waitFor();
   await page.evaluate(() => document.activeElement.blur());
   const seen = [];
-  for (let turn = 0; turn < 6; turn += 1) {
+  for (let turn = 0; turn < 9; turn += 1) {
     await page.keyboard.press("Tab");
     seen.push(await page.evaluate(() => {
-      const { id, labels, textContent } = document.activeElement;
-      return (id ? labels[0].textContent : textContent).replace(/\s+/g, " ").trim();
+      const { labels, textContent } = document.activeElement;
+      return (labels?.length > 0 ? labels[0].textContent : textContent).replace(/\s+/g, " ").trim();
     }));
   }
   assert.match(seen[0], /^Choose a model file/);
-  assert.deepEqual(seen.slice(1, 5), [
+  assert.deepEqual(seen.slice(1, 8), [
+    "Compare faces",
     "Choose a picture for the first face",
+    "Camera for the first face",
     "Align the first face by five points",
     "Choose a picture for the second face",
+    "Camera for the second face",
     "How to read this",
   ]);
 });
@@ -325,33 +281,7 @@ for (const [width, scheme] of [[320, "light"], [390, "dark"], [1100, "light"], [
   test(`at ${width} pixels, ${scheme}: nothing sticks out, targets are large, and axe finds nothing`, async () => {
     await page.setViewportSize({ width, height: 800 });
     await page.emulateMedia({ colorScheme: scheme });
-    await page.evaluate(AXE);
-    const check = async (where) => {
-      const wide = await page.evaluate(() => {
-        const bench = document.querySelector("#editor");
-        return [document.documentElement.scrollWidth - window.innerWidth, bench.scrollWidth - bench.clientWidth];
-      });
-      // A crop that is not square is shown whole.
-      const cut = await page.evaluate(() => {
-        const inside = (outer, inner) => inner.bottom <= outer.bottom + 1 && inner.right <= outer.right + 1;
-        const frames = [...document.querySelectorAll(".frame")];
-        return frames.filter((each) => {
-          const canvas = each.querySelector("canvas").getBoundingClientRect();
-          return canvas.width > 0 && !inside(each.getBoundingClientRect(), canvas);
-        }).length;
-      });
-      assert.equal(cut, 0, `${where}: a canvas is cut by its frame`);
-      assert.ok(Math.max(...wide) <= 0, `${where}: ${wide} pixels stick out`);
-      const small = await page.evaluate(() =>
-        [...document.querySelectorAll("button:not(.point), .button, summary")]
-          .map((each) => [each.textContent.trim(), each.getBoundingClientRect()])
-          .filter(([, box]) => box.width > 0 && (box.height < 40 || box.width < 44))
-          .map(([name, box]) => `${name}: ${box.width} x ${box.height}`),
-      );
-      assert.deepEqual(small, [], where);
-      const found = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice"] }));
-      assert.deepEqual(found.violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)]), [], where);
-    };
+    const check = (where) => checkLayout(page, where);
     await check("empty");
     await choose("first", "a.png");
     await choose("second", "photo.png");

@@ -1,4 +1,4 @@
-"""An embedder out of any file: Keras, SavedModel, TFLite, ONNX or a run's folder; uint8 RGB in, embeddings out."""
+"""An embedder out of any file: Keras, SavedModel, TFLite, ONNX, a preset, a run's folder; uint8 in, embeddings out."""
 
 import os
 import pathlib
@@ -28,6 +28,7 @@ def load_embedder(
       its only output).
     - A TFLite file, as `keras_margin.runtime.Embedder` reads it.
     - An ONNX file, *.onnx, by ONNX Runtime: one image input, channels first or last, of any batch or a fixed one.
+    - A preset's folder: its backbone, with the normalization that its metadata declare.
     - A folder of a run: its model.keras, else embedder.tflite, else savedmodel/.
 
     Args:
@@ -63,9 +64,9 @@ def load_embedder(
     if channels not in (None, *CHANNELS):
         raise ValueError(f'channels must be "RGB" or "BGR". Received: channels={channels!r}.')
     kind, name = _kind_of(name)
-    # A Keras file has none; what lies beside it belongs to another.
-    written = None if kind == "keras" else metadata.read_metadata(name)
-    normalization = pixels.resolve(normalization)
+    # A Keras file has none, a preset's folder has; what lies beside a file belongs to another.
+    written = None if kind == "keras" and os.path.isfile(name) else metadata.read_metadata(name)
+    normalization = pixels.declared(normalization, written if kind == "keras" else None, name)
     opened = OPENERS[kind](name, normalization, num_threads)
     written = opened.pop("metadata", written)
     normalization = opened.pop("normalization", normalization)
@@ -86,11 +87,13 @@ def _kind_of(name):
     if os.path.isdir(name):
         if os.path.exists(os.path.join(name, "saved_model.pb")):
             return "savedmodel", name
+        if os.path.basename(metadata.in_folder(name)) == metadata.PRESET_FILE_NAME:
+            return "keras", name
         inside = next((part for part in _IN_A_RUN if os.path.exists(os.path.join(name, part))), None)
         if inside is None:
             raise ValueError(
-                f"{name} is a folder without an embedder: neither a SavedModel (saved_model.pb) nor a run "
-                f"({', '.join(_IN_A_RUN)})."
+                f"{name} is a folder without an embedder: neither a SavedModel (saved_model.pb), a preset "
+                f"(config.json, metadata.json) nor a run ({', '.join(_IN_A_RUN)})."
             )
         return _kind_of(os.path.join(name, inside))
     if name.lower().endswith((".keras", ".h5", ".hdf5")):
@@ -102,7 +105,7 @@ def _kind_of(name):
             return "tflite", name
     raise ValueError(
         f"{name} is not an embedder. Pass a Keras file (.keras, .h5), a TFLite file, an ONNX file (.onnx), a "
-        "SavedModel or a run's folder."
+        "SavedModel, a preset or a run's folder."
     )
 
 

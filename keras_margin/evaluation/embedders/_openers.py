@@ -6,10 +6,10 @@ import os
 import numpy as np
 
 from keras_margin import runtime
-from keras_margin._utils import metadata
 from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import install_hint
-from keras_margin.evaluation.embedders import _onnx, _pixels
+from keras_margin.evaluation.embedders import _pixels
+from keras_margin.runtime import _onnx
 
 _TAKES = ("uint8", "float32")
 
@@ -72,6 +72,8 @@ def _open_savedmodel(name, normalization, num_threads):
         raise ValueError(f"An embedder answers one tensor, or 'embedding'. Received: {name}, with {sorted(outputs)}.")
     _pixels.check_normalization(name, spec.dtype.name, normalization)
     batch = shape[0]
+    is_ours = os.path.exists(os.path.join(name, "contract.json"))
+    tells_length = is_ours and {"embedding", "length"} <= outputs.keys()
 
     def run(images, normalization):
         pixels = images if spec.dtype.name == "uint8" else _pixels.normalized(images, normalization)
@@ -80,8 +82,10 @@ def _open_savedmodel(name, normalization, num_threads):
             part = pixels[start : start + (batch or len(pixels))]
             missing = 0 if batch is None else batch - len(part)
             part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)]) if missing else part
-            rows = signature(**{key: tf.constant(part)})[output].numpy()
-            parts.append(rows.reshape(len(rows), -1)[: len(rows) - missing])
+            answers = signature(**{key: tf.constant(part)})
+            rows = answers[output].numpy().reshape(len(part), -1)
+            rows = rows * answers["length"].numpy()[:, None] if tells_length else rows
+            parts.append(rows[: len(rows) - missing])
         return np.concatenate(parts)
 
     blank = run(np.zeros((1, *shape[1:]), np.uint8), normalization)
@@ -90,8 +94,8 @@ def _open_savedmodel(name, normalization, num_threads):
         "image_size": tuple(shape[1:3]),
         "embedding_size": blank.shape[1],
         "takes_pixels": spec.dtype.name == "uint8",
-        # Ours bring rows to unit length; of another the lengths are its own.
-        "keeps_length": not os.path.exists(os.path.join(name, "contract.json")),
+        # Ours bring rows to unit length, some tell it as well; of another the lengths are its own.
+        "keeps_length": tells_length or not is_ours,
     }
 
 
@@ -106,21 +110,17 @@ def _signature(loaded, name):
 
 
 def _open_tflite(name, normalization, num_threads):
-    own = ((metadata.read_metadata(name) or {}).get("image") or {}).get("channels", "RGB")
-
     @functools.cache
     def interpreter(normalization):
-        return runtime.Embedder(name, normalization, num_threads, own)
+        return runtime.Embedder(name, normalization, num_threads)
 
     def run(images, normalization):
-        # The runtime turns channels round by itself where the file's metadata say so: it is given them turned back.
-        images = np.ascontiguousarray(images[..., ::-1]) if own == "BGR" else images
         embedder = interpreter(_pixels.hashable(normalization))
         return embedder.embed(images, lengths=embedder.keeps_length)
 
     first = interpreter(_pixels.hashable(normalization))
     return {
-        "network": run,
+        "network": _turned_back(run, first.metadata),
         "image_size": tuple(int(side) for side in first.image_size),
         "embedding_size": first.embedding_size,
         "takes_pixels": normalization is None,
@@ -129,10 +129,10 @@ def _open_tflite(name, normalization, num_threads):
 
 
 def _open_onnx(name, normalization, num_threads):
-    found = _onnx.OnnxNetwork(name, normalization, num_threads, channels=None)  # FileEmbedder turns them round.
+    found = _onnx.OnnxNetwork(name, normalization, num_threads)
     blank, _ = found.run(np.zeros((1, *found.image_size, 3), np.uint8))
     return {
-        "network": lambda images, normalization: found.run(images, normalization)[0],
+        "network": _turned_back(lambda *given: found.run(*given)[0], found.metadata),
         "image_size": found.image_size,
         "embedding_size": blank.shape[1],
         "takes_pixels": found.takes_pixels,
@@ -141,6 +141,17 @@ def _open_onnx(name, normalization, num_threads):
         "normalization": found.normalization,
         "metadata": found.metadata,
     }
+
+
+def _turned_back(run, written):
+    """A runtime's function of images in RGB, for images in the order that the file takes.
+
+    FileEmbedder turns images and normalization round, so that its channels can be varied; the runtime does so by itself
+    where the metadata say BGR.
+    """
+    if ((written or {}).get("image") or {}).get("channels") != "BGR":
+        return run
+    return lambda images, given: run(np.ascontiguousarray(images[..., ::-1]), _pixels.turned(given))
 
 
 OPENERS = {"keras": _open_keras, "savedmodel": _open_savedmodel, "tflite": _open_tflite, "onnx": _open_onnx}

@@ -16,7 +16,7 @@ def update_metadata(path, changes):
     its embeddings stay valid.
 
     Args:
-        path: A .tflite file, our own or foreign; a SavedModel folder; or an .onnx file.
+        path: A .tflite file, our own or foreign; a SavedModel folder or a preset; or an .onnx file.
         changes: Dict of plain JSON values by name; they replace older ones.
 
     Returns:
@@ -36,7 +36,7 @@ def update_metadata(path, changes):
     found = metadata.read_metadata(path) or {"format": metadata.FORMAT, "format_version": metadata.FORMAT_VERSION}
     if path.is_dir():
         text = _as_json(found | changes)
-        with files.atomic_write(path / metadata.FILE_NAME) as temporary:
+        with files.atomic_write(metadata.in_folder(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return json.loads(text)
     if metadata.is_tflite(path):

@@ -22,7 +22,8 @@ class FileEmbedder:
         embedding_size: Length of one embedding.
         takes_pixels: Whether the file says itself that it takes pixels, 0 to 255, and normalises inside. Of a Keras
             file that cannot be read off, so False.
-        keeps_length: Whether `embed(lengths=True)` is possible. Our exports end in unit length.
+        keeps_length: Whether `embed(lengths=True)` is possible. Our exports end in unit length, and keep their length
+            where they were written with `length=True`.
         channels: "RGB" or "BGR", what the network is fed. Images are given in RGB all the same.
         normalization: (mean, std) applied to pixels first, each a number or three (R, G, B), or None for none.
         metadata: What the export wrote into the file, as `keras_margin.runtime.read_metadata` gives it; or None.
@@ -71,8 +72,8 @@ class FileEmbedder:
             )
         if lengths and not self.keeps_length:
             raise ValueError(
-                f"{self.path} gives embeddings of unit length: their own length is lost. Evaluate the Keras file, or "
-                "leave lengths out."
+                f"{self.path} gives embeddings of unit length: their own length is lost. Evaluate the Keras file or "
+                "one that was exported with --length, or leave lengths out."
             )
         given = self.normalization
         if self.channels == "BGR":

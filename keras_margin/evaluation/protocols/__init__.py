@@ -13,8 +13,9 @@ import numpy as np
 
 from keras_margin import evaluation
 from keras_margin._typing import PathLike, Size
+from keras_margin._utils.arrays import check_fit
 from keras_margin.evaluation.protocols import bin_file, cfp, ijb, labelled, lfw_view1, pair_list, ytf
-from keras_margin.evaluation.protocols.base import FITS, MeasuredEmbedder, Protocol, Settings
+from keras_margin.evaluation.protocols.base import MeasuredEmbedder, Protocol, Settings
 from keras_margin.evaluation.protocols.calibrating import calibrate
 
 __all__ = [
@@ -130,8 +131,7 @@ def load_protocol(
         >>> protocol.num_images
         8
     """
-    if fit not in FITS:
-        raise ValueError(f'fit must be None, "crop" or "resize". Received: fit={fit!r}.')
+    check_fit(fit)
     path = pathlib.Path(os.fsdecode(path))
     if not path.exists() and str(path) not in _NAMED:
         raise FileNotFoundError(f"No such file or directory: {str(path)!r}.")

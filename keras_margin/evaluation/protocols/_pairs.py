@@ -33,8 +33,17 @@ def measure_pairs(embeddings, pairs, is_same, people, folds, settings):
         values=values | angle_values(scores, is_same),
         unmeasurable=unmeasurable,
         notes=tuple(note for note in (*notes, accuracy_note(report), interval_note(report)) if note),
-        arrays={"scores": scores, "is_same": is_same, "pairs": pairs},
+        arrays={"scores": scores, "is_same": is_same, "pairs": pairs} | _folds_of(folds, len(pairs)),
     )
+
+
+def _folds_of(folds, count):
+    """{"folds": integer array (count,)} of folds as `evaluation.k_fold_accuracy` takes them; {} of None."""
+    if folds is None:
+        return {}
+    if np.ndim(folds) == 0:  # Runs of consecutive pairs, the first ones longer by one.
+        folds = np.repeat(np.arange(folds), [len(each) for each in np.array_split(np.arange(count), folds)])
+    return {"folds": np.asarray(folds)}
 
 
 def measure_in_folds(embeddings, pairs, is_same, people, folds, settings):
@@ -95,6 +104,7 @@ def measure_scores(scores, found, is_same, identities, folds, settings, missing)
         unmeasurable=unmeasurable,
         notes=tuple(notes),
         arrays={"scores": scores, "is_same": is_same}
+        | _folds_of(folds, len(scores))
         | ({} if found.all() else {"found": found})
         | ({} if identities is None else {"identities": np.asarray(identities, str)}),
     )

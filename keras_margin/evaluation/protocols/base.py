@@ -15,8 +15,6 @@ from keras_margin._typing import PathLike, Size
 from keras_margin.data._decoding import resize_image
 from keras_margin.evaluation.verification import VerificationReport
 
-FITS = (None, "resize", "crop")
-
 # Pairs times resamples that a bootstrap may cost unless told: about a minute.
 _RESAMPLED_PAIRS = 10**9
 _FEWEST_RESAMPLES = 100
@@ -89,7 +87,8 @@ class ProtocolResult:
             pairs pass.
         notes: Sentences that a reader of the numbers must know.
         arrays: Name to array, what pictures are drawn of: "scores" and "is_same" of all pairs, "pairs" (m, 2) as rows
-            of the images where pairs are of images, "cmc" where there is identification.
+            of the images where pairs are of images, "folds" (m,) where pairs have them, "cmc" where there is
+            identification.
 
     Example:
         >>> ProtocolResult({"accuracy": 0.98, "tar_at_far_1e-06": 0.9}, unmeasurable=("tar_at_far_1e-06",)).notes

@@ -50,7 +50,8 @@ def calibrate(
         embeddings: Real array (num_images, embedding_size), in the order of `protocol.batches`.
         seed: Of drawn pairs and of the bootstrap.
         resamples: Of the bootstrap, >= 1.
-        options: As for `evaluation.fit_calibration`: method, prior, far, frr.
+        options: As for `evaluation.fit_calibration`: method, prior, far, frr. Where nobody says who is on the images,
+            the folds are the protocol's.
 
     Returns:
         `Calibrated`.
@@ -75,6 +76,8 @@ def calibrate(
     identities = arrays.get("identities")
     if protocol.people is not None and "pairs" in arrays:
         identities = protocol.people[arrays["pairs"]]
+    if identities is None and "folds" in arrays:
+        options["folds"] = arrays["folds"][found]
     return calibrate_scores(
         arrays["scores"][found],
         arrays["is_same"][found],

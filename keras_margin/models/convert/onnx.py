@@ -7,9 +7,7 @@ import numpy as np
 
 from keras_margin._typing import PathLike
 from keras_margin.models.convert import _onnx_gate, _onnx_graph
-
-# Images of noise that a fresh network is compared on.
-_NOISE = 4
+from keras_margin.runtime._onnx import OnnxNetwork
 
 
 def from_onnx(
@@ -48,7 +46,7 @@ def from_onnx(
     if channels not in ("RGB", "BGR"):
         raise ValueError(f'channels must be "RGB" or "BGR". Received: channels={channels!r}.')
     model = _onnx_graph.as_keras(path, normalization, channels, name)
-    noise = np.random.default_rng(0).integers(0, 256, (_NOISE, *model.input_shape[1:]), dtype=np.uint8)
+    noise = _onnx_gate.noise(model.input_shape[1:3])
     compare_with_onnx(model, path, noise, normalization=normalization, channels=channels)
     return model
 
@@ -75,7 +73,6 @@ def compare_with_onnx(
     Example:
         >>> cosines = compare_with_onnx(model, "MobileFaceNet.onnx", images)  # doctest: +SKIP
     """
-    graph = _onnx_graph.Graph(path)
-    wanted = _onnx_gate.embeddings(graph, images, graph.checked(normalization), channels)
+    wanted, _ = OnnxNetwork(path, normalization, channels=channels).run(np.asarray(images))
     found = model.predict(np.asarray(images, "float32"), batch_size=16, verbose=0)
     return _onnx_gate.compared(path, np.float64(wanted), np.float64(found))

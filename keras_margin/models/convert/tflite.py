@@ -15,9 +15,6 @@ from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import install_hint
 from keras_margin.models.convert import _onnx_gate, _onnx_graph
 
-# Images of noise that a fresh network is compared on.
-_NOISE = 4
-
 
 def from_tflite(
     path: PathLike, normalization: Any = None, *, channels: str = "RGB", name: str | None = None
@@ -51,7 +48,7 @@ def from_tflite(
         written = pathlib.Path(folder, f"{pathlib.Path(path).stem}.onnx")
         _write_onnx(path, written)
         model = _onnx_graph.as_keras(written, normalization, channels, name, shown=path)
-    noise = np.random.default_rng(0).integers(0, 256, (_NOISE, *embedder.image_size, 3), dtype=np.uint8)
+    noise = _onnx_gate.noise(embedder.image_size)
     found = model.predict(noise.astype("float32"), verbose=0)
     _onnx_gate.compared(path, np.float64(embedder.embed(noise)), np.float64(found), "LiteRT")
     return model

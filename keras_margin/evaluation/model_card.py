@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from keras_margin._utils import decisions
+from keras_margin._utils.descriptions import described, entries
 
-_UNSAID = "Not stated. Say it when the model is exported: --about={}=..."
-_GALLERIES = (10, 100, 1_000, 10_000)
+_UNSAID = 'Not stated. Say it at export, --about={0}=..., or with a preset, metadata={{"about": {{"{0}": ...}}}}.'
+# Of the recipe and the head, what tells a reader how the network was trained; the metadata have the rest.
+_TRAINED_WITH = ("name", "head", "auxiliary_losses", "backbone", "weights", "image_size", "batch_size", "steps")
 
 
 class _Report(Protocol):
@@ -24,7 +26,8 @@ def model_card(metadata: Mapping[str, Any], name: str, reports: Iterable[_Report
     """Writes a model card of what was measured; what nobody measured or said is called so, not left out.
 
     Args:
-        metadata: Dict as keras_margin.runtime.read_metadata gives it; `about` may have intended_use and limits.
+        metadata: Dict as keras_margin.runtime.read_metadata gives it; `about` may have intended_use, limits and
+            training_data.
         name: What the card is called, usually the file's name.
         reports: `Report`s of `keras-margin evaluate` on the file, whose tables go in, groups included.
 
@@ -40,17 +43,17 @@ def model_card(metadata: Mapping[str, Any], name: str, reports: Iterable[_Report
     about = metadata.get("about") or {}
     sections = [
         ("Intended use", [about.get("intended_use") or _UNSAID.format("intended_use")]),
-        ("Limits", [about.get("limits") or _UNSAID.format("limits"), *_few(metadata)]),
+        ("Limits", _paragraphs([about.get("limits") or _UNSAID.format("limits"), *_few(metadata)])),
         ("The file", _file(metadata)),
-        ("Training", _training(metadata)),
+        ("Training", _training(metadata, about)),
         ("Accuracy", _accuracy(metadata)),
         ("Decisions", _decisions(metadata)),
         ("Evaluations and groups", _evaluations(reports)),
     ]
-    others = {key: value for key, value in about.items() if key not in ("intended_use", "limits")}
+    others = {key: value for key, value in about.items() if key not in ("intended_use", "limits", "training_data")}
     if others:
         sections.append(("More", _list(others)))
-    lines = [f"# {name}"]
+    lines = [f"# {name}", *_summary(metadata)]
     for title, body in sections:
         lines += ["", f"## {title}", "", *body]
     return "\n".join([*lines, "", f"keras-margin {metadata.get('keras_margin', '')}".rstrip(), ""])
@@ -79,15 +82,69 @@ def _few(metadata):
         yield metadata["calibration"]["no_zone"]
 
 
+def _paragraphs(texts):
+    return "\n\n".join(texts).split("\n")
+
+
+def _summary(metadata):
+    """What the file does, for a reader who has not met an embedding; nothing where the metadata do not tell."""
+    image, embedding = metadata.get("image") or {}, metadata.get("embedding") or {}
+    if not {"height", "width"} <= image.keys() or "size" not in embedding:
+        return []
+    return [
+        "",
+        f"A network that turns the photograph of a face, {image['height']} x {image['width']} pixels, into "
+        f"{embedding['size']} numbers. The cosine of two photographs' numbers, from -1 to 1, says how much alike the "
+        "faces are; a threshold makes it a decision. FAR is the share of pairs of two people that such a decision "
+        "calls one person, TAR the share of pairs of one person that it calls so, EER the error where both go wrong "
+        "equally often.",
+    ]
+
+
 def _file(metadata):
     names = ("image", "embedding", "length", "alignment", "quantize", "parity", "made_with")
-    return _list({name: metadata.get(name) for name in names}) or ["The metadata do not say."]
+    lines = [f"- {_TITLES.get(name, name)}: {described(name, metadata[name])}" for name in names if metadata.get(name)]
+    return lines or ["The metadata do not say."]
 
 
-def _training(metadata):
-    found = _list({name: metadata.get(name) for name in ("head", "recipe")})
-    found += [f"- measured: {_plain(each)}" for each in metadata.get("measured") or ()]
-    return found or ["The metadata do not say what the network was trained on."]
+_TITLES = {
+    "image": "takes",
+    "embedding": "gives",
+    "length": "gives as well",
+    "alignment": "faces aligned to",
+    "quantize": "quantized",
+    "parity": "compared with its model",
+    "made_with": "made with",
+}
+
+
+def _training(metadata, about):
+    people = (metadata.get("head") or {}).get("num_classes")
+    lines = [f"- data: {about.get('training_data') or _UNSAID.format('training_data')}"]
+    if people:
+        lines.append(f"- people in training: {people:,}, as many as the head has classes")
+    if metadata.get("head"):
+        lines.append(f"- head: {described('head', metadata['head'])}")
+    recipe = metadata.get("recipe") or {}
+    shown = {name: recipe[name] for name in _TRAINED_WITH if recipe.get(name)}
+    if shown:
+        lines.append(f"- recipe: {entries(shown)}")
+    return lines + _measured(metadata.get("measured") or ())
+
+
+def _measured(found):
+    """A table of what the training run measured, errors and accuracies in per cent."""
+    columns = list(dict.fromkeys(name for each in found for name, value in each.items() if value is not None))
+    if not columns:
+        return []
+    rows = [[_cell(each.get(name)) for name in columns] for each in found]
+    titles = [name.replace("_", " ") for name in columns]
+    lines = ["", "Measured in the training run:", "", f"| {' | '.join(titles)} |", "|---" * len(columns) + "|"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _cell(value):
+    return "" if value is None else f"{value:.2%}" if isinstance(value, float) and 0 <= value <= 1 else _plain(value)
 
 
 def _accuracy(metadata):
@@ -122,8 +179,7 @@ def _decisions(metadata):
     else:
         lines.append("- probability: not calibrated; keras-margin calibrate FILE PAIRS")
     if search is not None:
-        shown = ", ".join(f"{search.threshold(size, 0.01):.3f} among {size:,}" for size in _GALLERIES)
-        lines.append(f"- search, one stranger in a hundred named: cosine {shown}")
+        lines.append(f"- threshold {search}")
     return lines
 
 
