@@ -19,7 +19,6 @@ asked for. The last 10 are met by no training at all. Each row of the table that
 so the pretrained ones have seen more images; that is their point.
 """
 
-import fnmatch
 import os
 import pathlib
 import sys
@@ -146,16 +145,26 @@ def tuned(changes, weights, sets, seed):
         plan = recipe(steps=FLAGS.steps, batch_size=batch_size, warmup_steps=min(20, FLAGS.steps - 1), **changes)
         trained = km.training.fit(plan, enrolled, seed=seed)
         network, seconds = trained.model.embedder, trained.seconds
-        trainable = trainable_numbers(network)
+        trainable = trainable_count(network)
 
-    def labelled(part):
+    def embedded(part):
         images, labels = part.arrays()
-        return embedded(network, images), labels
+        return embedded_by(network, images), labels
 
-    gallery, probe, unseen = (labelled(part) for part in (enrolled, asked, others))
+    gallery, probe, unseen = (embedded(part) for part in (enrolled, asked, others))
     rank_1 = km.evaluation.rank_k(*probe, *gallery)
     pairs, is_same = km.evaluation.all_pairs(unseen[1])
     return trainable, seconds, rank_1, km.evaluation.eer(km.evaluation.pair_scores(unseen[0], pairs), is_same)
+
+
+def embedded_by(network, images):
+    """Embeddings of uint8 images."""
+    return network.predict(images.astype(np.float32), verbose=0)
+
+
+def trainable_count(network):
+    """How many numbers training may change."""
+    return sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
 
 
 def table(rows):
@@ -198,7 +207,7 @@ def folder_compared(console):
             if FLAGS.out:
                 pathlib.Path(FLAGS.out).mkdir(parents=True, exist_ok=True)
                 network.save(pathlib.Path(FLAGS.out) / f"{start}_{seed}.keras")
-            trained = 0 if start == "untuned" else trainable_numbers(network)
+            trained = 0 if start == "untuned" else trainable_count(network)
             found.setdefault(start, []).append((trained, seconds, unseen_eer(network, unseen)))
             console.print(f"seed {seed}: {start}, EER of unseen people {found[start][-1][-1]:.2%}")
             if start == "untuned":
@@ -214,23 +223,8 @@ def folder_network(start, given):
     network = keras.models.clone_model(given)
     network.set_weights(given.get_weights())
     if start == "frozen":
-        for pattern in FLAGS.freeze:
-            matching = [layer for layer in network.layers if fnmatch.fnmatchcase(layer.name, pattern)]
-            if not matching:
-                raise ValueError(f"--freeze names layers of the network. Received: {pattern!r}, which is none of them.")
-            for layer in matching:
-                layer.trainable = False
+        km.training.freeze(network, FLAGS.freeze)
     return network
-
-
-def trainable_numbers(network):
-    """How many numbers training changes."""
-    return sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-
-
-def embedded(network, images):
-    """Embeddings (n, d) of uint8 images."""
-    return network.predict(images.astype(np.float32), batch_size=64, verbose=0)
 
 
 def mean_embeddings(network, reader, most=4):
@@ -238,7 +232,7 @@ def mean_embeddings(network, reader, most=4):
     order = np.argsort(reader.labels, kind="stable")
     place = np.arange(len(order)) - np.searchsorted(reader.labels[order], reader.labels[order])
     images, labels = reader.subset(np.sort(order[place < most])).arrays()
-    embeddings = embedded(network, images)
+    embeddings = embedded_by(network, images)
     embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     sums = np.zeros((reader.num_classes, embeddings.shape[1]), np.float32)
     np.add.at(sums, labels, embeddings)
@@ -267,7 +261,7 @@ def unseen_eer(network, reader):
     """EER over all pairs of the reader's images."""
     images, labels = reader.arrays()
     pairs, is_same = km.evaluation.all_pairs(labels)
-    return km.evaluation.eer(km.evaluation.pair_scores(embedded(network, images), pairs), is_same)
+    return km.evaluation.eer(km.evaluation.pair_scores(embedded_by(network, images), pairs), is_same)
 
 
 def folder_table(rows):

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING
 
 from keras_margin import _lazy
-from keras_margin.training._building import check_recipe, load_backbone
+from keras_margin.training._building import check_recipe, freeze, load_backbone
 from keras_margin.training._checkpoints import Checkpoints
 from keras_margin.training._loop import fit
 from keras_margin.training._strategies import make_strategy
@@ -14,7 +14,7 @@ from keras_margin.training._strategies import make_strategy
 if TYPE_CHECKING:
     from keras_margin.training.experiment import RunConfig, run
 
-__all__ = ["Checkpoints", "RunConfig", "check_recipe", "fit", "load_backbone", "make_strategy", "run"]
+__all__ = ["Checkpoints", "RunConfig", "check_recipe", "fit", "freeze", "load_backbone", "make_strategy", "run"]
 
 _HOMES = {"RunConfig": "experiment", "run": "experiment"}
 

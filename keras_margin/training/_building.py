@@ -131,8 +131,18 @@ OPTIMIZERS = {"sgd": _sgd, "adamw": _adamw}
 def freeze(backbone: keras.Model, patterns: Sequence[str]) -> None:
     """Makes the layers whose names match one of `patterns` keep their weights; batch norm then its statistics too.
 
+    Args:
+        backbone: Keras model.
+        patterns: Names of layers, with * for any letters, as a recipe's `freeze`.
+
     Raises:
         ValueError: Where a pattern matches no layer.
+
+    Example:
+        >>> network = keras_margin.models.backbones.build("ir_small", image_size=(32, 32))
+        >>> freeze(network, ["stem*"])
+        >>> network.get_layer("stem_conv").trainable
+        False
     """
     for pattern in patterns:
         layers = _keras.all_layers(backbone)
