@@ -46,7 +46,7 @@ def main():
 def networks(path):
     """The .keras file, or those in a folder, in order."""
     path = pathlib.Path(path)
-    found = sorted(path.glob("*.keras")) if path.is_dir() else [path]
+    found = [path] if path.is_file() else sorted(path.glob("*.keras"))
     if not found:
         raise FileNotFoundError(f"A row needs a .keras file or a folder of some. Received: {str(path)!r}, without any.")
     return found

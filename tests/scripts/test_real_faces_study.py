@@ -205,5 +205,4 @@ def test_a_row_of_tuned_networks_has_mean_and_deviation(tmp_path):
         (tmp_path / name).touch()
     assert [path.name for path in tuning.networks(tmp_path)] == ["all_0.keras", "all_1.keras"]
     with pytest.raises(FileNotFoundError, match="without any"):
-        (tmp_path / "empty").mkdir()
-        tuning.networks(tmp_path / "empty")
+        tuning.networks(tmp_path / "missing")
