@@ -23,7 +23,7 @@ _PARTS = flags.DEFINE_multi_enum(
 )
 _FITTED = flags.DEFINE_integer("fitted", None, "People that searches' thresholds are fitted on. Default: half of them.")
 _SIZES, _RATES = (10, 30, 100, 300, 1000, 2000, 4000), (0.1, 0.03, 0.01)
-_CLUSTERS = (0.5, 0.55, 0.6, 0.62, 0.65)
+_CLUSTERS = (0.5, 0.55, 0.58, 0.6, 0.62, 0.65)
 
 
 def observed_fpir(reaching, others, size):

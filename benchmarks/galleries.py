@@ -39,7 +39,7 @@ def photographs(people, take, size):
         drawn = np.random.default_rng([1, part[0] // _PART])
         person = drawn.standard_normal((_PART, _DIMENSIONS), np.float32)[part - part[0] // _PART * _PART] @ basis
         person /= np.linalg.norm(person, axis=1, keepdims=True)
-        noise = np.random.default_rng([2, take, part[0] // _PART]).standard_normal((len(part), size), np.float32)
+        noise = np.random.default_rng([2, take, part[0]]).standard_normal((len(part), size), np.float32)
         rows[start : start + len(part)] = person + noise * np.sqrt((1 / _COSINE - 1) / size)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows

@@ -1,6 +1,6 @@
 """Measures whether the length of an embedding says how good the photograph is, on CFP's unseen people and their blur.
 
-keras-margin train --data_dir=TRAIN --recipe=cfp_small --head=adaface --steps=1000 --set head.margin=0.3 \
+keras-margin train --data_dir=TRAIN --recipe=cfp_small --held_out=40 --head=adaface --steps=1000 --set head.margin=0.3 \
     --set head.scale=24 --set data.augmentation.blur=2 --out=runs/adaface
 python -m benchmarks.quality CROPS runs/adaface/model.keras --pictures=quality/
 

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from benchmarks import real_faces_sets, study_report
-from keras_margin import callbacks
+from keras_margin.callbacks import _embedding
 from keras_margin.evaluation import protocols
 
 FIGURES = {"accuracy": "accuracy", "eer": "EER"}
@@ -55,7 +55,7 @@ def networks(path):
 def measured(path, paths):
     """{set: {figure: value}} of one network, images of all sets embedded once."""
     network = keras.saving.load_model(path, compile=False)
-    embed = callbacks.make_embed_fn(network)
+    embed = _embedding.make_embed_fn(network)
     rows, values = {}, {}
     for name, (root, kind) in paths.items():
         protocol = protocols.load_protocol(root, image_size=network.input_shape[1:3], fit="resize", protocol=kind)

@@ -28,7 +28,7 @@ class CalibrationReport:
     """A calibration, fitted on all pairs, and how good its kind is on people that it was not fitted on.
 
     Attributes:
-        calibration: `keras_margin.runtime.Calibration`.
+        calibration: The log-likelihood ratio over the cosine; `probability`, `as_metadata`.
         method: "logistic" or "isotonic".
         cllr: Log-likelihood-ratio cost in bits of held-out people, or pairs where nobody says who is on them.
         min_cllr: The least that any monotone recalibration of those held-out likelihood ratios could have.
@@ -120,8 +120,8 @@ def fit_calibration(
         prior: Probability of one person that the file states, in (0, 1).
         far: Wanted FAR of the zone's upper threshold.
         frr: Wanted FRR of the zone's lower threshold.
-        folds: Of pairs without identities, an integer array (n,), people of one fold in no other, -1 for a pair in
-            none, which is not judged on; None for five runs of consecutive pairs, as published sets have them.
+        folds: Of pairs without identities alone, an integer array (n,), people of one fold in no other, -1 for a pair
+            in none, which is not judged on; None for five runs of consecutive pairs, as published sets have them.
         bootstrap: `Bootstrap`.
 
     Returns:
@@ -209,9 +209,11 @@ def _limits(is_same, identities):
 
 def _parts(is_same, identities, folds):
     """Yields bool arrays (pairs to fit on, pairs to judge on); no person is on both."""
+    if identities is not None and folds is not None:
+        raise ValueError("Folds are drawn of people where identities are given. Received: both. Leave folds out.")
     if identities is None:
         fold_of = np.arange(len(is_same)) * _FOLDS // len(is_same) if folds is None else np.asarray(folds)
-        if fold_of.shape != is_same.shape or len(np.unique(fold_of)) < 2:
+        if fold_of.shape != is_same.shape or len(np.unique(fold_of[fold_of >= 0])) < 2:
             raise ValueError(
                 f"folds must be an integer array ({len(is_same)},), a fold for each pair, two folds at least. "
                 f"Received: shape {fold_of.shape}."
@@ -232,7 +234,7 @@ def _held_out(method, scores, is_same, parts, limits):
         counts = is_same[fit]
         if counts.all() or not counts.any():
             raise ValueError(
-                "A calibration is fitted on four fifths of the people and needs both kinds of pair there. Received: "
+                "A calibration is fitted on all folds but one and needs both kinds of pair there. Received: "
                 f"{counts.sum()} genuine of {len(counts)}. Give pairs of more people."
             )
         knots, values = fit_knots(method, scores[fit], counts.astype(float), (~counts).astype(float), limits)
@@ -241,7 +243,7 @@ def _held_out(method, scores, is_same, parts, limits):
     truth = np.concatenate(truths)
     if truth.all() or not truth.any():
         raise ValueError(
-            "A calibration is judged on pairs within a fifth of the people and needs both kinds there. Received: "
+            "A calibration is judged on the pairs within its folds and needs both kinds there. Received: "
             f"{truth.sum()} genuine of {len(truth)} pairs. Give more pairs, or more people."
         )
     return np.concatenate(found), truth

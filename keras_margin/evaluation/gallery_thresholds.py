@@ -29,7 +29,7 @@ def fit_search_thresholds(scores: ArrayLike) -> SearchThresholds:
         scores: Real array (n,) of impostor pairs, cosines, finite; pairs of all people with all others are best.
 
     Returns:
-        `keras_margin.runtime.SearchThresholds`.
+        The table: `threshold(size, far_per_search)`, `far_per_search(size, cosine)`, `as_metadata`.
 
     Raises:
         TypeError, ValueError: Not numbers, NaN, fewer than 1,000 scores, scores that do not differ.

@@ -24,7 +24,7 @@ def target_logits(curves: Mapping[str, Curve], path: PathLike | None = None) -> 
     QAMFace's figure does.
 
     Args:
-        curves: Dict from a curve's name to its `keras_margin.plots.Curve`, one or more.
+        curves: Dict from a curve's name to what `plots.target_curve` returned, one or more.
         path: As for `roc_curve`.
 
     Returns:

@@ -21,7 +21,7 @@ def reliability_diagram(results: Mapping[str, Reliability], path: PathLike | Non
     Points on the diagonal are honest.
 
     Args:
-        results: Dict from a name to its `keras_margin.evaluation.Reliability`, one or more.
+        results: Dict from a name to what `evaluation.reliability` returned, one or more.
         path: File to write as well, `.png`, `.pdf` or `.svg`; or None.
 
     Returns:
@@ -60,7 +60,7 @@ def edc_curve(results: Mapping[str, tuple[ArrayLike, ArrayLike]], path: PathLike
     """Draws error versus discard: FNMR of what is left against the share of the worst images that is discarded.
 
     Args:
-        results: Dict from a name to (discarded, fnmr), two arrays as `evaluation.ErrorVersusDiscard` has them.
+        results: Dict from a name to (discarded, fnmr), two arrays as `evaluation.error_versus_discard` returns them.
         path: As for `reliability_diagram`.
 
     Returns:

@@ -27,9 +27,9 @@ def roc_curve(
     at its own. TAR at a FAR is that of `tar_at_far`.
 
     Args:
-        results: Dict from a curve's name to its `keras_margin.evaluation.Roc`, one or more.
+        results: Dict from a curve's name to what `evaluation.roc` returned, one or more.
         path: File to write as well, `.png`, `.pdf` or `.svg`; or None.
-        reports: Dict from the same names, not necessarily all, to `keras_margin.evaluation.VerificationReport`s, whose
+        reports: Dict from the same names, not necessarily all, to what `evaluation.verification_report` returned, whose
             confidence intervals are drawn at their FARs; or None.
 
     Returns:
@@ -159,7 +159,9 @@ def _check_rocs(owner: str, results: Mapping[str, Roc], reports: Mapping[str, Ve
     _figure.check_results(results)
     for name, result in results.items():
         if not isinstance(result, Roc):
-            raise TypeError(f"{owner} draws evaluation.Roc values. Received: {type(result).__name__} for {name!r}.")
+            raise TypeError(
+                f"{owner} draws what evaluation.roc returns. Received: {type(result).__name__} for {name!r}."
+            )
     if unknown := set(reports or ()) - set(results):
         raise ValueError(f"Each report needs its curve. Received: reports named {sorted(unknown)} without one.")
 

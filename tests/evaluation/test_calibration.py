@@ -245,6 +245,8 @@ SCORES, IS_SAME, IDENTITIES = peoples_scores()
         ((SCORES, IS_SAME, IDENTITIES), {"far": 0.0}, "far=0.0"),
         ((SCORES, IS_SAME, IDENTITIES[::-1]), {}, "must agree"),
         ((SCORES, IS_SAME), {"folds": [1, 2]}, "a fold for each pair"),
+        ((SCORES, IS_SAME), {"folds": np.arange(len(SCORES)) % 2 - 1}, "two folds at least"),
+        ((SCORES, IS_SAME, IDENTITIES), {"folds": np.arange(len(SCORES)) % 5}, "Leave folds out"),
     ],
 )
 def test_what_cannot_be_calibrated_is_refused(arguments, options, message):

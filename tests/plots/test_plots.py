@@ -199,7 +199,7 @@ def test_drawing_leaves_matplotlibs_global_state_alone(monkeypatch):
         (lambda: plots.target_logits({}), ValueError, "at least one curve"),
         (lambda: plots.target_logits({"a": [0.1]}), TypeError, "curves.Curve values. Received: list for 'a'"),
         (lambda: plots.loss_curves({"a": 1.0}), TypeError, "loss_curves draws curves.Curve values"),
-        (lambda: plots.roc_curve({"a": [0.1]}), TypeError, "evaluation.Roc values. Received: list for 'a'"),
+        (lambda: plots.roc_curve({"a": [0.1]}), TypeError, "what evaluation.roc returns. Received: list for 'a'"),
         (lambda: plots.cmc_curve({"a": [0.5, 1.5]}), ValueError, "in [0, 1]"),
         (lambda: plots.cmc_curve({"a": [math.nan]}), ValueError, "in [0, 1]"),
         (lambda: plots.cmc_curve({"a": []}), ValueError, "(max_rank,)"),

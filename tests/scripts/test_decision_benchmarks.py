@@ -34,6 +34,15 @@ def test_photographs_of_one_person_have_the_wanted_cosine():
     assert (alone @ rows.T).argmax() == 17
 
 
+def test_each_photograph_has_noise_of_its_own():
+    """What two people's other photographs differ by is not what the people differ by alone."""
+    first, second = (galleries.photographs(np.array([person]), 1, 512)[0] for person in (3, 4))
+    own = [galleries.photographs(np.array([person]), 0, 512)[0] for person in (3, 4)]
+    noises = [(one - (one @ two) * two) for one, two in zip((first, second), own, strict=True)]
+    cosine = noises[0] @ noises[1] / np.linalg.norm(noises[0]) / np.linalg.norm(noises[1])
+    assert abs(cosine) < 0.3
+
+
 def test_an_interval_over_people_is_that_of_their_means():
     """Of people with equally many images, the normal one of n people."""
     people = np.repeat(np.arange(400), 3)

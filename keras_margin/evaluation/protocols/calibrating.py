@@ -17,8 +17,8 @@ class Calibrated:
     """A calibration on a protocol's pairs.
 
     Attributes:
-        report: `evaluation.CalibrationReport`.
-        search: `keras_margin.runtime.SearchThresholds`, or None.
+        report: What `evaluation.fit_calibration` returned.
+        search: What `evaluation.fit_search_thresholds` returned, or None.
         no_search: Why there are no thresholds of a search, a sentence; or None.
         set_name: The protocol's name.
 
@@ -77,7 +77,7 @@ def calibrate(
     if protocol.people is not None and "pairs" in arrays:
         identities = protocol.people[arrays["pairs"]]
     if identities is None and "folds" in arrays:
-        options["folds"] = arrays["folds"][found]
+        options.setdefault("folds", arrays["folds"][found])
     return calibrate_scores(
         arrays["scores"][found],
         arrays["is_same"][found],
