@@ -32,6 +32,11 @@ class Placed(NamedTuple):
         """The larger of the two factors; 1.0 where the photograph fits as it is."""
         return float(self.factors.max())
 
+    @property
+    def own(self):
+        """The photograph itself as it lies on the canvas, a uint8 array (height, width, 3)."""
+        return np.ascontiguousarray(self.pixels[: self.size[0], : self.size[1]])
+
     def to_photograph(self, points):
         """Carries (x, y) coordinates of the canvas, any array (..., 2), to those of the photograph, float64."""
         # (0, 0) is the centre of the first pixel on both: half a pixel more at either end.

@@ -73,6 +73,8 @@ def _search(found):
 
 def _accuracy(found):
     pairs = f"{found['num_genuine']:,} genuine, {found['num_impostor']:,} impostor pairs"
+    if found.get("photographs"):
+        pairs += f" of {found['photographs']:,} photographs, {found['no_face']:,} without a face"
     tar = f"TAR {found['tar']:.2%} (model {found['model_tar']:.2%}) at FAR {found['far']:g}"
     return f"EER {found['eer']:.2%} (model {found['model_eer']:.2%}), {tar}; {pairs}"
 

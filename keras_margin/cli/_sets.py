@@ -73,6 +73,29 @@ def pairs(path, network, most):
     return (found.images, found.labels), found.names
 
 
+def photograph_pairs(path, most):
+    """Returns (photographs, labels) of a folder of identities, PERSON/image.jpg; None for the path None.
+
+    Raises:
+        OSError, ValueError: No such folder, one without such images, or an image that cannot be read.
+    """
+    from keras_margin.alignment import images
+
+    if path is None:
+        return None
+    files = [file for person in _folders(path) for file in _image_files(person)][:most]
+    if not files:
+        raise ValueError(f"--photograph_pairs needs a folder of identities, PERSON/image.jpg. Received: {path}.")
+    people = {person: number for number, person in enumerate(dict.fromkeys(file.parent for file in files))}
+    read = []
+    for file in files:
+        try:
+            read.append(images.read_image(file))
+        except images.ImageError as error:
+            raise ValueError(f"{file} cannot be read: {error}.") from error
+    return read, [people[file.parent] for file in files]
+
+
 @contextlib.contextmanager
 def naming(names):
     """Context that gives a ParityError the names of its worst images.
@@ -101,6 +124,10 @@ def _bin(path, network):
 
 def _names(path, number):
     return tuple(f"image {image} of {path}" for image in range(number))
+
+
+def _folders(folder):
+    return sorted(path for path in pathlib.Path(folder).iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _image_files(folder):

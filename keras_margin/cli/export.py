@@ -3,7 +3,7 @@
 keras-margin export runs/latest face.tflite
 keras-margin export runs/latest face_int8.tflite --quantize=int8 --representative=faces --pairs=lfw.bin --far=1e-3
 keras-margin export model.keras savedmodel/ --pairs=orl
-keras-margin export runs/latest face.tflite --photo=480x640,240x320 --photographs=album
+keras-margin export runs/latest face.tflite --photo=480x640,240x320 --photographs=album --photograph_pairs=people
 
 MODEL: a .keras file or the folder of a training run. OUT: *.tflite, *.onnx, or a folder for a SavedModel. Sets of
 images: whatever keras_margin.data.open reads, or a .bin of pairs; for --samples also a folder of image files, or one.
@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take whole photographs too: find, align and embed faces; sizes of the canvas, default 480x640",
     )
     parser.add_argument("--photographs", metavar="FOLDER", help="with --photo: photographs with faces to compare on")
+    parser.add_argument(
+        "--photograph_pairs",
+        metavar="FOLDER",
+        help="with --photo, in place of --pairs: photographs, PERSON/image.jpg; accuracy and threshold from them on",
+    )
     for name in ("mean", "worst", "eer_rise", "tar_drop"):
         parser.add_argument(f"--{name}", type=float, default=None, help=_LIMITS[name])
 
@@ -62,8 +67,10 @@ _LIMITS = {
 
 def run(arguments: argparse.Namespace) -> None:
     """Exports and prints the report."""
-    if arguments.calibrate and arguments.pairs is None:
+    if arguments.calibrate and arguments.pairs is None and arguments.photograph_pairs is None:
         raise ValueError("--calibrate measures pairs. Pass --pairs=SET, of people that were not trained on.")
+    if arguments.photograph_pairs is not None and (arguments.photo is None or arguments.pairs is not None):
+        raise ValueError("--photograph_pairs takes the place of --pairs in a file of photographs: pass --photo too.")
     with _stages.reported():
         from keras_margin import export
         from keras_margin.export import _source
@@ -109,6 +116,8 @@ def _write(export, arguments, quantize, images, pairs, options):
     if kind == ".tflite":
         photographs = None if arguments.photographs is None else _photographs.read(arguments.photographs)
         given = {"pairs": pairs, "options": options, "photo": arguments.photo, "photographs": photographs}
+        if arguments.photograph_pairs is not None:
+            given["photograph_pairs"] = _sets.photograph_pairs(arguments.photograph_pairs, arguments.most)
         return export.to_tflite(arguments.model, out, quantize=quantize, **given, **images)
     if arguments.photo is not None or arguments.photographs is not None:
         raise ValueError(f"--photo and --photographs are TFLite's. Received: {out}. Name a FILE.tflite.")

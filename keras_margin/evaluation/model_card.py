@@ -156,6 +156,11 @@ def _accuracy(metadata):
     lines += [f"| {label} | {accuracy[name]:.2%} | {accuracy[f'model_{name}']:.2%} |" for label, name in rows]
     pairs = f"{accuracy['num_genuine']:,} genuine and {accuracy['num_impostor']:,} impostor pairs"
     people = f" of {accuracy['num_people']:,} people" if accuracy.get("num_people") else ""
+    if accuracy.get("photographs"):
+        people += (
+            f": {accuracy['photographs']:,} whole photographs, whose faces the file finds itself; "
+            f"{accuracy['no_face']:,} show none to it, and their pairs count as of two people"
+        )
     return [*lines, "", f"On {pairs}{people}."]
 
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from keras_margin import evaluation
 from keras_margin.export import _cosines, _graph, _threshold
+from keras_margin.export._accuracy import Accuracy
 from keras_margin.export._options import LIMITS, Limits
+from keras_margin.export._verification import Verification
 
 _IN_WORDS = {
     None: "float32",
@@ -14,46 +16,6 @@ _IN_WORDS = {
     "dynamic": "int8 weights, float32 activations",
     "int8": "int8 weights and activations",
 }
-# All pairs of 3,000 images are 4.5 million; of more images, a sample of that order.
-_ALL_PAIRS_OF, _MOST_GENUINE, _MOST_IMPOSTOR = 3000, 100_000, 1_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Accuracy:
-    """What the file verifies, and what its model does, on the same pairs.
-
-    Attributes:
-        far: Target FAR.
-        threshold: The operating threshold at that FAR, by the file's own scores: accept where cosine >= threshold. None
-            where people or impostor pairs are too few to choose one on.
-        tar: The file's TAR there.
-        eer: The file's equal error rate.
-        model_tar: The model's TAR at the same FAR, by its own threshold.
-        model_eer: The model's equal error rate.
-        num_genuine: Pairs of one person.
-        num_impostor: Pairs of two.
-        num_people: People on the pairs; None where the pairs do not tell.
-        no_threshold: Why there is no threshold, a sentence; None where there is one.
-
-    Example:
-        >>> layers = [keras.Input((16, 16, 3)), keras.layers.Rescaling(1 / 128, -1), keras.layers.Conv2D(4, 3)]
-        >>> model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D()])
-        >>> images = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8)
-        >>> report = to_tflite(model, "face.tflite", pairs=(images, [True, False] * 2), options=Options(far=0.5))
-        >>> isinstance(report.accuracy, Accuracy), report.accuracy.num_genuine, report.accuracy.threshold
-        (True, 2, None)
-    """
-
-    far: float
-    threshold: float | None
-    tar: float
-    eer: float
-    model_tar: float
-    model_eer: float
-    num_genuine: int
-    num_impostor: int
-    num_people: int | None = None
-    no_threshold: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,12 +100,7 @@ class ParityReport:
         text += f" {self.photo}" if self.photo is not None else ""
         if self.accuracy is None:
             return text
-        found = self.accuracy
-        return (
-            f"{text} On {found.num_genuine:,} genuine and {found.num_impostor:,} impostor pairs: EER {found.eer:.2%} "
-            f"(model {found.model_eer:.2%}), TAR {found.tar:.2%} (model {found.model_tar:.2%}) at FAR {found.far:g}"
-            + (f". {found.no_threshold}" if found.threshold is None else f" with threshold {found.threshold:.4f}.")
-        )
+        return f"{text} {self.accuracy}"
 
 
 class ParityError(ValueError):
@@ -178,25 +135,29 @@ class Judge:
         options: Options.
         samples: uint8 images.
         synthetic: Whether they are noise.
-        verification: (uint8 images, pairs (m, 2), is_same (m,), label of each image or None), or None.
+        verification: Verification, or None.
     """
 
     network: object
     options: object
     samples: np.ndarray
     synthetic: bool
-    verification: tuple | None = None
+    verification: Verification | None = None
     # What the model answers, by the images' name: one Judge may judge several files.
     _answers: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, network, options, samples, pairs):
-        """The Judge of these sample images and pairs, of which either may be None."""
-        if options.calibrate and pairs is None:
+    def of(cls, network, options, samples, pairs, verification=None):
+        """The Judge of these sample images and pairs, of which either may be None.
+
+        A Verification of photographs takes the place of pairs; `verified` judges it once `judge` has judged the rest.
+        """
+        if pairs is not None:
+            verification = Verification.of(network, pairs, options.far)
+        if options.calibrate and verification is None:
             raise ValueError("Options(calibrate=True) measures pairs. Pass pairs=, of people that were not trained on.")
-        verification = None if pairs is None else _checked_pairs(network, pairs, options.far)
         if samples is None and verification is not None:
-            samples = verification[0]
+            samples = verification.samples
         return cls(network, options, *_graph.samples_of(network, samples), verification)
 
     def judge(self, run, path, quantize, size):
@@ -222,13 +183,29 @@ class Judge:
         )
         if not report.passed:
             raise ParityError.of(report)
-        if self.verification is not None:
-            scores = evaluation.pair_scores(run(self.verification[0]), self.verification[1])
-            report = dataclasses.replace(report, accuracy=self._accuracy(scores))
-            if not report.passed:
-                raise ParityError.of(report)
-            if self.options.calibrate:
-                report = dataclasses.replace(report, calibration=self._calibration(scores))
+        if self.verification is not None and self.verification.photographs is None:
+            report = self.verified(report, run(self.verification.images))
+        return report
+
+    def verified(self, report, embeddings, found=None):
+        """The report with what these embeddings, the file's, verify.
+
+        Args:
+            report: ParityReport.
+            embeddings: Array (n, d), a row an image or photograph of the pairs.
+            found: bool array (n,), whether the file found a face; None for aligned faces.
+
+        Raises:
+            ParityError: Where the file verifies worse than a limit allows.
+        """
+        verification = self.verification
+        scores = verification.scores(embeddings, found)
+        report = dataclasses.replace(report, accuracy=self._accuracy(scores, found))
+        if not report.passed:
+            raise ParityError.of(report)
+        if self.options.calibrate:
+            judged = slice(None) if found is None else found[verification.pairs].all(axis=1)
+            report = dataclasses.replace(report, calibration=self._calibration(scores, judged))
         return report
 
     def _by_model(self, name, images):
@@ -240,70 +217,32 @@ class Judge:
             self._answers[name] = _graph.run_in_batches(embed, images, min(16, len(images)))
         return self._answers[name]
 
-    def _calibration(self, scores):
+    def _calibration(self, scores, judged):
         from keras_margin.evaluation.protocols import calibrating
 
-        _, pairs, is_same, labels = self.verification
-        identities = None if labels is None else labels[pairs]
-        return calibrating.calibrate_scores(scores, is_same, identities, far=self.options.far).as_metadata()
+        of, far = self.verification, self.options.far
+        identities = None if of.labels is None else of.labels[of.pairs][judged]
+        return calibrating.calibrate_scores(scores[judged], of.is_same[judged], identities, far=far).as_metadata()
 
-    def _accuracy(self, scores):
-        images, pairs, is_same, labels = self.verification
-        num_people = None if labels is None else len(np.unique(labels[pairs]))
-        far, num_impostor = self.options.far, int((~is_same).sum())
+    def _accuracy(self, scores, found):
+        of, far = self.verification, self.options.far
+        num_people = None if of.labels is None else len(np.unique(of.labels[of.pairs]))
+        num_impostor = int((~of.is_same).sum())
         no_threshold = _threshold.refusal(far, num_impostor, num_people)
-        model_scores = evaluation.pair_scores(self._by_model("pairs", images), pairs)
-        return Accuracy(
+        model_scores = of.scores(self._by_model("pairs", of.images), of.found)
+        accuracy = Accuracy(
             far=far,
-            threshold=None if no_threshold else evaluation.threshold_at_far(scores, is_same, far),
-            tar=evaluation.tar_at_far(scores, is_same, far),
-            eer=evaluation.eer(scores, is_same),
-            model_tar=evaluation.tar_at_far(model_scores, is_same, far),
-            model_eer=evaluation.eer(model_scores, is_same),
-            num_genuine=int(is_same.sum()),
+            threshold=None if no_threshold else evaluation.threshold_at_far(scores, of.is_same, far),
+            tar=evaluation.tar_at_far(scores, of.is_same, far),
+            eer=evaluation.eer(scores, of.is_same),
+            model_tar=evaluation.tar_at_far(model_scores, of.is_same, far),
+            model_eer=evaluation.eer(model_scores, of.is_same),
+            num_genuine=int(of.is_same.sum()),
             num_impostor=num_impostor,
             num_people=num_people,
             no_threshold=no_threshold,
         )
-
-
-def _checked_pairs(network, given, far):
-    """Returns (images, pairs, is_same, labels or None) of (images, is_same) or of (images, labels)."""
-    try:
-        images, truth = given
-    except (TypeError, ValueError):
-        raise TypeError(
-            "pairs must be (images, is_same), image 2i next to image 2i + 1, or (images, labels) for every pair."
-        ) from None
-    images, truth = _graph.checked_images(network, images, "pairs' images"), np.asarray(truth)
-    if truth.dtype == bool and truth.shape == (len(images) // 2,) and len(images) % 2 == 0:
-        pairs, is_same, labels = np.arange(len(images)).reshape(-1, 2), truth, None
-    elif truth.dtype != bool and truth.shape == (len(images),):
-        pairs, is_same = _pairs_of(truth)
-        labels = truth
-    else:
-        raise ValueError(
-            "pairs needs one bool for each two images, or one label an image. "
-            f"Received: {len(images)} images with {truth.dtype} {truth.shape}."
-        )
-    impostors = int((~is_same).sum())
-    if not 0 < impostors < len(is_same):
-        raise ValueError(
-            f"pairs needs pairs of one person and of two. Received: {len(is_same) - impostors} and {impostors}."
-        )
-    if far < 1 / impostors:
-        raise ValueError(
-            f"A threshold at far={far:g} cannot be measured on {impostors:,} impostor pairs, which show nothing "
-            f"below {1 / impostors:.2g}. Give more pairs, or a higher far in Options."
-        )
-    return images, pairs, is_same, labels
-
-
-def _pairs_of(labels):
-    """(pairs, is_same): every pair of up to 3,000 images, a sample of those of more."""
-    if len(labels) <= _ALL_PAIRS_OF:
-        return evaluation.all_pairs(labels)
-    counts = np.unique(labels, return_counts=True)[1].tolist()
-    genuine = sum(count * (count - 1) // 2 for count in counts)
-    impostor = len(labels) * (len(labels) - 1) // 2 - genuine
-    return evaluation.make_pairs(labels, min(genuine, _MOST_GENUINE), min(impostor, _MOST_IMPOSTOR))
+        if found is None:
+            return accuracy
+        missing = {"no_face": int((~found).sum()), "model_no_face": int((~of.found).sum())}
+        return dataclasses.replace(accuracy, photographs=len(found), **missing)

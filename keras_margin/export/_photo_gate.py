@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_margin import alignment
-from keras_margin._utils import canvas
+from keras_margin._utils import canvas, progress
 from keras_margin._utils.messages import install_hint
 from keras_margin.alignment import transform
 from keras_margin.export import _cosines, _graph
@@ -111,7 +111,7 @@ def compare(content, judge, photo, photographs, path):
         for picture in given:
             placed = canvas.place(picture, size)
             boxes, points = _detected(detect, placed)
-            wanted.append(_overlaps(detector(_own(placed)), boxes, photo.faces))
+            wanted.append(_overlaps(detector(placed.own), boxes, photo.faces))
             crops += [_crop(embed, placed, each, judge) for each in points]
         crops += [_crop(embed, *each, judge) for each in _poses(size, judge.network.input_shape[1:3])]
         pictures += len(given)
@@ -127,6 +127,31 @@ def compare(content, judge, photo, photographs, path):
     if not report.faces:
         _logger.warning("The sample images show no face: the detector was not compared. Pass photographs=.")
     return report
+
+
+def embed_photographs(content, photo, photographs):
+    """Embeds the largest face of each photograph by the file itself, on its first canvas.
+
+    Args:
+        content: bytes of the model.
+        photo: Photo.
+        photographs: List of uint8 arrays (height, width, 3).
+
+    Returns:
+        (float64 array (n, d), a row of zeros where no face is found, bool array (n,), whether one is).
+    """
+    interpreter, (detect_name, embed_name) = _interpreter(content), photo.names(photo.canvases[0])
+    detect, embed = (interpreter.get_signature_runner(name) for name in (detect_name, embed_name))
+    rows, reached = [], progress.Progress("Ran", "photographs", len(photographs))
+    for picture in photographs:
+        placed = canvas.place(picture, photo.canvases[0])
+        _, points = _detected(detect, placed)
+        given = {"photo": placed.pixels, "size": placed.size}
+        rows.append(embed(**given, points=points[0])["embedding"][0] if len(points) else None)
+        reached.at(len(rows))
+    found = np.array([row is not None for row in rows])
+    size = len(next((row for row in rows if row is not None), ()))
+    return np.array([np.zeros(size) if row is None else row for row in rows], np.float64), found
 
 
 def _interpreter(content):
@@ -153,11 +178,6 @@ def _of_samples(samples, size):
     return made
 
 
-def _own(placed):
-    """The photograph itself, as it lies on the canvas."""
-    return np.ascontiguousarray(placed.pixels[: placed.size[0], : placed.size[1]])
-
-
 def _detected(detect, placed):
     answer = detect(photo=placed.pixels, size=placed.size)
     count = int(answer["count"])
@@ -181,7 +201,7 @@ def _overlaps(wanted, boxes, slots):
 def _crop(embed, placed, points, judge):
     """(largest difference of the file's crop from our aligner's, cosine of the file's and the model's embeddings)."""
     answer = embed(photo=placed.pixels, size=placed.size, points=points)
-    face = alignment.align_points(_own(placed), points.astype(np.float64), tuple(judge.network.input_shape[1:3]))
+    face = alignment.align_points(placed.own, points.astype(np.float64), tuple(judge.network.input_shape[1:3]))
     wanted = np.asarray(_graph.embed(judge.network, face[None], judge.options.flip_sum), np.float64)
     difference = np.abs(answer["face"].astype(np.int64) - face).max()
     return difference, _cosines.cosines(wanted, answer["embedding"])[0]

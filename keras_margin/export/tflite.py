@@ -19,6 +19,7 @@ from keras_margin.export import _dynamic, _errors, _graph, _int8, _integers, _me
 from keras_margin.export._options import LIMITS, MIN_REPRESENTATIVE, Options
 from keras_margin.export._parity import Judge, ParityReport
 from keras_margin.export._source import open_source
+from keras_margin.export._verification import Verification
 
 logger = logging.getLogger("keras_margin.export")
 
@@ -37,6 +38,7 @@ def to_tflite(
     options: Options | None = None,
     photo: Any = None,
     photographs: Sequence[np.ndarray] | None = None,
+    photograph_pairs: tuple[Sequence[np.ndarray], np.ndarray] | None = None,
 ) -> ParityReport:
     """Writes the embedding network as a TFLite file, its metadata inside and as JSON next to it.
 
@@ -59,6 +61,10 @@ def to_tflite(
             are shrunk by the host. For `quantize` None and "float16". Needs the `align` extra.
         photographs: List of uint8 photographs (height, width, 3) of any size, with faces, on which the file is compared
             with the Keras detector and the aligner; None for pictures put together of the sample images.
+        photograph_pairs: With `photo`, in place of `pairs`: (photographs, is_same) or (photographs, labels), uint8
+            photographs of any size. EER, TAR and threshold are then those from the photograph on: of the largest face
+            that the file finds on its first canvas, against the Keras detector, the aligner and the model. Pairs of a
+            photograph without a face score -1.
 
     Returns:
         ParityReport.
@@ -95,7 +101,10 @@ def to_tflite(
         representative = _graph.checked_images(source.network, representative, "representative")
         check_representative(representative, [quantize])
         samples = representative if samples is None and pairs is None else samples
-    judge = Judge.of(source.network, options, samples, pairs)
+    verification = None
+    if photograph_pairs is not None:
+        verification = Verification.of_photographs(source.network, photograph_pairs, pairs, photo, options.far)
+    judge = Judge.of(source.network, options, samples, pairs, verification)
     with tempfile.TemporaryDirectory() as folder:
         if photo is None:
             _graph.write_savedmodel(source.network, folder, options)
@@ -125,6 +134,10 @@ def write(
             with progress.stage(f"Comparing {path.name} on photographs with the detector and the aligner"):
                 found = _photo_gate.compare(content, judge, photo, photographs, path)
                 report = dataclasses.replace(report, photo=found)
+        if judge.verification is not None and judge.verification.photographs is not None:
+            with progress.stage(f"Measuring {path.name} on pairs of photographs"):
+                photographs = judge.verification.photographs
+                report = judge.verified(report, *_photo_gate.embed_photographs(content, photo, photographs))
         stored = _integers.quantization_of(content)
         text = _metadata.as_json(_metadata.build_metadata(source, options, report, stored))
         with progress.stage(f"Writing {path.name} and reading it back"):
