@@ -117,8 +117,8 @@ def verdict(better, worse):
     """
     gain = statistics.fmean(worse) - statistics.fmean(better)
     if abs(gain) <= max(statistics.stdev(better), statistics.stdev(worse)):
-        return f"within a deviation ({gain:+.1f})"
-    return f"as there ({gain:+.1f})" if gain > 0 else f"**the other way** ({gain:+.1f})"
+        return f"within a deviation ({gain:+.2f})"
+    return f"as there ({gain:+.2f})" if gain > 0 else f"**the other way** ({gain:+.2f})"
 
 
 def orders(rows):

@@ -173,9 +173,9 @@ def test_tables_have_mean_and_sample_deviation():
 
 def test_a_difference_within_a_deviation_is_called_so():
     """Only a difference of means above both deviations over seeds says anything of an order."""
-    assert report.verdict([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]) == "within a deviation (+0.5)"
-    assert report.verdict([1.0, 2.0, 3.0], [3.5, 3.5, 3.5]) == "as there (+1.5)"
-    assert report.verdict([3.5, 3.5, 3.5], [1.0, 2.0, 3.0]) == "**the other way** (-1.5)"
+    assert report.verdict([1.0, 2.0, 3.0], [1.5, 2.5, 3.5]) == "within a deviation (+0.50)"
+    assert report.verdict([1.0, 2.0, 3.0], [3.5, 3.5, 3.5]) == "as there (+1.50)"
+    assert report.verdict([3.5, 3.5, 3.5], [1.0, 2.0, 3.0]) == "**the other way** (-1.50)"
     for _, better, worse in report.PAPERS:
         assert {better, worse} <= METHODS.keys()
 

@@ -6,6 +6,7 @@ import os
 import numpy as np
 
 from keras_margin import runtime
+from keras_margin._utils import metadata
 from keras_margin._utils import normalization as pixels
 from keras_margin._utils.messages import install_hint
 from keras_margin.evaluation.embedders import _pixels
@@ -72,7 +73,7 @@ def _open_savedmodel(name, normalization, num_threads):
         raise ValueError(f"An embedder answers one tensor, or 'embedding'. Received: {name}, with {sorted(outputs)}.")
     _pixels.check_normalization(name, spec.dtype.name, normalization)
     batch = shape[0]
-    is_ours = os.path.exists(os.path.join(name, "contract.json"))
+    is_ours = os.path.exists(os.path.join(name, metadata.FILE_NAME))
     tells_length = is_ours and {"embedding", "length"} <= outputs.keys()
 
     def run(images, normalization):
