@@ -32,19 +32,7 @@ def photograph():
 @pytest.fixture(scope="module")
 def network():
     """A network of random weights on faces of 32 x 28 pixels."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    return keras.Sequential(
-        [
-            keras.Input((*SHAPE, 3)),
-            keras.layers.Rescaling(1 / 127.5, -1.0),
-            keras.layers.Conv2D(8, 5, 3, activation="relu"),
-            keras.layers.Flatten(),
-            keras.layers.Dense(16),
-        ],
-        name="tiny",
-    )
+    return hopper.network(SHAPE)
 
 
 @pytest.fixture(scope="module")

@@ -16,3 +16,19 @@ def photograph():
     path = pathlib.Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
+
+
+def network(size):
+    """A Keras network of random weights on crops of (height, width), with the pixels' scaling in it."""
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input((*size, 3)),
+            keras.layers.Rescaling(1 / 127.5, -1.0),
+            keras.layers.Conv2D(8, 5, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16),
+        ],
+        name="tiny",
+    )
