@@ -68,7 +68,12 @@ export class Camera {
   /** Frames the faces of the running picture until it ends. */
   async follow(run) {
     const running = () => run === this.run && this.stream !== null;
-    while (running() && session.embedder?.photographs) {
+    while (running()) {
+      if (session.embedder === null) {
+        await pause(200);
+        continue;
+      }
+      if (session.embedder.photographs === null) return this.note(outlook(), "");
       try {
         await this.look(running);
       } catch (error) {
@@ -76,7 +81,7 @@ export class Camera {
         return;
       }
       // The page must answer keys and pointers between two looks.
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      await pause(30);
     }
   }
 
@@ -94,7 +99,8 @@ export class Camera {
     const names = told.filter((label) => label?.known).map(({ name }) => name);
     const count = faces.length === 1 ? "One face" : faces.length === 0 ? "No face" : `${faces.length} faces`;
     const who = names.length > 0 ? `: ${names.join(", ")}` : "";
-    const also = this.live !== null && faces.length > 0 ? `, embedded and searched in ${duration(performance.now() - start - found)}` : "";
+    const searched = told.some((label) => label !== null);
+    const also = searched ? `, embedded and searched in ${duration(performance.now() - start - found)}` : "";
     this.note(`${count}${who}`, `· found in ${duration(found)}${also}`);
   }
 
@@ -120,8 +126,7 @@ export class Camera {
     this.boxes.clear();
     this.find("#camera-start").hidden = running;
     [this.find("#camera-take").disabled, this.find("#camera-stop").disabled] = [!running, !running];
-    const finds = session.embedder?.photographs ? "Looking for faces …" : "This model finds no faces: you will place the points.";
-    this.note(running ? finds : "The camera is off.", "");
+    this.note(running ? outlook() : "The camera is off.", "");
   }
 
   /** Says who is seen, aloud where it changed, and how long it took, which changes with each look. */
@@ -142,6 +147,18 @@ export class Camera {
     this.resolve?.(taken);
     this.resolve = null;
   }
+}
+
+/** What will be done with the running picture. */
+function outlook() {
+  if (session.embedder === null) return "Waiting for a model: no faces are looked for yet.";
+  if (session.embedder.photographs !== null) return "Looking for faces …";
+  const then = session.metadata.aligned ? "you will place the points" : "it takes whole pictures";
+  return `This model finds no faces: ${then}.`;
+}
+
+function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 function endStream(stream) {

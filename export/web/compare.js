@@ -40,13 +40,22 @@ export class Comparison {
     });
   }
 
+  /** Drops what was made by the model there was. */
+  forget() {
+    this.prior = null;
+    for (const face of this.faces) face.forget();
+    this.refresh();
+  }
+
   /** Another model: what was made of the pictures is made again. */
   async follow() {
-    this.prior = null;
     this.describePriors();
-    for (const face of this.faces) face.forget();
-    for (const face of this.faces) if (face.picture !== null) await face.fit(false);
+    const problems = [];
+    for (const face of this.faces) {
+      if (face.picture !== null) await face.fit(false).catch((error) => problems.push(error));
+    }
     this.refresh();
+    if (problems.length > 0) throw problems[0];
   }
 
   refresh() {
@@ -54,7 +63,7 @@ export class Comparison {
     if (this.faces.some(({ status }) => status === "busy")) {
       // No number of other pictures may stand next to this one meanwhile.
       this.clear("Computing …", "");
-      return say("Computing …");
+      return this.say("Computing …");
     }
     const failed = this.faces.find(({ status }) => status === "failed");
     if (failed !== undefined) return this.clear("No result", `The ${failed.name} could not be embedded.`);
@@ -62,7 +71,12 @@ export class Comparison {
     if (missing.length === 0) return this.show(...this.faces.map(({ embedding }) => embedding));
     const next = nextStep(missing);
     this.clear(missing.length === 2 ? "Add two faces" : "Add another face", next);
-    say(this.faces.every(({ picture }) => picture === null) ? "" : next);
+    this.say(this.faces.every(({ picture }) => picture === null) ? "" : next);
+  }
+
+  /** Tells a screen reader, while the comparison is shown. */
+  say(words) {
+    if (!find("#compare").hidden) say(words);
   }
 
   show(first, second) {
@@ -78,7 +92,7 @@ export class Comparison {
     [find("#verdict").textContent, find("#sentence").textContent] = [title, sentence];
     drawScale(similarity, zone === null ? [threshold] : [zone.different_below, zone.same_from]);
     const sure = this.showProbability(similarity, calibration);
-    say(`${title}. ${sentence}${sure}`);
+    this.say(`${title}. ${sentence}${sure}`);
   }
 
   /** The probability as `keras-margin verify` prints it; returns what a screen reader is told of it. */

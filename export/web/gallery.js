@@ -36,11 +36,6 @@ export class Gallery {
     this.faces.push({ ...face, row });
   }
 
-  /** Removes a person: every face of theirs. */
-  remove(name) {
-    this.faces = this.faces.filter((face) => face.name !== name);
-  }
-
   /**
    * The person most similar to an embedding: the one with the highest cosine of all faces.
    *

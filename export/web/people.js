@@ -8,7 +8,7 @@ import { Portrait } from "./portrait.js";
 import { session } from "./session.js";
 import { Forgetful, Store } from "./store.js";
 
-// At most one stranger in so many is to be named.
+// A name is given to at most this share of strangers.
 const RATE = 0.01;
 
 export class People {
@@ -35,9 +35,15 @@ export class People {
     });
   }
 
+  /** Drops what was made by the model there was. */
+  forget() {
+    this.scene.forget();
+    [this.gallery, this.others] = [null, []];
+    this.refresh();
+  }
+
   /** Another model: its own people, and the photograph again. */
   async follow() {
-    this.scene.forget();
     await this.load();
     if (this.scene.picture !== null) await this.scene.fit(false);
     this.refresh();
@@ -46,14 +52,16 @@ export class People {
   /** Reads the people of the model there is from the browser's storage. */
   async load() {
     const { modelId } = session.embedder;
-    this.gallery = modelId === null ? null : new Gallery(modelId);
-    this.others = [];
-    if (this.gallery === null) return;
-    this.store ??= await Store.open().catch(() => new Forgetful());
+    if (modelId === null) return;
+    this.opening ??= Store.open().catch(() => new Forgetful());
+    this.store = await this.opening;
+    const [gallery, others] = [new Gallery(modelId), []];
     for (const face of await this.store.all()) {
-      if (face.model === modelId) this.gallery.enroll(face);
-      else this.others.push(face);
+      if (face.model === modelId) gallery.enroll(face);
+      else others.push(face);
     }
+    // Of two readings that overlap each is whole; another model's is not for this one.
+    if (session.embedder.modelId === modelId) [this.gallery, this.others] = [gallery, others];
   }
 
   /** Adds the chosen face of the photograph under a name. */
@@ -62,6 +70,8 @@ export class People {
     const { height, width } = session.embedder;
     const record = { name, model: this.gallery.model, embedding: face.embedding, crop: { pixels: face.pixels, height, width } };
     this.gallery.enroll(record);
+    // Without it a browser that is short of room clears what a page keeps, unasked.
+    if (this.gallery.size === 1) navigator.storage?.persist?.().catch(() => {});
     await this.store.add(record).catch(async (error) => {
       await this.load();
       throw new Error(`The browser did not store ${name}: ${error.message}`);
@@ -117,7 +127,7 @@ export class People {
     if (ready) show(find("#who-face"), face.pixels, session.embedder.height, session.embedder.width);
     const [title, sentence] = ready ? this.describe(face.embedding) : [waiting(scene), ""];
     [find("#who-verdict").textContent, find("#who-sentence").textContent] = [title, sentence];
-    if (scene.picture !== null) say(`${title}. ${sentence}`);
+    if (scene.picture !== null && !find("#people").hidden) say(`${title}. ${sentence}`);
     this.known.draw(gallery, this.others, this.basis(), this.store instanceof Forgetful);
   }
 

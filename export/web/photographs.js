@@ -5,8 +5,8 @@ import { Tensor } from "@litertjs/core";
 import { alignPoints } from "./alignment.js";
 import { place, toPhotograph } from "./placing.js";
 
-// Largest believable side of a canvas, pixels: a damaged number must not exhaust the memory.
-const LARGEST_CANVAS = 2 ** 13;
+// Largest believable side and area of a canvas, pixels: a damaged number must not exhaust the memory.
+const [LARGEST_SIDE, LARGEST_AREA] = [2 ** 13, 2 ** 24];
 
 /**
  * A face of a photograph.
@@ -29,10 +29,10 @@ export class Photographs {
     Object.assign(this, { signatures, face, embedAligned });
     this.canvases = (about.canvases ?? []).map(({ height, width, detect, embed }) => ({ size: [height, width], detect, embed }));
     this.most = about.faces;
-    const sides = this.canvases.flatMap(({ size }) => size);
     const named = this.canvases.every(({ detect, embed }) => signatures[detect] && signatures[embed]);
-    const sound = sides.every((side) => Number.isInteger(side) && side >= 12 && side <= LARGEST_CANVAS);
-    if (sides.length === 0 || !sound || !named || !(this.most >= 1)) {
+    const side = (pixels) => Number.isInteger(pixels) && pixels >= 12 && pixels <= LARGEST_SIDE;
+    const sound = this.canvases.every(({ size }) => size.every(side) && size[0] * size[1] < LARGEST_AREA);
+    if (this.canvases.length === 0 || !sound || !named || !(this.most >= 1)) {
       throw new Error("The metadata of this model do not describe its photographs. Export it again.");
     }
   }

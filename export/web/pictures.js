@@ -61,8 +61,10 @@ export function resized(canvas, height, width) {
 /** RGB of RGBA. */
 export function rgb({ data, width, height }) {
   const pixels = new Uint8Array(width * height * 3);
-  for (let index = 0; index < width * height; index += 1) {
-    pixels.set(data.subarray(4 * index, 4 * index + 3), 3 * index);
+  for (let to = 0, from = 0; to < pixels.length; to += 3, from += 4) {
+    pixels[to] = data[from];
+    pixels[to + 1] = data[from + 1];
+    pixels[to + 2] = data[from + 2];
   }
   return pixels;
 }

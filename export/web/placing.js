@@ -3,6 +3,8 @@
 // A network of static shapes takes one size of picture. The photograph lies at the top left of the canvas and the
 // network is told its height and width; what lies beyond them is never read.
 
+import { rgb as withoutAlpha } from "./pictures.js";
+
 const { fround } = Math;
 
 /**
@@ -106,16 +108,6 @@ function numpySum(row, { from, to }, channel) {
   }
   for (; at < to; at += 1) rest = fround(rest + value(at));
   return fround(value(from) + rest);
-}
-
-function withoutAlpha({ data, width, height }) {
-  const pixels = new Uint8Array(width * height * 3);
-  for (let to = 0, from = 0; to < pixels.length; to += 3, from += 4) {
-    pixels[to] = data[from];
-    pixels[to + 1] = data[from + 1];
-    pixels[to + 2] = data[from + 2];
-  }
-  return pixels;
 }
 
 function roundHalfEven(value) {

@@ -87,7 +87,7 @@ export class Portrait {
     this.describeAlign();
     this.align.disabled = !aligned;
     const fits = this.picture.height === height && this.picture.width === width;
-    if (this.placed !== null) return this.crop(this.placed);
+    if (this.placed !== null && aligned) return this.crop(this.placed);
     if (fits || !aligned) return this.whole();
     if (photographs !== null) return this.detect();
     this.align.disabled = false;
@@ -97,12 +97,19 @@ export class Portrait {
   /** Has the model find the faces; the largest counts first. */
   async detect() {
     const turn = this.begin("Looking for faces …");
+    const { embedder } = session;
+    const { photographs } = embedder;
     this.showPhoto();
     await painted();
-    const { photographs } = session.embedder;
+    if (turn !== this.turn) return;
     const photo = pixelsOf(this.picture);
     const start = performance.now();
-    const found = await photographs.detect(photo);
+    let found;
+    try {
+      found = await photographs.detect(photo);
+    } catch (error) {
+      return this.fail(error, embedder, turn);
+    }
     if (turn !== this.turn) return;
     [this.detectTime, this.dropped] = [performance.now() - start, found.dropped];
     this.faces = found.faces.map((face) => ({ ...face, cut: () => photographs.embed(photo, face.points, found.placed) }));
@@ -159,6 +166,7 @@ export class Portrait {
     const { embedder } = session;
     const wanted = (this.tools.everyFace ? this.faces : [this.face]).filter((face) => !face.embedding);
     await painted();
+    if (turn !== this.turn) return;
     try {
       for (const face of wanted) {
         const start = performance.now();
@@ -167,10 +175,7 @@ export class Portrait {
         Object.assign(face, { pixels, embedding, time: performance.now() - start });
       }
     } catch (error) {
-      // Another model may have taken this one's place meanwhile, and embeds the face itself.
-      if (session.embedder !== embedder || turn !== this.turn) return;
-      this.finish("failed", "");
-      throw error;
+      return this.fail(error, embedder, turn);
     }
     const { height, width } = embedder;
     show(this.canvas, this.face.pixels, height, width);
@@ -189,6 +194,13 @@ export class Portrait {
     const which = this.tools.everyFace || count === 1 ? all : `Face ${this.chosen + 1} of ${count}`;
     const more = this.dropped ? `. There are more faces: the ${count} largest were kept` : "";
     return `${which}, found in ${duration(this.detectTime)}, embedded in ${time}${more}`;
+  }
+
+  /** Shows that there is no result. Nothing where another picture or model took the place of what failed. */
+  fail(error, embedder, turn) {
+    if (session.embedder !== embedder || turn !== this.turn) return;
+    this.finish("failed", "");
+    throw error;
   }
 
   begin(note) {

@@ -25,7 +25,8 @@ const FLAGS = [
 /**
  * Starts Chromium with a profile of its own.
  *
- * @returns {Promise<{page: object, requests: string[], close: () => Promise<void>}>} `requests`: every address asked for.
+ * @returns {Promise<{page: object, requests: object[], close: () => Promise<void>}>} `requests`: {url, method, body}
+ *   of each.
  */
 export async function start(step = STEP, flags = []) {
   const profile = mkdtempSync(join(tmpdir(), "page-"));
@@ -38,13 +39,20 @@ export async function start(step = STEP, flags = []) {
   context.setDefaultTimeout(step);
   const page = await context.newPage();
   const requests = [];
-  page.on("request", (request) => requests.push(request.url()));
+  page.on("request", (request) => requests.push({ url: request.url(), method: request.method(), body: request.postData() }));
   page.on("pageerror", (error) => assert.fail(`an error nobody caught: ${error.stack}`));
   const close = async () => {
     await context.close();
     rmSync(profile, { recursive: true, force: true });
   };
   return { page, requests, close };
+}
+
+/** Every request was a GET without a body, to the page's own server; blob: are the page's own. */
+export function checkRequests(requests) {
+  const local = ({ url }) => url.startsWith("blob:") || new URL(url).origin === new URL(PAGE_URL).origin;
+  assert.ok(requests.length > 0);
+  assert.deepEqual(requests.filter((each) => !local(each) || each.method !== "GET" || each.body !== null), []);
 }
 
 /** Opens the page, and waits for its model. */
