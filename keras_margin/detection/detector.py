@@ -37,8 +37,8 @@ class FaceDetector:
     Thread-safe: calls wait for one another.
 
     Args:
-        canvas: (height, width) in pixels, each >= 12: the largest photograph that is not shrunk. Time and memory grow
-            with its area, whatever the photograph's.
+        canvas: (height, width), each 12 to 8,192 pixels, fewer than 2^24 pixels in all: the largest photograph that is
+            not shrunk. Time and memory grow with its area, whatever the photograph's.
         min_face_size: Smallest face looked for, pixels of the photograph, >= 12. Larger is faster. A smaller face may
             still be found.
         min_score: Faces below this score are dropped, in (0, 1). The network's own threshold.

@@ -56,6 +56,8 @@ def checked_channels(channels: str | None, metadata: dict[str, Any] | None, path
     if channels not in (None, "RGB", "BGR"):
         raise ValueError(f'channels must be "RGB" or "BGR", what the network wants. Received: channels={channels!r}.')
     own = ((metadata or {}).get("image") or {}).get("channels")
+    if own not in (None, "RGB", "BGR"):
+        raise ValueError(f'{path} declares image.channels={own!r}; "RGB" and "BGR" are known. Correct its metadata.')
     if None not in (channels, own) and channels != own:
         raise ValueError(f"{path} takes {own} by its own metadata. Received: channels={channels!r}. Leave it out.")
     return channels or own or "RGB"

@@ -123,6 +123,14 @@ def test_the_metadatas_channels_need_no_argument(fixed_batch, tmp_path):
         Embedder(path, NORMALIZATION, channels="RGB")
 
 
+@pytest.mark.parametrize("declared", ["bgr", "GRAY", 3])
+def test_unknown_channels_of_the_metadata_are_refused(fixed_batch, declared, tmp_path):
+    """They ran as RGB; a file that takes another order answers wrong embeddings then."""
+    path = with_metadata(fixed_batch, tmp_path / "odd.tflite", image={"channels": declared})
+    with pytest.raises(ValueError, match=rf"declares image.channels={declared!r}; .* Correct its metadata"):
+        Embedder(path, NORMALIZATION)
+
+
 def test_an_embedder_is_pickled_by_its_settings(fixed_batch):
     """In another process it opens the file again, with the same normalization, threads and channels."""
     embedder = Embedder(fixed_batch, NORMALIZATION, num_threads=1, channels="BGR")
