@@ -9,7 +9,7 @@ import pytest
 from scripts import ROOT
 
 from keras_margin._utils import canvas
-from keras_margin._utils.decisions import Calibration
+from keras_margin._utils.decisions import Calibration, SearchThresholds
 from keras_margin._utils.metadata import METADATA_NAME
 
 PROJECT = ROOT / "export" / "ios"
@@ -56,6 +56,13 @@ def test_the_expected_verdicts_are_the_librarys():
         r"XCTAssertEqual\(\[([^\]]*)\]\.map \{ metadata.verdict\(\$0\) \}, \[([^\]]*)", TESTS
     ).groups()
     assert [zone.verdict(float(score)) for score in scores.split(",")] == re.findall(r"\.(\w+)", verdicts)
+
+
+def test_the_expected_search_thresholds_are_the_librarys():
+    """The rows of the package's own test: embeddings, the threshold at a rate of one in a hundred."""
+    rows = ast.literal_eval(re.search(r"searches: \[\[Double\]\] = (\[.*?\n  \])", TESTS, re.DOTALL).group(1))
+    search = SearchThresholds(**_metadata()["search"])
+    np.testing.assert_allclose(rows, [[count, search.threshold(count, 0.01)] for count, _ in rows], rtol=1e-13)
 
 
 def test_the_expected_pixels_are_the_librarys():

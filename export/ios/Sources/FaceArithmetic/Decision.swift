@@ -69,3 +69,28 @@ public struct Calibration: Codable {
     return llr[right - 1] + part * (llr[right] - llr[right - 1])
   }
 }
+
+/// The threshold of a search among many: the more are searched, the more often a stranger is like one of them.
+public struct SearchThresholds: Decodable {
+  public let far: [Double]
+  public let cosine: [Double]
+
+  /// The cosine from which the best of so many embeddings gets a name, where at most this share of strangers is to get
+  /// one; the strictest of the table where it does not reach that share.
+  public func threshold(_ embeddings: Int, rate: Double) -> Double {
+    let heights = far.map { -log($0 == 1 ? 1 : -expm1(Double(embeddings) * log1p(-$0))) }
+    let wanted = -log(rate)
+    guard let above = heights.firstIndex(where: { $0 > wanted }) else { return cosine[cosine.count - 1] }
+    if above == 0 { return cosine[0] }
+    let part = (wanted - heights[above - 1]) / (heights[above] - heights[above - 1])
+    return cosine[above - 1] + part * (cosine[above] - cosine[above - 1])
+  }
+
+  func check() throws {
+    let falling = zip(far, far.dropFirst()).allSatisfy { $0 > $1 }
+    let rising = zip(cosine, cosine.dropFirst()).allSatisfy { $0 <= $1 }
+    guard let first = far.first, let last = far.last, far.count == cosine.count, falling, rising, first <= 1, last > 0 else {
+      throw FaceError("The file's search thresholds are damaged. Calibrate it again.")
+    }
+  }
+}

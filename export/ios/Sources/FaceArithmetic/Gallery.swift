@@ -27,6 +27,9 @@ public final class Gallery {
 
   public var names: [String] { Array(Set(people.map(\.name))).sorted() }
 
+  /// How many embeddings are searched: several of a person are possible.
+  public var count: Int { people.count }
+
   public func enroll(_ name: String, _ embedding: [Float]) throws {
     let name = name.trimmingCharacters(in: .whitespacesAndNewlines)
     guard !name.isEmpty else { throw FaceError("A person needs a name.") }

@@ -29,10 +29,11 @@ public struct Metadata: Decodable {
   let embedding: Embedding
   let threshold: Threshold?
   public let calibration: Calibration?
+  public let search: SearchThresholds?
   public let modelID: String?
 
   enum CodingKeys: String, CodingKey {
-    case photo, embedding, threshold, calibration
+    case photo, embedding, threshold, calibration, search
     case modelID = "model_id"
   }
 
@@ -42,6 +43,7 @@ public struct Metadata: Decodable {
       throw FaceError("The file takes aligned faces alone: export it with --photo.")
     }
     try calibration?.check()
+    try search?.check()
   }
 
   /// The first canvas of the file.
@@ -53,5 +55,14 @@ public struct Metadata: Decodable {
   public func verdict(_ cosine: Double) -> Verdict? {
     if let zone = calibration?.zone { return zone.verdict(cosine) }
     return threshold.map { cosine >= $0.cosine ? .same : .different }
+  }
+
+  /// From which cosine the best of so many enrolled embeddings gets a name, at most `rate` of strangers.
+  ///
+  /// By the file's table of searches, or where it has none as for two faces, which does not know how many are searched:
+  /// `search` is nil then. nil where the file has no threshold.
+  public func searchThreshold(embeddings: Int, rate: Double = 0.01) -> Double? {
+    if let search { return search.threshold(max(1, embeddings), rate: rate) }
+    return calibration?.zone?.sameFrom ?? threshold?.cosine
   }
 }

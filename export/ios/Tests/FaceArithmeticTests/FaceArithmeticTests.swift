@@ -6,6 +6,7 @@ final class FaceArithmeticTests: XCTestCase {
   private let json = """
     {"image": {"height": 112, "width": 96}, "embedding": {"size": 24}, "threshold": {"cosine": 0.35},
      "photo": {"canvases": [{"height": 24, "width": 32, "detect": "detect", "embed": "embed"}], "faces": 8},
+     "search": {"far": [1.0, 1e-2, 1e-4, 1e-6], "cosine": [-1.0, 0.2, 0.4, 0.6], "measured_to": 1e-4},
      "calibration": {"cosine": [0.0, 0.2, 0.5], "llr": [-6.5, -0.001, 7.25], "prior": 0.5,
        "zone": {"different_below": 0.1, "same_from": 0.3, "far": 0.001, "frr": 0.01}}}
     """
@@ -34,6 +35,24 @@ final class FaceArithmeticTests: XCTestCase {
     XCTAssertEqual([0.09, 0.1, 0.29, 0.3].map { metadata.verdict($0) }, [.different, .ask, .ask, .same])
   }
 
+  // Embeddings, threshold at a rate of 0.01. The tests of keras-margin hold these rows to its own numbers.
+  private let searches: [[Double]] = [
+    [1, 0.2],
+    [50, 0.36817863201488166],
+    [1000, 0.4989018039191023],
+  ]
+
+  func testASearchsThresholdIsTheLibrarys() throws {
+    let metadata = try Metadata(json: Data(json.utf8))
+    for row in searches {
+      XCTAssertEqual(try XCTUnwrap(metadata.searchThreshold(embeddings: Int(row[0]))), row[1], accuracy: 1e-12)
+    }
+    // Beyond the table its strictest; without a table the threshold for two faces.
+    XCTAssertEqual(metadata.searchThreshold(embeddings: 100_000), 0.6)
+    let plain = try Metadata(json: Data(json.replacingOccurrences(of: "search", with: "none").utf8))
+    XCTAssertEqual(plain.searchThreshold(embeddings: 50), 0.3)
+  }
+
   func testAFileWithoutPhotographsIsRefused() {
     XCTAssertThrowsError(try Metadata(json: Data(#"{"embedding": {"size": 24}}"#.utf8)))
   }
@@ -56,6 +75,7 @@ final class FaceArithmeticTests: XCTestCase {
     let file = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
     try Gallery(file: file, embeddingSize: 2).enroll(" Ada ", [3, 4])
     let gallery = try Gallery(file: file, embeddingSize: 2)
+    XCTAssertEqual(gallery.count, 1)
     XCTAssertEqual(gallery.search([4, 3], threshold: 0.9)?.name, "Ada")
     XCTAssertNil(gallery.search([4, 3], threshold: 0.97))
     try gallery.erase()
