@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from scripts import ROOT
 
 from keras_margin._utils import canvas
-from keras_margin._utils.decisions import Calibration
+from keras_margin._utils.decisions import Calibration, SearchThresholds
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +39,7 @@ METADATA = {
         "prior": 0.5,
         "zone": {"different_below": 0.1, "same_from": 0.3, "far": 1e-3, "frr": 1e-2},
     },
+    "search": {"far": [1.0, 1e-2, 1e-4, 1e-6], "cosine": [-1.0, 0.2, 0.4, 0.6], "measured_to": 1e-4},
     "model_id": 'ab\u00e912 "quoted"\n',
     "about": {"limits": None, "measured": [True, False, {}, []]},
 }
@@ -77,7 +79,7 @@ def printed(tmp_path_factory):
 def test_the_metadata_are_read(printed):
     """Canvas and signatures, sizes, and a string with escapes."""
     assert printed["canvas"] == "24 32 detect embed"
-    assert printed["sizes"] == "8 24 112 96"
+    assert printed["sizes"] == "8 24"
     assert printed["model"] == 'ab\u00e912 "quoted"'
 
 
@@ -90,6 +92,14 @@ def test_probabilities_and_verdicts_are_the_librarys(printed):
     assert printed["verdict"].split() == [calibration.zone.verdict(score) for score in SCORES]
 
 
+def test_a_searchs_threshold_is_the_librarys(printed):
+    """It knows how many are searched; beyond the table its strictest; without the table that of two faces."""
+    search = SearchThresholds(**METADATA["search"])
+    wanted = [search.threshold(1, 0.01), search.threshold(50, 0.01), METADATA["search"]["cosine"][-1]]
+    np.testing.assert_allclose(np.float64(printed["search"].split()), wanted, rtol=1e-12)
+    assert float(printed["pair"]) == METADATA["calibration"]["zone"]["same_from"]
+
+
 def test_cosines_and_gallery_are_exact(printed):
     """A row of zeros is like nobody; the gallery comes back from its file, names the nearest, and is erased."""
     one, other, probe = np.float64(ROWS)
@@ -100,7 +110,8 @@ def test_cosines_and_gallery_are_exact(printed):
     name, score, nobody = printed["match"].split(",")
     assert name == ("Ada" if cosines[1] > cosines[2] else "Grace Höpper") and nobody == "null"
     np.testing.assert_allclose(float(score), max(cosines[1:]), rtol=1e-12)
-    assert printed["names"] == "Ada,Grace Höpper" and printed["erased"] == "0 null false"
+    assert printed["names"] == "Ada,Grace Höpper" and printed["size"] == "2"
+    assert printed["erased"] == "0 null false" and printed["stuck"].startswith("The gallery's file cannot be deleted")
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -117,4 +128,9 @@ def test_the_manifest_lets_no_picture_out():
     """The app may use the camera and nothing else; its data are not backed up."""
     text = (PROJECT / "AndroidManifest.xml").read_text(encoding="utf-8")
     assert re.findall(r'uses-permission android:name="([^"]+)"', text) == ["android.permission.CAMERA"]
-    assert 'android:allowBackup="false"' in text
+    assert 'android:allowBackup="false"' in text and 'android:dataExtractionRules="@xml/nothing_leaves"' in text
+    rules = ElementTree.parse(PROJECT / "res" / "xml" / "nothing_leaves.xml").getroot()
+    domains = {"root", "file", "database", "sharedpref", "external"}
+    domains |= {f"device_{name}" for name in domains - {"external"}}
+    for way in ("cloud-backup", "device-transfer"):
+        assert {each.get("domain") for each in rules.find(way).findall("exclude")} == domains

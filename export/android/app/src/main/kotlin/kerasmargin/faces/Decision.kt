@@ -1,7 +1,9 @@
 package kerasmargin.faces
 
 import kotlin.math.exp
+import kotlin.math.expm1
 import kotlin.math.ln
+import kotlin.math.ln1p
 import kotlin.math.sqrt
 
 /** Cosine of two embeddings, in [-1, 1]; 0 where either has no length. */
@@ -46,5 +48,30 @@ class Calibration(val cosine: DoubleArray, val llr: DoubleArray, val prior: Doub
     if (right == 0) return llr.first()
     val part = (score - cosine[right - 1]) / (cosine[right] - cosine[right - 1])
     return llr[right - 1] + part * (llr[right] - llr[right - 1])
+  }
+}
+
+/** The threshold of a search among many: the more are searched, the more often a stranger is like one of them. */
+class SearchThresholds(val far: DoubleArray, val cosine: DoubleArray) {
+  init {
+    require(far.isNotEmpty() && far.size == cosine.size) { "Search thresholds need as many rates as cosines" }
+    val steps = 1 until far.size
+    require(steps.all { far[it] < far[it - 1] && cosine[it] >= cosine[it - 1] } && far.first() <= 1 && far.last() > 0) {
+      "The rates of search thresholds must fall in (0, 1], and their cosines must not"
+    }
+  }
+
+  /**
+   * The cosine from which the best of so many embeddings gets a name, where at most this share of strangers is to get
+   * one; the strictest of the table where it does not reach that share.
+   */
+  fun threshold(embeddings: Int, rate: Double): Double {
+    val heights = far.map { -ln(if (it == 1.0) 1.0 else -expm1(embeddings * ln1p(-it))) }
+    val wanted = -ln(rate)
+    val above = heights.indexOfFirst { it > wanted }
+    if (above == -1) return cosine.last()
+    if (above == 0) return cosine.first()
+    val part = (wanted - heights[above - 1]) / (heights[above] - heights[above - 1])
+    return cosine[above - 1] + part * (cosine[above] - cosine[above - 1])
   }
 }

@@ -12,9 +12,13 @@ class Match(val name: String, val cosine: Double)
  * @param file Of one model: embeddings of another mean nothing to it.
  */
 class Gallery(private val file: File, private val embeddingSize: Int) {
+  private val temporary = File(file.path + ".new")
   private val people = mutableListOf<Pair<String, FloatArray>>()
 
   val names: List<String> get() = people.map { it.first }.distinct()
+
+  /** How many embeddings are searched: several of a person are possible. */
+  val size: Int get() = people.size
 
   init {
     if (file.exists()) {
@@ -37,13 +41,15 @@ class Gallery(private val file: File, private val embeddingSize: Int) {
       .sortedByDescending { it.cosine }
       .firstOrNull { it.cosine >= threshold }
 
+  /** Raises IllegalStateException where a file cannot be deleted. */
   fun erase() {
     people.clear()
-    file.delete()
+    for (each in listOf(file, temporary)) {
+      check(each.delete() || !each.exists()) { "The gallery's file cannot be deleted: ${each.path}" }
+    }
   }
 
   private fun save() {
-    val temporary = File(file.path + ".new")
     DataOutputStream(temporary.outputStream().buffered()).use { stream ->
       stream.writeInt(people.size)
       for ((name, embedding) in people) {

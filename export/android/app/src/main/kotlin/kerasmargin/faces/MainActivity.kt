@@ -49,10 +49,12 @@ class MainActivity : ComponentActivity() {
   override fun onCreate(savedInstanceState: Bundle?) {
     super.onCreate(savedInstanceState)
     buildViews()
-    inBackground {
-      model = FaceModel(this)
-      gallery = Gallery(File(filesDir, "people-${model.id}"), model.metadata.embeddingSize)
-      say("${gallery.names.size} people are enrolled.")
+    worker.execute {
+      guarded {
+        model = FaceModel(this)
+        gallery = Gallery(File(filesDir, "people-${model.id}"), model.metadata.embeddingSize)
+        say(enrolled())
+      }
     }
   }
 
@@ -99,7 +101,7 @@ class MainActivity : ComponentActivity() {
             guarded {
               // The sensor's pixels: the turn to upright comes with them.
               val picture = try { turned(image.toBitmap(), image.imageInfo.rotationDegrees) } finally { image.close() }
-              look(picture)
+              whenLoaded { look(picture) }
             }
           }
         )
@@ -138,7 +140,7 @@ class MainActivity : ComponentActivity() {
   private fun look(picture: Bitmap) {
     val faces = model.faces(picture)
     largest = faces.firstOrNull()?.embedding
-    val threshold = model.metadata.calibration?.zone?.sameFrom ?: model.metadata.threshold
+    val threshold = model.metadata.searchThreshold(max(1, gallery.size))
     val labelled = faces.map { face ->
       val match = threshold?.let { gallery.search(face.embedding, it) }
       face.box to (match?.let { "%s %.2f".format(it.name, it.cosine) } ?: "?")
@@ -170,15 +172,28 @@ class MainActivity : ComponentActivity() {
   private fun enroll(who: String) {
     val face = largest ?: return say("No face is shown.")
     gallery.enroll(who, face)
-    say("${gallery.names.size} people are enrolled.")
+    say(enrolled())
   }
+
+  /** How many people there are, and what a name rests on. */
+  private fun enrolled() =
+    "${gallery.names.size} people are enrolled." + when {
+      model.metadata.search != null -> ""
+      model.metadata.searchThreshold(1) == null -> " The file has no threshold: nobody gets a name."
+      else -> " Names rest on the threshold for two faces: the more are enrolled, the more often a stranger gets one."
+    }
 
   private fun erase() {
     gallery.erase()
     say("Nobody is enrolled.")
   }
 
-  private fun inBackground(action: () -> Unit) = worker.execute { guarded(action) }
+  private fun inBackground(action: () -> Unit) = worker.execute { whenLoaded(action) }
+
+  /** Nothing where loading failed: what was said of that stays. */
+  private fun whenLoaded(action: () -> Unit) {
+    if (::model.isInitialized && ::gallery.isInitialized) guarded(action)
+  }
 
   /** Says what went wrong instead of ending the app: a file without photographs, a name that is missing. */
   private fun guarded(action: () -> Unit) {

@@ -8,10 +8,9 @@ class Metadata(
   val canvas: PhotoCanvas,
   val faces: Int,
   val embeddingSize: Int,
-  val faceHeight: Int,
-  val faceWidth: Int,
   val threshold: Double?,
   val calibration: Calibration?,
+  val search: SearchThresholds?,
   val modelId: String?
 ) {
   /** At the calibration's two thresholds, or at the file's only one; null where it has none. */
@@ -20,21 +19,29 @@ class Metadata(
     return threshold?.let { if (cosine >= it) Verdict.SAME else Verdict.DIFFERENT }
   }
 
+  /**
+   * From which cosine the best of so many enrolled embeddings gets a name: by the file's table of searches, or where it
+   * has none as for two faces, which does not know how many are searched; null where the file has no threshold.
+   */
+  fun searchThreshold(embeddings: Int): Double? =
+    search?.threshold(embeddings, MOST_STRANGERS) ?: calibration?.zone?.sameFrom ?: threshold
+
   companion object {
+    // A name is given to at most this share of strangers.
+    private const val MOST_STRANGERS = 0.01
+
     fun parse(text: String): Metadata {
       val all = asMap(Json.parse(text))
       val photo = all["photo"] as? Map<*, *>
         ?: throw IllegalArgumentException("The file takes aligned faces alone: export it with --photo")
       val first = asMap((photo["canvases"] as List<*>).first())
-      val image = asMap(all["image"])
       return Metadata(
         PhotoCanvas(asInt(first["height"]), asInt(first["width"]), first["detect"] as String, first["embed"] as String),
         asInt(photo["faces"]),
         asInt(asMap(all["embedding"])["size"]),
-        asInt(image["height"]),
-        asInt(image["width"]),
         (all["threshold"] as? Map<*, *>)?.let { it["cosine"] as Double },
         (all["calibration"] as? Map<*, *>)?.let { calibration(it) },
+        (all["search"] as? Map<*, *>)?.let { SearchThresholds(doubles(it["far"]), doubles(it["cosine"])) },
         all["model_id"] as String?
       )
     }
