@@ -128,17 +128,32 @@ def expectations(folder):
     return embedder
 
 
-def test_the_page_does_what_the_runtime_does_with_photographs(tmp_path):
-    """Finds, compares and recognizes faces in Chromium with the runtime's numbers to 1e-3, camera included."""
+@pytest.fixture(scope="module")
+def page_of_photographs(tmp_path_factory):
+    """(folder of models and pictures, the runtime's embedder, what runs a file of export/web/test against the page)."""
     web_page.need_browser()
-    embedder = expectations(tmp_path)
-    with web_page.served(web_page.script(), tmp_path / "face.tflite") as port:
-        run = web_page.run_in_browser("test/photographs.mjs", port, tmp_path)
+    folder = tmp_path_factory.mktemp("page")
+    embedder = expectations(folder)
+    with web_page.served(web_page.script(), folder / "face.tflite") as port:
+        yield folder, embedder, lambda test: web_page.run_in_browser(test, port, folder)
+
+
+def test_the_page_does_what_the_runtime_does_with_photographs(page_of_photographs):
+    """Finds, compares and recognizes faces in Chromium with the runtime's numbers to 1e-3, camera included."""
+    folder, embedder, run_in_browser = page_of_photographs
+    run = run_in_browser("test/photographs.mjs")
     assert run.returncode == 0, run.stdout + run.stderr
 
-    taken = json.loads((tmp_path / "taken.json").read_text())
+    taken = json.loads((folder / "taken.json").read_text())
     pixels = np.array(taken["rgb"], np.uint8).reshape(taken["height"], taken["width"], 3)
     (wanted,), (found,) = embedder.faces(pixels), taken["faces"]
     np.testing.assert_allclose(found["box"], wanted.box, atol=1e-3)
     np.testing.assert_allclose(found["points"], wanted.points.ravel(), atol=1e-3)
     np.testing.assert_allclose(found["embedding"], wanted.embedding, atol=1e-3)
+
+
+def test_the_page_bears_models_that_change_and_networks_that_fail(page_of_photographs):
+    """Leaves nothing of an old model beside a new one, and no frame busy for ever."""
+    _, _, run_in_browser = page_of_photographs
+    run = run_in_browser("test/switching.mjs")
+    assert run.returncode == 0, run.stdout + run.stderr
