@@ -11,7 +11,7 @@
  * one line that says what was wrong.
  */
 
-#include "litert.h"
+#include "photograph.h"
 
 typedef struct {
   LiteRtEnvironment environment;
@@ -79,23 +79,15 @@ static void embed(Embedder *e, const uint8_t *pixels, float *embedding) {
   read_buffer(e->output, embedding, e->size * sizeof(float), "the embedding");
 }
 
-/* Reads a binary PPM of that size. */
-static uint8_t *read_ppm(const char *path, int height, int width) {
-  int found_width, found_height, most;
-  FILE *file = fopen(path, "rb");
-  if (file == NULL) fail("there is no such file", path);
-  if (fscanf(file, "P6 %d %d %d", &found_width, &found_height, &most) != 3 || most != 255 || fgetc(file) == EOF)
-    fail("not a binary PPM (P6) with 8 bits and no comment", path);
-  if (found_width != width || found_height != height) {
-    fprintf(stderr, "error: the model takes %d x %d pixels, this picture has %d x %d: %s\n", width, height, found_width,
-            found_height, path);
+/* Reads a picture of that size. */
+static uint8_t *read_crop(const char *path, int height, int width) {
+  const Photograph photo = read_photograph(path);
+  if (photo.width != width || photo.height != height) {
+    fprintf(stderr, "error: the model takes %d x %d pixels, this picture has %d x %d: %s\n", width, height, photo.width,
+            photo.height, path);
     exit(1);
   }
-  uint8_t *pixels = malloc((size_t)height * width * 3);
-  if (pixels == NULL || fread(pixels, 3, (size_t)height * width, file) != (size_t)height * width)
-    fail("the picture ends early", path);
-  fclose(file);
-  return pixels;
+  return photo.pixels;
 }
 
 int main(int argc, char **argv) {
@@ -104,10 +96,11 @@ int main(int argc, char **argv) {
   float *embeddings = malloc(2 * embedder.size * sizeof(float));
   if (embeddings == NULL) fail("out of memory", argv[1]);
   for (int i = 0; i < 2; ++i) {
-    uint8_t *pixels = read_ppm(argv[2 + i], embedder.height, embedder.width);
+    uint8_t *pixels = read_crop(argv[2 + i], embedder.height, embedder.width);
     embed(&embedder, pixels, embeddings + i * embedder.size);
     free(pixels);
   }
+  check_finite(embeddings, 2 * (size_t)embedder.size, argv[1]);
   printf("%.6f\n", cosine(embeddings, embeddings + embedder.size, embedder.size));
   free(embeddings);
   close_embedder(&embedder);

@@ -24,13 +24,17 @@ static inline void *allocated(size_t bytes, const char *path) {
   return memory;
 }
 
-static Photograph read_ppm(FILE *file, const char *path) {
+static inline void check_sides(int height, int width, const char *path) {
+  if (height < 1 || width < 1 || height > kMostSide || width > kMostSide)
+    fail("a side of the picture is 0 or above 32768 pixels", path);
+}
+
+static inline Photograph read_ppm(FILE *file, const char *path) {
   Photograph photo;
   int most;
   if (fscanf(file, "P6 %d %d %d", &photo.width, &photo.height, &most) != 3 || most != 255 || fgetc(file) == EOF)
     fail("not a binary PPM (P6) with 8 bits and no comment", path);
-  if (photo.width < 1 || photo.height < 1 || photo.width > kMostSide || photo.height > kMostSide)
-    fail("a side of the picture is 0 or above 32768 pixels", path);
+  check_sides(photo.height, photo.width, path);
   const size_t count = (size_t)photo.height * photo.width;
   photo.pixels = allocated(count * 3, path);
   if (fread(photo.pixels, 3, count, file) != count) fail("the picture ends early", path);
@@ -79,6 +83,7 @@ static Photograph read_jpeg(FILE *file, const char *path) {
   jpeg_stdio_src(&jpeg, file);
   jpeg_save_markers(&jpeg, JPEG_APP0 + 1, 0xFFFF);
   jpeg_read_header(&jpeg, TRUE);
+  check_sides((int)jpeg.image_height, (int)jpeg.image_width, path);
   if (orientation_of(&jpeg) != 1) fail("the picture is not upright, by its EXIF: turn it first (jpegtran, exiftran)", path);
   jpeg.out_color_space = JCS_RGB;
   jpeg_start_decompress(&jpeg);
@@ -96,7 +101,7 @@ static Photograph read_jpeg(FILE *file, const char *path) {
 #endif
 
 /* Reads a photograph, by its first bytes. */
-static Photograph read_photograph(const char *path) {
+static inline Photograph read_photograph(const char *path) {
   Photograph photo = {0};
   FILE *file = fopen(path, "rb");
   if (file == NULL) fail("there is no such file", path);
@@ -117,7 +122,7 @@ static Photograph read_photograph(const char *path) {
 
 /* Means over `count` equal stretches of an axis; a pixel that two stretches share is divided. rows x side x 3 values at
  * `from` become rows x count x 3 at `into`; the step from one place along the axis to the next is `step` values. */
-static void area_means(const float *from, float *into, int side, int count, size_t from_step, size_t into_step) {
+static inline void area_means(const float *from, float *into, int side, int count, size_t from_step, size_t into_step) {
   const double stretch = (double)side / count;
   for (int place = 0; place < count; ++place) {
     double sums[3] = {0, 0, 0};
@@ -131,7 +136,7 @@ static void area_means(const float *from, float *into, int side, int count, size
 }
 
 /* Makes a photograph height x width pixels, each side at most its own; every pixel is the mean of the area it covers. */
-static Photograph shrunk(const Photograph *photo, int height, int width, const char *path) {
+static inline Photograph shrunk(const Photograph *photo, int height, int width, const char *path) {
   const size_t count = (size_t)photo->height * photo->width * 3;
   float *whole = allocated(count * sizeof(float), path);
   float *flat = allocated((size_t)height * photo->width * 3 * sizeof(float), path);

@@ -106,7 +106,15 @@ def test_it_reads_jpeg_as_pillow_does(program, model, small, tmp_path):
     turned[0x0112] = 6
     Image.fromarray(small).save(tmp_path / "turned.jpg", exif=turned)
     (tmp_path / "cut.jpg").write_bytes(path.read_bytes()[:1500])
-    for name, words in (("turned.jpg", "not upright, by its EXIF"), ("cut.jpg", "Premature end of JPEG")):
+    content = bytearray(path.read_bytes())
+    sides = content.index(b"\xff\xc0") + 5
+    content[sides : sides + 4] = (40_000).to_bytes(2, "big") * 2
+    (tmp_path / "huge.jpg").write_bytes(content)
+    for name, words in (
+        ("turned.jpg", "not upright, by its EXIF"),
+        ("cut.jpg", "Premature end of JPEG"),
+        ("huge.jpg", "above 32768 pixels"),
+    ):
         found = run(program, model, tmp_path / name)
         assert found.returncode == 1 and words in found.stderr and not found.stdout, found.stderr
 
