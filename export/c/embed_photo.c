@@ -32,7 +32,7 @@ typedef struct {
 } Signature;
 
 typedef struct {
-  float box[4], points[10], score;
+  float box[4], score;
   float *embedding;
 } Face;
 
@@ -183,15 +183,18 @@ static int find_faces(FaceModel *m, const char *path, Face *faces) {
   get(&m->detect, "points", points, m->slots * 10 * sizeof(float));
   get(&m->detect, "scores", scores, m->slots * sizeof(float));
   if (count < 0 || count > m->slots) fail("the model counts more faces than it has room for", path);
+  check_finite(boxes, 4 * (size_t)count, path);
+  check_finite(points, 10 * (size_t)count, path);
+  check_finite(scores, count, path);
   for (int face = 0; face < count; ++face) {
     faces[face].score = scores[face];
     faces[face].embedding = allocated(m->size * sizeof(float), path);
     put(&m->embed, "points", points + 10 * face, 10 * sizeof(float));
     run(&m->network, &m->embed);
     get(&m->embed, "embedding", faces[face].embedding, m->size * sizeof(float));
+    check_finite(faces[face].embedding, m->size, path);
     /* (0, 0) is the centre of the first pixel, of the photograph and of the canvas. */
     for (int at = 0; at < 4; ++at) faces[face].box[at] = (float)((boxes[4 * face + at] + 0.5) * factors[at % 2] - 0.5);
-    for (int at = 0; at < 10; ++at) faces[face].points[at] = (float)((points[10 * face + at] + 0.5) * factors[at % 2] - 0.5);
   }
   free(boxes);
   free(photo.pixels);

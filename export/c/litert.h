@@ -96,6 +96,12 @@ static inline void read_buffer(LiteRtTensorBuffer buffer, void *into, size_t byt
   check(LiteRtUnlockTensorBuffer(buffer), "read", what);
 }
 
+/* Fails unless every number that a network answered is one. */
+static inline void check_finite(const float *values, size_t count, const char *path) {
+  for (size_t at = 0; at < count; ++at)
+    if (!isfinite(values[at])) fail("the network answered NaN or infinity", path);
+}
+
 /* In double, as a guard against a network whose embeddings are not quite of unit length. */
 static inline double cosine(const float *a, const float *b, int size) {
   double product = 0, first = 0, second = 0;

@@ -81,6 +81,24 @@ def test_the_c_program_refuses_what_it_cannot_use(program, model, tmp_path):
         assert found.returncode == 1 and words in found.stderr and not found.stdout, (words, found.stderr)
 
 
+@pytest.mark.slow
+@pytest.mark.tensorflow_only
+def test_the_c_program_refuses_nan(program, tmp_path):
+    """A network that answers NaN has no cosine: not 0, and not exit code 0."""
+    tf = pytest.importorskip("tensorflow")
+    module = tf.Module()
+    module.embed = tf.function(
+        lambda image: {"embedding": tf.sqrt(tf.cast(image[:, 0, :4, 0], tf.float32) - 300.0)},
+        input_signature=[tf.TensorSpec([1, 112, 96, 3], tf.uint8, name="image")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.embed})
+    path = tmp_path / "nan.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
+    picture = ppm(tmp_path / "one.ppm", smooth_picture(5, 96, 112))
+    found = run(program, path, picture, picture)
+    assert found.returncode == 1 and "answered NaN or infinity" in found.stderr and not found.stdout
+
+
 @pytest.mark.parametrize("language", ["kotlin", "swift"])
 def test_the_snippets_have_the_library_s_template(language):
     """They cannot be run here: at least their numbers are held."""
