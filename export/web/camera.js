@@ -69,14 +69,18 @@ export class Camera {
   async follow(run) {
     const running = () => run === this.run && this.stream !== null;
     while (running()) {
-      if (session.embedder === null) {
+      const { embedder } = session;
+      if (!embedder?.photographs) {
+        this.boxes.clear();
+        this.note(outlook(), "");
         await pause(200);
         continue;
       }
-      if (session.embedder.photographs === null) return this.note(outlook(), "");
       try {
-        await this.look(running);
+        await this.look(() => running() && session.embedder === embedder);
       } catch (error) {
+        // A model that was deleted under its own look; the next look is the new one's.
+        if (session.embedder !== embedder) continue;
         if (running()) this.showError(error.message);
         return;
       }

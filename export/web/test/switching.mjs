@@ -11,7 +11,10 @@ let page, close;
 
 before(async () => ({ page, close } = await start(30_000, [...CAMERA, `--use-file-for-fake-video-capture=${path("camera.y4m")}`])));
 after(() => close?.());
-beforeEach(() => visit(page));
+beforeEach(async () => {
+  await page.unrouteAll({ behavior: "ignoreErrors" });
+  await visit(page);
+});
 
 const words = (selector) => page.locator(selector).textContent();
 
@@ -19,6 +22,17 @@ async function give(frame, name, status = "ready") {
   await page.evaluate((which) => (document.querySelector(`[data-face="${which}"]`).dataset.status = "waiting"), frame);
   await page.setInputFiles(`#${frame}-file`, path(name));
   await page.waitForSelector(`[data-face="${frame}"][data-status="${status}"]`);
+}
+
+/** Holds back the model next to the page, until the end of the test or until the function that it returns is called. */
+async function holdModel() {
+  let release;
+  const held = new Promise((resolve) => (release = resolve));
+  await page.route("**/model/face.tflite", async (route) => {
+    await held;
+    await route.continue();
+  });
+  return release;
 }
 
 /** Enrolls the face of small.png as Grace; the page is on the tab of people then. */
@@ -88,12 +102,7 @@ test("two readings of the stored people that overlap read each face once", async
 });
 
 test("of two models the one asked for last is in use, whichever is there first", async () => {
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route("**/model/face.tflite", async (route) => {
-    await held;
-    await route.continue();
-  });
+  const release = await holdModel();
   await page.reload();
   await page.setInputFiles("#model-file", path("other.tflite"));
   await page.getByText(/^other.tflite · faces of/).waitFor({ timeout: WAIT });
@@ -101,16 +110,10 @@ test("of two models the one asked for last is in use, whichever is there first",
   release();
   await page.waitForSelector("html[data-ready]", { state: "attached", timeout: WAIT });
   assert.match(await words("#model-state"), /^other.tflite · faces of/);
-  await page.unroute("**/model/face.tflite");
 });
 
 test("a camera that was started before the model came finds faces once it is there", async () => {
-  let release;
-  const held = new Promise((resolve) => (release = resolve));
-  await page.route("**/model/face.tflite", async (route) => {
-    await held;
-    await route.continue();
-  });
+  const release = await holdModel();
   await page.reload();
   await page.locator('[data-face="first"] .open-camera').click();
   await page.locator("#camera-start").click();
@@ -120,7 +123,26 @@ test("a camera that was started before the model came finds faces once it is the
   assert.equal(await words("#camera-note"), "One face");
   assert.match(await words("#camera-time"), /^· found in [\d.]+ m?s$/);
   await page.keyboard.press("Escape");
-  await page.unroute("**/model/face.tflite");
+});
+
+test("a camera goes on with the new model where the old one went while it looked", async () => {
+  await page.locator('[data-face="first"] .open-camera').click();
+  await page.locator("#camera-start").click();
+  await page.locator("#camera .box").waitFor();
+  await page.evaluate(async () => {
+    const { session } = await import("./session.js");
+    const old = session.embedder;
+    const next = Object.create(old, { photographs: { value: old.photographs } });
+    old.photographs = Object.create(old.photographs);
+    old.photographs.detect = async () => {
+      document.querySelector("#camera .boxes").replaceChildren();
+      [session.embedder, window.swapped] = [next, true];
+      throw new Error("This model was deleted.");
+    };
+  });
+  await page.waitForFunction(() => window.swapped && document.querySelector("#camera .box"));
+  assert.equal(await page.locator("#camera-error").isVisible(), false);
+  await page.keyboard.press("Escape");
 });
 
 test("where nobody is known the camera does not claim a search", async () => {
