@@ -77,12 +77,13 @@ def test_the_command_counts_a_network_of_your_own(capsys):
 
 @pytest.mark.tensorflow_only
 def test_a_recipe_takes_a_backbone_of_your_own():
-    """training.build_model builds the network that a recipe's "module:function" names, at the recipe's image size."""
+    """Training builds the network that a recipe's "module:function" names, at the recipe's image size."""
     training = pytest.importorskip("keras_margin.training")
+    building = pytest.importorskip("keras_margin.training._building")
     settings = ["backbone=own_networks:small", "image_size=9,9", "backbone.width=3"]
     recipe = recipes.with_settings(recipes.get("orl_demo"), settings)
     training.check_recipe(recipe, 3)
-    assert training.build_model(recipe, 3).embedder.layers[1].filters == 3
+    assert building.build_model(recipe, 3).embedder.layers[1].filters == 3
     with pytest.raises(ValueError, match="there is no module 'not_there'"):
         training.check_recipe(recipes.with_settings(recipe, ["backbone=not_there:small"]), 3)
 
