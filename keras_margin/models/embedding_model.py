@@ -272,7 +272,9 @@ class EmbeddingModel(PresetMethods, keras.Model):
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects=custom_objects)
         trainable = config.pop("trainable", True)
         model = cls(**config)
-        model.trainable = trainable
+        # The layers bring their own; setting True would unfreeze those that are frozen.
+        if not trainable:
+            model.trainable = False
         return model
 
 

@@ -98,7 +98,9 @@ def load(model_class: Any, preset: PathLike, *, head: layers.MarginHead | None, 
         own = config["config"]
         saved = keras.saving.deserialize_keras_object(own["head"], safe_mode=True)
         model = model_class(backbone, head=saved, name=own.get("name"))
-        model.trainable = own.get("trainable", True)
+        # The layers bring their own; setting True would unfreeze those that are frozen.
+        if not own.get("trainable", True):
+            model.trainable = False
     if load_weights:
         _load_weights(_Head(model.head), folder / TASK_WEIGHTS_FILE)
     return model

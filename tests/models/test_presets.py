@@ -103,6 +103,24 @@ def test_a_subclassed_backbone_comes_back(tmp_path):
     assert_equal_weights(again, model)
 
 
+@pytest.mark.parametrize("head", [None, km.CosFaceHead])
+def test_frozen_layers_stay_frozen(tmp_path, head):
+    """Each layer is trainable again or not as it was saved, under the saved head and under a new one."""
+    model = made()
+    model.embedder.layers[0].trainable = False
+    again = km.EmbeddingModel.from_preset(model.save_to_preset(tmp_path / "mine"), head=head and head(7))
+    assert [each.trainable for each in again.embedder.layers] == [False, True]
+    assert again.trainable and again.head.trainable
+
+
+def test_a_frozen_model_stays_frozen(tmp_path):
+    """A model that is not trainable as a whole comes back as one."""
+    model = made()
+    model.trainable = False
+    again = km.EmbeddingModel.from_preset(model.save_to_preset(tmp_path / "mine"))
+    assert not again.trainable_variables and not again.head.trainable
+
+
 def test_a_new_head_takes_the_place_of_the_saved_one(preset):
     """With head= the weights are the backbone's alone, whatever classes the preset's head had."""
     folder, model = preset

@@ -90,3 +90,13 @@ def test_hdf5_keeps_head_state_and_auxiliary_losses(save, tmp_path):
     for found, want in zip(again.weights, model.weights, strict=True):
         np.testing.assert_array_equal(ops.convert_to_numpy(found), ops.convert_to_numpy(want))
     assert again.evaluate(IMAGES, LABELS, verbose=0) == model.evaluate(IMAGES, LABELS, verbose=0)
+
+
+def test_frozen_layers_of_a_file_stay_frozen(tmp_path):
+    """A .keras file brings each layer back trainable or not, as it was saved."""
+    layers = [keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(4)]
+    model = km.EmbeddingModel(keras.Sequential(layers), km.ArcFaceHead(CLASSES))
+    model.embedder.layers[0].trainable = False
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert [each.trainable for each in (*again.embedder.layers, again.head, again)] == [False, True, True, True]
