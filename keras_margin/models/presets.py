@@ -25,6 +25,7 @@ from keras_margin import __version__, layers
 from keras_margin._typing import PathLike
 from keras_margin._utils import files
 from keras_margin._utils.messages import install_hint
+from keras_margin._utils.metadata import FORMAT
 from keras_margin.models import _preset_metadata
 
 CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE = "config.json", "model.weights.h5", "metadata.json"
@@ -192,10 +193,19 @@ def _check_target(path, overwrite):
         raise FileExistsError(
             f"{path} exists already. Name another folder, or pass overwrite=True to replace a preset."
         )
-    if not is_preset(path):
+    if not (is_preset(path) and _is_ours(path)):
         raise FileExistsError(
-            f"overwrite=True replaces a preset, the whole folder. Received: {path}, which is not one."
+            f"overwrite=True replaces a preset of keras-margin, the whole folder. Received: {path}, which is not one. "
+            "Name another folder."
         )
+
+
+def _is_ours(path):
+    """Whether a folder in the layout of presets, which is also Keras's and keras-hub's, is one that `save` wrote."""
+    try:
+        return _read_json(path / METADATA_FILE).get("format") == FORMAT
+    except (OSError, ValueError):
+        return False
 
 
 def _serialized(thing):

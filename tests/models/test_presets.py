@@ -179,6 +179,18 @@ def test_overwrite_replaces_presets_alone(tmp_path):
     assert km.models.presets.is_preset(made().save_to_preset(tmp_path / "empty"))
 
 
+@pytest.mark.parametrize("metadata", [None, "{", '{"keras_version": "3.0.0", "tasks": []}'])
+def test_overwrite_spares_presets_of_others(tmp_path, metadata):
+    """Refuses what Keras saves unzipped, and a preset of keras-hub, which have the same three files."""
+    made().save(tmp_path / "whole", zipped=False)
+    if metadata is not None:
+        (tmp_path / "whole" / "metadata.json").write_text(metadata)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir() if path.is_file()}
+    with pytest.raises(FileExistsError, match="replaces a preset of keras-margin.*which is not one. Name another"):
+        made().save_to_preset(tmp_path / "whole", overwrite=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir() if path.is_file()} == before
+
+
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     """Where the disk is full in the middle, the older preset is as it was, and nothing lies next to it."""
     folder = made().save_to_preset(tmp_path / "mine")
