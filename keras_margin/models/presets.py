@@ -118,8 +118,9 @@ def load_backbone(folder: PathLike, load_weights: bool = True) -> keras.Model:
         ValueError: Where a file of it is damaged, or has a layer that is not registered.
     """
     config = pathlib.Path(folder, CONFIG_FILE)
+    described = _read_json(config)
     with _named(config):
-        backbone = keras.saving.deserialize_keras_object(_read_json(config), safe_mode=True)
+        backbone = keras.saving.deserialize_keras_object(described, safe_mode=True)
     if not isinstance(backbone, keras.Model) or hasattr(backbone, "embedder"):
         raise ValueError(
             f"{config} must describe the backbone, a Keras model from images to embeddings. Received: a "
