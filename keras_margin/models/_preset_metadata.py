@@ -23,7 +23,7 @@ def build(model: Any, given: Mapping[str, Any] | None) -> dict:
         given: What the model does not tell, by the same keys; dicts are merged, other values replace.
 
     Raises:
-        ValueError: Where `given` is not JSON, or its threshold is not one.
+        ValueError: Where `given` is not a dict of JSON values, or its threshold, about or image is not one.
     """
     network = model.embedder
     image = _image(getattr(network, "input_shape", None), rescales_bytes(network))
@@ -38,6 +38,7 @@ def build(model: Any, given: Mapping[str, Any] | None) -> dict:
         "head": describe_head(model.head),
         "about": None,
     }
+    _check_mappings(given)
     found = _merged(derived, given or {})
     _check_threshold(found.get("threshold"))
     if found.get("threshold") is not None:
@@ -82,6 +83,17 @@ def _image(shape, takes_bytes):
 def _merged(old, new):
     both = {name for name in new if isinstance(old.get(name), dict) and isinstance(new[name], Mapping)}
     return {**old, **{name: _merged(old[name], new[name]) if name in both else new[name] for name in new}}
+
+
+def _check_mappings(given):
+    """Raises where something is not a dict that readers of the metadata look things up in."""
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f'metadata is a dict, such as {{"about": {{"license": "cc-by-4.0"}}}}. Received: {given!r}.')
+    for name in ("about", "image"):
+        value = (given or {}).get(name)
+        if value is not None and not isinstance(value, Mapping):
+            example = '{"license": "cc-by-4.0"}' if name == "about" else '{"range": [0, 1]}'
+            raise ValueError(f"{name} is a dict, such as metadata={{{name!r}: {example}}}. Received: {value!r}.")
 
 
 def _check_threshold(threshold):

@@ -281,6 +281,9 @@ def test_the_card_has_licence_and_use(tmp_path):
         ({"threshold": 0.4}, "Received: threshold=0.4"),
         ({"measured": [float("nan")]}, "plain JSON values"),
         ({"about": {"license": np.zeros(2)}}, "plain JSON values"),
+        ({"about": "cc-by-4.0"}, "about is a dict.*Received: 'cc-by-4.0'"),
+        ({"image": [8, 8]}, r"image is a dict.*Received: \[8, 8\]"),
+        ("cc-by-4.0", "metadata is a dict.*Received: 'cc-by-4.0'"),
     ],
 )
 def test_metadata_that_mean_nothing_are_refused(tmp_path, metadata, said):
