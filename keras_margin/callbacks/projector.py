@@ -36,8 +36,8 @@ class EmbeddingProjector(RunCallback):
 
     Raises:
         ImportError: Where `sprite_size` is given and Pillow is not installed.
-        ValueError: Where the images do not fit into a sprite, or there is not one label an image; when training begins,
-            where the model is no EmbeddingModel and no `network` is given.
+        ValueError: Where the images do not fit into a sprite or are no uint8 RGB images for one, or there is not one
+            label an image; when training begins, where the model is no EmbeddingModel and no `network` is given.
 
     Example:
         >>> images = np.zeros((4, 2, 2, 3), "uint8")
@@ -61,6 +61,7 @@ class EmbeddingProjector(RunCallback):
             )
         _arguments.require_integer("EmbeddingProjector", every, 1, math.inf, "every")
         if sprite_size is not None:
+            _check_pictures(images)
             self._per_row = math.ceil(math.sqrt(max(1, len(images))))
             most = _MOST_PIXELS // self._per_row
             hint = f"{len(images)} images are {self._per_row} x {self._per_row} of them."
@@ -102,7 +103,7 @@ class EmbeddingProjector(RunCallback):
         sprite = pillow.new("RGB", (self._per_row * size, rows * size))
         for number, image in enumerate(self._images):
             row, column = divmod(number, self._per_row)
-            small = pillow.fromarray(np.asarray(image, np.uint8)).resize((size, size))
+            small = pillow.fromarray(np.asarray(image)).resize((size, size))
             sprite.paste(small, (column * size, row * size))
         sprite.save(self.log_dir / _SPRITE)
 
@@ -115,6 +116,17 @@ class EmbeddingProjector(RunCallback):
         embeddings = self._embed(self._images)
         units = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
         np.savetxt(self.log_dir / "embeddings.tsv", units, fmt="%.6g", delimiter="\t")
+
+
+def _check_pictures(images: Any) -> None:
+    """Raises unless the images can be shown as they are."""
+    shape, dtype = np.shape(images), getattr(images, "dtype", type(images).__name__)
+    if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
+        raise ValueError(
+            "sprite_size= shows uint8 RGB images, an array (n, height, width, 3). Received: "
+            f"shape {shape}, {dtype}. Convert them (one channel: np.repeat(images, 3, axis=-1)), or leave sprite_size "
+            "out for dots."
+        )
 
 
 def _pillow() -> Any:

@@ -336,6 +336,13 @@ def test_a_sprite_that_is_too_large_is_refused():
         callbacks.EmbeddingProjector("logs", images, range(10_000), sprite_size=82)
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((4, 2, 2, 3), "float32"), ((4, 2, 2, 1), "uint8"), ((4, 2, 2), "uint8")])
+def test_a_sprite_of_other_images_is_refused(shape, dtype):
+    """Images that are not uint8 RGB would be cut to bytes, or fail inside of Pillow when training begins."""
+    with pytest.raises(ValueError, match=rf"uint8 RGB images.*Received: shape \({shape[0]}, .*{dtype}"):
+        callbacks.EmbeddingProjector("logs", np.zeros(shape, dtype), range(4), sprite_size=2)
+
+
 # --- BackupAndRestore -----------------------------------------------------------------------------------------------
 
 
