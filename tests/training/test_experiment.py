@@ -524,12 +524,33 @@ def test_an_interrupt_says_whether_the_run_goes_on(checkpoint, words, tmp_path):
     """A run that a signal ends says whether the same command goes on from it."""
     with (
         pytest.raises(KeyboardInterrupt, match=words),
+        _folder.interrupts_told(tmp_path / "run"),
         _folder.atomic_directory(tmp_path / "run", recipe_of(steps=1), seed=0) as folder,
     ):
         if checkpoint:
             (folder / checkpoint).parent.mkdir(parents=True)
             (folder / checkpoint).write_bytes(b"")
         raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("has_checkpoint", "words"),
+    [(False, "nothing was written"), (True, r"goes on from the checkpoint in .*run\.partial")],
+)
+def test_an_early_interrupt_names_older_checkpoints(has_checkpoint, words, tmp_path, monkeypatch):
+    """A signal before the folder is opened says the same: an earlier process may have left checkpoints."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    if has_checkpoint:
+        path = tmp_path / "run.partial/checkpoints/a/step-000000001.npz"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"")
+        (tmp_path / "run.partial/recipe.json").write_text("{}")
+    monkeypatch.setattr(_measures, "unseen_people", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=words):
+        run(tmp_path / "run")
 
 
 # --- The script -----------------------------------------------------------------------------------------------------

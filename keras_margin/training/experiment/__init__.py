@@ -141,8 +141,13 @@ def run(
         ...
         ValueError: ...
     """
-    config = config or RunConfig()
     out = pathlib.Path(out)
+    with _folder.interrupts_told(out):
+        return _run(recipe, reader, out, held_out, known_people, seed, config or RunConfig(), console, source)
+
+
+def _run(recipe, reader, out, held_out, known_people, seed, config, console, source):
+    """The RunResult of `run`."""
     _folder.check_out(out)
     learn, test = _measures.unseen_people(reader, held_out, seed)
     split = splits.Split.of(reader, test, seed, source)

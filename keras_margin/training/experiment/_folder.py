@@ -76,20 +76,27 @@ def atomic_directory(out, recipe, seed, restart=False):
         shutil.rmtree(aside, ignore_errors=True)
         files.replace_path(partial, out, aside)
         shutil.rmtree(aside, ignore_errors=True)
-    except BaseException as error:
+    except BaseException:
         if partial.exists() and not can_go_on(out) and (partial / "recipe.json").exists():
             shutil.rmtree(partial, ignore_errors=True)
         for parent in made:
             with contextlib.suppress(OSError):
                 parent.rmdir()
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(_interrupted(out)) from error
         raise
 
 
 def can_go_on(out):
     """Whether the same command would go on from a checkpoint."""
     return any((partial_of(out) / CHECKPOINTS).glob("*/step-*.npz"))
+
+
+@contextlib.contextmanager
+def interrupts_told(out):
+    """Context whose KeyboardInterrupt says whether the same command goes on from a checkpoint, of it or of before."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(_interrupted(out)) from error
 
 
 def _interrupted(out):
