@@ -70,3 +70,15 @@ def test_a_large_file_is_a_problem(tool, tmp_path, monkeypatch):
 def test_every_module_is_expected(tool):
     """The expectation is the tree: a module that is new is expected at once."""
     assert {"keras_margin/py.typed", "keras_margin/cli/plan.py"} <= tool.expected_files()
+
+
+def test_an_environment_needs_no_ensurepip(tool, tmp_path, monkeypatch):
+    """Makes environments without pip and installs into them from outside: Debian's Python may lack ensurepip."""
+    commands = []
+    monkeypatch.setattr(tool, "WORK", tmp_path)
+    monkeypatch.setattr(tool, "run", lambda *command: commands.append([str(each) for each in command]))
+    assert tool.environment("core", "--no-deps", "a.whl") == tmp_path / "core" / "bin"
+    made, installed = commands
+    assert made[1:] == ["-m", "venv", "--without-pip", str(tmp_path / "core")]
+    assert installed[0] == made[0] and installed[-3:] == ["install", "--no-deps", "a.whl"]
+    assert installed[installed.index("--python") + 1] == str(tmp_path / "core/bin/python")

@@ -106,8 +106,10 @@ def run(*command: object, stdout: int | None = None) -> None:
 def environment(name: str, *requirements: object) -> pathlib.Path:
     """Returns the bin folder of a new environment with these requirements and nothing else."""
     folder = WORK / name
-    run(sys.executable, "-m", "venv", folder)
-    run(folder / "bin/python", "-m", "pip", "-qq", "--disable-pip-version-check", "install", *requirements)
+    # Without ensurepip, which Debian splits off into python3-venv: the pip of the Python that runs this installs.
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    pip = (sys.executable, "-m", "pip", "-qq", "--disable-pip-version-check", "--python", folder / "bin/python")
+    run(*pip, "install", *requirements)
     return folder / "bin"
 
 
