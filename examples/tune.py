@@ -83,13 +83,23 @@ def tuned(console):
         hp.Choice("learning_rate", numbers(FLAGS.rates))
         return keras.Sequential()
 
-    check_folder()
-    folder, project = os.path.split(os.path.abspath(FLAGS.folder))
-    objective = keras_tuner.Objective(OBJECTIVE, "max")
-    tuner = Tuner(build, objective=objective, directory=folder, project_name=project, max_trials=None, seed=0)
+    grid = len(numbers(FLAGS.scales)) * len(numbers(FLAGS.margins)) * len(numbers(FLAGS.rates))
     reader = km.data.open(FLAGS.data, image_size=tuple(map(int, FLAGS.image_size)))
     parts = {int(seed): parted(reader, int(seed)) for seed in FLAGS.seeds}
-    console.print(f"{reader.num_classes:,} people; trials done before: {len(tuner.oracle.trials)}")
+    check_folder()
+    folder, project = os.path.split(os.path.abspath(FLAGS.folder))
+    tuner = Tuner(
+        build,
+        objective=keras_tuner.Objective(OBJECTIVE, "max"),
+        directory=folder,
+        project_name=project,
+        max_trials=None,
+        # A rate that is too high fails with every scale and margin: the others are still to be tried.
+        max_consecutive_failed_trials=grid + 1,
+        seed=0,
+    )
+    done = sum(trial.status == "COMPLETED" for trial in tuner.oracle.trials.values())
+    console.print(f"{reader.num_classes:,} people; trials done before: {done}")
     tuner.search(parts, verbose=1)
     return tuner
 
@@ -99,17 +109,31 @@ def check_folder():
     names = ("data", "backbone", "image_size", "scales", "margins", "rates", "epochs", "batch_size", "seeds")
     path, mine = os.path.join(FLAGS.folder, "flags.json"), {name: FLAGS[name].value for name in names}
     if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            other = json.load(file)
+        other = read_flags(path)
         changed = [name for name in names if other.get(name) != mine[name]]
         if changed:
             raise ValueError(
                 f"{FLAGS.folder} has trials of another search, with --{changed[0]}={other.get(changed[0])}. Received: "
                 f"--{changed[0]}={mine[changed[0]]}. Name another --folder."
             )
+        return
     os.makedirs(FLAGS.folder, exist_ok=True)
-    with open(path, "w", encoding="utf-8") as file:
+    # Renamed when it is whole: a kill in the middle leaves no half of it.
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump(mine, file)
+    os.replace(f"{path}.new", path)
+
+
+def read_flags(path):
+    """What a search of before was called with."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}. Name another --folder.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object. Received: {type(found).__name__}. Name another --folder.")
+    return found
 
 
 def numbers(texts):
@@ -133,11 +157,18 @@ def trained(values, parts, seed):
     model = km.EmbeddingModel(backbone, head=head)
     model.compile(keras.optimizers.SGD(values["learning_rate"], momentum=0.9))
     model.fit(images, labels, batch_size=FLAGS.batch_size, epochs=FLAGS.epochs, verbose=0)
-    found = {OBJECTIVE: measured(km.metrics.MeanAveragePrecisionAtR(), model, *validation)}
-    found[TEST] = measured(km.metrics.MeanAveragePrecisionAtR(), model, *test)
-    found[EER] = measured(km.metrics.EqualErrorRate(), model, *validation)
+    found = {OBJECTIVE: measured(map_at_r(validation[1]), model, *validation)}
+    found[TEST] = measured(map_at_r(test[1]), model, *test)
+    found[EER] = measured(km.metrics.EqualErrorRate(memory=max(2, len(validation[1]))), model, *validation)
     keras.backend.clear_session()
     return found
+
+
+def map_at_r(labels):
+    """MAP@R over all images of these labels, however many they are and however many a person has."""
+    return km.metrics.MeanAveragePrecisionAtR(
+        longest=max(1, int(np.bincount(labels).max()) - 1), memory=max(2, len(labels))
+    )
 
 
 def measured(metric, model, images, labels):
