@@ -63,6 +63,8 @@ def chosen_recipe(default):
     changes = [f"{name}={value}" for name, value in named.items() if value is not None]
     recipe = km.recipes.with_settings(recipe, [*changes, *FLAGS.set])
     if FLAGS.mixed_precision:
+        if any(setting.startswith("precision=") for setting in FLAGS.set):
+            raise ValueError("--mixed_precision and --set=precision=... contradict each other. Pass one of them.")
         recipe = recipe.replace(
             precision="mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
         )
@@ -134,7 +136,10 @@ def main(argv):
             raise ValueError(f"All options are flags, such as --steps=50. Received: {' '.join(argv[1:])}.")
         show(*train())
     except (ValueError, OSError, ImportError, tf.errors.OpError, KeyboardInterrupt) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        said = " ".join(str(error).split())
+        if isinstance(error, KeyboardInterrupt):
+            said = said or "interrupted; nothing was written."
+        sys.exit(f"error: {said}")
 
 
 if __name__ == "__main__":

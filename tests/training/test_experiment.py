@@ -643,6 +643,7 @@ def test_the_script_says_in_one_line_what_it_cannot_do(tmp_path):
         "replicas=0": ["--replicas=0"],
         "held_out=5 of 6": ["--held_out=5"],
         "All options are flags": ["steps=50"],
+        "--mixed_precision and --set=precision=... contradict": ["--mixed_precision", "--set=precision=float32"],
     }
     found, stderr = run_main(SCRIPT, *([*usual, *flags] for flags in cases.values()))
     for (code, _), (words, flags) in zip(found, cases.items(), strict=True):
