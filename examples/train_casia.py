@@ -63,7 +63,7 @@ def chosen_recipe(default):
     changes = [f"{name}={value}" for name, value in named.items() if value is not None]
     recipe = km.recipes.with_settings(recipe, [*changes, *FLAGS.set])
     if FLAGS.mixed_precision:
-        if any(setting.startswith("precision=") for setting in FLAGS.set):
+        if any(setting.startswith(("precision=", "run.precision=")) for setting in FLAGS.set):
             raise ValueError("--mixed_precision and --set=precision=... contradict each other. Pass one of them.")
         recipe = recipe.replace(
             precision="mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"

@@ -135,7 +135,7 @@ def chosen_recipe(arguments, reader=None):
     recipe = recipes.with_settings(recipe, [*settings, *arguments.set])
     recipe = recipe.replace(callbacks=(*recipe.run.callbacks, *arguments.callbacks))
     if arguments.mixed_precision:
-        if any(setting.startswith("precision=") for setting in arguments.set):
+        if any(setting.startswith(("precision=", "run.precision=")) for setting in arguments.set):
             raise ValueError("--mixed_precision and --set precision=... contradict each other. Pass one of them.")
         half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"
         recipe = recipe.replace(precision=half)

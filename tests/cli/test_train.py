@@ -123,6 +123,8 @@ def test_flags_change_the_recipe():
     assert train.chosen_recipe(Given(mixed_precision=True)).run.precision.startswith("mixed_")
     with pytest.raises(ValueError, match="--mixed_precision and --set precision=... contradict"):
         train.chosen_recipe(Given(mixed_precision=True, set=["precision=float32"]))
+    with pytest.raises(ValueError, match="--mixed_precision and --set precision=... contradict"):
+        train.chosen_recipe(Given(mixed_precision=True, set=["run.precision=float32"]))
 
 
 @pytest.mark.parametrize(
