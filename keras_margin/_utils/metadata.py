@@ -62,10 +62,14 @@ def read_metadata(path: str | os.PathLike[str]) -> dict | None:
     return None if text is None else parse(text, path)
 
 
+def is_preset(path: PathLike) -> bool:
+    """Whether a path is a folder in the layout of presets."""
+    return all(os.path.exists(os.path.join(path, name)) for name in ("config.json", PRESET_FILE_NAME))
+
+
 def in_folder(path: PathLike) -> str:
     """Returns the file with the metadata of a folder, a preset or a SavedModel, whether it is there or not."""
-    is_preset = all(os.path.exists(os.path.join(path, name)) for name in ("config.json", PRESET_FILE_NAME))
-    return os.path.join(path, PRESET_FILE_NAME if is_preset else FILE_NAME)
+    return os.path.join(path, PRESET_FILE_NAME if is_preset(path) else FILE_NAME)
 
 
 def parse(text, name):

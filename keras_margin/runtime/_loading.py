@@ -5,6 +5,7 @@ from typing import Any
 
 from keras_margin._typing import PathLike
 from keras_margin._utils.messages import install_hint
+from keras_margin._utils.metadata import is_preset
 
 # Where a training run's folder keeps its exported file.
 RUN_FILE = "embedder.tflite"
@@ -38,6 +39,8 @@ def _inside(folder):
         return f"It is a training run: pass {os.path.join(folder, RUN_FILE)}."
     if os.path.exists(os.path.join(folder, "saved_model.pb")):
         return f"It is a SavedModel: export the Keras model as TFLite too, {_EXPORT}."
+    if is_preset(folder):
+        return f"It is a preset: export it first, {_EXPORT.replace('MODEL', folder)}."
     return "A run's folder has embedder.tflite in it, this one has none."
 
 

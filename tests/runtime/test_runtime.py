@@ -311,6 +311,14 @@ def test_a_run_or_a_keras_file_names_what_to_pass(tmp_path, free_batch):
             Embedder(path)
 
 
+def test_a_preset_names_what_to_pass(tmp_path):
+    """A preset's folder is Keras's: the message says how its .tflite file is made."""
+    for name in ("config.json", "metadata.json", "model.weights.h5"):
+        (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(ValueError, match=rf"a preset: export it first, keras-margin export {tmp_path} face\.tflite"):
+        Embedder(tmp_path)
+
+
 def test_the_properties_describe_the_network(free_batch):
     """Describes the network by the properties."""
     embedder = Embedder(free_batch, num_threads=1)
