@@ -6,6 +6,7 @@ keras-margin inspect face.tflite --card --report=face.tflite.evaluation.json > C
 """
 
 import argparse
+import os
 import pathlib
 
 from keras_margin._utils import metadata
@@ -15,7 +16,7 @@ from keras_margin.cli import _exported, _photographs, _tables, _words
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags."""
-    parser.add_argument("file", help=".tflite or .onnx file, SavedModel folder, or a run's folder")
+    parser.add_argument("file", help=".tflite or .onnx file, SavedModel folder, preset, or a run's folder")
     parser.add_argument("--json", action="store_true", help="all metadata as JSON")
     parser.add_argument("--card", action="store_true", help="a model card in Markdown")
     parser.add_argument(
@@ -38,11 +39,13 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if arguments.card or arguments.report:
         # These read images too, which the rest of the command need not.
-        from keras_margin.evaluation.model_card import model_card
+        from keras_margin.evaluation.model_card import model_card, preset_card
         from keras_margin.evaluation.protocols import report
 
         reports = [report.read(path) for path in arguments.report]
-        _photographs.say(model_card(found, _words.printable(pathlib.Path(file).name), reports))
+        card = preset_card if metadata.is_preset(file) else model_card
+        name = _words.printable(pathlib.Path(os.path.abspath(file)).name)
+        _photographs.say(card(found, name, reports).removesuffix("\n"))
         return
     table = _tables.Table(["", ""], title=_words.printable(file), left=2, header=False)
     for name, text in rows(found):

@@ -1,5 +1,6 @@
 """A model card: what an exported file's metadata and the reports on it say, as Markdown for people."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
@@ -57,6 +58,30 @@ def model_card(metadata: Mapping[str, Any], name: str, reports: Iterable[_Report
     for title, body in sections:
         lines += ["", f"## {title}", "", *body]
     return "\n".join([*lines, "", f"keras-margin {metadata.get('keras_margin', '')}".rstrip(), ""])
+
+
+def preset_card(metadata: Mapping[str, Any], name: str, reports: Iterable[_Report] = ()) -> str:
+    """Writes the model card of a preset, the README.md of a model hub: settings in YAML, then `model_card`, then use.
+
+    Args:
+        metadata: Dict of the preset's metadata.json; `about` may have a license.
+        name: The preset's name.
+        reports: As in `model_card`.
+
+    Returns:
+        str, Markdown.
+
+    Example:
+        >>> print(preset_card({"about": {"license": "cc-by-4.0"}}, "door").splitlines()[3])
+        license: "cc-by-4.0"
+    """
+    license_ = (metadata.get("about") or {}).get("license")
+    settings = ["library_name: keras-margin", "pipeline_tag: image-feature-extraction"]
+    settings += [f"license: {json.dumps(license_)}"] if license_ else []
+    arguments = json.dumps(name) + ("" if metadata.get("tasks") else ", head=km.ArcFaceHead(num_classes)")
+    use = ["## Use", "", "```python", "import keras_margin as km", ""]
+    use += [f"model = km.EmbeddingModel.from_preset({arguments})", "model.predict(images)", "```"]
+    return "\n".join(["---", *settings, "---", "", model_card(metadata, name, reports).rstrip(), "", *use, ""])
 
 
 def _list(values):

@@ -9,7 +9,6 @@ from keras_margin import layers
 from keras_margin._arguments import is_finite_number
 from keras_margin._utils.metadata import FORMAT, FORMAT_VERSION
 from keras_margin.alignment._described import describe_template
-from keras_margin.evaluation.model_card import model_card
 from keras_margin.models._pixel_range import rescales_bytes
 
 
@@ -48,19 +47,6 @@ def build(model: Any, given: Mapping[str, Any] | None) -> dict:
     except (TypeError, ValueError) as error:
         raise ValueError(f"metadata must hold plain JSON values: {error}.") from error
     return found
-
-
-def card(metadata: Mapping[str, Any], name: str) -> str:
-    """Writes the model card of a preset as the README.md of a model hub: settings in YAML, then Markdown."""
-    licence = (metadata.get("about") or {}).get("license")
-    settings = ["library_name: keras-margin", "pipeline_tag: image-feature-extraction"]
-    settings += [f"license: {json.dumps(licence)}"] if licence else []
-    body = model_card(metadata, name).rstrip()
-    has_head = bool(metadata.get("tasks"))
-    arguments = json.dumps(name) + ("" if has_head else ", head=km.ArcFaceHead(num_classes)")
-    use = ["## Use", "", "```python", "import keras_margin as km", ""]
-    use += [f"model = km.EmbeddingModel.from_preset({arguments})", "model.predict(images)", "```"]
-    return "\n".join(["---", *settings, "---", "", body, "", *use, ""])
 
 
 def describe_head(head: Any) -> dict | None:

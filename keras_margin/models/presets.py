@@ -26,6 +26,7 @@ from keras_margin._typing import PathLike
 from keras_margin._utils import files
 from keras_margin._utils.messages import install_hint
 from keras_margin._utils.metadata import FORMAT
+from keras_margin.evaluation import model_card
 from keras_margin.models import _preset_metadata
 
 CONFIG_FILE, WEIGHTS_FILE, METADATA_FILE = "config.json", "model.weights.h5", "metadata.json"
@@ -77,7 +78,7 @@ def save(
             _write_json(temporary / TASK_FILE, _serialized(model))
             _Head(model.head).save_weights(temporary / TASK_WEIGHTS_FILE)
         _write_json(temporary / METADATA_FILE, found)
-        (temporary / CARD_FILE).write_text(_preset_metadata.card(found, path.name), encoding="utf-8")
+        (temporary / CARD_FILE).write_text(model_card.preset_card(found, path.name), encoding="utf-8")
     return path
 
 

@@ -13,6 +13,7 @@ import pytest
 from keras import ops
 
 import keras_margin as km
+from keras_margin.evaluation import model_card
 
 IMAGES = np.random.default_rng(0).normal(size=(12, 5)).astype("float32")
 LABELS = np.arange(12) % 3
@@ -272,6 +273,7 @@ def test_the_card_has_licence_and_use(tmp_path):
     assert 'license: "cc-by-4.0"' in card.split("---")[1].splitlines()
     assert "## Intended use\n\nthe door of our office" in card and "Not stated" in card
     assert 'km.EmbeddingModel.from_preset("mine", head=km.ArcFaceHead(num_classes))' in card
+    assert card == model_card.preset_card(km.runtime.read_metadata(folder), "mine")
 
 
 @pytest.mark.parametrize(
