@@ -19,6 +19,7 @@ asked for. The last 10 are met by no training at all. Each row of the table that
 so the pretrained ones have seen more images; that is their point.
 """
 
+import math
 import os
 import pathlib
 import sys
@@ -39,6 +40,7 @@ from rich.table import Table
 import keras_margin as km
 
 ROWS = ("scratch", "untuned", "tail", "frozen", "all")
+FOLDER_ROWS = ("untuned", "frozen", "all", "scratch")
 PRETRAINING, YOURS = 20, 10
 
 FLAGS = flags.FLAGS
@@ -51,12 +53,20 @@ flags.DEFINE_list("image_size", ["56", "48"], "height,width in pixels")
 flags.DEFINE_list("freeze", ["stem*", "stage1*", "stage2*"], "names of the layers that keep their weights, with *")
 flags.DEFINE_integer("images", 2, "images of each of your people that are trained on and enrolled, 1 to 9")
 flags.DEFINE_integer("steps", 150, "updates of each fine-tuning, at most 32 images each")
-flags.DEFINE_multi_enum("start", None, list(ROWS), "a row of the table, any number of times; default: each")
+flags.DEFINE_multi_enum("start", None, list(ROWS), "a row of the table, repeatable; default: each there is")
 flags.DEFINE_string("data_dir", "", "your own folder, PERSON/image.jpg, instead of ORL; needs --weights")
 flags.DEFINE_integer("held_out", 0, "people of --data_dir who train nothing; default: a tenth, at least two")
 flags.DEFINE_float("rate", 1e-4, "highest learning rate, with --data_dir")
 flags.DEFINE_string("out", "", "folder for the tuned networks, START_SEED.keras, with --data_dir")
-flags.DEFINE_list("seeds", ["0", "1", "2"], "of people, order and first weights; the table has means and deviations")
+flags.DEFINE_list(
+    "seeds",
+    ["0", "1", "2"],
+    "of order, first weights and, without --data_dir, of who is whose; the table has means and deviations",
+)
+
+# What is read in one way of use alone: the other would pass over it.
+ONLY_ORL, ONLY_FOLDER = ("pretrain", "classes", "pretrain_steps", "image_size", "images"), ("held_out", "rate", "out")
+ONLY_PRETRAINING = ("pretrain", "classes", "pretrain_steps")
 
 
 def main(argv):
@@ -65,6 +75,7 @@ def main(argv):
         sys.exit(f"error: all options are flags. Received: {' '.join(argv[1:])}.")
     console = Console()
     try:
+        check_flags()
         with tempfile.TemporaryDirectory() as folder:
             rows = (
                 folder_compared(console) if FLAGS.data_dir else compared(pathlib.Path(folder) / "model.keras", console)
@@ -72,6 +83,80 @@ def main(argv):
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f"error: {error}")
     console.print(folder_table(rows) if FLAGS.data_dir else table(rows))
+
+
+def check_flags():
+    """Raises where flags contradict each other, or a value cannot be used: training takes minutes, this none."""
+    if FLAGS.data_dir and not FLAGS.weights:
+        raise ValueError("--data_dir needs the network to start from. Received: no --weights=FILE.keras.")
+    if FLAGS.data_dir:
+        refuse(ONLY_ORL, "is of the table on ORL. Received: --data_dir too.")
+        if "tail" in (FLAGS.start or ()):
+            raise ValueError(
+                "--data_dir knows no stages. Received: --start=tail. Name layers: --start=frozen --freeze."
+            )
+    else:
+        refuse(ONLY_FOLDER, "is of a folder of your own. Received: no --data_dir.")
+        if FLAGS.weights:
+            refuse(ONLY_PRETRAINING, "is of pretraining. Received: --weights too, which takes its place.")
+        if chosen_starts() == ("scratch",):
+            refuse(("weights", *ONLY_PRETRAINING), "is of the other rows. Received: --start=scratch alone.")
+    if "frozen" not in chosen_starts():
+        refuse(("freeze",), "names what the row frozen freezes. Received: --start without it.")
+    if FLAGS.data_dir and "scratch" not in chosen_starts():
+        refuse(("backbone",), "is the network of the row scratch. Received: --start without it.")
+    check_numbers()
+    check_paths()
+
+
+def refuse(names, why):
+    """Raises where one of the flags was passed."""
+    for name in names:
+        if FLAGS[name].present:
+            raise ValueError(f"--{name} {why} Leave one out.")
+
+
+def check_numbers():
+    """Raises where a number is none, or is out of its range."""
+    for name, least, most in [
+        ("classes", 2, None),
+        ("pretrain_steps", 1, None),
+        ("images", 1, 9),
+        ("steps", 1, None),
+        *([("held_out", 2, None)] if FLAGS.held_out else []),
+    ]:
+        value = FLAGS[name].value
+        if value < least or (most is not None and value > most):
+            raise ValueError(f"--{name} must be {least} {f'to {most}' if most else 'or more'}. Received: {value}.")
+    if not 0 < FLAGS.rate < math.inf:
+        raise ValueError(f"--rate must be a positive number. Received: {FLAGS.rate:g}.")
+    if len(FLAGS.image_size) != 2 or not all(each.isdecimal() and int(each) for each in FLAGS.image_size):
+        raise ValueError(f"--image_size must be height,width in pixels. Received: {','.join(FLAGS.image_size)}.")
+    seeds = [int(each) for each in FLAGS.seeds if each.isdecimal() and int(each) < 2**32]
+    if not seeds or len(set(seeds)) < len(FLAGS.seeds):
+        raise ValueError(
+            f"--seeds must be different integers from 0 to 2**32 - 1, such as 0,1,2. Received: {','.join(FLAGS.seeds)}."
+        )
+    if not FLAGS.freeze or not all(FLAGS.freeze):
+        raise ValueError("--freeze must name layers, such as stem*,stage1*. Received: an empty name.")
+
+
+def check_paths():
+    """Raises where something is not there that is read, or something else is where a folder is to be."""
+    if FLAGS.weights and not os.path.exists(FLAGS.weights):
+        raise ValueError(f"--weights must be a .keras file. Received: {FLAGS.weights}, where there is nothing.")
+    if FLAGS.data_dir and not os.path.isdir(FLAGS.data_dir):
+        raise ValueError(f"--data_dir must be a folder, PERSON/image.jpg. Received: {FLAGS.data_dir}.")
+    if FLAGS.out:
+        out = pathlib.Path(FLAGS.out).absolute()
+        there = next(each for each in (out, *out.parents) if each.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK)):
+            raise ValueError(f"--out must be a folder that can be written. Received: {FLAGS.out}.")
+
+
+def chosen_starts():
+    """The rows of the table, each once."""
+    return tuple(dict.fromkeys(FLAGS.start or (FOLDER_ROWS if FLAGS.data_dir else ROWS)))
 
 
 def image_size():
@@ -109,11 +194,26 @@ def starts(weights):
         "frozen": (f"frozen: {', '.join(patterns)}", {"weights": weights, "freeze": patterns}),
         "all": ("all of it", {"weights": weights}),
     }
-    return dict(row for name, row in rows.items() if name in (FLAGS.start or rows))
+    return dict(row for name, row in rows.items() if name in chosen_starts())
+
+
+def built():
+    """The network of the recipe, with new weights."""
+    return km.models.backbones.build(FLAGS.backbone, image_size=image_size(), **dict(recipe().model.options))
+
+
+def check_network():
+    """Raises where the network has no layer of a name to freeze, or other weights than the file."""
+    network = built()
+    for changes in starts(FLAGS.weights).values():
+        km.training.freeze(network, (changes or {}).get("freeze", ()))
+    if FLAGS.weights:
+        km.training.load_backbone(network, FLAGS.weights)
 
 
 def compared(path, console):
     """{row: [(trainable parameters, seconds, rank-1 of known people, EER of unseen people) of each seed]}."""
+    check_network()
     reader = km.data.open("orl", image_size=image_size())
     weights, found = FLAGS.weights, {}
     for seed in map(int, FLAGS.seeds):
@@ -122,7 +222,7 @@ def compared(path, console):
         enrolled, asked = km.data.per_identity_split(reader.labels[mine], FLAGS.images, seed)
         sets = [reader.subset(mine[enrolled]), reader.subset(mine[asked]), reader.subset(others)]
         # Only faces part differently by the seed: other pretraining is done once.
-        if not FLAGS.weights and (FLAGS.pretrain == "faces" or not found):
+        if not FLAGS.weights and chosen_starts() != ("scratch",) and (FLAGS.pretrain == "faces" or not found):
             weights = pretrained(path, reader.subset(first), seed, console)
         for row, changes in starts(weights).items():
             console.print(f"seed {seed}: {row}")
@@ -134,10 +234,7 @@ def tuned(changes, weights, sets, seed):
     """The numbers of one row of the table for one seed."""
     enrolled, asked, others = sets
     if changes is None:
-        network, seconds = (
-            km.models.backbones.build(FLAGS.backbone, image_size=image_size(), **dict(recipe().model.options)),
-            0,
-        )
+        network, seconds = built(), 0
         km.training.load_backbone(network, weights)
         trainable = 0
     else:
@@ -185,20 +282,17 @@ def table(rows):
 
 def folder_compared(console):
     """{row: [(trainable parameters, seconds, EER of unseen people) of each seed]} of --data_dir."""
-    if not FLAGS.weights:
-        raise ValueError("--data_dir needs the network to start from. Received: no --weights=FILE.keras.")
     given = keras.saving.load_model(FLAGS.weights, compile=False)
     given = getattr(given, "embedder", given)
+    # A name that no layer has, or a backbone that cannot have this size, is told before anything is trained.
+    for start in chosen_starts():
+        folder_network(start, given)
     reader = km.data.open(FLAGS.data_dir, image_size=given.input_shape[1:3])
     held_out = FLAGS.held_out or max(2, reader.num_classes // 10)
     mine, unseen = map(reader.subset, km.data.identity_disjoint_split(reader.labels, held_out))
     console.print(f"{mine.num_images:,} images of {mine.num_classes:,} people train, {held_out} people do not")
     centers, found = mean_embeddings(given, mine), {}
-    for start in FLAGS.start or ("untuned", "frozen", "all", "scratch"):
-        if start == "tail":
-            raise ValueError(
-                "--data_dir knows no stages. Received: --start=tail. Name layers: --start=frozen --freeze."
-            )
+    for start in chosen_starts():
         for seed in map(int, FLAGS.seeds):
             keras.utils.set_random_seed(seed)
             network, seconds = folder_network(start, given), 0.0
