@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 README_HAS = """
 from typing import Any
 num_classes: int = 10
-backbone: Any; optimizer: Any; embedding: Any; labels: Any; image: Any; images: Any
+backbone: Any; optimizer: Any; embedding: Any; label: Any; labels: Any; image: Any; images: Any
 embeddings: Any; prototypes: Any; sample_weight: Any; one: Any; other: Any
 """
 # One wrong line each, and the start of mypy's error.
@@ -49,7 +49,7 @@ def errors_of(path):
 @pytest.fixture(scope="module")
 def errors(tmp_path_factory):
     """Mypy's errors on the README's Python code (below line 0) and on the wrong lines, from one run."""
-    readme = "\n".join(re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M))
+    readme = "\n".join(re.findall(r"^```python[^\n]*\n(.*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M))
     right = (README_HAS + readme).replace("\n\n", "\n").strip().splitlines()
     path = tmp_path_factory.mktemp("typing") / "snippet.py"
     path.write_text("\n".join([*right, *WRONG]) + "\n")
