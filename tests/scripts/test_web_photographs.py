@@ -152,7 +152,7 @@ def test_the_page_does_what_the_runtime_does_with_photographs(page_of_photograph
     np.testing.assert_allclose(found["embedding"], wanted.embedding, atol=1e-3)
 
 
-def test_the_page_bears_models_that_change_and_networks_that_fail(page_of_photographs):
+def test_the_page_bears_changing_models_and_failing_networks(page_of_photographs):
     """Leaves nothing of an old model beside a new one, and no frame busy for ever."""
     _, _, run_in_browser = page_of_photographs
     run = run_in_browser("test/switching.mjs")
