@@ -326,16 +326,28 @@ def hub(tmp_path, monkeypatch):
     return tmp_path / "models--someone--faces"
 
 
-def test_a_handle_is_read_from_the_hubs_cache(hub, preset):
-    """hf://user/repository is loaded by huggingface_hub, at the main revision or at a named one; so does Keras."""
+@pytest.fixture
+def published(hub, preset):
+    """(model of the preset, commit) where the cache holds it as hf://someone/faces."""
     folder, model = preset
     commit = "0123456789abcdef0123456789abcdef01234567"
     shutil.copytree(folder, hub / "snapshots" / commit)
     (hub / "refs").mkdir()
     (hub / "refs" / "main").write_text(commit)
+    return model, commit
+
+
+def test_a_handle_is_read_from_the_hubs_cache(published):
+    """hf://user/repository is loaded by huggingface_hub, at the main revision or at a named one."""
+    model, commit = published
     for handle in ("hf://someone/faces", f"hf://someone/faces@{commit}"):
         assert_equal_weights(km.EmbeddingModel.from_preset(handle), model)
-    assert_equal_weights(keras.saving.load_model("hf://someone/faces"), model.embedder)
+
+
+def test_keras_reads_the_same_handle(published):
+    """Keras's own load_model finds the backbone; it asks TensorFlow whether a handle is a folder, on every backend."""
+    pytest.importorskip("tensorflow")
+    assert_equal_weights(keras.saving.load_model("hf://someone/faces"), published[0].embedder)
 
 
 @pytest.mark.parametrize(
