@@ -1,10 +1,15 @@
 """Embeddings as rows of unit length."""
 
+import os
+from concurrent import futures
+
 import numpy as np
 
 # Most probes per matrix product: 64 x 1 million float32 scores are 256 MB.
 PROBES_AT_ONCE = 64
 _ROWS_AT_ONCE = 512
+# From here on rows are divided in threads: most of the time goes into fresh memory that the system hands out.
+_MANY, _MOST_THREADS = 100_000, 4
 
 
 def unit_rows(rows: np.ndarray, source: str) -> np.ndarray:
@@ -30,10 +35,19 @@ def lengths_of(rows, source):
 def divide(rows, lengths, out):
     """Writes float32 rows / lengths into `out`; a row of length 0 becomes zeros."""
     divisors = np.where(lengths > 0, lengths, 1.0)[:, None]
+
     # In pieces that stay in the cache: a float64 copy of a million rows would cost more than the division.
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
+    def write(start):
         part = slice(start, start + _ROWS_AT_ONCE)
         np.divide(rows[part].astype(np.float64, copy=False), divisors[part], out=out[part], casting="same_kind")
+
+    starts = range(0, len(rows), _ROWS_AT_ONCE)
+    if len(rows) < _MANY:
+        for start in starts:
+            write(start)
+        return
+    with futures.ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+        list(pool.map(write, starts))
 
 
 def nearest(probes: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
