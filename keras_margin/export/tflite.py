@@ -246,9 +246,9 @@ def _check_integers(network, content):
 # By integer_only.
 _OF_PRELU = {
     False: (
-        "%d PReLUs compute in float32 between int8 convolutions, slower than ReLU or LeakyReLU in int8 where the "
-        "processor has int8 dot products. export.with_activation(network, 'leaky_relu') and a short fine-tuning make "
-        "a network without them."
+        "%d PReLUs compute in float32 between int8 convolutions, which costs time on some processors and none on "
+        "others (docs/export.md). Time the file where it is to run; export.with_activation(network, 'leaky_relu') "
+        "and a short fine-tuning make a network without them."
     ),
     True: (
         "%d PReLUs in int8 are slow on CPUs, several times float32's time. Leave integer_only out, or take "
