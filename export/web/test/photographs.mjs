@@ -149,6 +149,7 @@ test("a person is enrolled, and recognised in another photograph by the search's
 
 test("of several faces the chosen one is enrolled, and the threshold rises with the gallery", async () => {
   await boxesOf("scene").nth(1).click();
+  await page.waitForSelector('[data-face="scene"][data-status="ready"]');
   assert.equal(await words("#who-verdict"), "Not known");
   await page.fill("#who-name", "Hopper in the mirror");
   await page.locator("#enroll button").click();
@@ -160,6 +161,7 @@ test("of several faces the chosen one is enrolled, and the threshold rises with 
 test("the people are there after the page was left", async () => {
   await visit(page);
   await show("people");
+  await page.locator("#known-list .name", { hasText: "mirror" }).waitFor();
   assert.deepEqual(await page.locator("#known-list .name").allTextContents(), ["Grace", "Hopper in the mirror"]);
 });
 
@@ -226,6 +228,7 @@ test("another model's people are refused in words, and come back with their mode
   await give("scene", "two.png");
   assert.equal(await words("#who-verdict"), "Nobody is known yet");
   await chooseModel(page, "face.tflite");
+  await page.locator("#known-list li").nth(1).waitFor();
   assert.equal(await page.locator("#known-list li").count(), 2);
   assert.equal(await page.locator("#known-others").isVisible(), false);
 });
