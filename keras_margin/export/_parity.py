@@ -157,7 +157,7 @@ class Judge:
         if options.calibrate and verification is None:
             raise ValueError("Options(calibrate=True) measures pairs. Pass pairs=, of people that were not trained on.")
         if samples is None and verification is not None:
-            samples = verification.samples
+            samples = verification.images
         return cls(network, options, *_graph.samples_of(network, samples), verification)
 
     def judge(self, run, path, quantize, size):
@@ -192,8 +192,8 @@ class Judge:
 
         Args:
             report: ParityReport.
-            embeddings: Array (n, d), a row an image or photograph of the pairs.
-            found: bool array (n,), whether the file found a face; None for aligned faces.
+            embeddings: Array (k, d), a row an image of the pairs, or a row a photograph in which the file found a face.
+            found: bool array (n,), which photographs those are; None for aligned faces.
 
         Raises:
             ParityError: Where the file verifies worse than a limit allows.

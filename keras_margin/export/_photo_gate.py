@@ -138,20 +138,19 @@ def embed_photographs(content, photo, photographs):
         photographs: List of uint8 arrays (height, width, 3).
 
     Returns:
-        (float64 array (n, d), a row of zeros where no face is found, bool array (n,), whether one is).
+        (float64 array (k, d) of those with a face, bool array (n,), which ones have one).
     """
-    interpreter, (detect_name, embed_name) = _interpreter(content), photo.names(photo.canvases[0])
-    detect, embed = (interpreter.get_signature_runner(name) for name in (detect_name, embed_name))
-    rows, reached = [], progress.Progress("Ran", "photographs", len(photographs))
+    interpreter = _interpreter(content)
+    detect, embed = (interpreter.get_signature_runner(name) for name in photo.names(photo.canvases[0]))
+    rows, found, reached = [], [], progress.Progress("Ran", "photographs", len(photographs))
     for picture in photographs:
         placed = canvas.place(picture, photo.canvases[0])
         _, points = _detected(detect, placed)
-        given = {"photo": placed.pixels, "size": placed.size}
-        rows.append(embed(**given, points=points[0])["embedding"][0] if len(points) else None)
-        reached.at(len(rows))
-    found = np.array([row is not None for row in rows])
-    size = len(next((row for row in rows if row is not None), ()))
-    return np.array([np.zeros(size) if row is None else row for row in rows], np.float64), found
+        found.append(len(points) > 0)
+        if found[-1]:
+            rows.append(embed(photo=placed.pixels, size=placed.size, points=points[0])["embedding"][0])
+        reached.at(len(found))
+    return np.array(rows, np.float64), np.array(found)
 
 
 def _interpreter(content):

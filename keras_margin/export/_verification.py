@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_margin import alignment, evaluation
 from keras_margin._utils import canvas, progress
-from keras_margin.evaluation.protocols._pairs import NO_FACE_SCORE
+from keras_margin.evaluation.protocols._pairs import NO_FACE, scores_of_found
 from keras_margin.export import _graph
 
 # All pairs of 3,000 images are 4.5 million; of more images, a sample of that order.
@@ -18,9 +18,9 @@ class Verification:
     """Pairs, checked.
 
     Attributes:
-        images: uint8 array (n, height, width, 3), what the model embeds; of photographs the crops of our aligner, black
-            where the Keras detector finds no face.
-        pairs: Integer array (m, 2) of images.
+        images: uint8 array (k, height, width, 3), what the model embeds: all n, or of photographs the crops of our
+            aligner where the Keras detector finds a face.
+        pairs: Integer array (m, 2) of images, or of photographs.
         is_same: bool array (m,).
         labels: Array (n,), whose image it is, or None where that is not known.
         photographs: List of n uint8 photographs that the images are cut from, or None.
@@ -67,22 +67,17 @@ class Verification:
             raise ValueError(f"{name} needs faces. Received: {len(found)} photographs, in which none was found.")
         return cls(images, pairs, is_same, labels, photographs, found)
 
-    @property
-    def samples(self):
-        """Images to compare embeddings on."""
-        return self.images if self.found is None else self.images[self.found]
-
     def scores(self, embeddings, found=None):
         """The score of each pair: a cosine, or NO_FACE_SCORE where one of its photographs shows no face.
 
         Args:
-            embeddings: Array (n, d).
-            found: bool array (n,); None for a face on each.
+            embeddings: Array (k, d), a row an image, or a row a photograph with a face.
+            found: bool array (n,), which photographs those are, k of them; None for images.
         """
         if found is None:
             return evaluation.pair_scores(embeddings, self.pairs)
-        filled = np.where(found[:, None], embeddings, 1.0)
-        return np.where(found[self.pairs].all(axis=1), evaluation.pair_scores(filled, self.pairs), NO_FACE_SCORE)
+        rows = np.where(found, np.cumsum(found) - 1, NO_FACE)
+        return scores_of_found(embeddings, rows[self.pairs])
 
 
 def _two(given, name, what):
@@ -132,16 +127,15 @@ def _pairs_of(labels):
 
 
 def _crops(photographs, photo, shape):
-    """(crops, whether there is a face) by the Keras detector and the aligner, on the file's first canvas."""
-    detector = alignment.MTCNNDetector(photo.min_face_size)
-    images, found = np.zeros((len(photographs), *shape, 3), np.uint8), np.zeros(len(photographs), bool)
+    """(crops, which photographs have a face) by the Keras detector and the aligner, on the file's first canvas."""
+    detector, images, found = alignment.MTCNNDetector(photo.min_face_size), [], []
     reached = progress.Progress("Found faces by the Keras detector", "photographs", len(photographs))
-    for at, each in enumerate(photographs):
+    for each in photographs:
         own = canvas.place(each, photo.canvases[0]).own
         boxes, points, _ = detector(own)
-        if len(boxes):
+        found.append(len(boxes) > 0)
+        if found[-1]:
             largest = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).argmax()
-            images[at] = alignment.align_points(own, points[largest], tuple(shape))
-            found[at] = True
-        reached.at(at + 1)
-    return images, found
+            images.append(alignment.align_points(own, points[largest], tuple(shape)))
+        reached.at(len(found))
+    return np.array(images), np.array(found)

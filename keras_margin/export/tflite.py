@@ -25,6 +25,8 @@ logger = logging.getLogger("keras_margin.export")
 
 # Images that set int8's ranges; more change little and take long.
 _MOST_REPRESENTATIVE = 300
+# Photographs of pairs that the detector is compared on, where no others are given.
+_MOST_COMPARED = 16
 
 
 def to_tflite(
@@ -60,7 +62,8 @@ def to_tflite(
         photo: True for photographs of up to 480 x 640 pixels, (height, width), a list of these, or Photo; larger ones
             are shrunk by the host. For `quantize` None and "float16". Needs the `align` extra.
         photographs: List of uint8 photographs (height, width, 3) of any size, with faces, on which the file is compared
-            with the Keras detector and the aligner; None for pictures put together of the sample images.
+            with the Keras detector and the aligner; None for some of `photograph_pairs`, or pictures put together of
+            the sample images.
         photograph_pairs: With `photo`, in place of `pairs`: (photographs, is_same) or (photographs, labels), uint8
             photographs of any size. EER, TAR and threshold are then those from the photograph on: of the largest face
             that the file finds on its first canvas, against the Keras detector, the aligner and the model. Pairs of a
@@ -104,6 +107,7 @@ def to_tflite(
     verification = None
     if photograph_pairs is not None:
         verification = Verification.of_photographs(source.network, photograph_pairs, pairs, photo, options.far)
+        photographs = verification.photographs[:_MOST_COMPARED] if photographs is None else photographs
     judge = Judge.of(source.network, options, samples, pairs, verification)
     with tempfile.TemporaryDirectory() as folder:
         if photo is None:

@@ -77,23 +77,26 @@ def test_the_report_and_card_count_photographs(written):
 
 
 def test_samples_are_the_photographs_faces(written):
-    """Without samples= the embeddings are compared on the faces that were found, not on noise."""
-    assert written[1].num_images == 8 and not written[1].synthetic
+    """Without samples= and photographs= the gate compares on the pairs' own, not on noise and pictures put together."""
+    report = written[1]
+    assert report.num_images == 8 and not report.synthetic
+    assert not report.photo.synthetic and (report.photo.photographs, report.photo.found) == (9, 8)
 
 
-def test_a_file_that_embeds_other_faces_is_refused(network, photographs, tmp_path, monkeypatch):
-    """Held to the limits of Options: a file whose photographs come out mixed up is not written."""
+@pytest.mark.parametrize("kept", [[3, 1, 6, 0, 4, 7, 2, 5], []], ids=["mixed up", "none found"])
+def test_a_file_that_embeds_other_faces_is_refused(network, photographs, tmp_path, monkeypatch, kept):
+    """Held to the limits of Options: a file that mixes photographs up, or finds no face on any, is not written."""
     from keras_margin.export import _photo_gate
 
     real = _photo_gate.embed_photographs
 
-    def mixed(*arguments):
+    def changed(*arguments):
         rows, found = real(*arguments)
-        return rows[[3, 1, 6, 0, 4, 8, 2, 7, 5]], found
+        return rows[kept], found & bool(kept)
 
-    monkeypatch.setattr(_photo_gate, "embed_photographs", mixed)
-    options = export.Options(far=0.1, limits=export.Limits(eer_rise=0.01))
-    with pytest.raises(export.ParityError, match=r"EER \+0\.\d+ against the model's, limit \+0.0100"):
+    monkeypatch.setattr(_photo_gate, "embed_photographs", changed)
+    options = export.Options(far=0.1, limits=export.Limits(tar_drop=0.01))
+    with pytest.raises(export.ParityError, match=r"TAR -0\.\d+ against the model's, limit -0.0100"):
         export.to_tflite(network, tmp_path / "a.tflite", photo=CANVAS, photograph_pairs=photographs, options=options)
     assert list(tmp_path.iterdir()) == []
 
