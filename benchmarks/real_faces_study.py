@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from benchmarks import real_faces_study_data as study_data
 from benchmarks import real_faces_study_report as report
-from benchmarks import study
+from benchmarks import study, study_report
 from benchmarks.real_faces_study_data import SHIFT, SIZE
 from benchmarks.real_faces_study_methods import METHODS
 from benchmarks.real_faces_study_report import LONGER, SEEDS
@@ -137,7 +137,7 @@ def choose_and_repeat(runs, task, method, seeds=SEEDS, steps=STEPS):
             found = runs.add(runners[configuration](seed))
         return found
 
-    best = report.chosen([run(number, seeds[0]) for number in range(len(METHODS[method].grid))])
+    best = study_report.chosen([run(number, seeds[0]) for number in range(len(METHODS[method].grid))])
     if best is not None:
         for seed in seeds[1:]:
             run(best["configuration"], seed)
@@ -147,7 +147,7 @@ def repeat_longer(runs, task, method, seeds=SEEDS, steps=STEPS, times=LONGER):
     """Runs the configuration that was chosen at `steps` for as many times the steps, with every seed."""
     keras.backend.clear_session()
     tried = [runs.find(task.name, method, number, seeds[0], steps) for number in range(len(METHODS[method].grid))]
-    best = report.chosen(tried) if None not in tried else None
+    best = study_report.chosen(tried) if None not in tried else None
     if best is None:
         raise ValueError(f"--longer needs the choice of {method} first. Received: runs without it. Leave --longer out.")
     runner = None

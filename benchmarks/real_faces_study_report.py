@@ -37,12 +37,6 @@ PAPERS = (
 )
 
 
-def chosen(tried):
-    """Of the configurations' runs the one with the lowest EER on the people to choose by; None where all diverged."""
-    usable = [run for run in tried if run.get("validation") and run.get("test")]
-    return min(usable, key=lambda run: (run["validation"]["eer"], run["configuration"]), default=None)
-
-
 def summarize(runs, seeds=SEEDS, times=1):
     """Returns {method: its chosen settings, family and the values of each test figure, a seed each}.
 
@@ -53,7 +47,7 @@ def summarize(runs, seeds=SEEDS, times=1):
     for method, known in METHODS.items():
         own = [run for run in runs if run["method"] == method]
         tried = [run for run in own if (run["seed"], run["steps"]) == (seeds[0], shortest)]
-        best = chosen(tried) if len(tried) == len(known.grid) else None
+        best = study_report.chosen(tried) if len(tried) == len(known.grid) else None
         if best is None:
             continue
         wanted = best["configuration"], times * shortest

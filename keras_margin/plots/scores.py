@@ -164,12 +164,14 @@ def error_gallery(
             first, second = images[pairs[pair]]
             gap = np.full_like(first[:, : max(1, first.shape[1] // 20)], 255)
             axes.imshow(np.concatenate([first, gap, second], axis=1), cmap="gray", vmin=0, vmax=255)
-            axes.set_title(f"{scores[pair]:.3f}", size=9, color=_figure.INK)
+            # An empty line above, where the row's own words stand: they would widen the first column by themselves.
+            axes.set_title(f"\n{scores[pair]:.3f}", size=9, color=_figure.INK)
         for axes in row:
             axes.set_axis_off()
-        row[0].annotate(
+        words = row[0].annotate(
             title, (0, 1), (0, 16), "axes fraction", textcoords="offset points", fontsize=10, color=_figure.INK
         )
+        words.set_in_layout(False)
     return _figure.finish(figure, path)
 
 

@@ -353,11 +353,21 @@ def test_error_gallery_shows_the_worst_of_each_kind_first():
     """Shows the worst of each kind first."""
     panels = DRAWINGS["error_gallery"]().axes
     # Genuine scores 0.9, 0.7, 0.2 at 0, 1, 2; impostors 0.8, 0.3, 0.1, 0.0 at 3 to 6.
-    assert [axes.get_title() for axes in panels] == ["0.200", "0.700", "0.800", "0.300"]
+    assert [axes.get_title() for axes in panels] == ["\n0.200", "\n0.700", "\n0.800", "\n0.300"]
     for axes, pair in zip(panels, (2, 1, 3, 4), strict=True):
         drawn = axes.images[0].get_array()
         np.testing.assert_array_equal(drawn[:, :5], FACES[2 * pair])
         np.testing.assert_array_equal(drawn[:, -5:], FACES[2 * pair + 1])
+
+
+def test_error_gallery_has_columns_of_one_width():
+    """The words above a row do not widen its first column."""
+    figure = DRAWINGS["error_gallery"]()
+    figure.draw_without_rendering()
+    widths = [axes.get_position(original=True).width for axes in figure.axes]
+    np.testing.assert_allclose(widths, widths[0], rtol=1e-6)
+    lefts = sorted({round(axes.get_position(original=True).x0, 6) for axes in figure.axes})
+    assert lefts[1] - lefts[0] < 1.25 * widths[0]
 
 
 @pytest.mark.parametrize(
